@@ -1,0 +1,1 @@
+"""Trains one language model under a time budget and measures its bits per byte."""

@@ -1,0 +1,29 @@
+"""What can go wrong while one configuration is prepared and trained."""
+
+
+class ModelError(Exception):
+    """A configuration, text or checkpoint can't be used as it is; the message says what to change."""
+
+
+class SettingsError(ModelError, ValueError):
+    """A setting has an unknown name, a wrong type or a value out of range."""
+
+
+class DataError(ModelError):
+    """The text can't be read, is empty, or can't be tokenized without loss."""
+
+
+class CheckpointError(ModelError):
+    """A checkpoint is missing, unreadable, or not one of ours."""
+
+
+class DivergedError(ModelError):
+    """The loss became NaN or infinite, or worse than that of a uniform distribution."""
+
+
+class DeviceMemoryError(ModelError):
+    """Not even one sequence fits into the device's memory."""
+
+
+class StoppedError(ModelError):
+    """Training was asked to stop before its budget was spent; nothing is wrong with the configuration."""

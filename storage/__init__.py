@@ -1,0 +1,1 @@
+"""Keeps a study safe and shared: Postgres, claims, heartbeats, retries."""
