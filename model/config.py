@@ -23,7 +23,9 @@ class DataConfig(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.holdout_rows >= self.holdout_period:
-            raise SettingsError(f"`holdout_rows` is {self.holdout_rows}, but must be < holdout_period ({self.holdout_period})")
+            raise SettingsError(
+                f"`holdout_rows` is {self.holdout_rows}, but must be < holdout_period ({self.holdout_period})"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

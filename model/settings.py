@@ -85,7 +85,13 @@ def _fit(value: Any, hint: Any) -> Any:
     return value
 
 
-_NAMES = {int: "an integer", float: "a number", str: "a string", bool: "true or false", types.NoneType: "absent"}
+_NAMES = {
+    int: "an integer",
+    float: "a number",
+    str: "a string",
+    bool: "true or false",
+    types.NoneType: "absent",
+}
 
 
 def _check(f: "Field[Any]", value: Any, hint: Any) -> None:

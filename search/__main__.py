@@ -1,0 +1,5 @@
+"""`python -m search` is `lilm-search`."""
+
+from search.cli import main
+
+main()

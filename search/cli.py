@@ -1,0 +1,279 @@
+"""The command line: parses, calls, prints. Heavy imports wait inside the commands, so that --help is quick."""
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from search.options import Device, Storage, Study, open_database, pick_device
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    help="Find the best small language model that a fixed training time can buy, and know how sure to be of it.",
+    epilog="Start with: lilm-search start --study quickstart",
+)
+studies_app = typer.Typer(invoke_without_command=True, help="List the shipped study files, or show one settled.")
+app.add_typer(studies_app, name="studies")
+
+
+@studies_app.callback()
+def studies(context: typer.Context) -> None:
+    """List the shipped study files.  Example: lilm-search studies"""
+    if context.invoked_subcommand is not None:
+        return
+    from search import studyfile
+
+    for name in studyfile.shipped():
+        plan = studyfile.read(name)
+        typer.echo(f"{name:<16} {plan.description}")
+
+
+@studies_app.command("show")
+def studies_show(
+    name: Annotated[str, typer.Argument(help="A shipped study, or a study file's path.")],
+) -> None:
+    """Print a study file settled, defaults included.  Example: lilm-search studies show babylm"""
+    from search import studyfile
+
+    typer.echo(studyfile.read(name).toml(), nl=False)
+
+
+@app.command()
+def start(
+    study: Study = "quickstart",
+    storage: Storage = None,
+    data: Annotated[str | None, typer.Option(help="Other text: a path, a glob, hf:ORG/NAME or builtin.")] = None,
+    column: Annotated[str | None, typer.Option(help="Column of that text.")] = None,
+    rename: Annotated[str | None, typer.Option("--as", help="Name the study otherwise than its file.")] = None,
+    trials: Annotated[int | None, typer.Option(help="Proxy trials, instead of the study file's number.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Workers here; the default is one per GPU or core.")
+    ] = None,
+) -> None:
+    """Open or resume a study, start this machine's workers, show progress, end with a leaderboard.
+
+    Example: lilm-search start --study babylm
+    """
+    from rich.console import Console
+
+    from search.console import LiveDisplay, preparing
+    from search.fleet import slots
+    from search.start import asked_plan, prepare_all, run_workers
+    from search.stop import StopRequest
+    from search.study import open_study
+
+    console = Console()
+    stop = StopRequest()
+    with open_database(storage, "start") as database:
+        plan = asked_plan(database, study, data, column, rename, trials)
+        stop.install()
+        with preparing(console) as progress:
+            prepare_all(plan, progress, stop)
+        if stop():
+            raise typer.Exit(130)
+        opened = open_study(database, plan)
+        display = LiveDisplay(console)
+        display.know(opened)
+        with display:
+            run_workers(opened, slots(workers) if workers != 0 else [], storage, display, stop)
+        _print_summary(console, opened)
+        _print_next(console, plan.name)
+    if stop():
+        raise typer.Exit(130)
+
+
+def _print_summary(console: Any, opened: Any) -> None:
+    from model.corpus import prepare
+    from search import paths
+    from search.console import summary
+    from search.results import confirmed
+
+    found = confirmed(opened)
+    bounds = None
+    if found:
+        corpus = prepare(opened.plan.data, opened.plan.configuration(found[0].params).tokenizer, paths.cache())
+        bounds = (corpus.uniform_bpb, corpus.unigram_bpb)
+    console.print(summary(opened, bounds), highlight=False)
+
+
+def _print_next(console: Any, name: str) -> None:
+    lines = (
+        f"lilm-search status --study {name}",
+        f"lilm-search dashboard --study {name}",
+        f"lilm-search export --study {name} > best.toml",
+        "lilm-search train --config best.toml --out best.pt",
+        'lilm-search sample --checkpoint best.pt --prompt "the "',
+    )
+    console.print("\nNext:\n  " + "\n  ".join(lines), highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def worker(
+    study: Study,
+    storage: Storage = None,
+    device: Device = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of this worker.")] = None,
+) -> None:
+    """Run one worker of a study that `start` has made; this is what a rented machine runs.
+
+    Example: lilm-search worker --study babylm --storage postgresql://USER:PASSWORD@HOST/DATABASE
+    """
+    import os
+    import time
+
+    import torch
+
+    from search.fleet import worker_name
+    from search.stop import StopRequest
+    from search.study import load_study
+    from search.worker import Worker
+
+    chosen = pick_device(device)
+    if threads:
+        torch.set_num_threads(threads)
+    stop = StopRequest()
+    stop.install()
+
+    def say(line: str) -> None:
+        typer.echo(f"{time.strftime('%H:%M:%S')} {line}")
+
+    with open_database(storage, "worker") as database:
+        Worker(load_study(database, study), worker_name(os.getpid()), chosen, stop, say).run()
+
+
+@app.command()
+def status(study: Study, storage: Storage = None) -> None:
+    """Show where a study stands.  Example: lilm-search status --study quickstart"""
+    from rich.console import Console
+
+    from search.console import summary
+    from search.study import load_study
+
+    with open_database(storage, "status") as database:
+        Console().print(summary(load_study(database, study)), highlight=False)
+
+
+@app.command()
+def export(
+    study: Study,
+    storage: Storage = None,
+    form: Annotated[str, typer.Option("--format", help="toml, json or yaml.")] = "toml",
+) -> None:
+    """Print the best confirmed configuration, with its evidence.
+
+    Example: lilm-search export --study babylm --format json
+    """
+    from search.export import best_export, render
+    from search.study import load_study
+
+    with open_database(storage, "export") as database:
+        typer.echo(render(best_export(load_study(database, study)), form), nl=False)
+
+
+@app.command()
+def dashboard(
+    study: Study = "quickstart",
+    storage: Storage = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 8080,
+) -> None:
+    """Open optuna-dashboard on the study's storage, on this machine only.
+
+    Example: lilm-search dashboard --study quickstart
+    """
+    from search.dashboard import serve
+    from search.study import load_study
+
+    with open_database(storage, "dashboard") as database:
+        serve(load_study(database, study), port, typer.echo)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Option(help="An export, as TOML, JSON or YAML.")],
+    budget: Annotated[
+        str | None, typer.Option(help="Training time, such as 20s or 30m; the default is the export's.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of initial weights and data order.")] = 0,
+    out: Annotated[Path, typer.Option(help="Where the checkpoint goes.")] = Path("best.pt"),
+    data: Annotated[str | None, typer.Option(help="Other text: a path, a glob, hf:ORG/NAME or builtin.")] = None,
+    device: Device = None,
+) -> None:
+    """Train an exported configuration again, for its budget.
+
+    Example: lilm-search train --config best.toml --budget 30m --out best.pt
+    """
+    from rich.console import Console
+
+    from search.console import preparing
+    from search.retrain import retrain
+
+    console = Console()
+    with preparing(console) as progress:
+        retrain(config, budget, seed, out, data, pick_device(device), progress, typer.echo)
+
+
+@app.command()
+def sample(
+    checkpoint: Annotated[Path, typer.Option(help="A checkpoint written by `train` or by a confirmation run.")],
+    prompt: Annotated[str, typer.Option(help="What the model goes on from.")] = "",
+    tokens: Annotated[int, typer.Option(min=1, help="Most tokens to generate.")] = 100,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token each time.")] = 0.8,
+    top_k: Annotated[int, typer.Option(min=1, help="Tokens to choose among.")] = 50,
+    seed: Annotated[int, typer.Option(min=0, help="Of the choice.")] = 0,
+    device: Device = None,
+) -> None:
+    """Let a trained model write on from a prompt.
+
+    Example: lilm-search sample --checkpoint best.pt --prompt "the "
+    """
+    from model import checkpoint as checkpoints
+    from model.sample import sample as generate
+
+    loaded = checkpoints.load(checkpoint, pick_device(device))
+    text = generate(loaded, prompt, max_tokens=tokens, temperature=temperature, top_k=top_k, seed=seed)
+    typer.echo(prompt + text)
+
+
+@app.command()
+def doctor(storage: Storage = None) -> None:
+    """Say what is wrong with this machine, database or GPU.  Example: lilm-search doctor"""
+    from search.doctor import examine
+
+    def connect() -> str:
+        with open_database(storage, "doctor") as database:
+            return f"{'PostgreSQL' if storage else 'embedded PostgreSQL'} {database.server_version()} answers"
+
+    findings = examine(connect)
+    for finding in findings:
+        typer.echo(f"{'ok  ' if finding.well else 'BAD '} {finding.name:<10} {finding.detail}")
+    if not all(f.well for f in findings):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command line; a person's mistake ends in one message and exit code 1, never in a traceback."""
+    warnings.filterwarnings("ignore", module="optuna")
+    logging.getLogger("optuna").setLevel(logging.WARNING)
+    try:
+        app()
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except Exception as error:
+        if not _expected(error):
+            raise
+        sys.stdout.flush()
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(1) from None
+
+
+def _expected(error: Exception) -> bool:
+    from model.errors import ModelError
+    from search.errors import SearchError
+    from storage.errors import StorageError
+
+    return isinstance(error, SearchError | ModelError | StorageError)

@@ -1,0 +1,221 @@
+"""What people see in a terminal: progress, status, leaderboard."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from search.duration import format_duration
+from search.fleet import LocalWorker
+from search.pruner import Relation
+from search.results import Confirmed, confirmed, noise, transfer
+from search.start import Progress as OnProgress
+from search.study import LinkedStudy, finished
+from search.worker import make_pruner, run_label
+
+
+def outcome(trial: FrozenTrial, proxy: bool) -> str:
+    """Return one line that says what became of a finished trial."""
+    label = f"{run_label(proxy, trial.number):<16}"
+    attrs = trial.user_attrs
+    who = f"baseline {attrs['baseline']}" if "baseline" in attrs else ""
+    who = f"of trial {attrs['confirms']}" if "confirms" in attrs else who
+    who += f", seed {attrs['seed']}" if "seed" in attrs else ""
+    if trial.state == TrialState.COMPLETE:
+        return f"{label} {trial.value:.4f} BPB  {attrs.get('tokens', 0):>12,} tokens  {who}".rstrip()
+    if trial.state == TrialState.PRUNED:
+        return f"{label} pruned at {trial.last_step}% with {trial.value:.4f} BPB"
+    return f"{label} failed: {attrs.get('failure', 'unknown')} {who}".rstrip()
+
+
+def counts_line(study: LinkedStudy) -> str:
+    """Return trials by state, with the number asked for."""
+    parts = []
+    for name, trials in (("proxies", study.proxy_trials()), ("confirmations", study.confirm_trials())):
+        by_state = Counter(t.state.name.lower() for t in trials)
+        states = ", ".join(f"{n} {state}" for state, n in sorted(by_state.items()))
+        parts.append(f"{name}: {states or 'none yet'}")
+    return f"{'; '.join(parts)} (of {study.plan.proxy.trials} proxies asked for)"
+
+
+class LiveDisplay:
+    """Progress of a running study: a line for each finished trial, and below them bars where it is a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._seen: set[tuple[bool, int]] = set()
+        columns = (
+            TextColumn("{task.description:>13}"),
+            BarColumn(30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        self._progress = Progress(*columns, console=console)
+        self._bars = [self._progress.add_task(n, total=None, note="") for n in ("proxies", "confirmations")]
+        self._live = Live(self._progress, console=console, refresh_per_second=2, transient=True)
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def say(self, line: str) -> None:
+        """Print one line that stays."""
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def know(self, study: LinkedStudy) -> None:
+        """Take what has already finished as seen, so that a resumed study doesn't list it again."""
+        for proxy, trials in ((True, study.proxy_trials()), (False, study.confirm_trials())):
+            self._seen |= {(proxy, t.number) for t in trials if t.state.is_finished()}
+
+    def update(self, study: LinkedStudy, workers: Iterable[LocalWorker]) -> None:
+        """Print what has finished since the last call, and move the bars."""
+        alive = sum(w.process.poll() is None for w in workers)
+        for proxy, trials, bar in ((True, study.proxy_trials(), 0), (False, study.confirm_trials(), 1)):
+            ended = [t for t in trials if t.state.is_finished()]
+            for trial in ended:
+                if (proxy, trial.number) not in self._seen:
+                    self._seen.add((proxy, trial.number))
+                    self.say(outcome(trial, proxy))
+            total = study.plan.proxy.trials if proxy else len([t for t in trials if t.state != TrialState.FAIL])
+            best = min((t.value for t in finished(trials) if t.value is not None), default=None)
+            note = f"best {best:.4f} BPB" if best is not None else ""
+            note += f", {alive} workers" if proxy else ""
+            done = len([t for t in ended if t.state != TrialState.FAIL])
+            self._progress.update(self._bars[bar], completed=done, total=max(total, done, 1), note=note)
+
+
+@contextmanager
+def preparing(console: Console) -> Iterator[OnProgress]:
+    """Show the preparation of data: a bar for each stage in a terminal, a line for each elsewhere."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(30),
+        TextColumn("{task.fields[amount]}"),
+    )
+    with Progress(
+        *columns, TimeElapsedColumn(), console=console, transient=True, disable=not console.is_terminal
+    ) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(stage: str, done: int, total: int | None) -> None:
+            if stage not in tasks:
+                if not console.is_terminal:
+                    console.print(f"preparing: {stage}", highlight=False)
+                tasks[stage] = bars.add_task(stage, total=total, amount="")
+            amount = f"{done / 1e6:.1f} MB" if done else ""
+            bars.update(tasks[stage], completed=done, total=total, amount=amount)
+
+        yield show
+
+
+def leaderboard(study: LinkedStudy, found: list[Confirmed]) -> Table:
+    """Return the confirmed configurations, the best first."""
+    pooled = noise(found)
+    table = Table(
+        title=f"{study.plan.name}: confirmed at {study.plan.confirm.budget}",
+        title_justify="left",
+        pad_edge=False,
+    )
+    table.add_column("rank", justify="right")
+    table.add_column("configuration")
+    table.add_column("BPB (± 95%)", justify="right")
+    table.add_column("seeds", justify="right")
+    table.add_column(f"BPB at {study.plan.proxy.budget}", justify="right")
+    table.add_column("parameters")
+    for place, c in enumerate(found, start=1):
+        half = pooled.half_width(len(c.bpb_by_seed))
+        bpb = f"{c.mean_bpb:.4f}" + (f" ± {half:.4f}" if half is not None else "")
+        proxy = f"{c.proxy_bpb:.4f}" if c.proxy_bpb is not None else "–"
+        style = "bold" if place == 1 else ""
+        table.add_row(str(place), c.label, bpb, str(len(c.bpb_by_seed)), proxy, describe(c.params), style=style)
+    return table
+
+
+def describe(params: Any) -> str:
+    """Return a configuration's searched values on one line, in the field's shorthand."""
+    p = dict(params)
+    heads = [f"{p.pop('n_layer')}L" if "n_layer" in p else ""]
+    if {"n_head", "head_dim"} <= p.keys():
+        n_head, head_dim = p.pop("n_head"), p.pop("head_dim")
+        heads += [f"d{n_head * head_dim}", f"{n_head}h"]
+    rest = [f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in p.items()]
+    return " ".join([*filter(None, heads), *rest])
+
+
+def pruning_line(study: LinkedStudy) -> str:
+    """Return how many trials were pruned, or why none was, with the correlation by progress."""
+    trials = study.proxy_trials()
+    pruner = make_pruner(study)
+    relations = [pruner.relation(trials, p) for p in study.plan.report_points()[:-1]]
+    pruned = sum(t.state == TrialState.PRUNED for t in trials)
+    open_at = next((r for r in relations if r.n >= pruner.min_trials and r.bound > pruner.min_correlation), None)
+    best = max(relations, key=lambda r: r.bound)
+    if pruned:
+        reason = f"{pruned} pruned"
+    elif best.n < pruner.min_trials:
+        reason = f"none pruned: {best.n} finished trials, {pruner.min_trials} are needed before the correlation counts"
+    elif open_at is None:
+        limit = pruner.min_correlation
+        reason = f"none pruned: the correlation's lower bound stays at or below {limit} ({best.bound:.2f} at most)"
+    else:
+        reason = (
+            f"none pruned: the correlation is proven from {open_at.step}% on, but no trial was hopeless enough there"
+        )
+    return f"Pruning: {reason}.\nCorrelation with the final loss by progress: {sparkline(relations)}"
+
+
+def sparkline(relations: list[Relation]) -> str:
+    """Return the correlation at each report point as a bar, with the figures at a few of them."""
+    bars = " ▁▂▃▄▅▆▇█"
+    line = "".join(bars[round(max(r.correlation, 0) * 8)] for r in relations)
+    few = relations[:: max(1, len(relations) // 3)]
+    return f"{line}  " + ", ".join(f"ρ {r.correlation:.2f} (≥ {r.bound:.2f}) at {r.step}%" for r in few)
+
+
+def spent_line(study: LinkedStudy) -> str:
+    """Return the training time so far, and its price."""
+    trials = [*study.proxy_trials(), *study.confirm_trials()]
+    seconds = sum(t.user_attrs.get("total_seconds", 0.0) for t in trials)
+    dollars = seconds / 3600 * study.plan.cost.usd_per_gpu_hour
+    price = f", ${dollars:.2f} at ${study.plan.cost.usd_per_gpu_hour:.2f} an hour" if dollars else ""
+    return f"Worker time in finished trials: {format_duration(seconds)}{price}."
+
+
+def summary(study: LinkedStudy, bounds: tuple[float, float] | None = None) -> Group:
+    """Return what is known of a study: counts, leaderboard, pruning, transfer, time."""
+    parts: list[Any] = [Text(counts_line(study))]
+    found = confirmed(study)
+    if found:
+        parts += [Text(), leaderboard(study, found), Text()]
+    if bounds:
+        uniform, unigram = bounds
+        parts.append(
+            Text(f"For comparison, by counting: untrained model {uniform:.4f} BPB, unigram model {unigram:.4f} BPB.")
+        )
+    parts.append(Text(pruning_line(study)))
+    if found:
+        parts.append(Text(transfer(found).verdict))
+    parts.append(Text(spent_line(study)))
+    return Group(*parts)

@@ -1,0 +1,13 @@
+"""What a person did that the search can't go on with."""
+
+
+class SearchError(Exception):
+    """The request can't be carried out; the message says what was wrong, what is allowed, what to do next."""
+
+
+class StudyFileError(SearchError):
+    """A study file has an unknown key, a wrong value or an impossible range."""
+
+
+class StudyChangedError(SearchError):
+    """A study is reopened with settings that would make its earlier results incomparable."""

@@ -1,0 +1,125 @@
+"""The best confirmed configuration with its evidence, as TOML, JSON or YAML, and back again."""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+import yaml
+
+from model.config import DataConfig
+from model.errors import SettingsError
+from search.errors import SearchError
+from search.plan import Configuration, Fidelity
+from search.results import Confirmed, Noise, confirmed, noise, transfer
+from search.space import RECORDS
+from search.study import LinkedStudy
+
+FORMATS = ("toml", "json", "yaml")
+
+
+def best_export(study: LinkedStudy) -> dict[str, Any]:
+    """Return the best confirmed configuration with everything needed to train it again elsewhere.
+
+    Baselines take part: what is exported is never worse than by hand. Raises `SearchError` when nothing has
+    been confirmed yet.
+    """
+    found = confirmed(study)
+    if not found:
+        raise SearchError(
+            f'nothing is confirmed yet in "{study.plan.name}"; '
+            f"`lilm-search start --study {study.plan.name}` goes on with it"
+        )
+    best, pooled = found[0], noise(found)
+    baselines = [_evidence(c, pooled) | {"name": c.baseline} for c in found if c.baseline]
+    configuration = study.plan.configuration(best.params)
+    return {
+        "study": study.plan.name,
+        "configuration": best.label,
+        "budget": study.plan.confirm.budget,
+        "parameters": dict(best.params),
+        "result": _evidence(best, pooled) | {"better_than_baseline": _better(best, baselines)},
+        "baselines": baselines,
+        "transfer": transfer(found).verdict,
+        "data": study.plan.data.table(),
+        **configuration.table(),
+        "provenance": dict(best.runs[0].user_attrs.get("provenance", {})),
+    }
+
+
+def _evidence(entry: Confirmed, pooled: Noise) -> dict[str, Any]:
+    half = pooled.half_width(len(entry.bpb_by_seed))
+    seeds = sorted(entry.bpb_by_seed)
+    table = {
+        "val_bpb": entry.mean_bpb,
+        "interval_95": None if half is None else [entry.mean_bpb - half, entry.mean_bpb + half],
+    }
+    table |= {
+        "seeds": seeds,
+        "bpb_by_seed": [entry.bpb_by_seed[s] for s in seeds],
+        "proxy_bpb": entry.proxy_bpb,
+    }
+    return {k: v for k, v in table.items() if v is not None}
+
+
+def _better(best: Confirmed, baselines: list[dict[str, Any]]) -> str:
+    if best.baseline:
+        return "no: the hand-made baseline is best; the search found nothing better"
+    if not baselines:
+        return "unknown: no baseline has been confirmed"
+    rival = min(baselines, key=lambda b: float(b["val_bpb"]))
+    gain = rival["val_bpb"] - best.mean_bpb
+    mine, other = rival.get("interval_95"), rival["name"]
+    sure = "" if mine is None or best.mean_bpb < mine[0] else "; within the noise of its seeds"
+    return f"yes: by {gain:.4f} BPB over {other}{sure}"
+
+
+def render(table: Mapping[str, Any], form: str) -> str:
+    """Return the table as text in one of `FORMATS`; raises `SearchError` on another."""
+    if form == "toml":
+        return tomli_w.dumps(table)
+    if form == "json":
+        return json.dumps(table, indent=2) + "\n"
+    if form == "yaml":
+        return yaml.safe_dump(dict(table), sort_keys=False)
+    raise SearchError(f'--format is "{form}", but must be one of {", ".join(FORMATS)}')
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What `train --config` needs of an export."""
+
+    data: DataConfig
+    configuration: Configuration
+    budget: str
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read an export in any of its formats; raises `SearchError` that names file and key."""
+    try:
+        table = _parse(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SearchError(f"{path}: can't be read: {getattr(error, 'strerror', None) or 'not text'}") from None
+    if not isinstance(table, dict) or not {"data", "budget", *RECORDS} <= table.keys():
+        raise SearchError(f"{path}: not an export of lilm-search (it needs data, tokenizer, model, train and budget)")
+    try:
+        sections = {s: record.parse(table[s], f"[{s}]") for s, record in RECORDS.items()}
+        data = DataConfig.parse(table["data"], "[data]")
+        budget = Fidelity(budget=table["budget"]).budget
+    except SettingsError as error:
+        raise SearchError(f"{path}: {error}") from None
+    return Recipe(data, Configuration(**sections), budget)  # type: ignore[arg-type]
+
+
+def _parse(text: str) -> Any:
+    """TOML, or else YAML, of which JSON is a part."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        try:
+            return yaml.safe_load(text)
+        except yaml.YAMLError:
+            return None

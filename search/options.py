@@ -1,0 +1,55 @@
+"""What several commands share: their options, the database they open, the device they train on."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from storage.database import Database
+
+Study = Annotated[
+    str, typer.Option("--study", help="A shipped study, a study file's path, or a study in the database.")
+]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        envvar="LILM_SEARCH_STORAGE",
+        show_envvar=True,
+        help="postgresql://USER:PASSWORD@HOST/DATABASE; without it, an embedded PostgreSQL on this machine.",
+    ),
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1; the default is the GPU where there is one.")]
+
+
+@contextlib.contextmanager
+def open_database(url: str | None, command: str) -> Iterator["Database"]:
+    from search import paths
+    from storage.database import connect
+    from storage.embedded import embedded
+
+    with contextlib.ExitStack() as stack:
+        address = url or stack.enter_context(embedded(paths.home() / "postgres"))
+        database = connect(address, application_name=f"lilm-search {command}")
+        stack.callback(database.close)
+        yield database
+
+
+def pick_device(name: str | None) -> Any:
+    import torch
+
+    from search.errors import SearchError
+
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        known = device.type == "cpu" or (device.type == "cuda" and torch.cuda.is_available())
+        known = known and (device.index or 0) < max(1, torch.cuda.device_count())
+    except RuntimeError:
+        known = False
+    if not known:
+        there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        raise SearchError(f'--device is "{name}", but must be one of {", ".join(there)}')
+    return device

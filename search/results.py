@@ -1,0 +1,137 @@
+"""What a study has found: confirmed configurations with their noise, and whether the proxy foretold them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from optuna.trial import FrozenTrial
+from scipy import stats
+
+from search.study import LinkedStudy, finished
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """One configuration with its confirmation runs that have finished."""
+
+    baseline: str | None
+    proxy_number: int | None
+    params: Mapping[str, Any]
+    proxy_bpb: float | None
+    bpb_by_seed: Mapping[int, float]
+    runs: tuple[FrozenTrial, ...]
+
+    @property
+    def label(self) -> str:
+        """What people call it: a baseline's name, or the number of its proxy trial."""
+        return f"baseline {self.baseline}" if self.baseline else f"trial {self.proxy_number}"
+
+    @property
+    def key(self) -> str:
+        """What attributes call it."""
+        return f"baseline:{self.baseline}" if self.baseline else str(self.proxy_number)
+
+    @property
+    def mean_bpb(self) -> float:
+        """Mean over its seeds."""
+        return float(np.mean(list(self.bpb_by_seed.values())))
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Standard deviation of BPB from seed to seed, pooled over configurations; None where no seed is repeated."""
+
+    deviation: float | None
+    degrees: int
+
+    def half_width(self, n_seeds: int, confidence: float = 0.95) -> float | None:
+        """Return half of the confidence interval of a mean over so many seeds, by Student's t."""
+        if self.deviation is None or n_seeds < 1:
+            return None
+        return float(stats.t.ppf((1 + confidence) / 2, self.degrees)) * self.deviation / math.sqrt(n_seeds)
+
+
+def pooled_noise(groups: Sequence[Sequence[float]]) -> Noise:
+    """Return √(Σ squared deviations from each group's mean / Σ (n − 1)) over groups of at least two values."""
+    repeated = [np.asarray(g, dtype=float) for g in groups if len(g) > 1]
+    degrees = sum(len(g) - 1 for g in repeated)
+    if not degrees:
+        return Noise(None, 0)
+    return Noise(math.sqrt(sum(float(((g - g.mean()) ** 2).sum()) for g in repeated) / degrees), degrees)
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Kendall's τ between proxy and confirmed BPB, with an interval where there are enough pairs."""
+
+    pairs: int
+    tau: float | None
+    low: float | None
+    high: float | None
+
+    @property
+    def verdict(self) -> str:
+        """One plain sentence."""
+        if self.tau is None or self.low is None or self.high is None:
+            return f"Transfer: {self.pairs} pairs are too few to tell whether the proxy predicts (5 are needed)."
+        figures = f"Kendall's τ = {self.tau:.2f}, 95% interval {self.low:.2f} … {self.high:.2f}, {self.pairs} pairs"
+        if self.low > 0:
+            return f"Transfer: the proxy predicts the confirmed BPB ({figures})."
+        return (
+            f"Transfer: the proxy is NOT shown to predict the confirmed BPB ({figures}; τ ≤ 0 can't be excluded). "
+            "Trust only what was confirmed."
+        )
+
+
+def transfer_check(proxy_bpb: Sequence[float], confirmed_bpb: Sequence[float]) -> Transfer:
+    """Return Kendall's τ-b with a 95% interval.
+
+    The interval is Fieller, Hartley & Pearson's (Biometrika 44, 1957): atanh τ is about normal with variance
+    0.437 / (n − 4), which needs n ≥ 5.
+    """
+    n = len(proxy_bpb)
+    if n < 5:
+        return Transfer(n, None, None, None)
+    tau = float(stats.kendalltau(proxy_bpb, confirmed_bpb).statistic)
+    if math.isnan(tau):
+        return Transfer(n, None, None, None)
+    z = math.atanh(min(max(tau, -0.999), 0.999))
+    error = 1.96 * math.sqrt(0.437 / (n - 4))
+    return Transfer(n, tau, math.tanh(z - error), math.tanh(z + error))
+
+
+def confirmed(study: LinkedStudy) -> list[Confirmed]:
+    """Return every configuration with a finished confirmation run, the best mean BPB first."""
+    proxies = finished(study.proxy_trials())
+    by_number = {t.number: t for t in proxies}
+    by_baseline = {t.user_attrs["baseline"]: t for t in proxies if "baseline" in t.user_attrs}
+    groups: dict[tuple[str | None, int | None], list[FrozenTrial]] = {}
+    for run in finished(study.confirm_trials()):
+        groups.setdefault((run.user_attrs.get("baseline"), run.user_attrs.get("confirms")), []).append(run)
+    found = []
+    for (baseline, number), runs in groups.items():
+        proxy = by_baseline.get(baseline) if baseline else by_number.get(number or 0)
+        found.append(
+            Confirmed(
+                baseline=baseline,
+                proxy_number=proxy.number if proxy else number,
+                params=runs[0].params,
+                proxy_bpb=proxy.value if proxy else None,
+                bpb_by_seed={r.user_attrs["seed"]: r.value for r in runs if r.value is not None},
+                runs=tuple(runs),
+            )
+        )
+    return sorted(found, key=lambda c: c.mean_bpb)
+
+
+def transfer(found: Sequence[Confirmed]) -> Transfer:
+    """Return the transfer check over confirmed configurations."""
+    pairs = [(c.proxy_bpb, c.mean_bpb) for c in found if c.proxy_bpb is not None]
+    return transfer_check([x for x, _ in pairs], [y for _, y in pairs])
+
+
+def noise(found: Sequence[Confirmed]) -> Noise:
+    """Return the noise from seed to seed, pooled over confirmed configurations."""
+    return pooled_noise([list(c.bpb_by_seed.values()) for c in found])

@@ -1,0 +1,143 @@
+"""One study of ours: two Optuna studies, of proxy trials and of confirmation runs, in one Postgres.
+
+Samplers and pruners are blind to fidelity, so that 30-minute results inside the 6-minute study would mislead
+both; the two are kept apart and linked by attributes.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from search.errors import SearchError, StudyChangedError
+from search.plan import Plan
+from storage.claims import TrialQueue
+from storage.database import Database
+
+# What a retry inherits from the trial that was lost.
+IDENTITY = ("baseline", "control", "confirms", "seed")
+_GROWS = ("proxy.trials", "confirm.top", "confirm.random", "confirm.seeds")
+_FREE = ("description", "cost.", "workers.", "pruner.")
+
+
+@dataclass(frozen=True)
+class LinkedStudy:
+    """A plan with its two Optuna studies and the queues of their trials."""
+
+    plan: Plan
+    database: Database
+    proxies: optuna.Study
+    confirmations: optuna.Study
+    proxy_queue: TrialQueue
+    confirm_queue: TrialQueue
+
+    def proxy_trials(self) -> list[FrozenTrial]:
+        """Return every proxy trial, in the order of creation."""
+        return self.proxies.get_trials(deepcopy=False)
+
+    def confirm_trials(self) -> list[FrozenTrial]:
+        """Return every confirmation run, in the order of creation."""
+        return self.confirmations.get_trials(deepcopy=False)
+
+
+def confirm_name(name: str) -> str:
+    """Return the name of the Optuna study that holds a study's confirmation runs."""
+    return f"{name}-confirm"
+
+
+def exists(database: Database, name: str) -> bool:
+    """Return whether the database holds a study of this name."""
+    return name in optuna.get_all_study_names(database.storage)
+
+
+def open_study(database: Database, plan: Plan) -> LinkedStudy:
+    """Create the study, or resume it where the plan agrees with the stored one.
+
+    Baselines are queued first, as proxies and as confirmation runs. Raises `StudyChangedError` where a change
+    would make earlier results incomparable.
+    """
+    with database.lock(f"lilm-search/open/{plan.name}"):
+        stored = stored_plan(database, plan.name) if exists(database, plan.name) else None
+        if stored is not None:
+            _refuse_unsafe_changes(stored, plan)
+        study = _link(database, plan)
+        study.confirmations.set_user_attr("confirms", plan.name)
+        study.proxies.set_user_attr("confirmed_in", confirm_name(plan.name))
+        _enqueue_baselines(study)
+        # Last, so that a study with a plan is a whole one.
+        study.proxies.set_user_attr("plan", plan.toml())
+    return study
+
+
+def load_study(database: Database, name: str) -> LinkedStudy:
+    """Return a study that the database holds; raises `SearchError` when there is none of this name."""
+    if not exists(database, name):
+        names = [n for n in optuna.get_all_study_names(database.storage) if not n.endswith("-confirm")]
+        there = f"it holds: {', '.join(sorted(names))}" if names else "it holds none yet"
+        raise SearchError(
+            f'no study is named "{name}" in this database; {there}. `lilm-search start --study {name}` makes one.'
+        )
+    return _link(database, stored_plan(database, name))
+
+
+def stored_plan(database: Database, name: str) -> Plan:
+    """Return the plan that a study was last opened with."""
+    text = optuna.load_study(study_name=name, storage=database.storage).user_attrs.get("plan")
+    if text is None:
+        raise SearchError(f'"{name}" was not made by lilm-search (it has no plan); choose another name with --as')
+    return Plan.parse(text, name=name, origin=f"the stored plan of {name}")
+
+
+def _link(database: Database, plan: Plan) -> LinkedStudy:
+    names = (plan.name, confirm_name(plan.name))
+    proxies, confirmations = (
+        optuna.create_study(study_name=n, storage=database.storage, direction="minimize", load_if_exists=True)
+        for n in names
+    )
+    grace = plan.workers.grace_seconds
+    queues = [TrialQueue(database, n, grace_seconds=grace, inherited=IDENTITY) for n in names]
+    return LinkedStudy(plan, database, proxies, confirmations, *queues)
+
+
+def _enqueue_baselines(study: LinkedStudy) -> None:
+    for name, params in study.plan.baselines.items():
+        study.proxy_queue.enqueue(dict(params), {"baseline": name})
+    for seed in study.plan.confirm.seed_values:
+        for name, params in study.plan.baselines.items():
+            study.confirm_queue.enqueue(dict(params), {"baseline": name, "seed": seed})
+
+
+def changes(old: Plan, new: Plan) -> dict[str, tuple[Any, Any]]:
+    """Return the keys whose values differ, with the old and the new value."""
+    a, b = _flat(old.table()), _flat(new.table())
+    return {key: (a.get(key), b.get(key)) for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)}
+
+
+def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, dict) and not prefix.startswith("space."):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _refuse_unsafe_changes(old: Plan, new: Plan) -> None:
+    unsafe = [
+        f"{key} was {before!r}, now {after!r}"
+        for key, (before, after) in changes(old, new).items()
+        if not key.startswith(_FREE) and not (key in _GROWS and after > before)
+    ]
+    if unsafe:
+        shown = "; ".join(unsafe[:3]) + (f"; and {len(unsafe) - 3} more" if len(unsafe) > 3 else "")
+        raise StudyChangedError(
+            f'study "{new.name}" exists with other settings: {shown}. Its results stay as they are: '
+            f"start the changed one under another name with --as NEW-NAME."
+        )
+
+
+def finished(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the trials that trained to the end."""
+    return [t for t in trials if t.state == TrialState.COMPLETE and t.value is not None]

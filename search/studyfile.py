@@ -1,0 +1,64 @@
+"""Finding study files: the shipped ones by name, a user's own by path."""
+
+import re
+from dataclasses import replace
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from model.settings import nearest
+from search.errors import StudyFileError
+from search.plan import Plan
+
+
+def shipped() -> dict[str, Traversable]:
+    """Return the study files that come with the package, by name."""
+    found = [f for f in files("studies").iterdir() if f.name.endswith(".toml")]
+    return {f.name.removesuffix(".toml"): f for f in sorted(found, key=lambda f: f.name)}
+
+
+def is_path(study: str) -> bool:
+    """Return whether the user means a file rather than a name."""
+    return study.endswith(".toml") or "/" in study
+
+
+def study_name(study: str) -> str:
+    """Return the name of the study that a name or path stands for; raises `StudyFileError` when it can't be one."""
+    name = Path(study).stem if is_path(study) else study
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,59}", name) or name.endswith("-confirm"):
+        raise StudyFileError(
+            f'"{name}" can\'t name a study: use lower-case letters, digits, "-" and "_" '
+            'or a path to a .toml file; at most 60 characters, not ending in "-confirm"'
+        )
+    return name
+
+
+def read(study: str) -> Plan:
+    """Return the plan of a shipped study or of a file; raises `StudyFileError`."""
+    name = study_name(study)
+    if is_path(study):
+        path = Path(study)
+        try:
+            plan = Plan.parse(path.read_text(encoding="utf-8"), name=name, origin=str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+            raise StudyFileError(f"{path}: can't be read: {reason}") from None
+        return with_data(plan, plan.data.source, None, beside=path.parent)
+    if name not in shipped():
+        raise StudyFileError(
+            f'no study file is named "{name}"; {nearest(name, shipped())} A file of your own goes by its path.'
+        )
+    return Plan.parse(shipped()[name].read_text(encoding="utf-8"), name=name, origin=f"studies/{name}.toml")
+
+
+def with_data(plan: Plan, source: str, column: str | None, *, beside: Path | None = None) -> Plan:
+    """Return the plan on other text; held-out rows and documents stay as the study has them."""
+    data = replace(plan.data, source=local_source(source, beside), column=column or plan.data.column)
+    return replace(plan, data=data)
+
+
+def local_source(source: str, beside: Path | None = None) -> str:
+    """Return a data source with a local path made absolute, since workers start elsewhere."""
+    if source == "builtin" or source.startswith("hf:"):
+        return source
+    return str(((beside or Path.cwd()) / Path(source).expanduser()).resolve())

@@ -1,0 +1,233 @@
+"""A worker: claims a trial, trains it, reports and tells, until the study has nothing left for it."""
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+import torch
+from optuna.trial import Trial, TrialState
+
+from model import checkpoint
+from model.corpus import prepare
+from model.errors import DeviceMemoryError, DivergedError, StoppedError
+from model.train import Report, Result, train
+from search import paths
+from search.errors import SearchError
+from search.plan import Configuration
+from search.promotion import log_back, promote
+from search.provenance import provenance
+from search.pruner import CorrelationPruner, Verdict, drawn_as_control
+from search.stop import StopRequest
+from search.study import LinkedStudy
+from storage.claims import Claim, Heartbeat, Outcome, TrialQueue
+
+POLL_SECONDS = 1.0
+MOST_ERRORS = 3
+CAUSES: dict[type[BaseException], str] = {
+    StoppedError: "interrupted",
+    KeyboardInterrupt: "interrupted",
+    DivergedError: "diverged",
+    DeviceMemoryError: "out_of_memory",
+}
+
+
+def make_pruner(study: LinkedStudy) -> CorrelationPruner:
+    """Return the pruner that a study's plan asks for."""
+    plan = study.plan
+    return CorrelationPruner(
+        promote=plan.confirm.top,
+        risk=plan.pruner.risk,
+        looks=len(plan.report_points()) - 1,
+        min_trials=plan.pruner.min_trials,
+        min_correlation=plan.pruner.min_correlation,
+        controls=plan.pruner.controls,
+    )
+
+
+def make_sampler(seed: int, number: int, startup: int) -> optuna.samplers.BaseSampler:
+    """Return a TPE sampler whose randomness depends on the study's seed and the trial's number alone.
+
+    One for each trial: who draws it, and when, then makes no difference to its random stream.
+    """
+    return optuna.samplers.TPESampler(seed=(seed * 1_000_003 + number) % 2**32, n_startup_trials=startup)
+
+
+@dataclass
+class Worker:
+    """One process on one device. `say` prints a line for people."""
+
+    study: LinkedStudy
+    name: str
+    device: torch.device
+    stop: StopRequest
+    say: Callable[[str], None]
+    _errors: int = field(default=0, init=False)
+
+    def run(self) -> None:
+        """Work until everything is done or stopping is asked for; raises `SearchError` after repeated errors."""
+        waiting = False
+        while not self.stop():
+            queue, claim = self._claim()
+            if isinstance(claim, Claim):
+                waiting = False
+                self._attempt(queue, claim)
+            elif claim is Outcome.DONE:
+                self.say("nothing left to do")
+                return
+            else:
+                if not waiting:
+                    self.say("waiting for trials that other workers are training")
+                waiting = True
+                self.stop.wait(POLL_SECONDS)
+
+    def _claim(self) -> tuple[TrialQueue, Claim | Outcome]:
+        """Proxies come first; what is left of a worker's time goes to confirmations."""
+        proxies, confirmations = self.study.proxy_queue, self.study.confirm_queue
+        first = proxies.claim(self.name, self.study.plan.proxy.trials)
+        if isinstance(first, Claim):
+            return proxies, first
+        promote(self.study)
+        second = confirmations.claim(self.name, None)
+        if isinstance(second, Claim):
+            return confirmations, second
+        return confirmations, Outcome.WAIT if Outcome.WAIT in (first, second) else Outcome.DONE
+
+    def _attempt(self, queue: TrialQueue, claim: Claim) -> None:
+        """Train one claimed trial; whatever happens to it is recorded."""
+        proxy = queue is self.study.proxy_queue
+        optuna_study = self.study.proxies if proxy else self.study.confirmations
+        beat = self.study.plan.workers.heartbeat_seconds
+        try:
+            with Heartbeat(queue, claim.trial_id, interval_seconds=beat) as heart:
+                run = _Run(self, optuna_study, queue, claim, proxy, heart)
+                run.train()
+            self._errors = 0
+        except (StoppedError, DivergedError, DeviceMemoryError, KeyboardInterrupt) as error:
+            cause = CAUSES[type(error)]
+            queue.fail(claim.trial_id, cause, str(error))
+            self.say(f"{run_label(proxy, claim.number)}: {cause}: {error}")
+        except Exception as error:
+            self._errors += 1
+            queue.fail(claim.trial_id, "error", traceback.format_exc())
+            self.say(f"{run_label(proxy, claim.number)}: error: {error}\n{traceback.format_exc()}")
+            if self._errors >= MOST_ERRORS:
+                raise SearchError(f"stopped after {MOST_ERRORS} errors in a row; the last: {error}") from error
+
+
+def run_label(proxy: bool, number: int) -> str:
+    """Return what people call a run."""
+    return f"trial {number}" if proxy else f"confirmation {number}"
+
+
+class _Run:
+    """One claimed trial, from its parameters to its told value."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        study: optuna.Study,
+        queue: TrialQueue,
+        claim: Claim,
+        proxy: bool,
+        heart: Heartbeat,
+    ) -> None:
+        self.worker, self.queue, self.claim, self.proxy, self.heart = worker, queue, claim, proxy, heart
+        self.plan = worker.study.plan
+        study.sampler = make_sampler(self.plan.proxy.seed, claim.number, self.plan.proxy.startup)
+        self.trial = Trial(study, claim.trial_id)
+        self.pruner = make_pruner(worker.study)
+        self.label = run_label(proxy, claim.number)
+        self.verdict: Verdict | None = None
+
+    def train(self) -> None:
+        params = self.plan.space.suggest(self.trial, self.plan.fixed())
+        configuration = self.plan.configuration(params)
+        self._note_identity()
+        corpus = prepare(self.plan.data, configuration.tokenizer, paths.cache())
+        fidelity = self.plan.proxy if self.proxy else self.plan.confirm
+        seed = self.claim.user_attrs.get("seed", self.plan.proxy.seed)
+        self.worker.say(f"{self.label}: {_brief(params)}")
+        result = train(
+            configuration.model,
+            configuration.train,
+            corpus,
+            budget_seconds=fidelity.budget_seconds,
+            seed=seed,
+            report_points=self.plan.report_points(),
+            report_bytes=self.plan.proxy.report_bytes,
+            device=self.worker.device,
+            on_report=self._report,
+            should_stop=self._should_stop,
+        )
+        if self.heart.lost:
+            return self.worker.say(f"{self.label}: taken over by another worker; its result is left out")
+        self._note_result(result, corpus.text_sha256, corpus.tokenizer.sha256)
+        return self._tell(result, configuration, corpus.tokenizer)
+
+    def _should_stop(self) -> bool:
+        return self.worker.stop() or self.heart.lost
+
+    def _note_identity(self) -> None:
+        if self.proxy and "control" not in self.claim.user_attrs and "baseline" not in self.claim.user_attrs:
+            control = drawn_as_control(self.plan.name, self.claim.number, self.plan.pruner.controls)
+            self.trial.set_user_attr("control", control)
+
+    def _report(self, report: Report) -> bool:
+        """Report a loss; returns whether to go on."""
+        self.trial.report(report.val_bpb, report.percent)
+        if not self.proxy or report.percent == 100:
+            return True
+        if "baseline" in self.claim.user_attrs:
+            self.verdict = Verdict(False, "baseline")
+        else:
+            frozen = self.trial.storage.get_trial(self.claim.trial_id)
+            self.verdict = self.pruner.judge(self.trial.study, frozen)
+        return not self.verdict.prune
+
+    def _note_result(self, result: Result, text_sha256: str, tokenizer_sha256: str) -> None:
+        attrs: dict[str, Any] = {
+            "n_params": result.n_params,
+            "steps": result.steps,
+            "tokens": result.tokens,
+            "tokens_per_param": round(result.tokens / result.n_params, 3),
+            "tokens_per_second": round(result.tokens_per_second),
+            "train_seconds": round(result.train_seconds, 3),
+            "startup_seconds": round(result.startup_seconds, 3),
+            "evaluate_seconds": round(result.evaluate_seconds, 3),
+            "total_seconds": round(result.total_seconds, 3),
+            "micro_batch": result.micro_batch,
+            "provenance": provenance(self.worker.device)
+            | {"text_sha256": text_sha256, "tokenizer_sha256": tokenizer_sha256},
+        }
+        if self.verdict is not None:
+            attrs["pruner"] = self.verdict.reason
+            if self.verdict.chance is not None:
+                attrs["chance_among_best"] = self.verdict.chance
+                attrs["correlation_bound"] = self.verdict.bound
+        for key, value in attrs.items():
+            self.trial.set_user_attr(key, value)
+
+    def _tell(self, result: Result, configuration: Configuration, tokenizer: Any) -> None:
+        if result.val_bpb is None:
+            self.queue.finish(self.claim.trial_id, TrialState.PRUNED, result.reports[-1].val_bpb)
+            last = result.reports[-1]
+            return self.worker.say(f"{self.label}: pruned at {last.percent}% with {last.val_bpb:.4f} BPB")
+        if not self.proxy:
+            folder = paths.checkpoints(self.plan.name)
+            folder.mkdir(parents=True, exist_ok=True)
+            info = {"study": self.plan.name, "confirmation": self.claim.number, "val_bpb": result.val_bpb}
+            checkpoint.save(folder / f"confirm-{self.claim.number}.pt", result.network, tokenizer, info)
+        told = self.queue.finish(self.claim.trial_id, TrialState.COMPLETE, result.val_bpb)
+        self.worker.say(
+            f"{self.label}: {result.val_bpb:.4f} BPB after {result.tokens:,} tokens"
+            + ("" if told else " (not counted)")
+        )
+        if not self.proxy and told:
+            log_back(self.worker.study)
+        return None
+
+
+def _brief(params: dict[str, Any]) -> str:
+    return ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in params.items())

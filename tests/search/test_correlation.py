@@ -1,0 +1,59 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from search.correlation import chance_among_best, lower_bound, normal_score, spearman
+
+losses = st.lists(st.floats(-10, 10).map(lambda x: round(x, 2)), min_size=4, max_size=40)
+
+
+@given(losses, st.integers(0, 2**32 - 1))
+def test_spearman_is_scipys_ties_included(x: list[float], seed: int) -> None:
+    y = np.random.default_rng(seed).permutation(x).round(1).tolist()
+    if len(set(x)) < 2 or len(set(y)) < 2:
+        assert spearman(x, y) == 0.0
+    else:
+        assert spearman(x, y) == pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-12)
+
+
+def test_the_bound_holds_as_often_as_it_says() -> None:
+    """Coverage by simulation: a 90% lower bound lies below the true ρ of a bivariate normal in about 90% of samples."""
+    rng = np.random.default_rng(0)
+    r, n, held = 0.6, 20, 0
+    true_rho = 6 / math.pi * math.asin(r / 2)  # Spearman's ρ of a bivariate normal with correlation r
+    for _ in range(2000):
+        x, e = rng.standard_normal((2, n))
+        held += lower_bound(spearman(x, r * x + math.sqrt(1 - r * r) * e), n) < true_rho
+    assert 0.87 < held / 2000 < 0.94
+
+
+def test_the_bound_rises_with_pairs_and_needs_four() -> None:
+    assert lower_bound(0.9, 3) == -1.0
+    assert lower_bound(0.9, 6) < lower_bound(0.9, 60) < 0.9
+
+
+def test_normal_score_by_hand() -> None:
+    assert normal_score(2.0, [1.0, 3.0]) == pytest.approx(0.0)  # the middle of three
+    assert normal_score(0.0, [1.0, 3.0]) == pytest.approx(stats.norm.ppf(1 / 6))
+    assert normal_score(math.nan, [1.0, 3.0]) == pytest.approx(stats.norm.ppf(5 / 6))
+    assert normal_score(1.0, [1.0, math.inf]) == pytest.approx(stats.norm.ppf(1 / 3))  # a tie, and a diverged run
+
+
+def test_the_chance_is_that_of_a_simulated_copula() -> None:
+    rng = np.random.default_rng(1)
+    rho, z = 0.7, 0.5
+    ends = rho * z + math.sqrt(1 - rho * rho) * rng.standard_normal(200_000)
+    simulated = (ends < stats.norm.ppf(5 / 50)).mean()
+    assert chance_among_best(z, rho, 5, 50) == pytest.approx(simulated, abs=0.003)
+
+
+@given(st.floats(-3, 3), st.floats(-0.99, 0.99), st.integers(1, 10), st.integers(1, 100))
+def test_the_chance_is_one_and_never_rises_with_a_worse_score(z: float, rho: float, best: int, among: int) -> None:
+    chance = chance_among_best(z, rho, best, among)
+    assert 0 <= chance <= 1
+    if rho > 0:
+        assert chance_among_best(z + 0.5, rho, best, among) <= chance

@@ -1,0 +1,134 @@
+import dataclasses
+
+import optuna
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search import studyfile
+from search.duration import format_duration, parse_duration
+from search.errors import StudyFileError
+from search.plan import Plan
+from search.study import changes
+
+TEXT = studyfile.shipped()["quickstart"].read_text(encoding="utf-8")
+
+
+def parse(text: str) -> Plan:
+    return Plan.parse(text, name="mine", origin="mine.toml")
+
+
+@pytest.mark.parametrize("name", sorted(studyfile.shipped()))
+def test_shipped_studies_settle_and_read_back_the_same(name: str) -> None:
+    plan = studyfile.read(name)
+    again = Plan.parse(plan.toml(), name=name, origin="settled")
+    assert again == plan
+    assert again.sha256() == plan.sha256()
+    assert plan.description
+    assert plan.baselines
+
+
+@pytest.mark.parametrize("name", ["babylm", "simplestories", "tinystories"])
+def test_the_originals_spaces_are_covered(name: str) -> None:
+    space = studyfile.read(name).space.parameters
+    assert (space["max_lr"].low, space["max_lr"].high, space["max_lr"].log) == (1e-4, 3e-2, True)
+    assert (space["vocab_size"].low, space["vocab_size"].high) == (2048, 12288)
+    assert (space["n_layer"].low, space["n_layer"].high) == (4, 32)
+    assert (space["n_head"].low, space["n_head"].high) == (2, 8)
+    assert (space["head_dim"].low, space["head_dim"].high) == (16, 128)
+    assert {16, 32, 64, 128, 256} <= set(space["batch_size"].choices or ())
+
+
+def test_babylms_baseline_is_the_hand_tuned_one() -> None:
+    plan = studyfile.read("babylm")
+    baseline = plan.configuration(plan.baselines["by-hand"])
+    assert (baseline.model.n_layer, baseline.model.d_model, baseline.tokenizer.vocab_size) == (12, 256, 6144)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "parts"),
+    [
+        ("trials = 18", "trails = 18", ["[proxy]", "`trails`", "did you mean `trials`?"]),
+        ("trials = 18", "trials = 0", ["[proxy]", "`trials` is 0", ">= 1"]),
+        ("trials = 18", 'trials = "many"', ["`trials` is 'many'", "an integer"]),
+        ("trials = 18", "trials = true", ["`trials` is True", "an integer"]),
+        ("low = 1e-4", "low = 4", ["[space.max_lr]", "`low` is 4", "low must be < high"]),
+        ("low = 1e-4", "low = 0", ["`low` is 0", "> 0 where log"]),
+        ("max_lr = { low", "max_lrr = { low", ["`max_lrr`", "did you mean `max_lr`?"]),
+        ("high = 48, step = 16", "high = 48, step = 7", ["`step` is 7", "divide"]),
+        ("low = 16, high = 48, step = 16", "low = 15, high = 47, step = 16", ["[space.head_dim]", "must be even"]),
+        ("choices = [512, 1024, 2048]", "choices = [12, 1024]", ["[space.vocab_size]", "12", ">= 320"]),
+        ("high = 3e-2", "high = 3", ["[space.max_lr]", "`max_lr` is 3", "<= 1"]),
+        ("n_head = 2\n", "n_head = 20\n", ["[baselines.by-hand]", "`n_head` is 20", "1 … 4"]),
+        ("n_layer = 2\n", "", ["[baselines.by-hand]", "`n_layer` is missing"]),
+        ('budget = "6s"', 'budget = "6 parsecs"', ["[proxy]", "6 parsecs", "90s, 6m or 1.5h"]),
+        ("seeds = 2", "seeds = 1", ["[confirm]", "`seeds` is 1", ">= 2"]),
+        ("report_every = 10", "report_every = 7", ["`report_every` is 7", "divide 100"]),
+        ("[pruner]", "[prune]", ["`prune` is not a section", "did you mean `pruner`?"]),
+        ("[confirm]", "[confirm", ["not valid TOML"]),
+        ('source = "builtin"', "", ["[data]", "`source` is missing"]),
+    ],
+)
+def test_errors_name_file_key_value_and_what_is_allowed(old: str, new: str, parts: list[str]) -> None:
+    assert old in TEXT
+    with pytest.raises(StudyFileError) as caught:
+        parse(TEXT.replace(old, new, 1))
+    for part in ["mine.toml", *parts]:
+        assert part in str(caught.value)
+    assert len(str(caught.value).splitlines()) <= 2
+
+
+def test_conditions_decide_what_is_searched() -> None:
+    text = TEXT.replace(
+        "[proxy]", "[space.weight_decay]\nlow = 0.0\nhigh = 0.5\nwhen = { n_layer = 2 }\n[proxy]", 1
+    ).replace("batch_size = 8", "batch_size = 8\nweight_decay = 0.2", 1)
+    space = parse(text).space
+
+    def suggest(n_layer: int) -> dict[str, object]:
+        params = {**parse(text).baselines["by-hand"], "n_layer": n_layer}
+        return space.suggest(optuna.trial.FixedTrial(params), {})
+
+    assert suggest(2)["weight_decay"] == 0.2
+    assert "weight_decay" not in suggest(3)
+    with pytest.raises(StudyFileError, match="`weight_decay` is missing"):
+        parse(text.replace("weight_decay = 0.2", ""))
+    with pytest.raises(StudyFileError, match="`n_layr`, which is not a setting"):
+        parse(text.replace("{ n_layer = 2 }", "{ n_layr = 2 }"))
+
+
+def test_every_sample_is_a_valid_configuration() -> None:
+    plan = studyfile.read("babylm")
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(200):
+        params = plan.space.suggest(study.ask(), plan.fixed())
+        configuration = plan.configuration(params)
+        assert configuration.model.d_model == params["n_head"] * params["head_dim"]
+        assert all(plan.space.parameters[k].holds(v) for k, v in params.items())
+
+
+def test_changes_are_named_by_key() -> None:
+    plan = studyfile.read("quickstart")
+    other = dataclasses.replace(plan, proxy=dataclasses.replace(plan.proxy, trials=99, budget="7s"))
+    assert changes(plan, other) == {"proxy.trials": (18, 99), "proxy.budget": ("6s", "7s")}
+    assert changes(plan, plan) == {}
+
+
+@pytest.mark.parametrize("name", ["Big", "a b", "x-confirm", "", "../x.toml-", "-x"])
+def test_names_that_no_study_can_have(name: str) -> None:
+    with pytest.raises(StudyFileError):
+        studyfile.study_name(name)
+
+
+@given(st.integers(1, 10_000), st.sampled_from("smh"))
+def test_durations_read_as_written(number: int, unit: str) -> None:
+    assert parse_duration(f"{number}{unit}") == number * {"s": 1, "m": 60, "h": 3600}[unit]
+
+
+@pytest.mark.parametrize("text", ["", "6", "m", "-6m", "0s", "6 minutes", "1e3s"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="is no duration"):
+        parse_duration(text)
+
+
+def test_durations_for_people() -> None:
+    assert [format_duration(s) for s in (8, 390, 7200)] == ["8 s", "6.5 min", "2 h"]
