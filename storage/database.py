@@ -1,0 +1,189 @@
+"""A connection to the study's Postgres: small pool, dead servers noticed, passwords never shown."""
+
+import contextlib
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import optuna
+import psycopg2
+import sqlalchemy as sa
+from optuna.storages import BaseStorage, RDBStorage
+from sqlalchemy import exc
+
+from storage.errors import LoginError, StorageError, UnreachableError
+
+T = TypeVar("T")
+LOCK_SECONDS = 60
+OLDEST_SERVER = 13
+PASSING = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, exc.PendingRollbackError)
+"""Errors of a server that restarts or a network that breaks; the same call may succeed later."""
+
+_SESSION = {
+    "timezone": "UTC",  # Optuna compares heartbeats in the session's zone
+    "statement_timeout": "60s",
+    "lock_timeout": f"{LOCK_SECONDS}s",
+    "idle_in_transaction_session_timeout": "60s",  # else a vanished client would hold the study's row for ever
+}
+
+
+def redact(url: str) -> str:
+    """Return the URL with its password hidden, wherever in the URL it stands."""
+    url = re.sub(r"(?<=://)([^:/@?]*):[^/?#]*@", r"\1:***@", url)
+    return re.sub(r"(?i)((?:^|[?&])[^=&]*(?:password|passfile|sslkey)[^=&]*=)[^&]*", r"\1***", url)
+
+
+def connect(url: str, *, application_name: str = "lilm-search") -> "Database":
+    """Open a study database, creating Optuna's tables where they are missing.
+
+    Raises `StorageError` for a URL that isn't PostgreSQL's, `UnreachableError` where no server answers,
+    `LoginError` where it refuses the user, the password or the database.
+    """
+    address = parse_url(url)
+    shown = redact(url)
+    engine = sa.create_engine(address, **_engine_options(application_name))
+    try:
+        _check_server(engine, shown)
+        with _advisory_lock(engine, "lilm-search/schema"):
+            storage = RDBStorage(
+                address.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}"),
+                engine_kwargs=_engine_options(application_name),
+            )
+    except exc.DBAPIError as error:
+        raise _explain(error, shown) from None
+    return Database(engine, storage)
+
+
+def parse_url(url: str) -> sa.URL:
+    """Return the URL with our driver named; raises `StorageError` for one that isn't PostgreSQL's."""
+    try:
+        address = sa.make_url(url.strip())
+        if address.drivername in ("postgres", "postgresql", "postgresql+psycopg2"):
+            return address.set(drivername="postgresql+psycopg2")
+    except (exc.ArgumentError, ValueError):
+        pass
+    raise StorageError(
+        f"the storage is {redact(url)}, but must be PostgreSQL: postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+    )
+
+
+def _engine_options(application_name: str) -> dict[str, object]:
+    options = " ".join(f"-c {key}={value}" for key, value in _SESSION.items())
+    keepalives = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+    return {
+        "pool_size": 2,
+        "max_overflow": 2,
+        "pool_timeout": 30,
+        "pool_pre_ping": True,
+        "connect_args": {
+            "connect_timeout": 10,
+            "tcp_user_timeout": 15_000,
+            "application_name": application_name,
+            "options": options,
+            **keepalives,
+        },
+    }
+
+
+def _check_server(engine: sa.Engine, shown: str) -> None:
+    with engine.connect() as connection:
+        number = int(connection.execute(sa.text("SHOW server_version_num")).scalar_one())
+    if number < OLDEST_SERVER * 10_000:
+        raise StorageError(f"{shown} is PostgreSQL {number // 10_000}, but {OLDEST_SERVER} or later is needed")
+
+
+def _explain(error: exc.DBAPIError, shown: str) -> StorageError:
+    text = str(error.orig).strip()
+    if "password authentication failed" in text or "no password supplied" in text:
+        return LoginError(f"{shown} refuses the login: wrong user or password. Check both in the URL or in PGPASSFILE.")
+    if re.search(r'role ".*" does not exist|role ".*" is not permitted to log in|pg_hba.conf', text):
+        return LoginError(f"{shown} refuses the user: {_last_line(text)}")
+    if re.search(r'database ".*" does not exist', text):
+        return LoginError(f"{shown}: {_last_line(text)}. Create it first: createdb NAME")
+    if isinstance(error.orig, psycopg2.errors.InsufficientPrivilege):
+        return LoginError(f"{shown}: the user may not use this database: {_last_line(text)}")
+    if isinstance(error, exc.OperationalError):
+        return UnreachableError(f"{shown} can't be reached: {_last_line(text)}. Check host and port, and that it runs.")
+    return StorageError(f"{shown}: {_last_line(text)}")
+
+
+def _last_line(text: str) -> str:
+    line = text.splitlines()[0] if text else "no reason given"
+    return re.sub(r"^connection to server at .*? failed: (?:FATAL:\s*)?", "", line).removeprefix("FATAL:").strip()
+
+
+@contextlib.contextmanager
+def _advisory_lock(engine: sa.Engine, name: str) -> Iterator[None]:
+    """Hold a lock that every process on this database respects; it ends with its transaction, come what may."""
+    with engine.begin() as connection:
+        try:
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name})
+        except exc.OperationalError as error:
+            if isinstance(error.orig, psycopg2.errors.LockNotAvailable):
+                raise StorageError(
+                    f'waited {LOCK_SECONDS} s for the lock "{name}"; another process holds it: see `lilm-search doctor`'
+                ) from None
+            raise
+        # Whoever holds the lock works on other connections: this one is idle on purpose, for as long as it takes.
+        connection.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        yield
+
+
+def is_passing(error: BaseException) -> bool:
+    """Return whether a failed database call may succeed later: the server restarts, the network is cut."""
+    cause = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else error
+    return isinstance(cause, PASSING)
+
+
+class Database:
+    """A study database. `storage` is what Optuna's studies are made with; `engine` is for our own queries."""
+
+    def __init__(self, engine: sa.Engine, storage: RDBStorage) -> None:
+        self.engine = engine
+        self._rdb = storage
+        self.storage: BaseStorage = optuna.storages.get_storage(storage)  # cached: finished trials are read once
+
+    def lock(self, name: str) -> contextlib.AbstractContextManager[None]:
+        """Hold a lock of this name against every process on the database; not re-entrant.
+
+        Raises `StorageError` when another holds it for longer than `LOCK_SECONDS`.
+        """
+        return _advisory_lock(self.engine, name)
+
+    def retrying(
+        self,
+        call: Callable[[], T],
+        *,
+        give_up_seconds: float = 900.0,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> T:
+        """Return what `call` returns, calling again while the server is away, for at most so long.
+
+        Only for calls that may run twice: reads, and writes that set a value rather than add a row.
+        Raises `UnreachableError` after that time, and at once whatever isn't the server's absence.
+        """
+        started, pause = clock(), 0.5
+        while True:
+            try:
+                return call()
+            except Exception as error:
+                if not is_passing(error):
+                    raise
+                self._rdb.remove_session()
+                if clock() - started >= give_up_seconds:
+                    raise UnreachableError(f"the database has not answered for {give_up_seconds:.0f} s") from None
+                sleep(pause)
+                pause = min(2 * pause, 15.0)
+
+    def server_version(self) -> str:
+        """Return the server's version, such as 18.4."""
+        with self.engine.connect() as connection:
+            return str(connection.execute(sa.text("SHOW server_version")).scalar_one()).split()[0]
+
+    def close(self) -> None:
+        """Give every connection back."""
+        self._rdb.remove_session()
+        self._rdb.engine.dispose()
+        self.engine.dispose()

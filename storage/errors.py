@@ -1,0 +1,17 @@
+"""What can go wrong between us and the study's database; no message ever holds a password."""
+
+
+class StorageError(Exception):
+    """The database can't be used as asked; the message says what was wrong and what to do next."""
+
+
+class UnreachableError(StorageError):
+    """No server answers at the address, or it stopped answering for too long."""
+
+
+class LoginError(StorageError):
+    """A server answers, but refuses the user, the password or the database."""
+
+
+class EmbeddedError(StorageError):
+    """The PostgreSQL on this machine can't be created or started."""
