@@ -26,6 +26,7 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1; the defau
 
 @contextlib.contextmanager
 def open_database(url: str | None, command: str) -> Iterator["Database"]:
+    """Open the study database: the one asked for, or this machine's embedded one."""
     from search import paths
     from storage.database import connect
     from storage.embedded import embedded
@@ -38,6 +39,7 @@ def open_database(url: str | None, command: str) -> Iterator["Database"]:
 
 
 def pick_device(name: str | None) -> Any:
+    """Return the torch device of this name, or the GPU where there is one; raises `SearchError`."""
     import torch
 
     from search.errors import SearchError

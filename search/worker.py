@@ -1,9 +1,10 @@
 """A worker: claims a trial, trains it, reports and tells, until the study has nothing left for it."""
 
+import contextlib
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 import torch
@@ -12,10 +13,10 @@ from optuna.trial import Trial, TrialState
 from model import checkpoint
 from model.corpus import prepare
 from model.errors import DeviceMemoryError, DivergedError, StoppedError
+from model.tokenizer import Tokenizer
 from model.train import Report, Result, train
 from search import paths
 from search.errors import SearchError
-from search.plan import Configuration
 from search.promotion import log_back, promote
 from search.provenance import provenance
 from search.pruner import CorrelationPruner, Verdict, drawn_as_control
@@ -23,6 +24,7 @@ from search.stop import StopRequest
 from search.study import LinkedStudy
 from storage.claims import Claim, Heartbeat, Outcome, TrialQueue
 
+T = TypeVar("T")
 POLL_SECONDS = 1.0
 MOST_ERRORS = 3
 CAUSES: dict[type[BaseException], str] = {
@@ -85,14 +87,18 @@ class Worker:
     def _claim(self) -> tuple[TrialQueue, Claim | Outcome]:
         """Proxies come first; what is left of a worker's time goes to confirmations."""
         proxies, confirmations = self.study.proxy_queue, self.study.confirm_queue
-        first = proxies.claim(self.name, self.study.plan.proxy.trials)
+        first = self._retrying(lambda: proxies.claim(self.name, self.study.plan.proxy.trials))
         if isinstance(first, Claim):
             return proxies, first
-        promote(self.study)
-        second = confirmations.claim(self.name, None)
+        self._retrying(lambda: promote(self.study))
+        second = self._retrying(lambda: confirmations.claim(self.name, None))
         if isinstance(second, Claim):
             return confirmations, second
         return confirmations, Outcome.WAIT if Outcome.WAIT in (first, second) else Outcome.DONE
+
+    def _retrying(self, call: Callable[[], T]) -> T:
+        """Call the database, through its absences: a claim whose answer is lost goes stale and is reaped."""
+        return self.study.database.retrying(call)
 
     def _attempt(self, queue: TrialQueue, claim: Claim) -> None:
         """Train one claimed trial; whatever happens to it is recorded."""
@@ -106,14 +112,17 @@ class Worker:
             self._errors = 0
         except (StoppedError, DivergedError, DeviceMemoryError, KeyboardInterrupt) as error:
             cause = CAUSES[type(error)]
-            queue.fail(claim.trial_id, cause, str(error))
+            self._fail(queue, claim, cause, str(error))
             self.say(f"{run_label(proxy, claim.number)}: {cause}: {error}")
         except Exception as error:
             self._errors += 1
-            queue.fail(claim.trial_id, "error", traceback.format_exc())
+            self._fail(queue, claim, "error", traceback.format_exc())
             self.say(f"{run_label(proxy, claim.number)}: error: {error}\n{traceback.format_exc()}")
             if self._errors >= MOST_ERRORS:
                 raise SearchError(f"stopped after {MOST_ERRORS} errors in a row; the last: {error}") from error
+
+    def _fail(self, queue: TrialQueue, claim: Claim, cause: str, detail: str) -> None:
+        self._retrying(lambda: queue.fail(claim.trial_id, cause, detail))
 
 
 def run_label(proxy: bool, number: int) -> str:
@@ -163,8 +172,10 @@ class _Run:
         )
         if self.heart.lost:
             return self.worker.say(f"{self.label}: taken over by another worker; its result is left out")
-        self._note_result(result, corpus.text_sha256, corpus.tokenizer.sha256)
-        return self._tell(result, configuration, corpus.tokenizer)
+        self.worker.study.database.retrying(
+            lambda: self._note_result(result, corpus.text_sha256, corpus.tokenizer.sha256)
+        )
+        return self._tell(result, corpus.tokenizer)
 
     def _should_stop(self) -> bool:
         return self.worker.stop() or self.heart.lost
@@ -176,15 +187,23 @@ class _Run:
 
     def _report(self, report: Report) -> bool:
         """Report a loss; returns whether to go on."""
-        self.trial.report(report.val_bpb, report.percent)
+        self.worker.study.database.retrying(lambda: self._store_report(report))
         if not self.proxy or report.percent == 100:
             return True
         if "baseline" in self.claim.user_attrs:
             self.verdict = Verdict(False, "baseline")
         else:
-            frozen = self.trial.storage.get_trial(self.claim.trial_id)
-            self.verdict = self.pruner.judge(self.trial.study, frozen)
+            self.verdict = self.worker.study.database.retrying(self._judge)
         return not self.verdict.prune
+
+    def _store_report(self, report: Report) -> None:
+        """Store a report; a trial that was taken away in the meantime takes none, and its heartbeat tells us."""
+        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+            storage = self.trial.storage
+            storage.set_trial_intermediate_value(self.claim.trial_id, report.percent, report.val_bpb)
+
+    def _judge(self) -> Verdict:
+        return self.pruner.judge(self.trial.study, self.trial.storage.get_trial(self.claim.trial_id))
 
     def _note_result(self, result: Result, text_sha256: str, tokenizer_sha256: str) -> None:
         attrs: dict[str, Any] = {
@@ -209,23 +228,26 @@ class _Run:
         for key, value in attrs.items():
             self.trial.set_user_attr(key, value)
 
-    def _tell(self, result: Result, configuration: Configuration, tokenizer: Any) -> None:
+    def _finish(self, state: TrialState, value: float) -> bool:
+        return self.worker.study.database.retrying(lambda: self.queue.finish(self.claim.trial_id, state, value))
+
+    def _tell(self, result: Result, tokenizer: Tokenizer) -> None:
         if result.val_bpb is None:
-            self.queue.finish(self.claim.trial_id, TrialState.PRUNED, result.reports[-1].val_bpb)
             last = result.reports[-1]
+            self._finish(TrialState.PRUNED, last.val_bpb)
             return self.worker.say(f"{self.label}: pruned at {last.percent}% with {last.val_bpb:.4f} BPB")
         if not self.proxy:
             folder = paths.checkpoints(self.plan.name)
             folder.mkdir(parents=True, exist_ok=True)
             info = {"study": self.plan.name, "confirmation": self.claim.number, "val_bpb": result.val_bpb}
             checkpoint.save(folder / f"confirm-{self.claim.number}.pt", result.network, tokenizer, info)
-        told = self.queue.finish(self.claim.trial_id, TrialState.COMPLETE, result.val_bpb)
+        told = self._finish(TrialState.COMPLETE, result.val_bpb)
         self.worker.say(
             f"{self.label}: {result.val_bpb:.4f} BPB after {result.tokens:,} tokens"
             + ("" if told else " (not counted)")
         )
         if not self.proxy and told:
-            log_back(self.worker.study)
+            self.worker.study.database.retrying(lambda: log_back(self.worker.study))
         return None
 
 

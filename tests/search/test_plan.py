@@ -48,20 +48,20 @@ def test_babylms_baseline_is_the_hand_tuned_one() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "parts"),
     [
-        ("trials = 18", "trails = 18", ["[proxy]", "`trails`", "did you mean `trials`?"]),
-        ("trials = 18", "trials = 0", ["[proxy]", "`trials` is 0", ">= 1"]),
-        ("trials = 18", 'trials = "many"', ["`trials` is 'many'", "an integer"]),
-        ("trials = 18", "trials = true", ["`trials` is True", "an integer"]),
+        ("trials = 20", "trails = 18", ["[proxy]", "`trails`", "did you mean `trials`?"]),
+        ("trials = 20", "trials = 0", ["[proxy]", "`trials` is 0", ">= 1"]),
+        ("trials = 20", 'trials = "many"', ["`trials` is 'many'", "an integer"]),
+        ("trials = 20", "trials = true", ["`trials` is True", "an integer"]),
         ("low = 1e-4", "low = 4", ["[space.max_lr]", "`low` is 4", "low must be < high"]),
         ("low = 1e-4", "low = 0", ["`low` is 0", "> 0 where log"]),
         ("max_lr = { low", "max_lrr = { low", ["`max_lrr`", "did you mean `max_lr`?"]),
-        ("high = 48, step = 16", "high = 48, step = 7", ["`step` is 7", "divide"]),
-        ("low = 16, high = 48, step = 16", "low = 15, high = 47, step = 16", ["[space.head_dim]", "must be even"]),
+        ("high = 32, step = 16", "high = 32, step = 7", ["`step` is 7", "divide"]),
+        ("low = 16, high = 32, step = 16", "low = 15, high = 31, step = 16", ["[space.head_dim]", "must be even"]),
         ("choices = [512, 1024, 2048]", "choices = [12, 1024]", ["[space.vocab_size]", "12", ">= 320"]),
         ("high = 3e-2", "high = 3", ["[space.max_lr]", "`max_lr` is 3", "<= 1"]),
         ("n_head = 2\n", "n_head = 20\n", ["[baselines.by-hand]", "`n_head` is 20", "1 … 4"]),
         ("n_layer = 2\n", "", ["[baselines.by-hand]", "`n_layer` is missing"]),
-        ('budget = "6s"', 'budget = "6 parsecs"', ["[proxy]", "6 parsecs", "90s, 6m or 1.5h"]),
+        ('budget = "8s"', 'budget = "6 parsecs"', ["[proxy]", "6 parsecs", "90s, 6m or 1.5h"]),
         ("seeds = 2", "seeds = 1", ["[confirm]", "`seeds` is 1", ">= 2"]),
         ("report_every = 10", "report_every = 7", ["`report_every` is 7", "divide 100"]),
         ("[pruner]", "[prune]", ["`prune` is not a section", "did you mean `pruner`?"]),
@@ -81,7 +81,7 @@ def test_errors_name_file_key_value_and_what_is_allowed(old: str, new: str, part
 def test_conditions_decide_what_is_searched() -> None:
     text = TEXT.replace(
         "[proxy]", "[space.weight_decay]\nlow = 0.0\nhigh = 0.5\nwhen = { n_layer = 2 }\n[proxy]", 1
-    ).replace("batch_size = 8", "batch_size = 8\nweight_decay = 0.2", 1)
+    ).replace("batch_size = 4", "batch_size = 4\nweight_decay = 0.2", 1)
     space = parse(text).space
 
     def suggest(n_layer: int) -> dict[str, object]:
@@ -109,7 +109,7 @@ def test_every_sample_is_a_valid_configuration() -> None:
 def test_changes_are_named_by_key() -> None:
     plan = studyfile.read("quickstart")
     other = dataclasses.replace(plan, proxy=dataclasses.replace(plan.proxy, trials=99, budget="7s"))
-    assert changes(plan, other) == {"proxy.trials": (18, 99), "proxy.budget": ("6s", "7s")}
+    assert changes(plan, other) == {"proxy.trials": (20, 99), "proxy.budget": ("8s", "7s")}
     assert changes(plan, plan) == {}
 
 
