@@ -39,9 +39,9 @@ def save(path: Path, network: Transformer, tokenizer: Tokenizer, info: dict[str,
     try:
         torch.save(content, unfinished)
         unfinished.replace(path)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # torch has RuntimeErrors for files that can't be opened
         unfinished.unlink(missing_ok=True)
-        raise CheckpointError(f"{path}: can't be written: {error.strerror}") from None
+        raise CheckpointError(f"{path}: can't be written: {error}") from None
 
 
 def load(path: Path, device: torch.device) -> Checkpoint:

@@ -59,7 +59,7 @@ class Pace:
         """Wait for the step before this one, which is left running."""
         if self._device.type != "cuda":
             return
-        before, self._event = self._event, torch.cuda.Event()
+        before, self._event = self._event, torch.cuda.Event()  # type: ignore[no-untyped-call]
         self._event.record(torch.cuda.current_stream(self._device))
         if before is not None:
             before.synchronize()

@@ -4,6 +4,7 @@ Shapes: B sequences, T tokens of each, D = d_model = H · K, H heads, K = head_d
 """
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -26,10 +27,13 @@ class Transformer(nn.Module):
     def __init__(self, config: ModelConfig, vocab_size: int, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.config, self.vocab_size = config, vocab_size
-        self.embedding = nn.Embedding(vocab_size, config.d_model)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        with torch.random.fork_rng(devices=[]):  # torch's own initial draws, which ours replace
+            self.embedding = nn.Embedding(vocab_size, config.d_model)
+            self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.norm = nn.RMSNorm(config.d_model)
         cosine, sine = rotations(config.context, config.head_dim, config.rope_base)
+        self.cosine: Tensor
+        self.sine: Tensor
         self.register_buffer("cosine", cosine, persistent=False)
         self.register_buffer("sine", sine, persistent=False)
         self._draw(generator)
@@ -65,7 +69,7 @@ class Block(nn.Module):
     ) -> Float[Tensor, "B T D"]:
         """Return the stream after this block."""
         x = x + self.attention(self.attention_norm(x), cosine, sine)
-        return x + self.mlp(self.mlp_norm(x))
+        return cast(Tensor, x + self.mlp(self.mlp_norm(x)))
 
 
 class Attention(nn.Module):
@@ -83,7 +87,7 @@ class Attention(nn.Module):
         """Return what each position gathers from itself and those before it."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.n_head, self.head_dim)).permute(2, 0, 3, 1, 4).unbind(0)
         y = F.scaled_dot_product_attention(rotate(q, cosine, sine), rotate(k, cosine, sine), v, is_causal=True)
-        return self.out(y.transpose(1, 2).flatten(2))
+        return cast(Tensor, self.out(y.transpose(1, 2).flatten(2)))
 
 
 class MLP(nn.Module):
@@ -96,7 +100,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         """Return the map of each position by itself."""
-        return self.down(F.gelu(self.up(x), approximate="tanh"))
+        return cast(Tensor, self.down(F.gelu(self.up(x), approximate="tanh")))
 
 
 def hidden_width(config: ModelConfig) -> int:

@@ -6,9 +6,10 @@ known key when it meets an unknown one. Reference documentation is generated fro
 """
 
 import difflib
+import operator
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, Self
 
@@ -100,23 +101,22 @@ def _check(f: "Field[Any]", value: Any, hint: Any) -> None:
     if plain and len(plain) == len(options) and type(value) not in plain:
         allowed = " or ".join(_NAMES[o] for o in plain)
         raise SettingsError(f"`{f.name}` is {value!r}, but must be {allowed}")
-    if value is None or (allowed := _outside(value, f.metadata)) is None:
-        return
-    raise SettingsError(f"`{f.name}` is {value!r}, but must be {allowed}")
+    wanted = None if value is None else _outside(value, f.metadata)
+    if wanted is not None:
+        raise SettingsError(f"`{f.name}` is {value!r}, but must be {wanted}")
 
 
 def _outside(value: Any, limits: Mapping[str, Any]) -> str | None:
     """Return what is allowed when the value is not, else None. NaN is outside every range."""
-    get = limits.get
-    rules = [
-        (get("at_least"), ">= {}", lambda v, x: v >= x),
-        (get("above"), "> {}", lambda v, x: v > x),
-        (get("at_most"), "<= {}", lambda v, x: v <= x),
-        (get("below"), "< {}", lambda v, x: v < x),
-    ]
-    given = [(text.format(limit), limit, holds) for limit, text, holds in rules if limit is not None]
+    rules: tuple[tuple[str, str, Callable[[Any, Any], bool]], ...] = (
+        ("at_least", ">=", operator.ge),
+        ("above", ">", operator.gt),
+        ("at_most", "<=", operator.le),
+        ("below", "<", operator.lt),
+    )
+    given = [(sign, limits[key], holds) for key, sign, holds in rules if limits.get(key) is not None]
     if not all(holds(value, limit) for _, limit, holds in given):
-        return " and ".join(text for text, _, _ in given)
-    if get("choices") and value not in limits["choices"]:
+        return " and ".join(f"{sign} {limit}" for sign, limit, _ in given)
+    if limits.get("choices") and value not in limits["choices"]:
         return "one of " + ", ".join(f'"{c}"' for c in limits["choices"])
     return None

@@ -21,7 +21,7 @@ SUFFIXES = (".txt", ".jsonl", ".parquet")
 
 def documents(config: DataConfig) -> Iterator[tuple[Part, str]]:
     """Yield every document with the part it belongs to; raises `DataError` for text that can't be used."""
-    counts = {"train": 0, "validation": 0}
+    counts: dict[Part, int] = {"train": 0, "validation": 0}
     for part, text in _grouped(config):
         if text:
             counts[part] += 1

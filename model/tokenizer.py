@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -48,11 +49,20 @@ def train_tokenizer(sample: Iterable[str], config: TokenizerConfig) -> bytes:
             minloglevel=2,
         )
     except (RuntimeError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[-1]
         raise DataError(
-            f"no {config.kind} tokenizer with `vocab_size` {config.vocab_size} can be trained on this text: {reason}"
+            f"no {config.kind} tokenizer with `vocab_size` {config.vocab_size} can be trained on this text: "
+            + _reason(str(error))
         ) from None
     return out.getvalue()
+
+
+def _reason(message: str) -> str:
+    """Return SentencePiece's reason in our words, where it is one of the two that users meet."""
+    if limit := re.search(r"Please set it to a value <= (\d+)", message):
+        return f"it has too little of it; at most {limit[1]} are possible"
+    if limit := re.search(r"required_chars\D+\d+ vs (\d+)", message):
+        return f"its characters alone need {limit[1]}"
+    return message.strip().splitlines()[-1] if message.strip() else "SentencePiece gave no reason"
 
 
 class Tokenizer:

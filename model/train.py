@@ -197,11 +197,11 @@ class _Run:
 
     def _accumulate(self, rows: Tensor, batch_size: int) -> None:
         """Add up the gradient of the batch's mean loss, micro-batch by micro-batch."""
-        for micro in to_device(rows, self.device).split(self.micro_batch):
+        for micro in torch.split(to_device(rows, self.device), self.micro_batch):
             with autocast(self.device):
                 logits = self.network(micro[:, :-1])
             loss = F.cross_entropy(logits.float().flatten(0, 1), micro[:, 1:].flatten())
-            (loss * (len(micro) / batch_size)).backward()
+            torch.autograd.backward(loss * (len(micro) / batch_size))
 
     def _report_all(self, percents: list[int], rate: float, on_report: Callable[[Report], bool]) -> bool:
         """Measure once, off the clock, for every report point that the last step passed."""

@@ -1,6 +1,5 @@
 """The command line: parses, calls, prints. Heavy imports wait inside the commands, so that --help is quick."""
 
-import logging
 import sys
 import warnings
 from pathlib import Path
@@ -258,7 +257,6 @@ def doctor(storage: Storage = None) -> None:
 def main() -> None:
     """Run the command line; a person's mistake ends in one message and exit code 1, never in a traceback."""
     warnings.filterwarnings("ignore", module="optuna")
-    logging.getLogger("optuna").setLevel(logging.WARNING)
     try:
         app()
     except KeyboardInterrupt:

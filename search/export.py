@@ -53,11 +53,9 @@ def best_export(study: LinkedStudy) -> dict[str, Any]:
 def _evidence(entry: Confirmed, pooled: Noise) -> dict[str, Any]:
     half = pooled.half_width(len(entry.bpb_by_seed))
     seeds = sorted(entry.bpb_by_seed)
-    table = {
+    table: dict[str, Any] = {
         "val_bpb": entry.mean_bpb,
         "interval_95": None if half is None else [entry.mean_bpb - half, entry.mean_bpb + half],
-    }
-    table |= {
         "seeds": seeds,
         "bpb_by_seed": [entry.bpb_by_seed[s] for s in seeds],
         "proxy_bpb": entry.proxy_bpb,

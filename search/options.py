@@ -27,10 +27,13 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1; the defau
 @contextlib.contextmanager
 def open_database(url: str | None, command: str) -> Iterator["Database"]:
     """Open the study database: the one asked for, or this machine's embedded one."""
+    import optuna
+
     from search import paths
     from storage.database import connect
     from storage.embedded import embedded
 
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     with contextlib.ExitStack() as stack:
         address = url or stack.enter_context(embedded(paths.home() / "postgres"))
         database = connect(address, application_name=f"lilm-search {command}")

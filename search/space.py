@@ -176,8 +176,7 @@ def _check_values(name: str, parameter: Parameter) -> None:
         raise SettingsError(
             f"[space.{name}] is a range of numbers, but `{name}` must be an integer: write {{ low = 2, high = 8 }}"
         )
-    ends = parameter.choices or (parameter.low, parameter.high, *(parameter.values() or ()))
-    for value in ends:
+    for value in parameter.choices or [*filter(None, (parameter.low, parameter.high)), *(parameter.values() or ())]:
         try:
             record(**{name: value})
         except SettingsError as error:

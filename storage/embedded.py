@@ -56,7 +56,7 @@ def _alone(held: sa.Connection) -> bool:
     """Return whether no other client is connected; a server that is gone needs no stopping."""
     others = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
     try:
-        return held.execute(sa.text(others)).scalar_one() == 0
+        return int(held.execute(sa.text(others)).scalar_one()) == 0
     except sa.exc.DBAPIError:
         return False
 

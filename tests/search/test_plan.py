@@ -113,7 +113,7 @@ def test_changes_are_named_by_key() -> None:
     assert changes(plan, plan) == {}
 
 
-@pytest.mark.parametrize("name", ["Big", "a b", "x-confirm", "", "../x.toml-", "-x"])
+@pytest.mark.parametrize("name", ["Big", "a b", "x-confirm", "", "-x"])
 def test_names_that_no_study_can_have(name: str) -> None:
     with pytest.raises(StudyFileError):
         studyfile.study_name(name)

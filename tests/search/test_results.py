@@ -33,6 +33,7 @@ def test_tau_is_scipys_and_its_interval_holds_it() -> None:
     assert found.tau == pytest.approx(stats.kendalltau(x, y).statistic)
     assert found.low is not None
     assert found.high is not None
+    assert found.tau is not None
     assert found.low < found.tau < found.high
 
 

@@ -1,0 +1,122 @@
+"""What many tests share: real PostgreSQL servers, a database of its own for each test, prepared text."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+import sqlalchemy as sa
+
+from model.config import DataConfig, TokenizerConfig
+from model.corpus import Corpus, prepare
+from storage.database import Database, connect, parse_url
+from storage.embedded import _Server, _unprivileged, embedded
+
+BUILTIN = DataConfig(source="builtin", holdout_period=16, holdout_rows=1)
+SHARED_TEXT = Path(__file__).parent.parent.parent / "shared" / "data" / "text"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quiet_optuna() -> None:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def _open_folder() -> Path:
+    """A folder whose parents are open to all: PostgreSQL runs as another user when we are root."""
+    folder = Path(tempfile.mkdtemp(prefix="lilm-test-", dir="/tmp"))
+    folder.chmod(0o755)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def embedded_url() -> Iterator[str]:
+    folder = _open_folder()
+    with embedded(folder / "postgres") as url:
+        yield url
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _system_programs() -> list[Path]:
+    return sorted(p.parent for p in Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+
+
+class _SystemServer(_Server):
+    """The system's PostgreSQL in a folder of its own."""
+
+    def _programs(self) -> Path:
+        return _system_programs()[0]
+
+
+@pytest.fixture(scope="session")
+def system_url() -> Iterator[str]:
+    if not _system_programs():
+        pytest.skip("this machine has no PostgreSQL of its own")
+    folder = _open_folder()
+    server = _SystemServer(folder / "postgres", _unprivileged())
+    server.make_reachable()
+    yield server.ensure_running()
+    server.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["embedded", "system"])
+def any_server_url(request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue(f"{request.param}_url"))
+
+
+def fresh_database(server_url: str) -> str:
+    """Create an empty database on the server and return its URL."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    engine = sa.create_engine(parse_url(server_url), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        connection.execute(sa.text(f'CREATE DATABASE "{name}"'))
+    return parse_url(server_url).set(drivername="postgresql", database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture
+def database_url(embedded_url: str) -> str:
+    return fresh_database(embedded_url)
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    opened = connect(database_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def cache() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="lilm-cache-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def corpus(cache: Path) -> Corpus:
+    return prepare(BUILTIN, TokenizerConfig(vocab_size=512, sample_bytes=300_000), cache)
+
+
+@pytest.fixture
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A LILM_SEARCH_HOME of its own, reachable by PostgreSQL's user."""
+    folder = _open_folder()
+    monkeypatch.setenv("LILM_SEARCH_HOME", str(folder))
+    monkeypatch.delenv("LILM_SEARCH_STORAGE", raising=False)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def run_cli(*arguments: str, timeout: float = 240, **env: str) -> "subprocess.CompletedProcess[str]":
+    """Run the installed command as a user would."""
+    from sys import executable
+
+    command = [executable, "-m", "search", *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=timeout, env={**os.environ, **env}, check=False, cwd="/"
+    )
