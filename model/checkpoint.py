@@ -1,7 +1,6 @@
 """One file that holds a trained network, its tokenizer and what is known of it."""
 
 import os
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +49,7 @@ def load(path: Path, device: torch.device) -> Checkpoint:
         content = torch.load(path, map_location=device, weights_only=True)
     except OSError as error:
         raise CheckpointError(f"{path}: can't be read: {error.strerror or error}") from None
-    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError):
+    except Exception:  # bytes that are no checkpoint fail in whatever way the unpickler meets them
         raise CheckpointError(f"{path}: not a checkpoint, or a damaged one; `train --out` writes one") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not a checkpoint of this version of lilm-search (wanted: {FORMAT})")

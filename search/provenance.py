@@ -53,7 +53,7 @@ def provenance(device: torch.device) -> dict[str, Any]:
     return {
         "lilm_search": source_version(),
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "sentencepiece": importlib.metadata.version("sentencepiece"),
         "device": device_name(device),
         "precision": "bfloat16 autocast" if device.type == "cuda" else "float32",

@@ -1,0 +1,288 @@
+"""The whole service as a user runs it: real commands, real Postgres, real text, seconds of training."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tomllib
+from collections import Counter
+from pathlib import Path
+
+import optuna
+import pytest
+import yaml
+from optuna.trial import FrozenTrial, TrialState
+from optuna_dashboard import get_note
+
+from search.study import LinkedStudy, confirm_name, load_study
+from storage.database import Database, connect, parse_url
+from storage.embedded import embedded
+from tests.conftest import run_cli
+
+TRIALS = 7
+PLAN = f"""
+description = "a study of seconds"
+[data]
+source = "builtin"
+holdout_period = 50
+holdout_rows = 1
+[tokenizer]
+vocab_size = 512
+sample_bytes = 300_000
+[model]
+context = 32
+n_layer = 1
+n_head = 1
+[space]
+max_lr = {{ low = 1e-3, high = 3e-2, log = true }}
+head_dim = {{ low = 8, high = 16, step = 8 }}
+batch_size = {{ choices = [4, 8] }}
+[proxy]
+trials = {TRIALS}
+budget = "1s"
+report_every = 20
+report_bytes = 3000
+startup = 4
+[confirm]
+budget = "2s"
+top = 1
+random = 0
+[pruner]
+min_trials = 4
+[workers]
+heartbeat_seconds = 0.5
+grace_seconds = 3.0
+[baselines.by-hand]
+max_lr = 1e-2
+head_dim = 16
+batch_size = 4
+"""
+
+
+@pytest.fixture
+def plan_file(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(PLAN, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A study that `start` has run to its end on an embedded server, and what it printed."""
+    from tests.conftest import _open_folder
+
+    home = _open_folder()
+    path = tmp_path_factory.mktemp("plan") / "tiny.toml"
+    path.write_text(PLAN, encoding="utf-8")
+    done = run_cli("start", "--study", str(path), LILM_SEARCH_HOME=str(home))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return home, done.stdout
+
+
+def proxies(study: LinkedStudy) -> list[FrozenTrial]:
+    return study.proxies.get_trials()
+
+
+def assert_exact(study: LinkedStudy, lost: int) -> None:
+    """Exactly the asked proxies finished; each lost one has one successor with its parameters; all is confirmed."""
+    trials = proxies(study)
+    ended = Counter(t.state for t in trials)
+    assert ended[TrialState.COMPLETE] + ended[TrialState.PRUNED] == TRIALS
+    assert ended[TrialState.FAIL] == lost == len(trials) - TRIALS
+    for trial in trials:
+        successors = [t for t in trials if t.user_attrs.get("retries") == trial.number]
+        assert len(successors) == (trial.state == TrialState.FAIL)
+        assert all(s.params.items() >= trial.params.items() for s in successors)
+    runs = [t for t in study.confirm_trials() if t.state == TrialState.COMPLETE]
+    wanted = Counter({("by-hand", None): 2, (None, study.confirm_trials()[-1].user_attrs["confirms"]): 2})
+    assert Counter((t.user_attrs.get("baseline"), t.user_attrs.get("confirms")) for t in runs) == wanted
+
+
+def test_start_does_the_whole_job(started: tuple[Path, str]) -> None:
+    home, printed = started
+    for part in (
+        "baseline by-hand",
+        "Pruning:",
+        "pairs are too few",
+        "untrained model",
+        "lilm-search export --study tiny",
+    ):
+        assert part in " ".join(printed.split())
+    with embedded(home / "postgres") as url:
+        database = connect(url)
+        study = load_study(database, "tiny")
+        assert_exact(study, lost=0)
+        (baseline,) = [t for t in proxies(study) if "baseline" in t.user_attrs]
+        assert baseline.number == 0
+        for trial in proxies(study):
+            assert list(trial.intermediate_values) == [20, 40, 60, 80, 100][: len(trial.intermediate_values)]
+            assert {"provenance", "tokens", "train_seconds", "worker"} <= trial.user_attrs.keys()
+        logged = {k: v for k, v in study.proxies.user_attrs.items() if k.startswith("confirmed:")}
+        assert len(logged) == 2
+        assert all(list(record["seeds"]) == ["100", "101"] for record in logged.values())
+        assert "Confirmed at 2s" in get_note(optuna.trial.Trial(study.proxies, baseline._trial_id))
+        assert "| rank |" in get_note(study.proxies)
+        assert study.proxies.user_attrs["confirmed_in"] == confirm_name("tiny")
+        password = str(parse_url(url).password)
+        stored = [study.proxies.user_attrs, study.confirmations.user_attrs, *(t.user_attrs for t in proxies(study))]
+        logs = "".join(p.read_text() for p in (home / "logs").rglob("*.log"))
+        assert password not in json.dumps(stored) + printed + logs
+        database.close()
+
+
+def test_starting_again_does_nothing_twice(started: tuple[Path, str]) -> None:
+    home, _ = started
+    again = run_cli("start", "--study", "tiny", LILM_SEARCH_HOME=str(home))
+    assert again.returncode == 0
+    assert "rank" in again.stdout
+    assert "trial 0  " not in again.stdout
+    with embedded(home / "postgres") as url:
+        database = connect(url)
+        assert_exact(load_study(database, "tiny"), lost=0)
+        database.close()
+
+
+def test_status_export_train_sample(started: tuple[Path, str], tmp_path: Path) -> None:
+    env = {"LILM_SEARCH_HOME": str(started[0])}
+    status = run_cli("status", "--study", "tiny", **env)
+    assert status.returncode == 0
+    assert "rank" in status.stdout
+    exports = {f: run_cli("export", "--study", "tiny", "--format", f, **env).stdout for f in ("json", "toml", "yaml")}
+    table = json.loads(exports["json"])
+    assert table == tomllib.loads(exports["toml"]) == yaml.safe_load(exports["yaml"])
+    assert {"parameters", "result", "baselines", "provenance", "data", "tokenizer", "model", "train"} <= table.keys()
+    assert table["result"]["seeds"] == [100, 101]
+    assert table["result"]["val_bpb"] == pytest.approx(sum(table["result"]["bpb_by_seed"]) / 2)
+    assert table["result"]["val_bpb"] <= min(b["val_bpb"] for b in table["baselines"])
+    for form, text in exports.items():
+        (tmp_path / f"best.{form}").write_text(text, encoding="utf-8")
+        out = tmp_path / f"{form}.pt"
+        config = ("--config", str(tmp_path / f"best.{form}"))
+        trained = run_cli("train", *config, "--budget", "1s", "--out", str(out), **env)
+        assert trained.returncode == 0, trained.stderr
+        assert "BPB after 1." in trained.stdout
+    sampled = run_cli("sample", "--checkpoint", str(out), "--prompt", "the ", "--tokens", "5", **env)
+    assert sampled.returncode == 0
+    assert sampled.stdout.startswith("the ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("start", "--study", "babylmm"), "did you mean `babylm`?"),
+        (("status", "--study", "nothing"), 'no study is named "nothing"'),
+        (("export", "--study", "nothing"), 'no study is named "nothing"'),
+        (("worker", "--study", "nothing"), "it holds: tiny"),
+        (("start", "--study", "none.toml"), "none.toml: can't be read"),
+        (("start", "--study", "tiny", "--trials", "0"), "`trials` is 0, but must be >= 1"),
+        (("start", "--study", "tiny", "--trials", "3"), "--as NEW-NAME"),
+        (("start", "--study", "tiny", "--data", "/nothing.parquet"), "no file matches"),
+        (("start", "--study", "quickstart", "--storage", "sqlite:///x"), "must be PostgreSQL"),
+        (("status", "--study", "tiny", "--storage", "postgresql://u:Pa55word@127.0.0.1:1/x"), "can't be reached"),
+        (("sample", "--checkpoint", "/nothing.pt"), "/nothing.pt: can't be read"),
+        (("train", "--config", "/nothing.toml"), "can't be read"),
+        (("export", "--study", "tiny", "--format", "xml"), "must be one of toml, json, yaml"),
+        (("worker", "--study", "tiny", "--device", "gpu"), "must be one of cpu"),
+        (("studies", "show", "nope"), "known: babylm, quickstart"),
+    ],
+)
+def test_a_users_mistake_is_one_clear_error(started: tuple[Path, str], arguments: tuple[str, ...], says: str) -> None:
+    done = run_cli(*arguments, LILM_SEARCH_HOME=str(started[0]))
+    assert done.returncode != 0
+    assert says in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "Pa55word" not in done.stdout + done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 2
+
+
+def test_a_changed_space_is_refused_and_nothing_is_lost(started: tuple[Path, str], tmp_path: Path) -> None:
+    home, _ = started
+    changed = tmp_path / "tiny.toml"
+    changed.write_text(PLAN.replace("low = 1e-3, high", "low = 1e-4, high"), encoding="utf-8")
+    done = run_cli("start", "--study", str(changed), LILM_SEARCH_HOME=str(home))
+    assert done.returncode == 1
+    assert "space.max_lr" in done.stderr
+    assert "--as NEW-NAME" in done.stderr
+    with embedded(home / "postgres") as url:
+        database = connect(url)
+        assert_exact(load_study(database, "tiny"), lost=0)
+        database.close()
+
+
+def test_doctor_finds_this_machine_well(started: tuple[Path, str]) -> None:
+    done = run_cli("doctor", LILM_SEARCH_HOME=str(started[0]))
+    assert done.returncode == 0, done.stdout
+    assert "embedded PostgreSQL 18" in done.stdout
+
+
+def spawn_worker(url: str, home: Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "search", "worker", "--study", "tiny", "--threads", "1"]
+    env = {**os.environ, "LILM_SEARCH_STORAGE": url, "LILM_SEARCH_HOME": str(home), "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, cwd="/")
+
+
+def wait_for(worker: "subprocess.Popen[str]", text: str) -> None:
+    assert worker.stdout is not None
+    for line in worker.stdout:
+        if text in line:
+            return
+    pytest.fail(f"the worker ended before it said {text!r}")
+
+
+def test_workers_by_hand_one_of_them_killed(database: Database, database_url: str, home: Path, plan_file: Path) -> None:
+    opened = run_cli("start", "--study", str(plan_file), "--storage", database_url, "--workers", "0")
+    assert opened.returncode == 0, opened.stderr
+    workers = [spawn_worker(database_url, home) for _ in range(3)]
+    wait_for(workers[0], "trial")
+    workers[0].send_signal(signal.SIGKILL)
+    for worker in workers[1:]:
+        output, _ = worker.communicate(timeout=240)
+        assert worker.returncode == 0, output
+    workers[0].communicate()
+    assert_exact(load_study(database, "tiny"), lost=1)
+
+
+def test_ctrl_c_stops_cleanly_and_start_goes_on(
+    database: Database, database_url: str, home: Path, plan_file: Path
+) -> None:
+    command = [sys.executable, "-m", "search", "start", "--study", str(plan_file), "--workers", "2"]
+    env = {**os.environ, "LILM_SEARCH_STORAGE": database_url, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env) as first:
+        wait_for(first, "BPB")
+        first.send_signal(signal.SIGINT)
+        output, _ = first.communicate(timeout=120)
+    assert first.returncode == 130, output
+    assert "goes on from here" in output
+    before = proxies(load_study(database, "tiny"))
+    assert not any(t.state == TrialState.RUNNING for t in before)
+    ended = {t.number: (t.state, t.value) for t in before if t.state in (TrialState.COMPLETE, TrialState.PRUNED)}
+    done = run_cli("start", "--study", str(plan_file), "--storage", database_url)
+    assert done.returncode == 0, done.stderr
+    after = proxies(load_study(database, "tiny"))
+    assert {n: (after[n].state, after[n].value) for n in ended} == ended
+    assert_exact(load_study(database, "tiny"), lost=sum(t.state == TrialState.FAIL for t in after))
+
+
+def test_a_wrong_password_is_not_echoed(database_url: str) -> None:
+    wrong = parse_url(database_url).set(drivername="postgresql", password="Wr0ng-Secret").render_as_string(False)
+    done = run_cli("status", "--study", "tiny", "--storage", wrong)
+    assert done.returncode == 1
+    assert "wrong user or password" in done.stderr
+    assert "Wr0ng-Secret" not in done.stdout + done.stderr
+
+
+def test_the_dashboard_serves_both_studies(started: tuple[Path, str]) -> None:
+    from urllib.request import urlopen
+
+    command = [sys.executable, "-m", "search", "dashboard", "--study", "tiny", "--port", "18373"]
+    env = {**os.environ, "LILM_SEARCH_HOME": str(started[0]), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env) as server:
+        try:
+            wait_for(server, "confirmations: http://127.0.0.1:18373/")
+            with urlopen("http://127.0.0.1:18373/api/studies", timeout=30) as answer:
+                names = {s["study_name"] for s in json.load(answer)["study_summaries"]}
+            assert names == {"tiny", "tiny-confirm"}
+        finally:
+            server.send_signal(signal.SIGINT)
+            server.communicate(timeout=30)

@@ -1,0 +1,78 @@
+"""The house's own rules: package names, the README's commands, the composition file."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import typer.main
+import yaml
+
+from search.cli import app
+from search.doctor import OURS, foreign_owners
+from search.fleet import slots
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_no_other_distribution_owns_our_package_names() -> None:
+    assert foreign_owners() == {}
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert set(packages["packages"]) == set(OURS)
+
+
+def commands() -> set[str]:
+    return set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+
+
+def test_the_readme_and_the_commands_are_in_step() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"lilm-search ([a-z]+)\b", text))
+    assert named == commands()
+
+
+def test_every_option_the_readme_shows_exists() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    known = {
+        option
+        for command in typer.main.get_command(app).commands.values()  # type: ignore[attr-defined]
+        for parameter in command.params
+        for option in parameter.opts
+    }
+    shown = set(re.findall(r"lilm-search [a-z]+[^\n`]*?(--[a-z-]+)", text))
+    assert shown <= known
+
+
+def test_every_command_has_an_example() -> None:
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        assert name == "studies" or "Example: lilm-search" in (command.help or ""), name
+
+
+def test_the_readmes_file_tree_is_the_trees() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in re.findall(r"^(?:├──|└──|│   ├──|│   └──) (\S+)", text, re.M):
+        assert any(p.name == name.rstrip("/") for p in ROOT.rglob(name.rstrip("/")) if ".venv" not in p.parts), name
+
+
+def test_no_source_file_outgrows_the_head() -> None:
+    long = [
+        p
+        for d in ("model", "storage", "search")
+        for p in (ROOT / d).glob("*.py")
+        if len(p.read_text().splitlines()) > 300
+    ]
+    assert long == []
+
+
+def test_compose_names_no_password_and_publishes_only_to_this_machine() -> None:
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    postgres = compose["services"]["postgres"]
+    assert postgres["environment"]["POSTGRES_PASSWORD"].startswith("${POSTGRES_PASSWORD:?")
+    for service in compose["services"].values():
+        assert all(str(port).startswith("127.0.0.1:") for port in service.get("ports", []))
+
+
+def test_cores_are_divided_among_workers() -> None:
+    for workers in (1, 2, 3):
+        shares = slots(workers)
+        assert len(shares) == workers
+        assert all(s.threads >= 1 for s in shares)
