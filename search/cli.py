@@ -262,16 +262,20 @@ def main() -> None:
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except Exception as error:
-        if not _expected(error):
+        if (message := _explained(error)) is None:
             raise
         sys.stdout.flush()
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {message}", err=True)
         raise SystemExit(1) from None
 
 
-def _expected(error: Exception) -> bool:
+def _explained(error: Exception) -> str | None:
+    """Return what to tell the user, or None for a fault of ours."""
     from model.errors import ModelError
     from search.errors import SearchError
+    from storage.database import is_passing
     from storage.errors import StorageError
 
-    return isinstance(error, SearchError | ModelError | StorageError)
+    if isinstance(error, SearchError | ModelError | StorageError):
+        return str(error)
+    return "the database went away; try again once it is back" if is_passing(error) else None

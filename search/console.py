@@ -22,6 +22,7 @@ from rich.text import Text
 
 from search.duration import format_duration
 from search.fleet import LocalWorker
+from search.plan import Plan
 from search.pruner import Relation
 from search.results import Confirmed, confirmed, noise, transfer
 from search.start import Progress as OnProgress
@@ -41,6 +42,11 @@ def outcome(trial: FrozenTrial, proxy: bool) -> str:
     if trial.state == TrialState.PRUNED:
         return f"{label} pruned at {trial.last_step}% with {trial.value:.4f} BPB"
     return f"{label} failed: {attrs.get('failure', 'unknown')} {who}".rstrip()
+
+
+def expected_confirmations(plan: Plan) -> int:
+    """Return how many confirmation runs the plan leads to when enough proxies finish."""
+    return (len(plan.baselines) + plan.confirm.top + plan.confirm.random) * plan.confirm.seeds
 
 
 def counts_line(study: LinkedStudy) -> str:
@@ -97,7 +103,7 @@ class LiveDisplay:
                 if (proxy, trial.number) not in self._seen:
                     self._seen.add((proxy, trial.number))
                     self.say(outcome(trial, proxy))
-            total = study.plan.proxy.trials if proxy else len([t for t in trials if t.state != TrialState.FAIL])
+            total = study.plan.proxy.trials if proxy else expected_confirmations(study.plan)
             best = min((t.value for t in finished(trials) if t.value is not None), default=None)
             note = f"best {best:.4f} BPB" if best is not None else ""
             note += f", {alive} workers" if proxy else ""
@@ -214,7 +220,8 @@ def summary(study: LinkedStudy, bounds: tuple[float, float] | None = None) -> Gr
         parts.append(
             Text(f"For comparison, by counting: untrained model {uniform:.4f} BPB, unigram model {unigram:.4f} BPB.")
         )
-    parts.append(Text(pruning_line(study)))
+    if finished(study.proxy_trials()):
+        parts.append(Text(pruning_line(study)))
     if found:
         parts.append(Text(transfer(found).verdict))
     parts.append(Text(spent_line(study)))

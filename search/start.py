@@ -40,8 +40,10 @@ def asked_plan(
     name = studyfile.study_name(study)
     known = studyfile.is_path(study) or name in studyfile.shipped() or not exists(database, name)
     plan = studyfile.read(study) if known else stored_plan(database, name)
-    if data or column:
-        plan = studyfile.with_data(plan, data or plan.data.source, column)
+    if data:
+        plan = studyfile.with_data(plan, data, column)
+    elif column:
+        plan = replace(plan, data=replace(plan.data, column=column))
     try:
         plan = replace(plan, proxy=replace(plan.proxy, trials=trials)) if trials is not None else plan
     except SettingsError as error:
@@ -92,7 +94,7 @@ def run_workers(
             if not stop() and restarts < MOST_RESTARTS:
                 restarts += 1
                 workers[index] = spawn(study.plan.name, worker.slot, index, storage_url)
-        display.update(study, workers)
+        study.database.retrying(lambda: display.update(study, workers))
         stop.wait(POLL_SECONDS) if not told else _wait_any(workers)
     failed = [w for w in workers if w.process.returncode not in (0, None)]
     for worker in failed:

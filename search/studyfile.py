@@ -6,6 +6,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from model.config import DataConfig
 from model.settings import nearest
 from search.errors import StudyFileError
 from search.plan import Plan
@@ -43,7 +44,7 @@ def read(study: str) -> Plan:
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
             raise StudyFileError(f"{path}: can't be read: {reason}") from None
-        return with_data(plan, plan.data.source, None, beside=path.parent)
+        return replace(plan, data=replace(plan.data, source=local_source(plan.data.source, path.parent)))
     if name not in shipped():
         raise StudyFileError(
             f'no study file is named "{name}"; {nearest(name, shipped())} A file of your own goes by its path.'
@@ -51,10 +52,9 @@ def read(study: str) -> Plan:
     return Plan.parse(shipped()[name].read_text(encoding="utf-8"), name=name, origin=f"studies/{name}.toml")
 
 
-def with_data(plan: Plan, source: str, column: str | None, *, beside: Path | None = None) -> Plan:
-    """Return the plan on other text; held-out rows and documents stay as the study has them."""
-    data = replace(plan.data, source=local_source(source, beside), column=column or plan.data.column)
-    return replace(plan, data=data)
+def with_data(plan: Plan, source: str, column: str | None) -> Plan:
+    """Return the plan on other text, whose split and hold-out are the defaults: the study's belong to its own."""
+    return replace(plan, data=DataConfig(source=local_source(source), column=column or DataConfig.column))
 
 
 def local_source(source: str, beside: Path | None = None) -> str:

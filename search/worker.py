@@ -68,7 +68,13 @@ class Worker:
     _errors: int = field(default=0, init=False)
 
     def run(self) -> None:
-        """Work until everything is done or stopping is asked for; raises `SearchError` after repeated errors."""
+        """Work until everything is done or stopping is asked for.
+
+        Raises `DataError` before anything is claimed where the text can't be had here, and `SearchError` after
+        errors in a row: a machine that fails must not use up the study's trials.
+        """
+        plan = self.study.plan
+        prepare(plan.data, plan.configuration(next(iter(plan.baselines.values()), {})).tokenizer, paths.cache())
         waiting = False
         while not self.stop():
             queue, claim = self._claim()
@@ -144,6 +150,7 @@ class _Run:
     ) -> None:
         self.worker, self.queue, self.claim, self.proxy, self.heart = worker, queue, claim, proxy, heart
         self.plan = worker.study.plan
+        self.retrying = worker.study.database.retrying
         study.sampler = make_sampler(self.plan.proxy.seed, claim.number, self.plan.proxy.startup)
         self.trial = Trial(study, claim.trial_id)
         self.pruner = make_pruner(worker.study)
@@ -151,9 +158,9 @@ class _Run:
         self.verdict: Verdict | None = None
 
     def train(self) -> None:
-        params = self.plan.space.suggest(self.trial, self.plan.fixed())
+        params = self.retrying(lambda: self.plan.space.suggest(self.trial, self.plan.fixed()))
         configuration = self.plan.configuration(params)
-        self._note_identity()
+        self.retrying(self._note_identity)
         corpus = prepare(self.plan.data, configuration.tokenizer, paths.cache())
         fidelity = self.plan.proxy if self.proxy else self.plan.confirm
         seed = self.claim.user_attrs.get("seed", self.plan.proxy.seed)
@@ -172,9 +179,7 @@ class _Run:
         )
         if self.heart.lost:
             return self.worker.say(f"{self.label}: taken over by another worker; its result is left out")
-        self.worker.study.database.retrying(
-            lambda: self._note_result(result, corpus.text_sha256, corpus.tokenizer.sha256)
-        )
+        self.retrying(lambda: self._note_result(result, corpus.text_sha256, corpus.tokenizer.sha256))
         return self._tell(result, corpus.tokenizer)
 
     def _should_stop(self) -> bool:
@@ -187,13 +192,13 @@ class _Run:
 
     def _report(self, report: Report) -> bool:
         """Report a loss; returns whether to go on."""
-        self.worker.study.database.retrying(lambda: self._store_report(report))
+        self.retrying(lambda: self._store_report(report))
         if not self.proxy or report.percent == 100:
             return True
         if "baseline" in self.claim.user_attrs:
             self.verdict = Verdict(False, "baseline")
         else:
-            self.verdict = self.worker.study.database.retrying(self._judge)
+            self.verdict = self.retrying(self._judge)
         return not self.verdict.prune
 
     def _store_report(self, report: Report) -> None:
@@ -229,7 +234,7 @@ class _Run:
             self.trial.set_user_attr(key, value)
 
     def _finish(self, state: TrialState, value: float) -> bool:
-        return self.worker.study.database.retrying(lambda: self.queue.finish(self.claim.trial_id, state, value))
+        return self.retrying(lambda: self.queue.finish(self.claim.trial_id, state, value))
 
     def _tell(self, result: Result, tokenizer: Tokenizer) -> None:
         if result.val_bpb is None:
@@ -247,7 +252,7 @@ class _Run:
             + ("" if told else " (not counted)")
         )
         if not self.proxy and told:
-            self.worker.study.database.retrying(lambda: log_back(self.worker.study))
+            self.retrying(lambda: log_back(self.worker.study))
         return None
 
 

@@ -112,11 +112,11 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def run_cli(*arguments: str, timeout: float = 240, **env: str) -> "subprocess.CompletedProcess[str]":
+def run_cli(*arguments: str, **env: str) -> "subprocess.CompletedProcess[str]":
     """Run the installed command as a user would."""
     from sys import executable
 
     command = [executable, "-m", "search", *arguments]
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=timeout, env={**os.environ, **env}, check=False, cwd="/"
+        command, capture_output=True, text=True, timeout=240, env={**os.environ, **env}, check=False, cwd="/"
     )

@@ -44,7 +44,10 @@ def test_rows_overlap_by_the_token_that_is_target_and_input() -> None:
 
 def test_the_stream_is_a_function_of_the_seed_alone() -> None:
     tokens = documents(list(range(1, 40)))
-    make = lambda seed: Batches(tokens, SEPARATOR, 8, seed)  # noqa: E731
+
+    def make(seed: int) -> Batches:
+        return Batches(tokens, SEPARATOR, 8, seed)
+
     whole = stream(make(3), [60])
     assert torch.equal(whole, stream(make(3), [1, 9, 30, 20]))
     assert not torch.equal(whole, stream(make(4), [60]))

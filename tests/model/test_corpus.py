@@ -33,7 +33,7 @@ def test_the_second_time_nothing_is_read_or_trained(
 ) -> None:
     first = prepare(data, SMALL, tmp_path / "cache")
     monkeypatch.setattr(corpora, "train_tokenizer", None)
-    monkeypatch.setattr(corpora.text, "documents", None)
+    monkeypatch.setattr("model.text.documents", None)
     assert equal(first, prepare(data, SMALL, tmp_path / "cache"))
 
 

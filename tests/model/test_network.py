@@ -76,7 +76,8 @@ def naive(net: Transformer, ids: Tensor) -> Tensor:
         hidden = norm(x, w[p + "mlp_norm.weight"]) @ w[p + "mlp.up.weight"].T
         gelu = 0.5 * hidden * (1 + torch.tanh(math.sqrt(2 / math.pi) * (hidden + 0.044715 * hidden**3)))
         x = x + gelu @ w[p + "mlp.down.weight"].T
-    return norm(x, w["norm.weight"]) @ w["embedding.weight"].T
+    logits: Tensor = norm(x, w["norm.weight"]) @ w["embedding.weight"].T
+    return logits
 
 
 def test_it_is_the_network_written_out() -> None:

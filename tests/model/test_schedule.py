@@ -18,8 +18,15 @@ def test_it_is_torchs_one_cycle(pct_start: float) -> None:
     """Torch's phases end at step pct_start · N − 1 and N − 1: the same curve, its two parts stretched by a step."""
     n, shape = 100, (3e-3, pct_start, 25.0, 1e4)
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    same = {"max_lr": 3e-3, "pct_start": pct_start, "div_factor": 25.0, "final_div_factor": 1e4}
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, total_steps=n, cycle_momentum=False, **same)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        max_lr=3e-3,
+        total_steps=n,
+        pct_start=pct_start,
+        div_factor=25.0,
+        final_div_factor=1e4,
+        cycle_momentum=False,
+    )
     peak = pct_start * n - 1
     for step in range(n):
         up = step <= peak

@@ -13,7 +13,7 @@ from model.text import documents
 from model.tokenizer import Tokenizer, escape, train_tokenizer, unescape
 from tests.conftest import BUILTIN
 
-TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=200)
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=200)
 SAMPLE = [f"{line}\n" for line in (math.__doc__ or "", *(str(getattr(math, n).__doc__) for n in sorted(dir(math))))]
 
 

@@ -70,7 +70,12 @@ def test_never_over_budget_by_more_than_a_step(small: Corpus, seconds: list[floa
 def test_the_rate_follows_the_clock_not_the_steps(small: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     rates: list[float] = []
     real = _Run._step
-    monkeypatch.setattr(_Run, "_step", lambda self, rate: (rates.append(rate), real(self, rate))[1])
+
+    def noted(self: _Run, learning_rate: float) -> None:
+        rates.append(learning_rate)
+        real(self, learning_rate)
+
+    monkeypatch.setattr(_Run, "_step", noted)
     world = World(monkeypatch, itertools.chain([1.0, 5.0, 2.0, 10.0], itertools.repeat(4.0)))
     run(small, world)
     starts = np.cumsum([0.0, *world.taken])[:-1]

@@ -2,7 +2,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from optuna.distributions import FloatDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.promotion import candidates
@@ -10,7 +10,7 @@ from search.promotion import candidates
 
 def proxy(number: int, bpb: float, x: float, state: TrialState = TrialState.COMPLETE, **attrs: Any) -> FrozenTrial:
     value = None if state == TrialState.FAIL else bpb
-    space = {"x": FloatDistribution(0, 100)}
+    space: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 100)}
     trial = create_trial(state=state, value=value, params={"x": x}, distributions=space, user_attrs=attrs)
     trial.number = number
     return trial

@@ -93,13 +93,12 @@ def outage() -> sa.exc.OperationalError:
 
 
 def test_an_outage_is_waited_for(database: Database) -> None:
-    clock, answers = Clock(), iter([outage(), outage(), "here"])
+    clock, outages = Clock(), [outage(), outage()]
 
     def call() -> str:
-        answer = next(answers)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        if outages:
+            raise outages.pop()
+        return "here"
 
     assert database.retrying(call, clock=lambda: clock.now, sleep=clock.sleep) == "here"
     assert clock.now == pytest.approx(0.5 + 1.0)
