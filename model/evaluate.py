@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Int
 
 from model.corpus import Tokens
 from model.device import autocast
@@ -49,7 +50,7 @@ def sum_nats(
     return total
 
 
-def _nats(network: Transformer, inputs: np.ndarray, targets: np.ndarray) -> float:
+def _nats(network: Transformer, inputs: Int[np.ndarray, "B T"], targets: Int[np.ndarray, "B T"]) -> float:
     device = network.embedding.weight.device
     with autocast(device):
         logits = network(torch.from_numpy(inputs).to(device))

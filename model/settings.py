@@ -11,9 +11,11 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
-from typing import Any, Self
+from typing import Any, TypeVar
 
 from model.errors import SettingsError
+
+S = TypeVar("S", bound="Settings")
 
 
 def setting(
@@ -51,7 +53,7 @@ class Settings:
             _check(f, value, hints[f.name])
 
     @classmethod
-    def parse(cls, table: Any, where: str = "") -> Self:
+    def parse(cls: type[S], table: Any, where: str = "") -> S:
         """Build a record from a table, `where` being its name in messages (`[proxy]`)."""
         if not isinstance(table, Mapping):
             raise SettingsError(f"{where} is {table!r}, but must be a table")

@@ -64,6 +64,8 @@ def open_study(database: Database, plan: Plan) -> LinkedStudy:
         study = _link(database, plan)
         study.confirmations.set_user_attr("confirms", plan.name)
         study.proxies.set_user_attr("confirmed_in", confirm_name(plan.name))
+        for part in (study.proxies, study.confirmations):
+            part.set_metric_names(["val_bpb"])
         _enqueue_baselines(study)
         # Last, so that a study with a plan is a whole one.
         study.proxies.set_user_attr("plan", plan.toml())

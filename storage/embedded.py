@@ -187,11 +187,14 @@ class _Server:
         programs = installed_programs()
         if not self._owner or self._run("test", "-x", str(programs / "postgres")).returncode == 0:
             return programs
-        copy = self._folder / programs.parent.name
+        package, copy = programs.parent.parent, self._folder / "programs"
         if not copy.exists():
-            shutil.copytree(programs.parent.parent, self._folder / "programs.new", symlinks=True, dirs_exist_ok=True)
-            (self._folder / "programs.new").rename(copy)
-        return copy / programs.parent.name / "bin"
+            unfinished = self._folder / "programs.new"
+            shutil.rmtree(unfinished, ignore_errors=True)
+            for part in package.parent.glob(f"{package.name}*"):  # with the libraries that stand beside it
+                shutil.copytree(part, unfinished / part.name, symlinks=True)
+            unfinished.rename(copy)
+        return copy / programs.relative_to(package.parent)
 
     def _ctl(self, action: str, *options: str) -> "subprocess.CompletedProcess[str]":
         return self._run(str(self._programs() / "pg_ctl"), action, "-D", str(self._data), *options)

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from jaxtyping import TypeCheckError
 from torch import Tensor
 
 from model.config import ModelConfig
@@ -104,3 +105,9 @@ def test_weights_are_a_function_of_the_seed_and_the_global_stream_is_left_alone(
     torch.testing.assert_close(torch.rand(1), expected)
     assert torch.equal(first.embedding.weight, same.embedding.weight)
     assert not torch.equal(first.embedding.weight, other.embedding.weight)
+
+
+def test_shapes_are_checked_while_tests_run() -> None:
+    """The house's rule, tested on itself: 4 positions don't fit 5 rotations."""
+    with pytest.raises(TypeCheckError):
+        rotate(torch.zeros(1, 1, 4, 8), *rotations(5, 8, 1e4))

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+import storage.embedded as embedded_module
 from storage.database import parse_url
 from storage.embedded import _Server, _unprivileged, embedded
 from storage.errors import EmbeddedError
@@ -91,6 +92,22 @@ def test_a_creation_that_was_cut_off_is_begun_again(folder: Path) -> None:
     (folder / "data.new" / "PG_VERSION").write_text("18")
     with embedded(folder) as url:
         assert url
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another user for PostgreSQL")
+def test_programs_that_the_servers_user_cannot_reach_are_copied(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a virtual environment under /root, which is closed to others."""
+    installed = embedded_module.installed_programs()
+    package = installed.parent.parent
+    for part in package.parent.glob(f"{package.name}*"):
+        shutil.copytree(part, tmp_path / part.name, symlinks=True)
+    tmp_path.chmod(0o700)
+    monkeypatch.setattr(embedded_module, "installed_programs", lambda: tmp_path / installed.relative_to(package.parent))
+    with embedded(folder) as url:
+        assert sa.create_engine(parse_url(url), poolclass=sa.NullPool).connect().scalar(sa.text("SELECT 1")) == 1
+    assert (folder / "programs").exists()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another user for PostgreSQL")
