@@ -1,7 +1,6 @@
 """The command line: parses, calls, prints. Heavy imports wait inside the commands, so that --help is quick."""
 
 import sys
-import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -256,7 +255,6 @@ def doctor(storage: Storage = None) -> None:
 
 def main() -> None:
     """Run the command line; a person's mistake ends in one message and exit code 1, never in a traceback."""
-    warnings.filterwarnings("ignore", module="optuna")
     try:
         app()
     except KeyboardInterrupt:

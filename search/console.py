@@ -166,7 +166,8 @@ def describe(params: Any) -> str:
     if {"n_head", "head_dim"} <= p.keys():
         n_head, head_dim = p.pop("n_head"), p.pop("head_dim")
         heads += [f"d{n_head * head_dim}", f"{n_head}h"]
-    rest = [f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in p.items()]
+    short = {"max_lr": "lr", "vocab_size": "vocab", "batch_size": "batch"}
+    rest = [f"{short.get(k, k)} {v:.2g}" if isinstance(v, float) else f"{short.get(k, k)} {v}" for k, v in p.items()]
     return " ".join([*filter(None, heads), *rest])
 
 

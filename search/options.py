@@ -1,6 +1,7 @@
 """What several commands share: their options, the database they open, the device they train on."""
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,6 +35,7 @@ def open_database(url: str | None, command: str) -> Iterator["Database"]:
     from storage.embedded import embedded
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     with contextlib.ExitStack() as stack:
         address = url or stack.enter_context(embedded(paths.home() / "postgres"))
         database = connect(address, application_name=f"lilm-search {command}")

@@ -36,6 +36,12 @@ def test_the_bound_rises_with_pairs_and_needs_four() -> None:
     assert lower_bound(0.9, 6) < lower_bound(0.9, 60) < 0.9
 
 
+def test_four_pairs_in_perfect_order_prove_nothing() -> None:
+    """One order in 24 is perfect by chance: near enough to one in ten, and eight pairs are another matter."""
+    assert lower_bound(1.0, 4) < 0.3
+    assert 0.9 < lower_bound(1.0, 8) < 0.99
+
+
 def test_normal_score_by_hand() -> None:
     assert normal_score(2.0, [1.0, 3.0]) == pytest.approx(0.0)  # the middle of three
     assert normal_score(0.0, [1.0, 3.0]) == pytest.approx(stats.norm.ppf(1 / 6))
