@@ -5,6 +5,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from model.corpus import prepare
@@ -75,59 +76,80 @@ def run_workers(
     """Start a worker for each slot and watch them until they end or stopping is asked for.
 
     A worker that dies is known to be dead: its trial is handed on at once and another worker takes its place.
-    Raises `SearchError` when workers keep failing.
+    Raises `SearchError` when every worker failed.
     """
-    workers = [spawn(study.plan.name, slot, i, storage_url) for i, slot in enumerate(slots)]
-    restarts = 0
-    told = False
-    while any(w.process.poll() is None for w in workers):
-        if stop() and not told:
-            told = True
-            display.say("stopping: running trials are handed back; `start` again goes on from here")
-            for worker in workers:
-                _signal(worker)
-        for index, worker in enumerate(workers):
-            if not _died(worker):
+    crew = _Crew(study, display, storage_url)
+    crew.start(slots)
+    while True:
+        if stop():
+            crew.stop()
+        crew.replace_dead()
+        study.database.retrying(lambda: display.update(study, crew.workers))
+        if not crew.alive():
+            break
+        stop.wait(POLL_SECONDS)
+        crew.wait_when_stopping()
+    if not stop():
+        crew.explain_failures()
+
+
+class _Crew:
+    """The workers of this machine and who replaces whom."""
+
+    def __init__(self, study: LinkedStudy, display: Display, storage_url: str | None) -> None:
+        self.workers: list[LocalWorker] = []
+        self._study, self._display, self._storage_url = study, display, storage_url
+        self._restarts = 0
+        self._stopping = False
+
+    def start(self, slots: list[Slot]) -> None:
+        self.workers = [self._spawn(slot, i) for i, slot in enumerate(slots)]
+
+    def _spawn(self, slot: Slot, index: int) -> LocalWorker:
+        return spawn(self._study.plan.name, slot, index, self._storage_url)
+
+    def alive(self) -> list[LocalWorker]:
+        return [w for w in self.workers if w.process.poll() is None]
+
+    def stop(self) -> None:
+        """Ask every worker, once, to hand its trial back."""
+        if self._stopping:
+            return
+        self._stopping = True
+        self._display.say("stopping: running trials are handed back; `start` again goes on from here")
+        for worker in self.alive():
+            worker.process.send_signal(signal.SIGTERM)
+
+    def replace_dead(self) -> None:
+        """Hand on the trials of workers that a signal ended, and put others in their place."""
+        for index, worker in enumerate(self.workers):
+            if worker.seen_dead or (worker.process.poll() or 0) >= 0:
                 continue
-            _release(study, worker)
-            display.say(f"worker {worker.name} died (exit {worker.process.returncode}); its trial goes to another")
-            if not stop() and restarts < MOST_RESTARTS:
-                restarts += 1
-                workers[index] = spawn(study.plan.name, worker.slot, index, storage_url)
-        study.database.retrying(lambda: display.update(study, workers))
-        stop.wait(POLL_SECONDS) if not told else _wait_any(workers)
-    failed = [w for w in workers if w.process.returncode not in (0, None)]
-    for worker in failed:
-        _release(study, worker)
-    display.update(study, workers)
-    if failed and not stop():
-        raise SearchError(
-            f"{len(failed)} of {len(workers)} workers failed; the end of {failed[0].log}:\n{failed[0].tail()}"
-        )
+            worker.seen_dead = True
+            self._release(worker)
+            if self._stopping:
+                continue
+            signal_name = signal.Signals(-worker.process.returncode).name
+            self._display.say(f"worker {worker.name} was ended by {signal_name}; its trial goes to another")
+            if self._restarts < MOST_RESTARTS:
+                self._restarts += 1
+                self.workers[index] = self._spawn(worker.slot, index)
 
+    def _release(self, worker: LocalWorker) -> None:
+        for queue in (self._study.proxy_queue, self._study.confirm_queue):
+            self._study.database.retrying(partial(queue.release_worker, worker.name))
 
-def _died(worker: LocalWorker) -> bool:
-    """Return whether a worker was ended by a signal, once; an error of its own it has told in its log."""
-    code = worker.process.poll()
-    if worker.seen_dead or code is None or code >= 0:
-        return False
-    worker.seen_dead = True
-    return True
-
-
-def _release(study: LinkedStudy, worker: LocalWorker) -> None:
-    for queue in (study.proxy_queue, study.confirm_queue):
-        queue.release_worker(worker.name)
-
-
-def _signal(worker: LocalWorker) -> None:
-    if worker.process.poll() is None:
-        worker.process.send_signal(signal.SIGTERM)
-
-
-def _wait_any(workers: list[LocalWorker]) -> None:
-    for worker in workers:
-        if worker.process.poll() is None:
+    def wait_when_stopping(self) -> None:
+        """Once stopping was asked for, sleep until a worker ends: there is nothing else to wake up for."""
+        for worker in self.alive() if self._stopping else []:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 worker.process.wait(timeout=POLL_SECONDS)
             return
+
+    def explain_failures(self) -> None:
+        """Say which workers failed; raise where none was left to finish the study."""
+        failed = [w for w in self.workers if w.process.returncode]
+        if failed and len(failed) == len(self.workers):
+            raise SearchError(f"every worker failed; the end of {failed[0].log}:\n{failed[0].tail()}")
+        for worker in failed:
+            self._display.say(f"worker {worker.name} failed; see {worker.log}")

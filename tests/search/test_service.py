@@ -287,3 +287,21 @@ def test_the_dashboard_serves_both_studies(started: tuple[Path, str]) -> None:
         finally:
             server.send_signal(signal.SIGINT)
             server.communicate(timeout=30)
+
+
+def test_start_replaces_its_only_worker_when_it_is_killed(
+    database: Database, database_url: str, home: Path, plan_file: Path
+) -> None:
+    command = [sys.executable, "-m", "search", "start", "--study", str(plan_file), "--workers", "1"]
+    env = {**os.environ, "LILM_SEARCH_STORAGE": database_url, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env) as started:
+        wait_for(started, "BPB")
+        running = [t for t in proxies(load_study(database, "tiny")) if t.state == TrialState.RUNNING]
+        while not running:
+            running = [t for t in proxies(load_study(database, "tiny")) if t.state == TrialState.RUNNING]
+        os.kill(int(running[0].user_attrs["worker"].split("/")[1]), signal.SIGKILL)
+        output, _ = started.communicate(timeout=240)
+    assert started.returncode == 0, output
+    assert "was ended by SIGKILL; its trial goes to another" in output
+    failed = [t for t in proxies(load_study(database, "tiny")) if t.state == TrialState.FAIL]
+    assert_exact(load_study(database, "tiny"), lost=len(failed))  # none when it was killed between two trials
