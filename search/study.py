@@ -72,6 +72,15 @@ def open_study(database: Database, plan: Plan) -> LinkedStudy:
     return study
 
 
+def agree(study: LinkedStudy, key: str, value: str) -> str:
+    """Return what all workers of a study take for this fact: the first who names it decides."""
+    with study.database.lock(f"lilm-search/agree/{study.plan.name}"):
+        stored = study.proxies.user_attrs.get(key)
+        if stored is None:
+            study.proxies.set_user_attr(key, value)
+        return str(stored or value)
+
+
 def load_study(database: Database, name: str) -> LinkedStudy:
     """Return a study that the database holds; raises `SearchError` when there is none of this name."""
     if not exists(database, name):

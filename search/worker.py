@@ -21,7 +21,7 @@ from search.promotion import log_back, promote
 from search.provenance import provenance
 from search.pruner import CorrelationPruner, Verdict, drawn_as_control
 from search.stop import StopRequest
-from search.study import LinkedStudy
+from search.study import LinkedStudy, agree
 from storage.claims import Claim, Heartbeat, Outcome, TrialQueue
 
 T = TypeVar("T")
@@ -70,11 +70,10 @@ class Worker:
     def run(self) -> None:
         """Work until everything is done or stopping is asked for.
 
-        Raises `DataError` before anything is claimed where the text can't be had here, and `SearchError` after
-        errors in a row: a machine that fails must not use up the study's trials.
+        Raises `DataError` before anything is claimed where the text can't be had here, and `SearchError` where
+        it isn't the study's or after errors in a row: a machine that fails must not use up the study's trials.
         """
-        plan = self.study.plan
-        prepare(plan.data, plan.configuration(next(iter(plan.baselines.values()), {})).tokenizer, paths.cache())
+        self._agree_on_text()
         waiting = False
         while not self.stop():
             queue, claim = self._claim()
@@ -89,6 +88,18 @@ class Worker:
                     self.say("waiting for trials that other workers are training")
                 waiting = True
                 self.stop.wait(POLL_SECONDS)
+
+    def _agree_on_text(self) -> None:
+        """Prepare the text, which must be the same bytes on every machine for their BPB to be comparable."""
+        plan = self.study.plan
+        first = plan.configuration(next(iter(plan.baselines.values()), {}))
+        sha256 = prepare(plan.data, first.tokenizer, paths.cache()).text_sha256
+        agreed = self._retrying(lambda: agree(self.study, "text_sha256", sha256))
+        if agreed != sha256:
+            raise SearchError(
+                f"the text of {plan.data.source} is not the study's: sha-256 {sha256[:9]}… here, {agreed[:9]}… there. "
+                "Bring the same files (for built-in text: the same Python version), or start another study."
+            )
 
     def _claim(self) -> tuple[TrialQueue, Claim | Outcome]:
         """Proxies come first; what is left of a worker's time goes to confirmations."""

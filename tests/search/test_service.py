@@ -265,6 +265,19 @@ def test_ctrl_c_stops_cleanly_and_start_goes_on(
     assert_exact(load_study(database, "tiny"), lost=sum(t.state == TrialState.FAIL for t in after))
 
 
+def test_a_worker_with_other_text_is_refused_before_it_claims(
+    database: Database, database_url: str, home: Path, plan_file: Path
+) -> None:
+    env = {"LILM_SEARCH_STORAGE": database_url}
+    assert run_cli("start", "--study", str(plan_file), "--workers", "0", **env).returncode == 0
+    study = load_study(database, "tiny")
+    study.proxies.set_user_attr("text_sha256", "f" * 64)
+    done = run_cli("worker", "--study", "tiny", **env)
+    assert done.returncode == 1
+    assert "is not the study's" in done.stderr
+    assert {t.state for t in proxies(study)} == {TrialState.WAITING}
+
+
 def test_a_wrong_password_is_not_echoed(database_url: str) -> None:
     wrong = parse_url(database_url).set(drivername="postgresql", password="Wr0ng-Secret").render_as_string(False)
     done = run_cli("status", "--study", "tiny", "--storage", wrong)
