@@ -181,6 +181,11 @@ def test_status_export_train_sample(started: tuple[Path, str], tmp_path: Path) -
         (("start", "--study", "tiny", "--data", "/nothing.parquet"), "no file matches"),
         (("start", "--study", "quickstart", "--storage", "sqlite:///x"), "must be PostgreSQL"),
         (("status", "--study", "tiny", "--storage", "postgresql://u:Pa55word@127.0.0.1:1/x"), "can't be reached"),
+        (("start", "--study", "quickstart", "--data", "{home}/empty.txt", "--as", "x"), "holds no text"),
+        (("start", "--study", "quickstart", "--data", "{home}/rows.jsonl", "--as", "x"), "there are: story"),
+        (("start", "--study", "{home}/misspelt.toml"), "`trails` is not a key here; did you mean `trials`?"),
+        (("start", "--study", "{home}/impossible.toml"), "`low` is 9 and `high` is 0.03, but low must be < high"),
+        (("sample", "--checkpoint", "{home}/empty.txt"), "empty.txt: not a checkpoint"),
         (("sample", "--checkpoint", "/nothing.pt"), "/nothing.pt: can't be read"),
         (("train", "--config", "/nothing.toml"), "can't be read"),
         (("export", "--study", "tiny", "--format", "xml"), "must be one of toml, json, yaml"),
@@ -189,7 +194,12 @@ def test_status_export_train_sample(started: tuple[Path, str], tmp_path: Path) -
     ],
 )
 def test_a_users_mistake_is_one_clear_error(started: tuple[Path, str], arguments: tuple[str, ...], says: str) -> None:
-    done = run_cli(*arguments, LILM_SEARCH_HOME=str(started[0]))
+    home, _ = started
+    (home / "empty.txt").write_text("")
+    (home / "rows.jsonl").write_text('{"story": "once"}\n')
+    (home / "misspelt.toml").write_text(PLAN.replace("trials =", "trails ="))
+    (home / "impossible.toml").write_text(PLAN.replace("low = 1e-3", "low = 9"))
+    done = run_cli(*(a.format(home=home) for a in arguments), LILM_SEARCH_HOME=str(home))
     assert done.returncode != 0
     assert says in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
