@@ -4,7 +4,7 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import sentencepiece
@@ -15,7 +15,10 @@ from model.errors import DataError
 SPACE = "\u2581"  # what SentencePiece writes for a space; in a text it would come back as one
 ESCAPE = "\ue000"  # private use: ours to mean what we like
 
-LONGEST_SENTENCE_BYTES = 1 << 20  # the default of 4192 silently skips longer ones
+SENTENCE_CHARS = 1 << 16  # longer texts are cut: the trainer silently skips what is longer than its limit
+SENTENCE_BYTES = 1 << 20  # that limit (by default 4192), well above 4 bytes for each of these characters
+
+TRAINING_THREADS = 8  # fixed: the bytes of the model depend on it, and must not on the machine's cores
 
 
 def escape(text: str) -> str:
@@ -31,24 +34,29 @@ def unescape(text: str) -> str:
 
 
 def train_tokenizer(sample: Iterable[str], config: TokenizerConfig) -> bytes:
-    """Return a serialized model trained on these texts; raises `DataError` where they don't allow the vocabulary."""
+    """Return a serialized model trained on these texts, the same bytes for the same texts on every machine.
+
+    A newline is learned only inside a text, not at its end. Raises `DataError` where the texts don't allow the
+    vocabulary.
+    """
     out = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=(escape(text) for text in sample),
+            sentence_iterator=_sentences(sample),
             model_writer=out,
             model_type=config.kind,
             vocab_size=config.vocab_size,
             normalization_rule_name="identity",
             remove_extra_whitespaces=False,
             byte_fallback=True,
-            # Rare characters are spelt in bytes: a small vocabulary has better uses for its places.
+            # Rare characters are spelt in bytes: a small vocabulary has better uses for its places. On the
+            # built-in text this gave 2.3% more bytes per token than 1.0 at 512 tokens, 0.3% at 1024.
             character_coverage=0.9995,
-            max_sentence_length=LONGEST_SENTENCE_BYTES,
-            num_threads=os.cpu_count() or 1,
-            minloglevel=2,
+            max_sentence_length=SENTENCE_BYTES,
+            num_threads=TRAINING_THREADS,
+            minloglevel=3,  # what goes wrong is raised, and told once
         )
-    except (RuntimeError, OSError, ValueError) as error:
+    except RuntimeError as error:
         raise DataError(
             f"no {config.kind} tokenizer with `vocab_size` {config.vocab_size} can be trained on this text: "
             + _reason(str(error))
@@ -56,33 +64,51 @@ def train_tokenizer(sample: Iterable[str], config: TokenizerConfig) -> bytes:
     return out.getvalue()
 
 
+def _sentences(sample: Iterable[str]) -> Iterator[str]:
+    for text in sample:
+        for first in range(0, len(text), SENTENCE_CHARS):
+            yield escape(text[first : first + SENTENCE_CHARS])
+
+
 def _reason(message: str) -> str:
-    """Return SentencePiece's reason in our words, where it is one of the two that users meet."""
+    """Return SentencePiece's reason in our words, where it is one of those that users meet."""
     if limit := re.search(r"Please set it to a value <= (\d+)", message):
-        return f"it has too little of it; at most {limit[1]} are possible"
+        return f"there is too little of it; set it to at most {limit[1]}, or give more text"
     if limit := re.search(r"required_chars\D+\d+ vs (\d+)", message):
-        return f"its characters alone need {limit[1]}"
+        return f"its characters alone need at least {limit[1]}"
+    if "sentences_.empty()" in message:
+        return "there is none"
     return message.strip().splitlines()[-1] if message.strip() else "SentencePiece gave no reason"
 
 
 class Tokenizer:
-    """A trained tokenizer; `separator` is the token that ends every document."""
+    """A trained tokenizer; raises `DataError` for bytes that are none."""
+
+    proto: bytes
+    """The serialized SentencePiece model."""
+    sha256: str
+    """Of `proto`."""
+    vocab_size: int
+    separator: int
+    """The token that ends every document; no text encodes to it."""
 
     def __init__(self, proto: bytes) -> None:
+        if not proto:  # SentencePiece takes it for "load later"
+            raise DataError("not a SentencePiece model: it is empty")
         try:
             self._pieces = sentencepiece.SentencePieceProcessor(model_proto=proto)
         except RuntimeError as error:
             raise DataError(f"not a SentencePiece model: {error}") from None
         self.proto = proto
         self.sha256 = hashlib.sha256(proto).hexdigest()
-        self.vocab_size: int = self._pieces.get_piece_size()
-        self.separator: int = self._pieces.eos_id()
+        self.vocab_size = self._pieces.get_piece_size()
+        self.separator = self._pieces.eos_id()
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Return the tokens of each text, uint16, without a separator."""
-        rows = self._pieces.encode([escape(t) for t in texts], out_type=int, num_threads=os.cpu_count() or 1)
-        return [np.asarray(row, dtype=np.uint16) for row in rows]
+        """Return the tokens of each text, uint16 (tokens,), without a separator; uses every core."""
+        rows = self._pieces.encode([escape(t) for t in texts], out_type="numpy", num_threads=os.cpu_count() or 1)
+        return [row.astype(np.uint16) for row in rows]
 
-    def decode(self, ids: Iterable[int]) -> str:
-        """Return the text of these tokens."""
-        return unescape(self._pieces.decode([int(i) for i in ids]))
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+        """Return the text of these tokens; separators have none."""
+        return unescape(self._pieces.decode(np.asarray(ids, dtype=np.int64).tolist()))

@@ -25,7 +25,7 @@ from model.schedule import one_cycle
 
 EVERY_FIVE = tuple(range(5, 101, 5))
 HOPELESS = 1.05
-"""Times the uniform bound: a run above it has diverged; the margin covers untrained networks' first reports."""
+"""Times a uniform guess's BPB on the same text: a run above has diverged; untrained networks are within it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,10 +214,9 @@ class _Run:
     def _measure(self, tokens: Tokens, percent: int) -> float:
         with self.evaluating.running():
             bpb = val_bpb(self.network, tokens, self.corpus.tokenizer.separator, self.should_stop)
-        if not bpb <= HOPELESS * self.corpus.uniform_bpb:
-            raise DivergedError(
-                f"{bpb:.4g} BPB at {percent}% of the budget; a uniform guess has {self.corpus.uniform_bpb:.4g}"
-            )
+        uniform = tokens.uniform_bpb(self.network.vocab_size)
+        if not bpb <= HOPELESS * uniform:
+            raise DivergedError(f"{bpb:.4g} BPB at {percent}% of the budget; a uniform guess has {uniform:.4g}")
         return bpb
 
     def _report(self, percent: int, bpb: float, rate: float, on_report: Callable[[Report], bool]) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 import optuna
 import pytest
 import sqlalchemy as sa
+import torch
 
 from model.config import DataConfig, TokenizerConfig
 from model.corpus import Corpus, prepare
@@ -22,7 +23,9 @@ SHARED_TEXT = Path(__file__).parent.parent.parent / "shared" / "data" / "text"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _quiet_optuna() -> None:
+def _steady() -> None:
+    """Tiny networks on one thread: many threads on a busy machine wait for one another longer than they work."""
+    torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 

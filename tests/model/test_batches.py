@@ -51,3 +51,21 @@ def test_the_stream_is_a_function_of_the_seed_alone() -> None:
     whole = stream(make(3), [60])
     assert torch.equal(whole, stream(make(3), [1, 9, 30, 20]))
     assert not torch.equal(whole, stream(make(4), [60]))
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=9), st.lists(st.integers(1, 5), max_size=9))
+def test_it_is_the_documents_joined_one_by_one(lengths: list[int], sizes: list[int]) -> None:
+    """Written out: numpy's permutation of the documents for each pass, concatenated; long ones span batches."""
+    tokens = documents(lengths)
+    random = np.random.default_rng(7)
+    expected = [SEPARATOR]
+    while len(expected) <= sum(sizes) * 8:
+        for i in random.permutation(len(lengths)):
+            expected += tokens.ids[tokens.starts[i] : tokens.starts[i + 1]].tolist()
+    batches = Batches(tokens, SEPARATOR, 8, 7)
+    at = 0
+    for size in sizes:
+        rows = batches.next(size)
+        assert rows.shape == (size, 9)
+        assert rows.tolist() == [expected[at + 8 * j : at + 8 * j + 9] for j in range(size)]
+        at += 8 * size

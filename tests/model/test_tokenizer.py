@@ -1,4 +1,5 @@
 import math
+import os
 from itertools import pairwise
 
 import numpy as np
@@ -52,6 +53,64 @@ def test_all_builtin_validation_text_comes_back(corpus: Corpus) -> None:
 def test_equal_text_gives_an_equal_tokenizer() -> None:
     config = TokenizerConfig(vocab_size=350)
     assert train_tokenizer(SAMPLE, config) == train_tokenizer(SAMPLE, config)
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_the_number_of_cores_does_not_change_it(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fleet's machines differ, and their tokenizers must not: the model's bytes hold its trainer's settings."""
+    config = TokenizerConfig(kind=kind, vocab_size=350)
+    here = train_tokenizer(SAMPLE, config)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(os, "process_cpu_count", lambda: 1, raising=False)
+    assert train_tokenizer(SAMPLE, config) == here
+
+
+def test_newlines_are_learned_inside_texts_only() -> None:
+    text = "one line of it\n\tand another one\n\n" * 50
+    config = TokenizerConfig(kind="bpe", vocab_size=400)
+    whole, lines = ([text, *SAMPLE], [*text.splitlines(keepends=True), *SAMPLE])
+    from_documents, from_lines = (Tokenizer(train_tokenizer(sample, config)) for sample in (whole, lines))
+    assert len(from_documents.encode([text])[0]) < len(from_lines.encode([text])[0])
+
+
+def test_long_documents_are_learned_from_too() -> None:
+    long = "many words of a very long text without an end " * 30_000
+    trained = Tokenizer(train_tokenizer([long, *SAMPLE], TokenizerConfig(kind="bpe", vocab_size=400)))
+    assert len(trained.encode([long])[0]) <= len(long) / 4
+
+
+@given(texts=st.lists(TEXTS, max_size=5))
+def test_texts_are_encoded_one_by_one_without_a_separator(tokenizer: Tokenizer, texts: list[str]) -> None:
+    rows = tokenizer.encode(texts)
+    assert len(rows) == len(texts)
+    for text, ids in zip(texts, rows, strict=True):
+        assert ids.dtype == np.uint16
+        assert tokenizer.separator not in ids
+        assert np.array_equal(ids, tokenizer.encode([text])[0])
+        assert tokenizer.decode([*ids.tolist(), tokenizer.separator]) == text
+
+
+@pytest.mark.parametrize("proto", [b"", b"not a model"])
+def test_bytes_that_are_no_model_are_refused(proto: bytes) -> None:
+    with pytest.raises(DataError, match="not a SentencePiece model"):
+        Tokenizer(proto)
+
+
+@pytest.mark.parametrize(
+    ("sample", "vocab_size", "says"),
+    [
+        (SAMPLE, 30_000, r"set it to at most \d+, or give more text"),
+        (["".join(map(chr, range(0x4E00, 0x4FF4)))], 320, "its characters alone need at least 760"),
+        ([], 512, "there is none"),
+    ],
+)
+def test_what_the_text_does_allow_is_said_once(
+    sample: list[str], vocab_size: int, says: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(DataError, match=says) as caught:
+        train_tokenizer(sample, TokenizerConfig(vocab_size=vocab_size))
+    assert len(str(caught.value).splitlines()) == 1
+    assert capfd.readouterr().err == ""
 
 
 def test_a_vocabulary_that_the_text_does_not_allow_is_refused() -> None:
