@@ -184,10 +184,13 @@ def dashboard(
     Example: lilm-search dashboard --study quickstart
     """
     from search.dashboard import serve
+    from search.stop import StopRequest
     from search.study import load_study
 
+    stop = StopRequest()
     with open_database(storage, "dashboard") as database:
-        serve(load_study(database, study), port, typer.echo)
+        stop.install()
+        serve(load_study(database, study), port, stop, typer.echo)
 
 
 @app.command()

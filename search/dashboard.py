@@ -1,15 +1,18 @@
 """optuna-dashboard on a study's own storage, bound to this machine."""
 
-import contextlib
 import logging
 import socketserver
+import threading
 from collections.abc import Callable
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from optuna_dashboard import wsgi
 
 from search.errors import SearchError
+from search.stop import StopRequest
 from search.study import LinkedStudy
+
+POLL_SECONDS = 1.0
 
 
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
@@ -21,8 +24,8 @@ class _Quiet(WSGIRequestHandler):
         logging.getLogger(__name__).debug(format, *args)
 
 
-def serve(study: LinkedStudy, port: int, say: Callable[[str], None]) -> None:
-    """Serve until Ctrl-C; raises `SearchError` when the port is taken."""
+def serve(study: LinkedStudy, port: int, stop: StopRequest, say: Callable[[str], None]) -> None:
+    """Serve until stopping is asked for; raises `SearchError` when the port is taken."""
     app = wsgi(study.database.storage)
     try:
         server = make_server("127.0.0.1", port, app, server_class=_Server, handler_class=_Quiet)
@@ -32,5 +35,8 @@ def serve(study: LinkedStudy, port: int, say: Callable[[str], None]) -> None:
     say(f"proxies:       {root}/{study.proxies._study_id}")
     say(f"confirmations: {root}/{study.confirmations._study_id}")
     say("Ctrl-C ends it.")
-    with server, contextlib.suppress(KeyboardInterrupt):
-        server.serve_forever()
+    with server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        while not stop.wait(POLL_SECONDS):
+            pass
+        server.shutdown()

@@ -14,6 +14,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,12 +54,20 @@ def embedded(folder: Path) -> Iterator[str]:
 
 
 def _alone(held: sa.Connection) -> bool:
-    """Return whether no other client is connected; a server that is gone needs no stopping."""
+    """Return whether no other client is connected; a server that is gone needs no stopping.
+
+    The server takes a moment to notice that a client has left: those that are about to go are waited for.
+    """
     others = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
     try:
-        return int(held.execute(sa.text(others)).scalar_one()) == 0
+        for pause in (0.05, 0.2, 0.5, 0.0):
+            if int(held.execute(sa.text(others)).scalar_one()) == 0:
+                return True
+            held.rollback()  # each transaction sees the clients that there were at its first look
+            time.sleep(pause)
     except sa.exc.DBAPIError:
         return False
+    return False
 
 
 @dataclass(frozen=True)

@@ -307,9 +307,11 @@ def test_the_dashboard_serves_both_studies(started: tuple[Path, str]) -> None:
             with urlopen("http://127.0.0.1:18373/api/studies", timeout=30) as answer:
                 names = {s["study_name"] for s in json.load(answer)["study_summaries"]}
             assert names == {"tiny", "tiny-confirm"}
-        finally:
             server.send_signal(signal.SIGINT)
-            server.communicate(timeout=30)
+            server.communicate(timeout=60)
+        finally:
+            server.kill()
+    assert server.returncode == 0
 
 
 def test_start_replaces_its_only_worker_when_it_is_killed(
