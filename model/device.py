@@ -1,19 +1,57 @@
-"""What differs between a CPU and a CUDA GPU: precision, synchronisation, copies, how far the host runs ahead."""
+"""What differs between a CPU and a CUDA GPU: precision, compilation, memory, copies, how far the host runs ahead."""
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from model.clock import Clock
 
+NARROW = 96
+"""Networks below this width are not faster in bfloat16 on a CPU: their time is not in matrix products."""
 
-def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """Return the precision of the network: bfloat16 autocast on a GPU, float32 on a CPU."""
+
+def precision(device: torch.device, wanted: str = "auto", width: int = NARROW) -> torch.dtype:
+    """Return the type of matrix products: what is wanted, or bfloat16 where the device has instructions for it.
+
+    A rule and not a measurement of each run, so that every worker of a kind decides alike; the measurements behind
+    it are in docs/measurements.md.
+    """
+    if wanted != "auto":
+        return torch.float32 if wanted == "float32" else torch.bfloat16
     if device.type == "cuda":
-        return torch.autocast("cuda", dtype=torch.bfloat16)
-    return contextlib.nullcontext()
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    has = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    able = width >= NARROW and any(f() for f in has if f is not None)
+    return torch.bfloat16 if able else torch.float32
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """Return the context in which a network runs in this precision."""
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
+
+
+@functools.cache
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    # Shapes never change within a run; whoever trains another one resets the compiler first.
+    return torch.compile(function, dynamic=False)
+
+
+def maybe_compiled(function: Callable[..., Any], compiled: bool) -> Callable[..., Any]:
+    """Return the function, or its compiled form."""
+    return _compiled(function) if compiled else function
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether an error means that memory ran out; any other one is a fault and stays one."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    # The CPU's allocator and the GPU's libraries have no class of their own for it.
+    said = ("DefaultCPUAllocator: can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
+    return isinstance(error, RuntimeError) and any(s in str(error) for s in said)
 
 
 @contextlib.contextmanager
@@ -36,11 +74,25 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def to_device(batch: Tensor, device: torch.device) -> Tensor:
-    """Copy to the device; to a GPU through pinned memory, without waiting."""
-    if device.type == "cuda":
-        return batch.pin_memory().to(device, non_blocking=True)
-    return batch
+class Feed:
+    """Copies batches to the device; to a GPU through two pinned buffers in turn, without waiting.
+
+    Two are enough: `Pace` never lets the host run more than one step ahead of the copies.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._pinned: list[Tensor] = []
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        """Return the batch on the device."""
+        if self._device.type != "cuda":
+            return batch
+        if not self._pinned or self._pinned[0].shape != batch.shape:
+            self._pinned = [torch.empty_like(batch).pin_memory() for _ in range(2)]
+        self._pinned.reverse()
+        self._pinned[0].copy_(batch)
+        return self._pinned[0].to(self._device, non_blocking=True)
 
 
 class Pace:

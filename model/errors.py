@@ -27,3 +27,7 @@ class DeviceMemoryError(ModelError):
 
 class StoppedError(ModelError):
     """Training was asked to stop before its budget was spent; nothing is wrong with the configuration."""
+
+
+class CompileError(ModelError):
+    """Compilation is asked for, but this machine has no compiler for it."""

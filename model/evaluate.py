@@ -11,50 +11,69 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Int
 
 from model.corpus import Tokens
-from model.device import autocast
+from model.device import autocast, precision
 from model.errors import StoppedError
-from model.network import Transformer
+from model.loss import LOGITS_AT_ONCE
+from model.network import Transformer, softcap
+from model.shapes import Float, Int
 
-TOKENS_AT_ONCE = 8192  # per forward pass: bounds the memory of the logits
+TOKENS_AT_ONCE = {"cpu": 8192, "cuda": 65_536}  # per forward pass: fills the device, bounds its memory
 
 
 def val_bpb(
-    network: Transformer, tokens: Tokens, separator: int, should_stop: Callable[[], bool] | None = None
+    network: Transformer,
+    tokens: Tokens,
+    separator: int,
+    should_stop: Callable[[], bool] | None = None,
+    dtype: torch.dtype | None = None,
 ) -> float:
-    """Return Σ nats of every token / (ln 2 · Σ raw UTF-8 bytes); raises `StoppedError` when asked to stop."""
-    return sum_nats(network, tokens, separator, should_stop) / (math.log(2) * int(tokens.text_bytes.sum()))
+    """Return Σ nats of every token / (ln 2 · Σ raw UTF-8 bytes); raises `StoppedError` when asked to stop.
+
+    `dtype` is the precision of matrix products, by default the one that the network would be trained in.
+    """
+    nats = sum_nats(network, tokens, separator, should_stop, dtype)
+    return nats / (math.log(2) * int(tokens.text_bytes.sum()))
 
 
 @torch.inference_mode()
 def sum_nats(
-    network: Transformer, tokens: Tokens, separator: int, should_stop: Callable[[], bool] | None = None
+    network: Transformer,
+    tokens: Tokens,
+    separator: int,
+    should_stop: Callable[[], bool] | None = None,
+    dtype: torch.dtype | None = None,
 ) -> float:
     """Return the nats that the network needs for every token, separators included, summed in float64."""
-    context = network.config.context
+    context, device = network.config.context, network.embedding.weight.device
+    dtype = dtype or precision(device, width=network.config.d_model)
     stream = np.concatenate(([separator], tokens.ids)).astype(np.int64)
     whole = (len(stream) - 1) // context
-    rows = max(1, TOKENS_AT_ONCE // context)
-    total = 0.0
+    rows = max(1, TOKENS_AT_ONCE.get(device.type, 8192) // context)
+    total = torch.zeros((), dtype=torch.float64, device=device)  # added to there: only the end waits for the device
     for first in range(0, whole, rows):
         if should_stop is not None and should_stop():
             raise StoppedError("stopped while measuring")
         last = min(first + rows, whole)
         windows = stream[first * context : last * context + 1]
-        total += _nats(network, windows[:-1].reshape(-1, context), windows[1:].reshape(-1, context))
+        total += _nats(network, windows[:-1].reshape(-1, context), windows[1:].reshape(-1, context), dtype)
     if whole * context < len(stream) - 1:
         rest = stream[whole * context :]
-        total += _nats(network, rest[None, :-1], rest[None, 1:])
-    return total
+        total += _nats(network, rest[None, :-1], rest[None, 1:], dtype)
+    return float(total)
 
 
-def _nats(network: Transformer, inputs: Int[np.ndarray, "B T"], targets: Int[np.ndarray, "B T"]) -> float:
+def _nats(
+    network: Transformer, inputs: Int[np.ndarray, "B T"], targets: Int[np.ndarray, "B T"], dtype: torch.dtype
+) -> Float[torch.Tensor, ""]:
     device = network.embedding.weight.device
-    with autocast(device):
-        logits = network(torch.from_numpy(inputs).to(device))
-    nats = F.cross_entropy(
-        logits.float().flatten(0, 1), torch.from_numpy(targets).to(device).flatten(), reduction="none"
-    )
-    return float(nats.double().sum())
+    wanted = torch.from_numpy(targets).to(device).flatten()
+    at_once = max(1, LOGITS_AT_ONCE.get(device.type, 2**22) // network.vocab_size)
+    total = torch.zeros((), dtype=torch.float64, device=device)
+    with autocast(device, dtype):
+        states = network.states(torch.from_numpy(inputs).to(device))[0].flatten(0, 1)
+        for some, theirs in zip(torch.split(states, at_once), torch.split(wanted, at_once), strict=True):
+            logits = softcap(F.linear(some, network.output_weight).float(), network.config.logit_softcap)
+            total += F.cross_entropy(logits, theirs, reduction="none").double().sum()
+    return total

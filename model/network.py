@@ -1,17 +1,19 @@
-"""A decoder-only transformer: RMSNorm before each part, rotary positions, tied embeddings.
+"""A decoder-only transformer: RMSNorm before each part, attention and MLP of several kinds.
 
-Shapes: B sequences, T tokens of each, D = d_model = H · K, H heads, K = head_dim, M hidden width, V vocabulary.
+Shapes: B sequences, T tokens of each, D = d_model, V vocabulary.
 """
 
 import math
-from typing import cast
+from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from model.attention import Attention, Positions
 from model.config import ModelConfig
+from model.shapes import Float, Int
 
 INITIAL_STD = 0.02
 
@@ -19,9 +21,9 @@ INITIAL_STD = 0.02
 class Transformer(nn.Module):
     """Logits of the next token at every position.
 
-    Embeddings are tied and drawn with a standard deviation of 0.02, so that an untrained network's loss is close
-    to ln V; projections back into the residual stream are scaled by 1/√(2 · n_layer) (GPT-2). Draws come from
-    `generator`, and from nowhere else.
+    Matrices are drawn with a standard deviation of 0.02, so that an untrained network's loss is close to ln V;
+    projections back into the residual stream are scaled by 1/√(2 · n_layer) (GPT-2). Draws come from `generator`,
+    and from nowhere else.
     """
 
     def __init__(self, config: ModelConfig, vocab_size: int, generator: torch.Generator | None = None) -> None:
@@ -30,12 +32,10 @@ class Transformer(nn.Module):
         with torch.random.fork_rng(devices=[]):  # torch's own initial draws, which ours replace
             self.embedding = nn.Embedding(vocab_size, config.d_model)
             self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+            self.mtp = nn.ModuleList(FurtherHead(config) for _ in range(config.mtp_heads))
+            self.unembedding = None if config.tied else nn.Linear(config.d_model, vocab_size, bias=False)
         self.norm = nn.RMSNorm(config.d_model)
-        cosine, sine = rotations(config.context, config.head_dim, config.rope_base)
-        self.cosine: Tensor
-        self.sine: Tensor
-        self.register_buffer("cosine", cosine, persistent=False)
-        self.register_buffer("sine", sine, persistent=False)
+        self.positions = Positions(config)
         self._draw(generator)
 
     def _draw(self, generator: torch.Generator | None) -> None:
@@ -45,13 +45,39 @@ class Transformer(nn.Module):
                 std = INITIAL_STD / math.sqrt(2 * self.config.n_layer) if back else INITIAL_STD
                 nn.init.normal_(parameter, std=std, generator=generator)
 
+    @property
+    def output_weight(self) -> Float[Tensor, "V D"]:
+        """The matrix that turns a state into logits."""
+        return self.embedding.weight if self.unembedding is None else self.unembedding.weight
+
     def forward(self, tokens: Int[Tensor, "B T"]) -> Float[Tensor, "B T V"]:
         """Return the logits; T is at most the configuration's context."""
+        states = self.states(tokens)[0]
+        return softcap(F.linear(states, self.output_weight), self.config.logit_softcap)
+
+    def states(
+        self, tokens: Int[Tensor, "B T"], heads: int = 0, run: Callable[..., Tensor] | None = None
+    ) -> list[Float[Tensor, "B T D"]]:
+        """Return the normalised last states, and those of the first `heads` heads that predict further on.
+
+        `run(module, *inputs)` calls a block: the place where a compiled one is put in.
+        """
+        run = run or call
+        where = self.positions(tokens.shape[1])
         x = self.embedding(tokens)
-        cosine, sine = self.cosine[: tokens.shape[1]], self.sine[: tokens.shape[1]]
         for block in self.blocks:
-            x = block(x, cosine, sine)
-        return F.linear(self.norm(x), self.embedding.weight)
+            x = run(block, x, *where)
+        return [self.norm(x)] + [run(head, x, *where) for head in self.mtp[:heads]]
+
+
+def call(module: nn.Module, *inputs: Any) -> Tensor:
+    """Return the module's output; compiled, it serves every block of a network at the price of one."""
+    return cast(Tensor, module(*inputs))
+
+
+def softcap(logits: Tensor, cap: float) -> Tensor:
+    """Return c · tanh(logits / c), or the logits where the cap is 0 (Gemma 2, arXiv:2408.00118)."""
+    return cap * torch.tanh(logits / cap) if cap else logits
 
 
 class Block(nn.Module):
@@ -65,66 +91,43 @@ class Block(nn.Module):
         self.mlp = MLP(config)
 
     def forward(
-        self, x: Float[Tensor, "B T D"], cosine: Float[Tensor, "T K"], sine: Float[Tensor, "T K"]
+        self, x: Float[Tensor, "B T D"], cosine: Tensor | None, sine: Tensor | None, mask: Tensor | None
     ) -> Float[Tensor, "B T D"]:
         """Return the stream after this block."""
-        x = x + self.attention(self.attention_norm(x), cosine, sine)
+        x = x + self.attention(self.attention_norm(x), cosine, sine, mask)
         return cast(Tensor, x + self.mlp(self.mlp_norm(x)))
 
 
-class Attention(nn.Module):
-    """Causal multi-head self-attention."""
+class FurtherHead(nn.Module):
+    """A block of its own on the trunk's stream, for a token further on (Gloeckle et al. 2024, arXiv:2404.19737)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.n_head, self.head_dim = config.n_head, config.head_dim
-        self.qkv = nn.Linear(config.d_model, 3 * config.d_model, bias=False)
-        self.out = nn.Linear(config.d_model, config.d_model, bias=False)
+        self.block = Block(config)
+        self.norm = nn.RMSNorm(config.d_model)
 
     def forward(
-        self, x: Float[Tensor, "B T D"], cosine: Float[Tensor, "T K"], sine: Float[Tensor, "T K"]
+        self, x: Float[Tensor, "B T D"], cosine: Tensor | None, sine: Tensor | None, mask: Tensor | None
     ) -> Float[Tensor, "B T D"]:
-        """Return what each position gathers from itself and those before it."""
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.n_head, self.head_dim)).permute(2, 0, 3, 1, 4).unbind(0)
-        y = F.scaled_dot_product_attention(rotate(q, cosine, sine), rotate(k, cosine, sine), v, is_causal=True)
-        return cast(Tensor, self.out(y.transpose(1, 2).flatten(2)))
+        """Return the head's normalised states."""
+        return cast(Tensor, self.norm(self.block(x, cosine, sine, mask)))
 
 
 class MLP(nn.Module):
-    """Two linear maps with a GELU between them."""
+    """Each position by itself: GELU, squared ReLU (Primer, arXiv:2109.08668) or SwiGLU (arXiv:2002.05202)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.up = nn.Linear(config.d_model, hidden_width(config), bias=False)
-        self.down = nn.Linear(hidden_width(config), config.d_model, bias=False)
+        self.kind, hidden = config.mlp, config.hidden_width
+        self.up = nn.Linear(config.d_model, 2 * hidden if config.mlp == "swiglu" else hidden, bias=False)
+        self.down = nn.Linear(hidden, config.d_model, bias=False)
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-        """Return the map of each position by itself."""
-        return cast(Tensor, self.down(F.gelu(self.up(x), approximate="tanh")))
-
-
-def hidden_width(config: ModelConfig) -> int:
-    """Return M, rounded to a multiple of 16."""
-    return max(16, round(config.mlp_ratio * config.d_model / 16) * 16)
-
-
-def rotations(context: int, head_dim: int, base: float) -> tuple[Float[Tensor, "T K"], Float[Tensor, "T K"]]:
-    """Return cosine and sine of each position's angles (RoPE, Su et al. 2021, arXiv:2104.09864)."""
-    wave = base ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
-    angle = torch.outer(torch.arange(context, dtype=torch.float32), wave).repeat(1, 2)
-    return angle.cos(), angle.sin()
-
-
-def rotate(
-    x: Float[Tensor, "B H T K"], cosine: Float[Tensor, "T K"], sine: Float[Tensor, "T K"]
-) -> Float[Tensor, "B H T K"]:
-    """Turn each pair (i, i + K/2) by its position's angle."""
-    first, second = x.chunk(2, dim=-1)
-    turned = x * cosine + torch.cat((-second, first), dim=-1) * sine
-    return turned.to(x.dtype)
-
-
-def count_parameters(config: ModelConfig, vocab_size: int) -> int:
-    """Return the number of all parameters, tied embeddings counted once, by closed form."""
-    d = config.d_model
-    return vocab_size * d + config.n_layer * (4 * d * d + 2 * d * hidden_width(config) + 2 * d) + d
+        """Return the map of each position."""
+        h = self.up(x)
+        if self.kind == "swiglu":
+            gate, value = h.chunk(2, dim=-1)
+            h = F.silu(gate) * value
+        else:
+            h = F.gelu(h, approximate="tanh") if self.kind == "gelu" else F.relu(h).square()
+        return cast(Tensor, self.down(h))

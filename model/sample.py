@@ -3,7 +3,7 @@
 import torch
 
 from model.checkpoint import Checkpoint
-from model.device import autocast
+from model.device import autocast, precision
 
 
 @torch.inference_mode()
@@ -28,7 +28,7 @@ def sample(
     ids = list(start)
     for _ in range(max_tokens):
         window = torch.tensor([ids[-network.config.context :]], device=device)
-        with autocast(device):
+        with autocast(device, precision(device, width=network.config.d_model)):
             logits = network(window)[0, -1].float()
         token = _draw(logits, temperature, top_k, generator)
         if token == tokenizer.separator:

@@ -1,7 +1,7 @@
 """Training one configuration for a fixed time: the clock is the budget.
 
-On the clock: data, forward, backward, optimizer. Off it, and reported apart: start-up with its warm-up, and
-evaluation.
+On the clock: data, forward, backward, optimizer. Off it, and reported apart: start-up, compilation with the warm-up,
+and evaluation.
 """
 
 import contextlib
@@ -10,18 +10,21 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from model.batches import Batches
 from model.clock import SYSTEM_CLOCK, Clock, Stopwatch
 from model.config import ModelConfig, TrainConfig
 from model.corpus import Corpus, Tokens
-from model.device import Pace, autocast, fast_matmul, to_device
+from model.counts import flops_per_token
+from model.device import Pace, fast_matmul, out_of_memory
 from model.errors import DeviceMemoryError, DivergedError, StoppedError
 from model.evaluate import val_bpb
 from model.network import Transformer
-from model.schedule import one_cycle
+from model.optimizer import Average
+from model.peak import peak_flops
+from model.remember import MicroBatches, shape_key
+from model.schedule import learning_rate
+from model.step import Step
 
 EVERY_FIVE = tuple(range(5, 101, 5))
 HOPELESS = 1.05
@@ -51,7 +54,14 @@ class Result:
     steps: int
     tokens: int
     micro_batch: int
+    mode: str
+    """How steps were run: eager or compiled, with CUDA graphs or without."""
+    precision: str
+    """Of matrix products."""
+    mfu: float
+    """Model FLOPs utilisation: operations that the model needs ÷ what the device could have done in that time."""
     startup_seconds: float
+    compile_seconds: float
     train_seconds: float
     evaluate_seconds: float
     total_seconds: float
@@ -73,22 +83,24 @@ def train(
     report_bytes: int = 262_144,
     device: torch.device | None = None,
     clock: Clock = SYSTEM_CLOCK,
+    micro_batches: MicroBatches | None = None,
     on_report: Callable[[Report], bool] = lambda report: True,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Result:
     """Train until the clock says stop; weights and data order are functions of the seed.
 
     A step starts only while budget is left, so that it is exceeded by less than one step. `on_report` is called
-    at each of the `report_points` (percents of the budget, 100 the last) and returns whether to go on. Raises
-    `DivergedError`, `DeviceMemoryError`, and `StoppedError` once `should_stop` returns True.
+    at each of the `report_points` (percents of the budget, 100 the last) and returns whether to go on.
+    `micro_batches` remembers what fitted into the device's memory. Raises `DivergedError`, `DeviceMemoryError`,
+    `CompileError`, and `StoppedError` once `should_stop` returns True.
     """
-    run = _Run(config, training, corpus, seed, report_bytes, device or torch.device("cpu"), clock, should_stop)
-    with fast_matmul(run.device):
-        with run.starting.running():
-            run.warm_up()
+    device = device or torch.device("cpu")
+    with fast_matmul(device):
+        run = _Run(config, training, corpus, budget_seconds, seed, report_bytes, device, clock, should_stop)
+        run.prepare(micro_batches or MicroBatches(None))
         with _no_garbage_collection():
-            final = run.loop(budget_seconds, sorted(report_points), on_report)
-    return run.result(final)
+            final = run.loop(sorted(report_points), on_report)
+        return run.result(final)
 
 
 @contextlib.contextmanager
@@ -112,23 +124,26 @@ class _Run:
         config: ModelConfig,
         training: TrainConfig,
         corpus: Corpus,
+        budget_seconds: float,
         seed: int,
         report_bytes: int,
         device: torch.device,
         clock: Clock,
         should_stop: Callable[[], bool],
     ) -> None:
-        self.whole, self.starting, self.training, self.evaluating = (Stopwatch(clock) for _ in range(4))
+        watches = (Stopwatch(clock) for _ in range(5))
+        self.whole, self.starting, self.compiling, self.training, self.evaluating = watches
         self.whole.start()
         with self.starting.running():
-            self.device, self.corpus, self.settings, self.should_stop = device, corpus, training, should_stop
+            self.corpus, self.settings, self.should_stop = corpus, training, should_stop
+            self.budget_seconds = budget_seconds
             generator = torch.Generator().manual_seed(seed)
             self.network = Transformer(config, corpus.tokenizer.vocab_size, generator).to(device)
-            self.optimizer = make_optimizer(self.network, training)
+            self.step = Step(self.network, training, budget_seconds)
             self.batches = Batches(corpus.train, corpus.tokenizer.separator, config.context, seed)
             self.report_text = corpus.validation.subset(report_bytes)
             self.pace = Pace(device, clock)
-        self.micro_batch = min(training.micro_batch, training.batch_size)
+            self.average = Average(self.step.optimizer.parameters) if training.average_fraction else None
         self.reports: list[Report] = []
         self.steps = 0
 
@@ -136,34 +151,27 @@ class _Run:
     def tokens(self) -> int:
         return self.steps * self.settings.batch_size * self.network.config.context
 
-    def warm_up(self) -> None:
-        """Run the shapes once off the clock, halving the micro-batch until it fits; nothing is learned from it."""
-        shape = (self.network.config.context + 1,)
-        while True:
-            try:
-                rows = torch.zeros((self.micro_batch, *shape), dtype=torch.int64)
-                self._accumulate(rows, self.micro_batch)
-                break
-            except torch.OutOfMemoryError:
-                if self.micro_batch == 1:
-                    raise DeviceMemoryError(
-                        f"not even one sequence of {self.network.config.context} tokens fits into the memory of "
-                        f"{self.device} beside {count(self.network):,} parameters"
-                    ) from None
-                self.micro_batch //= 2
-        self.optimizer.zero_grad(set_to_none=True)
-        self.pace.settle()
+    def prepare(self, remembered: MicroBatches) -> None:
+        """Find the micro-batch, compile, warm up: off the clock."""
+        step, network = self.step, self.network
+        with self.compiling.running():
+            self.key = shape_key(network.config, network.vocab_size, self.settings, step.device, step.mode)
+            step.prepare(remembered.get(self.key))
+            remembered.put(self.key, step.micro_batch)
+            self.remembered = remembered
+            self.pace.settle()
 
-    def loop(self, budget_seconds: float, points: list[int], on_report: Callable[[Report], bool]) -> float | None:
+    def loop(self, points: list[int], on_report: Callable[[Report], bool]) -> float | None:
         """Train to the end of the budget; returns the final BPB, or None when a report stopped the run."""
         due = [p for p in points if p < 100]
+        budget = self.budget_seconds
         self.training.start()
-        while (elapsed := self.training.seconds + self.pace.in_flight_seconds) < budget_seconds:
+        while (elapsed := self.training.seconds + self.pace.in_flight_seconds) < budget:
             if self.should_stop():
                 raise StoppedError("stopped before the budget was spent")
-            rate = self._rate(elapsed / budget_seconds)
-            self._step(rate)
-            progress = 100 * self.training.seconds / budget_seconds
+            rate = self._rate(elapsed / budget)
+            self._take_step(rate, elapsed / budget)
+            progress = 100 * self.training.seconds / budget
             if due and progress >= due[0]:
                 passed = [p for p in due if p <= progress]
                 due = due[len(passed) :]
@@ -171,49 +179,62 @@ class _Run:
                     return None
         self.pace.settle()
         self.training.pause()
+        if self.average is not None:
+            self.average.swap()
         final = self._measure(self.corpus.validation, 100)
         self._report(100, final, self._rate(1.0), on_report)
         return final
 
     def _rate(self, progress: float) -> float:
         s = self.settings
-        return one_cycle(
+        return learning_rate(
+            s.schedule,
             progress,
             max_lr=s.max_lr,
             pct_start=s.pct_start,
             div_factor=s.div_factor,
             final_div_factor=s.final_div_factor,
+            decay_fraction=s.decay_fraction,
         )
 
-    def _step(self, learning_rate: float) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        self._accumulate(self.batches.next(self.settings.batch_size), self.settings.batch_size)
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.grad_clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+    def _take_step(self, rate: float, progress: float) -> None:
+        rows = self.batches.next(self.settings.batch_size)
+        try:
+            self.step(rows, rate)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            self.remembered.forget(self.key)
+            raise DeviceMemoryError(
+                f"memory of {self.step.device} ran out in step {self.steps + 1}, though a micro-batch of "
+                f"{self.step.micro_batch} had fitted: something else takes it"
+            ) from None
+        if self.average is not None and progress >= 1 - self.settings.average_fraction:
+            self.average.add()
         self.steps += 1
         self.pace.step_launched()
-
-    def _accumulate(self, rows: Tensor, batch_size: int) -> None:
-        """Add up the gradient of the batch's mean loss, micro-batch by micro-batch."""
-        for micro in torch.split(to_device(rows, self.device), self.micro_batch):
-            with autocast(self.device):
-                logits = self.network(micro[:, :-1])
-            loss = F.cross_entropy(logits.float().flatten(0, 1), micro[:, 1:].flatten())
-            torch.autograd.backward(loss * (len(micro) / batch_size))
 
     def _report_all(self, percents: list[int], rate: float, on_report: Callable[[Report], bool]) -> bool:
         """Measure once, off the clock, for every report point that the last step passed."""
         self.pace.settle()
         with self.training.paused():
-            bpb = self._measure(self.report_text, percents[-1])
+            with self._averaged():
+                bpb = self._measure(self.report_text, percents[-1])
             wanted = [self._report(p, bpb, rate, on_report) for p in percents]
         return all(wanted)
 
+    @contextlib.contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Put the weights' mean in their place, as the end of the run will."""
+        if self.average is not None:
+            self.average.swap()
+        yield
+        if self.average is not None:
+            self.average.swap()
+
     def _measure(self, tokens: Tokens, percent: int) -> float:
         with self.evaluating.running():
-            bpb = val_bpb(self.network, tokens, self.corpus.tokenizer.separator, self.should_stop)
+            bpb = val_bpb(self.network, tokens, self.corpus.tokenizer.separator, self.should_stop, self.step.dtype)
         uniform = tokens.uniform_bpb(self.network.vocab_size)
         if not bpb <= HOPELESS * uniform:
             raise DivergedError(f"{bpb:.4g} BPB at {percent}% of the budget; a uniform guess has {uniform:.4g}")
@@ -233,15 +254,22 @@ class _Run:
 
     def result(self, final: float | None) -> Result:
         """Return the run's end."""
+        network, step = self.network, self.step
+        flops = self.tokens * flops_per_token(network.config, network.vocab_size)
+        peak = peak_flops(step.device, step.dtype) * self.training.seconds
         return Result(
             val_bpb=final,
             reports=tuple(self.reports),
-            network=self.network,
-            n_params=count(self.network),
+            network=network,
+            n_params=count(network),
             steps=self.steps,
             tokens=self.tokens,
-            micro_batch=self.micro_batch,
+            micro_batch=step.micro_batch,
+            mode=step.mode,
+            precision=str(step.dtype).removeprefix("torch."),
+            mfu=flops / peak if peak else 0.0,
             startup_seconds=self.starting.seconds,
+            compile_seconds=self.compiling.seconds,
             train_seconds=self.training.seconds,
             evaluate_seconds=self.evaluating.seconds,
             total_seconds=self.whole.seconds,
@@ -251,11 +279,3 @@ class _Run:
 def count(network: Transformer) -> int:
     """Return the number of parameters, tied embeddings counted once."""
     return sum(p.numel() for p in network.parameters())
-
-
-def make_optimizer(network: Transformer, training: TrainConfig) -> torch.optim.AdamW:
-    """Return AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101), decaying matrices only; fused."""
-    matrices = [p for p in network.parameters() if p.ndim >= 2]
-    vectors = [p for p in network.parameters() if p.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": training.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=training.max_lr, betas=(training.beta1, training.beta2), fused=True)

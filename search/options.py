@@ -44,10 +44,18 @@ def open_database(url: str | None, command: str) -> Iterator["Database"]:
 
 
 def pick_device(name: str | None) -> Any:
-    """Return the torch device of this name, or the GPU where there is one; raises `SearchError`."""
+    """Return the torch device of this name, or the GPU where there is one; raises `SearchError`.
+
+    What is compiled for it is kept on disk: another trial of the same shape finds it there.
+    """
+    import os
+
     import torch
 
+    from search import paths
     from search.errors import SearchError
+
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(paths.cache() / "compiled"))
 
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     try:

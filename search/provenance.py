@@ -48,7 +48,7 @@ def source_version() -> str:
     return f"{version}+{git.stdout.strip()}" if git.returncode == 0 and git.stdout.strip() else version
 
 
-def provenance(device: torch.device) -> dict[str, Any]:
+def provenance(device: torch.device, precision: str) -> dict[str, Any]:
     """Return what a run's result may depend on besides its configuration and data."""
     return {
         "lilm_search": source_version(),
@@ -56,6 +56,6 @@ def provenance(device: torch.device) -> dict[str, Any]:
         "torch": str(torch.__version__),
         "sentencepiece": importlib.metadata.version("sentencepiece"),
         "device": device_name(device),
-        "precision": "bfloat16 autocast" if device.type == "cuda" else "float32",
+        "precision": precision,
         "host": platform.node(),
     }

@@ -8,6 +8,7 @@ import torch
 
 from model import checkpoint
 from model.corpus import prepare
+from model.remember import MicroBatches
 from model.train import Report, train
 from search import paths, studyfile
 from search.duration import parse_duration
@@ -50,6 +51,7 @@ def retrain(
         seed=seed,
         report_points=tuple(range(10, 101, 10)),
         device=device,
+        micro_batches=MicroBatches(paths.cache() / "micro-batches"),
         on_report=show,
     )
     assert result.val_bpb is not None
@@ -57,7 +59,7 @@ def retrain(
         "val_bpb": result.val_bpb,
         "seed": seed,
         "budget_seconds": budget_seconds,
-        "provenance": provenance(device),
+        "provenance": provenance(device, result.precision),
     }
     checkpoint.save(out, result.network, corpus.tokenizer, info)
     say(f"{result.val_bpb:.4f} BPB after {result.train_seconds:.1f} s of training; checkpoint: {out}")

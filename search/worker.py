@@ -13,6 +13,7 @@ from optuna.trial import Trial, TrialState
 from model import checkpoint
 from model.corpus import prepare
 from model.errors import DeviceMemoryError, DivergedError, StoppedError
+from model.remember import MicroBatches
 from model.tokenizer import Tokenizer
 from model.train import Report, Result, train
 from search import paths
@@ -31,7 +32,7 @@ CAUSES: dict[type[BaseException], str] = {
     StoppedError: "interrupted",
     KeyboardInterrupt: "interrupted",
     DivergedError: "diverged",
-    DeviceMemoryError: "out_of_memory",
+    DeviceMemoryError: "infeasible",
 }
 
 
@@ -185,6 +186,7 @@ class _Run:
             report_points=self.plan.report_points(),
             report_bytes=self.plan.proxy.report_bytes,
             device=self.worker.device,
+            micro_batches=MicroBatches(paths.cache() / "micro-batches"),
             on_report=self._report,
             should_stop=self._should_stop,
         )
@@ -229,11 +231,14 @@ class _Run:
             "tokens_per_param": round(result.tokens / result.n_params, 3),
             "tokens_per_second": round(result.tokens_per_second),
             "train_seconds": round(result.train_seconds, 3),
+            "mfu": round(result.mfu, 5),
+            "mode": result.mode,
             "startup_seconds": round(result.startup_seconds, 3),
+            "compile_seconds": round(result.compile_seconds, 3),
             "evaluate_seconds": round(result.evaluate_seconds, 3),
             "total_seconds": round(result.total_seconds, 3),
             "micro_batch": result.micro_batch,
-            "provenance": provenance(self.worker.device)
+            "provenance": provenance(self.worker.device, result.precision)
             | {"text_sha256": text_sha256, "tokenizer_sha256": tokenizer_sha256},
         }
         if self.verdict is not None:

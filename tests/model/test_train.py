@@ -1,6 +1,7 @@
 import dataclasses
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,13 +14,13 @@ from model.clock import Stopwatch
 from model.config import ModelConfig, TrainConfig
 from model.corpus import Corpus
 from model.errors import DeviceMemoryError, DivergedError, StoppedError
-from model.network import Transformer
-from model.schedule import one_cycle
-from model.train import Report, Result, _Run, make_optimizer, train
+from model.remember import MicroBatches
+from model.schedule import learning_rate
+from model.step import Step
+from model.train import Report, Result, train
 
 TINY = ModelConfig(n_layer=1, n_head=1, head_dim=16, context=32)
 SETTINGS = TrainConfig(batch_size=4, micro_batch=4, max_lr=1e-2)
-CPU = torch.device("cpu")
 
 
 class World:
@@ -69,18 +70,19 @@ def test_never_over_budget_by_more_than_a_step(small: Corpus, seconds: list[floa
 
 def test_the_rate_follows_the_clock_not_the_steps(small: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     rates: list[float] = []
-    real = _Run._step
+    real = Step.__call__
 
-    def noted(self: _Run, learning_rate: float) -> None:
-        rates.append(learning_rate)
-        real(self, learning_rate)
+    def noted(self: Step, rows: torch.Tensor, rate: float) -> None:
+        rates.append(rate)
+        real(self, rows, rate)
 
-    monkeypatch.setattr(_Run, "_step", noted)
+    monkeypatch.setattr(Step, "__call__", noted)
     world = World(monkeypatch, itertools.chain([1.0, 5.0, 2.0, 10.0], itertools.repeat(4.0)))
     run(small, world)
     starts = np.cumsum([0.0, *world.taken])[:-1]
-    schedule = {k: getattr(SETTINGS, k) for k in ("max_lr", "pct_start", "div_factor", "final_div_factor")}
-    assert rates == pytest.approx([one_cycle(s / 60, **schedule) for s in starts])
+    names = ("max_lr", "pct_start", "div_factor", "final_div_factor", "decay_fraction")
+    shape = {k: getattr(SETTINGS, k) for k in names}
+    assert rates == pytest.approx([learning_rate("one_cycle", s / 60, **shape) for s in starts])
 
 
 def test_evaluation_is_off_the_clock(small: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,49 +128,72 @@ def test_equal_seeds_agree_bit_for_bit_and_others_do_not(small: Corpus, monkeypa
     assert results[0].val_bpb == results[1].val_bpb != results[2].val_bpb
 
 
-def test_micro_batches_add_up_to_the_batch(small: Corpus) -> None:
-    """Gradients of 7 sequences in micro-batches of 3, 3 and 1 equal those of all 7 at once."""
-    rows = Batches(small.train, small.tokenizer.separator, TINY.context, 0).next(7)
-    gradients = []
-    for micro_batch in (7, 3):
-        training = TrainConfig(batch_size=7, micro_batch=micro_batch)
-        state = _Run(TINY, training, small, 0, 2000, CPU, lambda: 0.0, lambda: False)
-        state._accumulate(rows, 7)
-        gradients.append([p.grad for p in state.network.parameters()])
-    for a, b in zip(*gradients, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-7)
+def test_memory_is_asked_for_once_and_remembered(
+    small: Corpus, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Four sequences don't fit, two do: found once, and not looked for in the second run."""
+    tried: list[int] = []
+    real = Step._accumulate_now
 
-
-def test_warming_up_teaches_nothing(small: Corpus) -> None:
-    state = _Run(TINY, SETTINGS, small, 0, 2000, CPU, lambda: 0.0, lambda: False)
-    before = [p.detach().clone() for p in state.network.parameters()]
-    random_state = torch.get_rng_state()
-    state.warm_up()
-    assert all(torch.equal(a, b) for a, b in zip(before, state.network.parameters(), strict=True))
-    assert all(p.grad is None for p in state.network.parameters())
-    assert not state.optimizer.state
-    assert torch.equal(random_state, torch.get_rng_state())
-    fresh = Batches(small.train, small.tokenizer.separator, TINY.context, 0)
-    assert torch.equal(state.batches.next(3), fresh.next(3))
-
-
-def test_memory_that_runs_out_halves_the_micro_batch(small: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = _Run._accumulate
-
-    def scarce(self: _Run, rows: torch.Tensor, batch_size: int) -> None:
-        if self.micro_batch > 1:
+    def scarce(self: Step, rows: torch.Tensor) -> None:
+        tried.append(len(rows))
+        if len(rows) > 2:
             raise torch.OutOfMemoryError
-        real(self, rows, batch_size)
+        real(self, rows)
 
-    monkeypatch.setattr(_Run, "_accumulate", scarce)
-    assert run(small, World(monkeypatch, itertools.repeat(20.0))).micro_batch == 1
+    monkeypatch.setattr(Step, "_accumulate_now", scarce)
+    for expected in ([4, 2], [2]):
+        tried.clear()
+        with monkeypatch.context() as patch:
+            result = run(small, World(patch, itertools.repeat(70.0)), micro_batches=MicroBatches(tmp_path))
+        assert result.micro_batch == 2
+        assert tried == [*expected, 2, 2]  # and the two halves of the only step
 
-    def nothing_fits(self: _Run, rows: torch.Tensor, batch_size: int) -> None:
-        raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(_Run, "_accumulate", nothing_fits)
-    with pytest.raises(DeviceMemoryError, match="not even one sequence of 32 tokens"):
+def test_memory_that_runs_out_later_is_looked_for_anew(
+    small: Corpus, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    remembered = MicroBatches(tmp_path)
+    world = World(monkeypatch, itertools.repeat(1.0))
+    real = Step._accumulate_now
+
+    def taken_away(self: Step, rows: torch.Tensor) -> None:
+        if world.now >= 3:
+            raise torch.OutOfMemoryError
+        real(self, rows)
+
+    monkeypatch.setattr(Step, "_accumulate_now", taken_away)
+    with pytest.raises(DeviceMemoryError, match="ran out in step 3"):
+        run(small, world, micro_batches=remembered)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fault_is_not_taken_for_lack_of_memory(small: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Step, rows: torch.Tensor) -> None:
+        raise RuntimeError("shapes don't match")
+
+    monkeypatch.setattr(Step, "_accumulate_now", broken)
+    with pytest.raises(RuntimeError, match="shapes don't match"):
         run(small, World(monkeypatch, itertools.repeat(20.0)))
+
+
+def test_the_result_is_the_mean_of_the_last_weights(small: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten steps; the last three (from 70%) are averaged: compare with the weights noted after each."""
+    noted: list[list[torch.Tensor]] = []
+    real = Step.__call__
+
+    def note(self: Step, rows: torch.Tensor, rate: float) -> None:
+        real(self, rows, rate)
+        noted.append([p.detach().clone() for p in self.network.parameters()])
+
+    monkeypatch.setattr(Step, "__call__", note)
+    averaged = dataclasses.replace(SETTINGS, average_fraction=0.3)
+    clock = World(monkeypatch, itertools.repeat(6.0))
+    result = train(TINY, averaged, small, budget_seconds=60, seed=0, clock=clock, report_points=(90, 100))
+    assert len(noted) == 10
+    expected = [torch.stack(ps).mean(0) for ps in zip(*noted[-3:], strict=True)]
+    for p, mean in zip(result.network.parameters(), expected, strict=True):
+        torch.testing.assert_close(p.detach(), mean)
 
 
 def test_divergence_ends_the_run(small: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,22 +205,13 @@ def test_divergence_ends_the_run(small: Corpus, monkeypatch: pytest.MonkeyPatch)
 def test_a_real_network_learns_more_than_counting_can(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     """400 steps on real text: below the unigram bound, which no model that ignores order can beat."""
     config = ModelConfig(n_layer=2, n_head=2, head_dim=32, context=64)
-    training = TrainConfig(batch_size=4, micro_batch=4, max_lr=1e-2)
+    training = TrainConfig(batch_size=4, micro_batch=4, max_lr=1e-2, compile="off")
     world = World(monkeypatch, itertools.repeat(1.0))
     text = dataclasses.replace(corpus, validation=corpus.validation.subset(20_000))
     result = train(config, training, text, budget_seconds=400, seed=0, clock=world, report_points=(50, 100))
     assert result.val_bpb is not None
     assert result.val_bpb < 0.95 * corpus.unigram_bpb < corpus.uniform_bpb
     assert result.tokens == 400 * 4 * 64
-
-
-def test_only_matrices_decay() -> None:
-    optimizer = make_optimizer(Transformer(TINY, 64), SETTINGS)
-    decayed, kept = optimizer.param_groups
-    assert decayed["weight_decay"] == SETTINGS.weight_decay
-    assert kept["weight_decay"] == 0
-    assert all(p.ndim >= 2 for p in decayed["params"])
-    assert all(p.ndim < 2 for p in kept["params"])
 
 
 def test_a_stopwatch_counts_what_runs() -> None:
