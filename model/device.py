@@ -10,8 +10,8 @@ from torch import Tensor
 
 from model.clock import Clock
 
-NARROW = 96
-"""Networks below this width are not faster in bfloat16 on a CPU: their time is not in matrix products."""
+NARROW = 64
+"""Networks below this width are not faster in bfloat16 on a CPU when run eagerly: their time is not in products."""
 
 
 def precision(device: torch.device, wanted: str = "auto", width: int = NARROW) -> torch.dtype:

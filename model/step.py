@@ -69,8 +69,6 @@ class Step:
 
         Raises `DeviceMemoryError` where not even one sequence fits.
         """
-        if self.compiled:
-            torch.compiler.reset()  # of other shapes' code, which counts towards the compiler's limit
         for micro_batch in micro_batches(self.training.batch_size, min(most or 2**31, self.training.micro_batch)):
             self.micro_batch = micro_batch
             try:

@@ -155,6 +155,8 @@ class _Run:
         """Find the micro-batch, compile, warm up: off the clock."""
         step, network = self.step, self.network
         with self.compiling.running():
+            if step.compiled:
+                torch.compiler.reset()  # of other runs' shapes, which count towards the compiler's limit
             self.key = shape_key(network.config, network.vocab_size, self.settings, step.device, step.mode)
             step.prepare(remembered.get(self.key))
             remembered.put(self.key, step.micro_batch)

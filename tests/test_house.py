@@ -1,6 +1,8 @@
 """The house's own rules: package names, the README's commands, the composition file."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -76,3 +78,22 @@ def test_cores_are_divided_among_workers() -> None:
         shares = slots(workers)
         assert len(shares) == workers
         assert all(s.threads >= 1 for s in shares)
+
+
+ALONE = """
+import importlib.abc, pathlib, sys
+class Refuse(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name in {"jaxtyping", "optuna", "scipy", "pyarrow", "datasets", "sqlalchemy", "rich", "typer", "platformdirs"}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Refuse())
+for file in sorted(pathlib.Path("model").glob("*.py")):
+    __import__("model." + file.stem)
+import tests.benchmarks.__main__
+print("imported")
+"""
+
+
+def test_a_machine_with_torch_numpy_and_sentencepiece_can_train() -> None:
+    done = subprocess.run([sys.executable, "-c", ALONE], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout == "imported\n", done.stderr

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import TypeCheckError
 from torch import Tensor
 
-from model.attention import rotate, rotations
+from model.attention import attend, attention_mask, rotate, rotations, written_out
 from model.config import ModelConfig
 from model.network import Transformer
 
@@ -87,6 +87,14 @@ def test_rotary_scores_depend_on_the_distance_alone() -> None:
         diagonal = scores.diagonal(-distance)
         torch.testing.assert_close(diagonal, diagonal[:1].expand_as(diagonal))
     torch.testing.assert_close(turned_q.norm(dim=-1), q.norm().expand(32))
+
+
+@pytest.mark.parametrize("options", [MENU[k] for k in ("plain", "grouped", "window", "alibi")])
+def test_attention_written_out_is_torchs(options: dict[str, Any]) -> None:
+    config = ModelConfig(n_layer=1, n_head=4, head_dim=8, context=16, **options)
+    mask, g = attention_mask(config), torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, n, 16, 8, generator=g) for n in (4, config.kv_heads, config.kv_heads))
+    torch.testing.assert_close(written_out(q, k, v, mask), attend(q, k, v, mask))
 
 
 class Naive:
