@@ -69,7 +69,7 @@ class Attention(nn.Module):
         """Return queries (B H T K), keys and values (B G T K)."""
         together = torch.cat((self.q(x), self.kv_up(self.kv_down(x))), dim=-1) if self.latent else self.qkv(x)
         heads = torch.unflatten(together, -1, (-1, self.head_dim)).transpose(1, 2)
-        q, k, v = torch.split(heads, (self.n_head, self.kv_heads, self.kv_heads), dim=1)
+        q, k, v = torch.split(heads, [self.n_head, self.kv_heads, self.kv_heads], dim=1)
         return q, k, v
 
 

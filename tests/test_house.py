@@ -84,7 +84,7 @@ ALONE = """
 import importlib.abc, pathlib, sys
 class Refuse(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name in {"jaxtyping", "optuna", "scipy", "pyarrow", "datasets", "sqlalchemy", "rich", "typer", "platformdirs"}:
+        if name in "jaxtyping optuna scipy pyarrow datasets sqlalchemy rich typer platformdirs".split():
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Refuse())
 for file in sorted(pathlib.Path("model").glob("*.py")):
