@@ -7,7 +7,7 @@ order, the loss read back at every step.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -155,5 +155,30 @@ class Plain:
         """Make a step."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        _step(self.forward, self.parameters, self.optimizer, *self._batch(), self.bfloat16)
+
+
+class Original:
+    """The loop in the original's manner."""
+
+    def __init__(self, shape: Shape, ids: np.ndarray, device: torch.device) -> None:
+        self.device, self.batches = device, self._batches(shape, ids)
+        self.network = OriginalLM(shape.config, shape.vocab_size).to(device)
+        self.parameters: list[Tensor] = list(self.network.parameters())
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=3e-3)
+
+    @staticmethod
+    def _batches(shape: Shape, ids: np.ndarray) -> Iterator[Tensor]:
+        size = shape.batch_size * shape.config.context + 1
+        while True:
+            for i in range(0, len(ids) - size, size):
+                yield torch.from_numpy(ids[i : i + size].astype(np.int64))
+
+    def __call__(self, rate: float) -> None:
+        """Make a step."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        stream = next(self.batches).to(self.device)
+        t = self.network.position.num_embeddings
         x, y = stream[:-1].view(-1, t), stream[1:].view(-1, t)
         _step(self.network, self.parameters, self.optimizer, x, y, self.device.type == "cuda").item()
