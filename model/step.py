@@ -35,7 +35,7 @@ class Step:
         self.network, self.training = network, training
         self.device = network.embedding.weight.device
         self.dtype = precision(self.device, training.precision, network.config.d_model)
-        self.compiled = _shall_compile(training.compile, self.device, budget_seconds)
+        self.compiled = shall_compile(training.compile, self.device, budget_seconds)
         self.captured = False
         self.micro_batch = 0
         self.optimizer = Optimizer(network, training, keep_gradients=self.device.type == "cuda")
@@ -144,7 +144,8 @@ def micro_batches(batch_size: int, most: int) -> list[int]:
     return [d for d in range(min(batch_size, most), 0, -1) if batch_size % d == 0]
 
 
-def _shall_compile(wanted: str, device: torch.device, budget_seconds: float) -> bool:
+def shall_compile(wanted: str, device: torch.device, budget_seconds: float) -> bool:
+    """Return whether a run of such a budget is compiled; raises `CompileError` where it must be and can't."""
     if wanted == "off" or (wanted == "auto" and budget_seconds < REPAYING_SECONDS):
         return False
     missing = _missing_compiler(device)

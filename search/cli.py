@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from search import cli_train
 from search.options import Device, Storage, Study, open_database, pick_device
 
 app = typer.Typer(
@@ -17,6 +18,7 @@ app = typer.Typer(
 )
 studies_app = typer.Typer(invoke_without_command=True, help="List the shipped study files, or show one settled.")
 app.add_typer(studies_app, name="studies")
+app.add_typer(cli_train.app)
 
 
 @studies_app.callback()
@@ -80,7 +82,7 @@ def start(
         with display:
             run_workers(opened, slots(workers) if workers != 0 else [], storage, display, stop)
         _print_summary(console, opened)
-        _print_next(console, plan.name)
+        _print_next(console, plan)
     if stop():
         raise typer.Exit(130)
 
@@ -99,14 +101,17 @@ def _print_summary(console: Any, opened: Any) -> None:
     console.print(summary(opened, bounds), highlight=False)
 
 
-def _print_next(console: Any, name: str) -> None:
-    lines = (
-        f"lilm-search status --study {name}",
-        f"lilm-search dashboard --study {name}",
-        f"lilm-search export --study {name} > best.toml",
-        "lilm-search train --config best.toml --out best.pt",
-        'lilm-search sample --checkpoint best.pt --prompt "the "',
-    )
+def _print_next(console: Any, plan: Any) -> None:
+    name = plan.name
+    lines = [f"lilm-search status --study {name}", f"lilm-search dashboard --study {name}"]
+    if plan.is_grid:
+        lines += [f"lilm-search sweep --study {name} --html {name}.html"]
+    else:
+        lines += [
+            f"lilm-search export --study {name} > best.toml",
+            "lilm-search train --config best.toml --out best.pt",
+            'lilm-search sample --checkpoint best.pt --prompt "the "',
+        ]
     console.print("\nNext:\n  " + "\n  ".join(lines), highlight=False, markup=False, soft_wrap=True)
 
 
@@ -157,6 +162,29 @@ def status(study: Study, storage: Storage = None) -> None:
 
 
 @app.command()
+def sweep(
+    study: Study,
+    storage: Storage = None,
+    html: Annotated[Path | None, typer.Option(help="Draw it too, into this one HTML file.")] = None,
+) -> None:
+    """Show what a grid of runs has found so far; `start` runs it.
+
+    Example: lilm-search sweep --study sweep-latent --html latent.html
+    """
+    from rich.console import Console
+
+    from search.study import load_study
+    from search.sweep import sweep_table, write_figure
+
+    with open_database(storage, "sweep") as database:
+        opened = load_study(database, study)
+        Console().print(sweep_table(opened), highlight=False)
+        if html:
+            write_figure(opened, html)
+            typer.echo(f"figure: {html}")
+
+
+@app.command()
 def export(
     study: Study,
     storage: Storage = None,
@@ -191,53 +219,6 @@ def dashboard(
     with open_database(storage, "dashboard") as database:
         stop.install()
         serve(load_study(database, study), port, stop, typer.echo)
-
-
-@app.command()
-def train(
-    config: Annotated[Path, typer.Option(help="An export, as TOML, JSON or YAML.")],
-    budget: Annotated[
-        str | None, typer.Option(help="Training time, such as 20s or 30m; the default is the export's.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of initial weights and data order.")] = 0,
-    out: Annotated[Path, typer.Option(help="Where the checkpoint goes.")] = Path("best.pt"),
-    data: Annotated[str | None, typer.Option(help="Other text: a path, a glob, hf:ORG/NAME or builtin.")] = None,
-    device: Device = None,
-) -> None:
-    """Train an exported configuration again, for its budget.
-
-    Example: lilm-search train --config best.toml --budget 30m --out best.pt
-    """
-    from rich.console import Console
-
-    from search.console import preparing
-    from search.retrain import retrain
-
-    console = Console()
-    with preparing(console) as progress:
-        retrain(config, budget, seed, out, data, pick_device(device), progress, typer.echo)
-
-
-@app.command()
-def sample(
-    checkpoint: Annotated[Path, typer.Option(help="A checkpoint written by `train` or by a confirmation run.")],
-    prompt: Annotated[str, typer.Option(help="What the model goes on from.")] = "",
-    tokens: Annotated[int, typer.Option(min=1, help="Most tokens to generate.")] = 100,
-    temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token each time.")] = 0.8,
-    top_k: Annotated[int, typer.Option(min=1, help="Tokens to choose among.")] = 50,
-    seed: Annotated[int, typer.Option(min=0, help="Of the choice.")] = 0,
-    device: Device = None,
-) -> None:
-    """Let a trained model write on from a prompt.
-
-    Example: lilm-search sample --checkpoint best.pt --prompt "the "
-    """
-    from model import checkpoint as checkpoints
-    from model.sample import sample as generate
-
-    loaded = checkpoints.load(checkpoint, pick_device(device))
-    text = generate(loaded, prompt, max_tokens=tokens, temperature=temperature, top_k=top_k, seed=seed)
-    typer.echo(prompt + text)
 
 
 @app.command()

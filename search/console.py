@@ -27,6 +27,7 @@ from search.pruner import Relation
 from search.results import Confirmed, confirmed, noise, transfer
 from search.start import Progress as OnProgress
 from search.study import LinkedStudy, finished
+from search.sweep import sweep_table
 from search.worker import make_pruner, run_label
 
 
@@ -56,7 +57,8 @@ def counts_line(study: LinkedStudy) -> str:
         by_state = Counter(t.state.name.lower() for t in trials)
         states = ", ".join(f"{n} {state}" for state, n in sorted(by_state.items()))
         parts.append(f"{name}: {states or 'none yet'}")
-    return f"{'; '.join(parts)} (of {study.plan.proxy.trials} proxies asked for)"
+    asked = f"(of {study.plan.proxy.trials} proxies asked for)"
+    return f"{parts[0]} {asked}" if study.plan.is_grid else f"{'; '.join(parts)} {asked}"
 
 
 class LiveDisplay:
@@ -213,6 +215,8 @@ def spent_line(study: LinkedStudy) -> str:
 def summary(study: LinkedStudy, bounds: tuple[float, float] | None = None) -> Group:
     """Return what is known of a study: counts, leaderboard, pruning, transfer, time."""
     parts: list[Any] = [Text(counts_line(study))]
+    if study.plan.is_grid:
+        return Group(*parts, Text(), sweep_table(study), Text(), Text(spent_line(study)))
     found = confirmed(study)
     if found:
         parts += [Text(), leaderboard(study, found), Text()]

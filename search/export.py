@@ -28,6 +28,8 @@ def best_export(study: LinkedStudy) -> dict[str, Any]:
     been confirmed yet.
     """
     found = confirmed(study)
+    if not found and study.plan.is_grid:
+        raise SearchError(f'"{study.plan.name}" is a sweep: nothing in it is confirmed; `lilm-search sweep` shows it')
     if not found:
         raise SearchError(
             f'nothing is confirmed yet in "{study.plan.name}"; '

@@ -3,7 +3,7 @@
 import hashlib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import tomli_w
@@ -39,7 +39,13 @@ class Fidelity(Settings):
 class ProxyConfig(Fidelity):
     """The short runs that search."""
 
-    trials: int = setting(100, "proxy trials, baselines included", at_least=1)
+    sampler: str = setting(
+        "tpe",
+        "tpe searches; grid runs every combination of the space's values",
+        choices=("tpe", "grid"),
+    )
+    repeats: int = setting(1, "runs of each point of a grid, each with its own seed", at_least=1)
+    trials: int = setting(100, "proxy trials, baselines included; a grid has as many as it has", at_least=1)
     report_every: int = setting(5, "percent of the budget between reports", at_least=1, at_most=50)
     report_bytes: int = setting(262_144, "validation text that a report measures; the final value uses all", at_least=1)
     startup: int = setting(10, "random trials before the sampler learns", at_least=1)
@@ -47,6 +53,8 @@ class ProxyConfig(Fidelity):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.repeats > 1 and self.sampler != "grid":
+            raise SettingsError(f'`repeats` is {self.repeats}, but only sampler = "grid" repeats')
         if 100 % self.report_every:
             raise SettingsError(f"`report_every` is {self.report_every}, but must divide 100")
 
@@ -55,7 +63,7 @@ class ProxyConfig(Fidelity):
 class ConfirmConfig(Fidelity):
     """The long runs that decide."""
 
-    top: int = setting(5, "best proxies to confirm", at_least=1)
+    top: int = setting(5, "best proxies to confirm", at_least=0)
     random: int = setting(1, "further proxies, drawn at random, so that not only winners are compared", at_least=0)
     seeds: int = setting(2, "runs of each configuration, each with its own seed", at_least=2)
     first_seed: int = setting(100, "seed of the first run; the next one has the next", at_least=0)
@@ -99,6 +107,22 @@ class CostConfig(Settings):
     usd_per_gpu_hour: float = setting(0.59, "price of one worker's GPU, in dollars an hour", at_least=0)
 
 
+@dataclass(frozen=True, kw_only=True)
+class RecipeConfig(Settings):
+    """The search by hand that `lilm-search recipe` goes through."""
+
+    tokens_per_param: float = setting(70.0, "tokens of the budget for each parameter; sets the depth", above=0)
+    learning_rates: tuple[float, ...] = setting((1e-3, 2e-3, 3e-3, 5e-3, 8e-3), "highest learning rates to try")
+    lr_budget_fraction: float = setting(0.2, "part of the budget that each of them gets", above=0, at_most=1)
+    measure_seconds: float = setting(10.0, "training seconds to measure the speed of a depth", above=0)
+    max_layers: int = setting(64, "deepest network to try", at_least=1, at_most=256)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.learning_rates or not all(0 < lr <= 1 for lr in self.learning_rates):
+            raise SettingsError(f"`learning_rates` is {list(self.learning_rates)}, but must list rates > 0 and <= 1")
+
+
 @dataclass(frozen=True)
 class Configuration:
     """Everything that one run trains: what is fixed and what was searched, together."""
@@ -120,7 +144,14 @@ _SECTIONS: dict[str, type[Settings]] = {
     "pruner": PrunerConfig,
     "workers": WorkerConfig,
     "cost": CostConfig,
+    "recipe": RecipeConfig,
 }
+
+
+def is_grid(table: Mapping[str, Any]) -> bool:
+    """Return whether a study file's table asks for a grid."""
+    proxy = table.get("proxy")
+    return isinstance(proxy, Mapping) and proxy.get("sampler") == "grid"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +169,7 @@ class Plan:
     pruner: PrunerConfig
     workers: WorkerConfig
     cost: CostConfig
+    recipe: RecipeConfig
     space: Space
     baselines: Mapping[str, Params] = field(default_factory=dict)
 
@@ -157,15 +189,19 @@ class Plan:
         for key in table:
             if key not in known:
                 raise SettingsError(f"`{key}` is not a section here; {nearest(key, known)}")
-        for key in ("data", "proxy", "confirm", "space"):
+        needed = ("data", "proxy", "space") if is_grid(table) else ("data", "proxy", "confirm", "space")
+        for key in needed:
             if key not in table:
                 raise SettingsError(f"[{key}] is missing; every study needs it")
+        if "confirm" not in table:
+            table = {**table, "confirm": {"budget": table["proxy"].get("budget", ""), "top": 0, "random": 0}}
         sections = {key: record.parse(table.get(key, {}), f"[{key}]") for key, record in _SECTIONS.items()}
         description = table.get("description", "")
         if not isinstance(description, str):
             raise SettingsError(f"`description` is {description!r}, but must be a string")
         plan = cls(name=name, description=description, space=Space.parse(table["space"]), **sections)  # type: ignore[arg-type]
-        return plan.with_baselines(table.get("baselines", {}))
+        plan = plan.with_baselines(table.get("baselines", {}))
+        return plan.sized_as_grid("trials" in table["proxy"]) if is_grid(table) else plan
 
     def with_baselines(self, table: Any) -> Self:
         """Return the plan with these hand-made configurations, each checked against the space."""
@@ -173,7 +209,7 @@ class Plan:
             raise SettingsError(f"[baselines] is {table!r}, but must be a table of tables")
         for name, params in table.items():
             self._check_baseline(f"[baselines.{name}]", params)
-        return type(self)(**{**{f.name: getattr(self, f.name) for f in fields(self)}, "baselines": dict(table)})
+        return replace(self, baselines=dict(table))
 
     def _check_baseline(self, where: str, params: Any) -> None:
         if not isinstance(params, Mapping):
@@ -192,6 +228,24 @@ class Plan:
             raise SettingsError(
                 f"{where} `{odd}` is {'missing' if odd in needed else 'not searched under these values'}"
             )
+
+    def sized_as_grid(self, trials_given: bool) -> Self:
+        """Return the plan with as many trials as its grid has points, times repeats."""
+        if self.baselines:
+            raise SettingsError('[baselines] can\'t stand beside sampler = "grid"; add their values to the grid')
+        size = len(self.grid()) * self.proxy.repeats
+        if trials_given and self.proxy.trials != size:
+            raise SettingsError(f"[proxy] `trials` is {self.proxy.trials}, but the grid has {size} runs; leave it out")
+        return replace(self, proxy=replace(self.proxy, trials=size))
+
+    @property
+    def is_grid(self) -> bool:
+        """Whether the study runs a grid instead of searching."""
+        return self.proxy.sampler == "grid"
+
+    def grid(self) -> list[Params]:
+        """Return every combination of the searched settings' values."""
+        return self.space.grid(self.fixed())
 
     def fixed(self) -> Params:
         """Return the settings outside the space."""

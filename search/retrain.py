@@ -1,4 +1,4 @@
-"""Training an exported configuration again, outside any study."""
+"""Training outside any study: an export again, or the search by hand."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,13 +9,17 @@ import torch
 from model import checkpoint
 from model.corpus import prepare
 from model.remember import MicroBatches
-from model.train import Report, train
+from model.step import shall_compile
+from model.train import Report, Result, train
 from search import paths, studyfile
 from search.duration import parse_duration
 from search.errors import SearchError
-from search.export import read_recipe
+from search.export import read_recipe, render
+from search.plan import Configuration, Plan
 from search.provenance import provenance
+from search.recipe import follow, recipe_export, starting_point
 from search.start import Progress
+from search.stop import StopRequest
 
 
 def retrain(
@@ -30,12 +34,8 @@ def retrain(
 ) -> float:
     """Train an export for its budget, or another, save a checkpoint and return its BPB."""
     recipe = read_recipe(config)
-    try:
-        budget_seconds = parse_duration(budget or recipe.budget)
-    except ValueError as error:
-        raise SearchError(f"--budget: {error}") from None
-    if not out.parent.is_dir():
-        raise SearchError(f"--out is {out}, but the folder {out.parent} does not exist; create it first")
+    budget_seconds = _seconds(budget or recipe.budget)
+    _check_out(out)
     text = studyfile.local_source(data) if data else recipe.data.source
     corpus = prepare(replace(recipe.data, source=text), recipe.configuration.tokenizer, paths.cache(), progress)
 
@@ -64,3 +64,55 @@ def retrain(
     checkpoint.save(out, result.network, corpus.tokenizer, info)
     say(f"{result.val_bpb:.4f} BPB after {result.train_seconds:.1f} s of training; checkpoint: {out}")
     return result.val_bpb
+
+
+def _seconds(budget: str) -> float:
+    try:
+        return parse_duration(budget)
+    except ValueError as error:
+        raise SearchError(f"--budget: {error}") from None
+
+
+def _check_out(out: Path) -> None:
+    if not out.parent.is_dir():
+        raise SearchError(f"--out is {out}, but the folder {out.parent} does not exist; create it first")
+
+
+def search_by_hand(
+    plan: Plan,
+    budget: str | None,
+    seed: int,
+    out: Path,
+    device: torch.device,
+    stop: StopRequest,
+    progress: Progress,
+    say: Callable[[str], None],
+) -> None:
+    """Follow a study's recipe; write an export to `out` and the checkpoint beside it."""
+    budget = budget or plan.confirm.budget
+    budget_seconds = _seconds(budget)
+    _check_out(out)
+    corpus = prepare(plan.data, starting_point(plan).tokenizer, paths.cache(), progress)
+    glimpse = replace(corpus, validation=corpus.validation.subset(1))
+    compiled = "on" if shall_compile("auto", device, budget_seconds) else "off"  # measured as the long run will be
+
+    def trainer(configuration: Configuration, seconds: float, *, measuring: bool = False) -> Result:
+        return train(
+            configuration.model,
+            replace(configuration.train, compile=compiled),
+            glimpse if measuring else corpus,
+            budget_seconds=seconds,
+            seed=seed,
+            report_points=(100,),
+            device=device,
+            micro_batches=MicroBatches(paths.cache() / "micro-batches"),
+            should_stop=stop,
+        )
+
+    outcome = follow(plan, budget_seconds, trainer, say)
+    known = provenance(device, outcome.result.precision) | {"text_sha256": corpus.text_sha256}
+    table = recipe_export(plan, outcome, budget, seed, known)
+    out.write_text(render(table, "toml"), encoding="utf-8")
+    weights = out.with_suffix(".pt")
+    checkpoint.save(weights, outcome.result.network, corpus.tokenizer, {"val_bpb": outcome.result.val_bpb})
+    say(f"{outcome.result.val_bpb:.4f} BPB; configuration: {out}; checkpoint: {weights}")

@@ -159,6 +159,25 @@ class Space:
                 params[name] = parameter.suggest(trial, name)
         return params
 
+    def grid(self, fixed: Mapping[str, Any]) -> list[Params]:
+        """Return every combination of values, those of a condition only where it holds; `fixed` are the others.
+
+        Raises `SettingsError` for a range that can't be counted out.
+        """
+        points: list[Params] = [{}]
+        for name, parameter in self.parameters.items():
+            values = parameter.values()
+            if values is None:
+                raise SettingsError(
+                    f"[space.{name}] is {parameter}, but a grid needs `choices`, or at most 64 integers"
+                )
+            points = [
+                {**point, **chosen}
+                for point in points
+                for chosen in ([{name: v} for v in values] if parameter.applies({**fixed, **point}) else [{}])
+            ]
+        return points
+
     def table(self) -> dict[str, Any]:
         """Return the space as a plain table, as in the study file."""
         return {name: _without_false(p.table()) for name, p in self.parameters.items()}

@@ -1,6 +1,7 @@
 """`start`: prepares the data once, starts this machine's workers, and watches them until the study is done."""
 
 import contextlib
+import itertools
 import signal
 import subprocess
 from collections.abc import Callable, Iterable
@@ -8,12 +9,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
+from model.config import TokenizerConfig
 from model.corpus import prepare
 from model.errors import SettingsError
 from search import paths, studyfile
 from search.errors import SearchError, StudyFileError
 from search.fleet import LocalWorker, Slot, spawn
 from search.plan import Plan
+from search.space import OWNER
 from search.stop import StopRequest
 from search.study import LinkedStudy, exists, stored_plan
 from storage.database import Database
@@ -45,6 +48,8 @@ def asked_plan(
         plan = studyfile.with_data(plan, data, column)
     elif column:
         plan = replace(plan, data=replace(plan.data, column=column))
+    if trials is not None and plan.is_grid:
+        raise StudyFileError(f"--trials is {trials}, but {plan.name} is a grid of {plan.proxy.trials} runs")
     try:
         plan = replace(plan, proxy=replace(plan.proxy, trials=trials)) if trials is not None else plan
     except SettingsError as error:
@@ -52,22 +57,21 @@ def asked_plan(
     return replace(plan, name=studyfile.study_name(rename)) if rename else plan
 
 
-def vocabularies(plan: Plan) -> list[int]:
-    """Return the vocabularies that a study may need, the baselines' first."""
-    parameter = plan.space.parameters.get("vocab_size")
-    if parameter is None:
-        return [plan.tokenizer.vocab_size]
-    wanted = [params["vocab_size"] for params in plan.baselines.values() if "vocab_size" in params]
-    wanted += [int(v) for v in parameter.values(most=16) or ()]
-    return list(dict.fromkeys(wanted))
+def tokenizers(plan: Plan) -> list[TokenizerConfig]:
+    """Return the tokenizers that a study may need, the baselines' first."""
+    names = [n for n in plan.space.parameters if OWNER[n] == "tokenizer"]
+    choices = [plan.space.parameters[n].values(most=24) or () for n in names]
+    wanted = [{n: p[n] for n in names if n in p} for p in plan.baselines.values()]
+    wanted += [dict(zip(names, values, strict=True)) for values in itertools.product(*choices)]
+    return list(dict.fromkeys(plan.configuration(params).tokenizer for params in wanted))
 
 
 def prepare_all(plan: Plan, progress: Progress, stop: StopRequest) -> None:
     """Prepare text, tokenizers and tokens once, before the workers that share them start."""
-    for vocab_size in vocabularies(plan):
+    for tokenizer in tokenizers(plan):
         if stop():
             return
-        prepare(plan.data, plan.configuration({"vocab_size": vocab_size}).tokenizer, paths.cache(), progress)
+        prepare(plan.data, tokenizer, paths.cache(), progress)
 
 
 def run_workers(

@@ -16,9 +16,9 @@ from storage.claims import TrialQueue
 from storage.database import Database
 
 # What a retry inherits from the trial that was lost.
-IDENTITY = ("baseline", "control", "confirms", "seed")
+IDENTITY = ("baseline", "control", "confirms", "seed", "grid")
 _GROWS = ("proxy.trials", "confirm.top", "confirm.random", "confirm.seeds")
-_FREE = ("description", "cost.", "workers.", "pruner.")
+_FREE = ("description", "cost.", "workers.", "pruner.", "recipe.")
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ def open_study(database: Database, plan: Plan) -> LinkedStudy:
         for part in (study.proxies, study.confirmations):
             part.set_metric_names(["val_bpb"])
         _enqueue_baselines(study)
+        _enqueue_grid(study)
         # Last, so that a study with a plan is a whole one.
         study.proxies.set_user_attr("plan", plan.toml())
     return study
@@ -117,6 +118,14 @@ def _enqueue_baselines(study: LinkedStudy) -> None:
     for seed in study.plan.confirm.seed_values:
         for name, params in study.plan.baselines.items():
             study.confirm_queue.enqueue(dict(params), {"baseline": name, "seed": seed})
+
+
+def _enqueue_grid(study: LinkedStudy) -> None:
+    """Queue a grid, every point once before any is repeated."""
+    plan = study.plan
+    for repeat in range(plan.proxy.repeats if plan.is_grid else 0):
+        for index, params in enumerate(plan.grid()):
+            study.proxy_queue.enqueue(params, {"grid": index, "seed": plan.proxy.seed + repeat})
 
 
 def changes(old: Plan, new: Plan) -> dict[str, tuple[Any, Any]]:

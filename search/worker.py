@@ -40,7 +40,7 @@ def make_pruner(study: LinkedStudy) -> CorrelationPruner:
     """Return the pruner that a study's plan asks for."""
     plan = study.plan
     return CorrelationPruner(
-        promote=plan.confirm.top,
+        promote=max(1, plan.confirm.top),
         risk=plan.pruner.risk,
         looks=len(plan.report_points()) - 1,
         min_trials=plan.pruner.min_trials,
@@ -199,14 +199,15 @@ class _Run:
         return self.worker.stop() or self.heart.lost
 
     def _note_identity(self) -> None:
-        if self.proxy and "control" not in self.claim.user_attrs and "baseline" not in self.claim.user_attrs:
+        mine = self.claim.user_attrs.keys() & {"control", "baseline", "grid"}
+        if self.proxy and not mine:
             control = drawn_as_control(self.plan.name, self.claim.number, self.plan.pruner.controls)
             self.trial.set_user_attr("control", control)
 
     def _report(self, report: Report) -> bool:
         """Report a loss; returns whether to go on."""
         self.retrying(lambda: self._store_report(report))
-        if not self.proxy or report.percent == 100:
+        if not self.proxy or report.percent == 100 or self.plan.is_grid:
             return True
         if "baseline" in self.claim.user_attrs:
             self.verdict = Verdict(False, "baseline")

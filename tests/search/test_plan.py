@@ -1,4 +1,5 @@
 import dataclasses
+import re
 
 import optuna
 import pytest
@@ -25,7 +26,7 @@ def test_shipped_studies_settle_and_read_back_the_same(name: str) -> None:
     assert again == plan
     assert again.sha256() == plan.sha256()
     assert plan.description
-    assert plan.baselines
+    assert plan.baselines or plan.is_grid
 
 
 @pytest.mark.parametrize("name", ["babylm", "simplestories", "tinystories"])
@@ -132,3 +133,48 @@ def test_what_is_no_duration(text: str) -> None:
 
 def test_durations_for_people() -> None:
     assert [format_duration(s) for s in (8, 390, 7200)] == ["8 s", "6.5 min", "2 h"]
+
+
+GRID = """
+[data]
+source = "builtin"
+[space]
+attention = { choices = ["full", "grouped", "latent"] }
+projection_dim = { choices = [16, 32, 64], when = { attention = "latent" } }
+n_layer = { low = 2, high = 4, step = 2 }
+[proxy]
+budget = "6m"
+sampler = "grid"
+repeats = 2
+"""
+
+
+def test_a_grid_is_every_combination_that_its_conditions_allow() -> None:
+    plan = parse(GRID)
+    expected = [{"attention": a, "n_layer": n} for a in ("full", "grouped") for n in (2, 4)]
+    expected += [{"attention": "latent", "projection_dim": p, "n_layer": n} for p in (16, 32, 64) for n in (2, 4)]
+    assert sorted(map(str, map(sorted, map(dict.items, plan.grid())))) == sorted(
+        map(str, map(sorted, map(dict.items, expected)))
+    )
+    assert plan.proxy.trials == 2 * len(expected)
+    assert (plan.confirm.top, plan.confirm.random) == (0, 0)
+    assert parse(plan.toml()) == plan
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("repeats = 2", "repeats = 2\ntrials = 7", "`trials` is 7, but the grid has 20 runs; leave it out"),
+        ("n_layer = { low = 2, high = 4, step = 2 }", "max_lr = { low = 1e-4, high = 1e-2 }", "a grid needs `choices`"),
+        ('sampler = "grid"', "", "[confirm] is missing"),
+        ("repeats = 2", "repeats = 2\n[baselines.mine]\nn_layer = 2\nattention = 'full'", "can't stand beside"),
+    ],
+)
+def test_grids_that_are_refused(old: str, new: str, message: str) -> None:
+    with pytest.raises(StudyFileError, match=re.escape(message)):
+        parse(GRID.replace(old, new))
+
+
+def test_only_a_grid_repeats() -> None:
+    with pytest.raises(StudyFileError, match='only sampler = "grid" repeats'):
+        parse(TEXT.replace("trials = 20", "trials = 20\nrepeats = 2"))
