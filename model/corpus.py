@@ -13,11 +13,12 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
 from model import text
+from model.cache import finish, locked, scratch, whole
 from model.config import DataConfig, TokenizerConfig
 from model.errors import DataError
 from model.tokenizer import Tokenizer, train_tokenizer
@@ -81,9 +82,9 @@ def prepare(
     """
     sha = _text_sha256(data, cache, on_progress)
     folder = cache / "tokens" / _key(sha, tokenizer)
-    if not _whole(folder):
-        with _locked(cache, folder.name):
-            if not _whole(folder):
+    if not whole(folder):
+        with locked(cache, folder.name):
+            if not whole(folder):
                 _tokenize(cache / "text" / sha, folder, tokenizer, on_progress)
     return _open(folder, sha)
 
@@ -94,7 +95,7 @@ def _text_sha256(data: DataConfig, cache: Path, on_progress: OnProgress) -> str:
     index = cache / "sources" / source
     if sha := _known(index):
         return sha
-    with _locked(cache, f"source-{source}"):
+    with locked(cache, f"source-{source}"):
         if sha := _known(index):
             return sha
         sha = _read_text(data, cache, source, on_progress)
@@ -107,59 +108,27 @@ def _text_sha256(data: DataConfig, cache: Path, on_progress: OnProgress) -> str:
 
 def _known(index: Path) -> str | None:
     sha = index.read_text() if index.exists() else ""
-    return sha if sha and _whole(index.parent.parent / "text" / sha) else None
+    return sha if sha and whole(index.parent.parent / "text" / sha) else None
 
 
 def _key(sha: str, tokenizer: TokenizerConfig) -> str:
     return hashlib.sha256(json.dumps([FORMAT, sha, tokenizer.table()]).encode()).hexdigest()[:32]
 
 
-def _locked(cache: Path, name: str) -> Any:
-    from filelock import FileLock
-
-    folder = cache / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / f"{name}.lock")
-
-
-def _scratch(folder: Path) -> Path:
-    scratch = folder.with_name(f"{folder.name}.unfinished")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    return scratch
-
-
-def _finish(scratch: Path, folder: Path, facts: dict[str, Any]) -> None:
-    """Write what the folder must hold, and move it into place."""
-    sizes = {f.name: f.stat().st_size for f in scratch.iterdir()}
-    (scratch / "meta.json").write_text(json.dumps({"sizes": sizes, **facts}))
-    shutil.rmtree(folder, ignore_errors=True)
-    scratch.rename(folder)
-
-
-def _whole(folder: Path) -> bool:
-    """Return whether the folder is there with every file at its full size."""
-    try:
-        sizes = json.loads((folder / "meta.json").read_text())["sizes"]
-        return all((folder / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError, KeyError):
-        return False
-
-
 def _read_text(data: DataConfig, cache: Path, source: str, on_progress: OnProgress) -> str:
     """Write the documents of both parts as they come; returns the sha-256 of all of them."""
-    scratch = _scratch(cache / "text" / f"reading-{source[:16]}")
+    place = scratch(cache / "text" / f"reading-{source[:16]}")
     with contextlib.ExitStack() as stack:
-        files = {part: stack.enter_context((scratch / f"{part}.utf8").open("wb")) for part in text.PARTS}
+        files = {part: stack.enter_context((place / f"{part}.utf8").open("wb")) for part in text.PARTS}
         sha, lengths = _write_documents(text.documents(data), files, on_progress)
     for part in text.PARTS:
-        np.save(scratch / f"{part}.lengths.npy", lengths[part])
+        np.save(place / f"{part}.lengths.npy", lengths[part])
     folder = cache / "text" / sha
-    with _locked(cache, f"text-{sha}"):  # other sources may hold the same text
-        if _whole(folder):
-            shutil.rmtree(scratch)
+    with locked(cache, f"text-{sha}"):  # other sources may hold the same text
+        if whole(folder):
+            shutil.rmtree(place)
         else:
-            _finish(scratch, folder, {})
+            finish(place, folder, {})
     return sha
 
 
@@ -230,24 +199,24 @@ def _sample(folder: Path, sample_bytes: int) -> Iterator[str]:
 
 
 def _tokenize(source: Path, folder: Path, config: TokenizerConfig, on_progress: OnProgress) -> None:
-    scratch = _scratch(folder)
+    place = scratch(folder)
     on_progress(f"training {config.kind} tokenizer, {config.vocab_size} tokens", 0, None)
     tokenizer = Tokenizer(train_tokenizer(_sample(source, config.sample_bytes), config))
-    (scratch / "tokenizer.model").write_bytes(tokenizer.proto)
-    train_counts = _encode(source, scratch, "train", tokenizer, on_progress)
-    _encode(source, scratch, "validation", tokenizer, on_progress)
-    uniform, unigram = bounds(train_counts, _tokens(scratch, "validation"))
-    _finish(scratch, folder, {"uniform_bpb": uniform, "unigram_bpb": unigram, "settings": config.table()})
+    (place / "tokenizer.model").write_bytes(tokenizer.proto)
+    train_counts = _encode(source, place, "train", tokenizer, on_progress)
+    _encode(source, place, "validation", tokenizer, on_progress)
+    uniform, unigram = bounds(train_counts, _tokens(place, "validation"))
+    finish(place, folder, {"uniform_bpb": uniform, "unigram_bpb": unigram, "settings": config.table()})
 
 
-def _encode(source: Path, scratch: Path, part: text.Part, tokenizer: Tokenizer, on_progress: OnProgress) -> np.ndarray:
+def _encode(source: Path, place: Path, part: text.Part, tokenizer: Tokenizer, on_progress: OnProgress) -> np.ndarray:
     """Write the part's tokens and where its documents start; returns how often each token occurs."""
     text_bytes = np.load(source / f"{part}.lengths.npy")
     counts = np.zeros(tokenizer.vocab_size, dtype=np.int64)
     starts = np.zeros(len(text_bytes) + 1, dtype=np.int64)
     separator = np.array([tokenizer.separator], dtype=np.uint16)
     done = 0
-    with (scratch / f"{part}.u16").open("wb") as file:
+    with (place / f"{part}.u16").open("wb") as file:
         for chunk in _chunks(source, part):
             encoded = tokenizer.encode(chunk)
             if part == "validation":
@@ -260,8 +229,8 @@ def _encode(source: Path, scratch: Path, part: text.Part, tokenizer: Tokenizer, 
             done += len(chunk)
             stage = f"encoding {part}, {tokenizer.vocab_size} tokens"
             on_progress(stage, int(text_bytes[:done].sum()), int(text_bytes.sum()))
-    np.save(scratch / f"{part}.starts.npy", starts)
-    shutil.copyfile(source / f"{part}.lengths.npy", scratch / f"{part}.lengths.npy")
+    np.save(place / f"{part}.starts.npy", starts)
+    shutil.copyfile(source / f"{part}.lengths.npy", place / f"{part}.lengths.npy")
     return counts
 
 

@@ -63,7 +63,8 @@ def start(
 
     from search.console import LiveDisplay, preparing
     from search.fleet import slots
-    from search.start import asked_plan, prepare_all, run_workers
+    from search.preparation import prepare_all
+    from search.start import asked_plan, run_workers
     from search.stop import StopRequest
     from search.study import open_study
 

@@ -23,9 +23,9 @@ from rich.text import Text
 from search.duration import format_duration
 from search.fleet import LocalWorker
 from search.plan import Plan
+from search.preparation import Progress as OnProgress
 from search.pruner import Relation
 from search.results import Confirmed, confirmed, noise, transfer
-from search.start import Progress as OnProgress
 from search.study import LinkedStudy, finished
 from search.sweep import sweep_table
 from search.worker import make_pruner, run_label

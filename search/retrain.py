@@ -16,9 +16,9 @@ from search.duration import parse_duration
 from search.errors import SearchError
 from search.export import read_recipe, render
 from search.plan import Configuration, Plan
+from search.preparation import Progress
 from search.provenance import provenance
 from search.recipe import follow, recipe_export, starting_point
-from search.start import Progress
 from search.stop import StopRequest
 
 

@@ -1,30 +1,24 @@
 """`start`: prepares the data once, starts this machine's workers, and watches them until the study is done."""
 
 import contextlib
-import itertools
 import signal
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
-from model.config import TokenizerConfig
-from model.corpus import prepare
 from model.errors import SettingsError
-from search import paths, studyfile
+from search import studyfile
 from search.errors import SearchError, StudyFileError
 from search.fleet import LocalWorker, Slot, spawn
 from search.plan import Plan
-from search.space import OWNER
 from search.stop import StopRequest
 from search.study import LinkedStudy, exists, stored_plan
 from storage.database import Database
 
 POLL_SECONDS = 1.0
 MOST_RESTARTS = 3
-
-Progress = Callable[[str, int, int | None], None]
 
 
 class Display(Protocol):
@@ -55,23 +49,6 @@ def asked_plan(
     except SettingsError as error:
         raise StudyFileError(f"--trials: {error}") from None
     return replace(plan, name=studyfile.study_name(rename)) if rename else plan
-
-
-def tokenizers(plan: Plan) -> list[TokenizerConfig]:
-    """Return the tokenizers that a study may need, the baselines' first."""
-    names = [n for n in plan.space.parameters if OWNER[n] == "tokenizer"]
-    choices = [plan.space.parameters[n].values(most=24) or () for n in names]
-    wanted = [{n: p[n] for n in names if n in p} for p in plan.baselines.values()]
-    wanted += [dict(zip(names, values, strict=True)) for values in itertools.product(*choices)]
-    return list(dict.fromkeys(plan.configuration(params).tokenizer for params in wanted))
-
-
-def prepare_all(plan: Plan, progress: Progress, stop: StopRequest) -> None:
-    """Prepare text, tokenizers and tokens once, before the workers that share them start."""
-    for tokenizer in tokenizers(plan):
-        if stop():
-            return
-        prepare(plan.data, tokenizer, paths.cache(), progress)
 
 
 def run_workers(

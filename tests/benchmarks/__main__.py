@@ -24,8 +24,11 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=20.0, help="seconds of training of a trial")
     parser.add_argument("--learning-seconds", type=float, default=30.0, help="seconds of training for the BPB")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each trainer for the BPB")
+    parser.add_argument("--quick", action="store_true", help="all three parts in a few minutes, each shorter")
     parser.add_argument("--out", type=Path, help="write the figures there too, as JSON")
     options = parser.parse_args()
+    if options.quick:
+        options.rounds, options.round_seconds, options.budget, options.learning_seconds = 3, 1.5, 8.0, 12.0
     device = torch.device(options.device)
     torch.set_num_threads(options.threads)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {options.threads} threads"

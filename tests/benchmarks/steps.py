@@ -87,9 +87,9 @@ def measure(shape: Shape, device: torch.device, rounds: int, seconds: float) -> 
     """Return each variant's median tokens per second over rounds in which all take their turn, and its memory."""
     torch.compiler.reset()
     names = [*VARIANTS, *(ON_CPU if device.type == "cpu" else ())]
-    memory = {v: peak_memory(v, shape, device) for v in names}
+    memory: dict[str, float] = {}
     with fast_matmul(device):
-        runs = {v: make(v, shape, device) for v in names}
+        runs = {v: _measured(v, shape, device, memory) for v in names}
         rates: dict[str, list[float]] = {v: [] for v in names}
         for _ in range(rounds):
             for variant, run in runs.items():
@@ -123,20 +123,22 @@ def _dtype(variant: str, shape: Shape, device: torch.device) -> torch.dtype:
     return torch.float32
 
 
-def peak_memory(variant: str, shape: Shape, device: torch.device) -> float:
-    """Return the megabytes that a variant takes at most, by itself.
+def _measured(variant: str, shape: Shape, device: torch.device, memory: dict[str, float]) -> Run:
+    """Return a variant's step and note the megabytes that it takes at most.
 
     On a GPU all of them; on a CPU, in a process of its own, what a step takes beyond weights and optimizer.
     """
     if device.type == "cuda":
-        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
-        make(variant, shape, device)
-        return (torch.cuda.max_memory_allocated(device) - before) / 1e6
+        run = make(variant, shape, device)
+        memory[variant] = (torch.cuda.max_memory_allocated(device) - before) / 1e6
+        return run
     index = [s.name for s in shapes(device)].index(shape.name)
     command = [sys.executable, "-m", "tests.benchmarks.steps", variant, str(index), str(torch.get_num_threads())]
-    return float(json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout))
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    memory[variant] = float(json.loads(done.stdout))
+    return make(variant, shape, device)
 
 
 def _step_memory(variant: str, index: int) -> float:
@@ -168,6 +170,6 @@ def table(results: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-if __name__ == "__main__":  # one variant's memory, asked for by `peak_memory`
+if __name__ == "__main__":  # one variant's memory, asked for by `_measured`
     torch.set_num_threads(int(sys.argv[3]))
     print(_step_memory(sys.argv[1], int(sys.argv[2])))

@@ -113,25 +113,30 @@ def test_a_tokenizer_that_loses_text_is_refused(
     assert not list((tmp_path / "cache" / "tokens").glob("*/meta.json"))
 
 
-def _prepare_slowly(data: DataConfig, cache: Path, ready: Any) -> None:
+def _prepare_until(at: str, data: DataConfig, cache: Path, ready: Any) -> None:
     def hang(stage: str, done: int, total: int | None) -> None:
-        if stage.startswith("encoding"):
+        if stage.startswith(at):
             ready.put(stage)
             signal.pause()
 
     prepare(data, SMALL, cache, hang)
 
 
-def test_a_preparation_that_was_killed_leaves_nothing_that_is_used(data: DataConfig, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stage", ["reading", "training", "encoding train", "encoding validation"])
+def test_a_preparation_that_was_killed_leaves_nothing_that_is_used(
+    data: DataConfig, tmp_path: Path, stage: str
+) -> None:
     ready = spawn.Queue()
-    doomed = spawn.Process(target=_prepare_slowly, args=(data, tmp_path / "cache", ready))
+    doomed = spawn.Process(target=_prepare_until, args=(stage, data, tmp_path / "cache", ready))
     doomed.start()
     ready.get(timeout=60)
     assert doomed.pid is not None
     os.kill(doomed.pid, signal.SIGKILL)
     doomed.join(10)
+    assert list((tmp_path / "cache").glob("*/*.unfinished"))
     whole = prepare(data, SMALL, tmp_path / "cache")
     assert equal(whole, prepare(data, SMALL, tmp_path / "elsewhere"))
+    assert not list((tmp_path / "cache").glob("*/*.unfinished"))
 
 
 def test_documents_end_with_the_separator_and_bytes_are_theirs(data: DataConfig, tmp_path: Path) -> None:
