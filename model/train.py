@@ -98,8 +98,13 @@ def train(
     with fast_matmul(device):
         run = _Run(config, training, corpus, budget_seconds, seed, report_bytes, device, clock, should_stop)
         run.prepare(micro_batches or MicroBatches(None))
-        with _no_garbage_collection():
-            final = run.loop(sorted(report_points), on_report)
+        try:
+            with _no_garbage_collection():
+                final = run.loop(sorted(report_points), on_report)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            raise run.out_of_memory_later() from None
         return run.result(final)
 
 
@@ -163,6 +168,14 @@ class _Run:
             self.remembered = remembered
             self.pace.settle()
 
+    def out_of_memory_later(self) -> DeviceMemoryError:
+        """Return what to say when memory runs out in mid-run, and have the micro-batch found anew the next time."""
+        self.remembered.forget(self.key)
+        return DeviceMemoryError(
+            f"memory of {self.step.device} ran out after {self.steps} steps, though a micro-batch of "
+            f"{self.step.micro_batch} had fitted; is something else using it?"
+        )
+
     def loop(self, points: list[int], on_report: Callable[[Report], bool]) -> float | None:
         """Train to the end of the budget; returns the final BPB, or None when a report stopped the run."""
         due = [p for p in points if p < 100]
@@ -200,17 +213,7 @@ class _Run:
         )
 
     def _take_step(self, rate: float, progress: float) -> None:
-        rows = self.batches.next(self.settings.batch_size)
-        try:
-            self.step(rows, rate)
-        except Exception as error:
-            if not out_of_memory(error):
-                raise
-            self.remembered.forget(self.key)
-            raise DeviceMemoryError(
-                f"memory of {self.step.device} ran out in step {self.steps + 1}, though a micro-batch of "
-                f"{self.step.micro_batch} had fitted: something else takes it"
-            ) from None
+        self.step(self.batches.next(self.settings.batch_size), rate)
         if self.average is not None and progress >= 1 - self.settings.average_fraction:
             self.average.add()
         self.steps += 1

@@ -35,9 +35,8 @@ def outcome(trial: FrozenTrial, proxy: bool) -> str:
     """Return one line that says what became of a finished trial."""
     label = f"{run_label(proxy, trial.number):<16}"
     attrs = trial.user_attrs
-    who = f"baseline {attrs['baseline']}" if "baseline" in attrs else ""
-    who = f"of trial {attrs['confirms']}" if "confirms" in attrs else who
-    who += f", seed {attrs['seed']}" if "seed" in attrs else ""
+    known = {"baseline": "baseline {}", "confirms": "of trial {}", "grid": describe(trial.params), "seed": "seed {}"}
+    who = ", ".join(text.format(attrs[key]) for key, text in known.items() if key in attrs)
     if trial.state == TrialState.COMPLETE:
         return f"{label} {trial.value:.4f} BPB  {attrs.get('tokens', 0):>12,} tokens  {who}".rstrip()
     if trial.state == TrialState.PRUNED:

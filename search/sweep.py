@@ -102,7 +102,11 @@ def write_figure(study: LinkedStudy, path: Path) -> None:
         known = [p for p in group if swept in p.params]
         half = [p.half_width or 0.0 for p in known]
         x, y = [p.params[swept] for p in known], [p.bpb for p in known]
-        figure.add_trace(go.Scatter(x=x, y=y, name=name, mode="lines+markers", error_y={"array": half}))
+        if known:
+            figure.add_trace(go.Scatter(x=x, y=y, name=name, mode="lines+markers", error_y={"array": half}))
+        for p in group:
+            if swept not in p.params:  # a condition excludes it there: a level to compare with
+                figure.add_hline(y=p.bpb, line_dash="dot", annotation_text=name)
     title = f"{study.plan.name}: BPB after {study.plan.proxy.budget} of training (± 95%)"
     figure.update_layout(
         title=title, xaxis_title=swept, yaxis_title="validation bits per byte", template="simple_white"

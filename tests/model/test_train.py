@@ -163,7 +163,7 @@ def test_memory_that_runs_out_later_is_looked_for_anew(
         real(self, rows)
 
     monkeypatch.setattr(Step, "_accumulate_now", taken_away)
-    with pytest.raises(DeviceMemoryError, match="ran out in step 3"):
+    with pytest.raises(DeviceMemoryError, match="ran out after 2 steps"):
         run(small, world, micro_batches=remembered)
     assert list(tmp_path.iterdir()) == []
 
