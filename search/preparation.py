@@ -31,7 +31,7 @@ def tokenizers(plan: Plan) -> list[TokenizerConfig]:
     choices = [plan.space.parameters[n].values(most=24) or () for n in names]
     wanted = [{n: p[n] for n in names if n in p} for p in plan.baselines.values()]
     wanted += [dict(zip(names, values, strict=True)) for values in itertools.product(*choices)]
-    return list(dict.fromkeys(plan.configuration(params).tokenizer for params in wanted))
+    return list(dict.fromkeys(plan.configuration(params).tokenizer for params in wanted or [{}]))
 
 
 def prepare_all(plan: Plan, progress: Progress, stop: StopRequest) -> None:
