@@ -107,7 +107,7 @@ def _print_next(console: Any, plan: Any) -> None:
     lines = [f"lilm-search status --study {name}", f"lilm-search dashboard --study {name}"]
     if plan.is_grid:
         lines += [f"lilm-search sweep --study {name} --html {name}.html"]
-    else:
+    if plan.confirmations:
         lines += [
             f"lilm-search export --study {name} > best.toml",
             "lilm-search train --config best.toml --out best.pt",

@@ -22,7 +22,6 @@ from rich.text import Text
 
 from search.duration import format_duration
 from search.fleet import LocalWorker
-from search.plan import Plan
 from search.preparation import Progress as OnProgress
 from search.pruner import Relation
 from search.results import Confirmed, confirmed, noise, transfer
@@ -44,11 +43,6 @@ def outcome(trial: FrozenTrial, proxy: bool) -> str:
     return f"{label} failed: {attrs.get('failure', 'unknown')} {who}".rstrip()
 
 
-def expected_confirmations(plan: Plan) -> int:
-    """Return how many confirmation runs the plan leads to when enough proxies finish."""
-    return (len(plan.baselines) + plan.confirm.top + plan.confirm.random) * plan.confirm.seeds
-
-
 def counts_line(study: LinkedStudy) -> str:
     """Return trials by state, with the number asked for."""
     parts = []
@@ -57,7 +51,7 @@ def counts_line(study: LinkedStudy) -> str:
         states = ", ".join(f"{n} {state}" for state, n in sorted(by_state.items()))
         parts.append(f"{name}: {states or 'none yet'}")
     asked = f"(of {study.plan.proxy.trials} proxies asked for)"
-    return f"{parts[0]} {asked}" if study.plan.is_grid else f"{'; '.join(parts)} {asked}"
+    return f"{'; '.join(parts if study.plan.confirmations else parts[:1])} {asked}"
 
 
 class LiveDisplay:
@@ -104,12 +98,13 @@ class LiveDisplay:
                 if (proxy, trial.number) not in self._seen:
                     self._seen.add((proxy, trial.number))
                     self.say(outcome(trial, proxy))
-            total = study.plan.proxy.trials if proxy else expected_confirmations(study.plan)
+            total = study.plan.proxy.trials if proxy else study.plan.confirmations
             best = min((t.value for t in finished(trials) if t.value is not None), default=None)
             note = f"best {best:.4f} BPB" if best is not None else ""
             note += f", {alive} workers" if proxy else ""
             done = len([t for t in ended if t.state != TrialState.FAIL])
-            self._progress.update(self._bars[bar], completed=done, total=max(total, done, 1), note=note)
+            shown = bool(total or done)
+            self._progress.update(self._bars[bar], completed=done, total=max(total, done, 1), note=note, visible=shown)
 
 
 @contextmanager
@@ -215,16 +210,18 @@ def summary(study: LinkedStudy, bounds: tuple[float, float] | None = None) -> Gr
     """Return what is known of a study: counts, leaderboard, pruning, transfer, time."""
     parts: list[Any] = [Text(counts_line(study))]
     if study.plan.is_grid:
-        return Group(*parts, Text(), sweep_table(study), Text(), Text(spent_line(study)))
+        parts += [Text(), sweep_table(study)]
     found = confirmed(study)
     if found:
-        parts += [Text(), leaderboard(study, found), Text()]
+        parts += [Text(), leaderboard(study, found)]
+    if found or study.plan.is_grid:
+        parts.append(Text())
     if bounds:
         uniform, unigram = bounds
         parts.append(
             Text(f"For comparison, by counting: untrained model {uniform:.4f} BPB, unigram model {unigram:.4f} BPB.")
         )
-    if finished(study.proxy_trials()):
+    if finished(study.proxy_trials()) and not study.plan.is_grid:
         parts.append(Text(pruning_line(study)))
     if found:
         parts.append(Text(transfer(found).verdict))

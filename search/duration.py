@@ -14,7 +14,7 @@ def parse_duration(text: str) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """Return a short text for people: 8 s, 6.5 min, 1.2 h."""
+    """Return a short text for people: 0.4 s, 8 s, 6.5 min, 1.2 h."""
     if seconds < 90:
-        return f"{seconds:.0f} s"
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
     return f"{seconds / 60:.3g} min" if seconds < 5400 else f"{seconds / 3600:.3g} h"

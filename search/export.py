@@ -28,7 +28,7 @@ def best_export(study: LinkedStudy) -> dict[str, Any]:
     been confirmed yet.
     """
     found = confirmed(study)
-    if not found and study.plan.is_grid:
+    if not found and study.plan.is_grid and not study.plan.confirmations:
         raise SearchError(f'"{study.plan.name}" is a sweep: nothing in it is confirmed; `lilm-search sweep` shows it')
     if not found:
         raise SearchError(

@@ -243,6 +243,11 @@ class Plan:
         """Whether the study runs a grid instead of searching."""
         return self.proxy.sampler == "grid"
 
+    @property
+    def confirmations(self) -> int:
+        """How many confirmation runs it leads to when enough proxies finish."""
+        return (len(self.baselines) + self.confirm.top + self.confirm.random) * self.confirm.seeds
+
     def grid(self) -> list[Params]:
         """Return every combination of the searched settings' values."""
         return self.space.grid(self.fixed())

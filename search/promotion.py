@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 
+import numpy as np
 from optuna.trial import FrozenTrial, Trial
 from optuna_dashboard import save_note
 
@@ -14,16 +15,26 @@ def candidates(proxies: Sequence[FrozenTrial], *, top: int, drawn: int, seed: in
     """Return the proxies to confirm: the best `top` that differ in configuration, and `drawn` others at random.
 
     Baselines are confirmed in any case and take no place here; nor does a proxy that equals one. The random
-    ones are there so that proxy and confirmation are not compared on winners alone.
+    ones are there so that proxy and confirmation are not compared on winners alone. A configuration that was run
+    several times counts by its mean, so that no lucky seed decides.
     """
     seen = [t.params for t in proxies if "baseline" in t.user_attrs]
     distinct: list[FrozenTrial] = []
-    for trial in sorted(finished(list(proxies)), key=lambda t: (t.value, t.number)):
+    ended = finished(list(proxies))
+    values: dict[str, list[float]] = {}
+    for trial in ended:
+        values.setdefault(_same(trial), []).append(trial.value or 0.0)
+    for trial in sorted(ended, key=lambda t: (np.mean(values[_same(t)]), t.number)):
         if "baseline" not in trial.user_attrs and trial.params not in seen:
             seen.append(trial.params)
             distinct.append(trial)
     best, rest = distinct[:top], distinct[top:]
     return best + random.Random(seed).sample(rest, min(drawn, len(rest)))
+
+
+def _same(trial: FrozenTrial) -> str:
+    """Return what two trials of one configuration have in common."""
+    return repr(sorted(trial.params.items()))
 
 
 def promote(study: LinkedStudy) -> int:

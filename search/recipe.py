@@ -15,6 +15,8 @@ from search.duration import format_duration
 from search.plan import Configuration, Plan
 
 Say = Callable[[str], None]
+MEASURING_LR = 1e-6
+"""Learning rate while a speed is measured: steps take as long at any rate, and at this one none diverges."""
 
 
 class Trainer(Protocol):
@@ -80,9 +82,9 @@ def follow(plan: Plan, budget_seconds: float, trainer: Trainer, say: Say) -> Out
     depth, depths = _choose_depth(plan, start, budget_seconds, trainer, say)
     chosen = replace(start, model=replace(start.model, n_layer=depth.n_layer))
     rates = _try_rates(plan, chosen, budget_seconds, trainer, say)
-    best = min((r for r in rates if r.val_bpb is not None), key=lambda r: r.val_bpb or math.inf, default=None)
-    if best is None:
-        raise DivergedError(f"every learning rate diverged: {', '.join(f'{r.max_lr:g}' for r in rates)}")
+    best = _best(rates)
+    if edge := at_edge(best, rates):
+        say(f"  {edge}")
     chosen = replace(chosen, train=replace(chosen.train, max_lr=best.max_lr))
     say(f"the long run: {depth.n_layer} layers, max_lr {best.max_lr:g}, {format_duration(budget_seconds)}")
     result = trainer(chosen, budget_seconds)
@@ -106,7 +108,8 @@ def _choose_depth(
         model = replace(start.model, n_layer=n_layer)
         n_params = count_parameters(model, start.tokenizer.vocab_size)
         try:
-            run = trainer(replace(start, model=model), plan.recipe.measure_seconds, measuring=True)
+            slow = replace(start.train, max_lr=MEASURING_LR)
+            run = trainer(replace(start, model=model, train=slow), plan.recipe.measure_seconds, measuring=True)
             speed = run.tokens_per_second
         except DeviceMemoryError:
             speed = 0.0
@@ -138,11 +141,29 @@ def _try_rates(plan: Plan, chosen: Configuration, budget_seconds: float, trainer
     return found
 
 
+def _best(rates: list[Rate]) -> Rate:
+    known = [r for r in rates if r.val_bpb is not None]
+    if not known:
+        raise DivergedError(f"every learning rate diverged: {', '.join(f'{r.max_lr:g}' for r in rates)}")
+    return min(known, key=lambda r: r.val_bpb or math.inf)
+
+
+def at_edge(best: Rate, rates: list[Rate]) -> str | None:
+    """Return a sentence where the best rate has no worse one beside it on one side: a better may lie beyond."""
+    tried = [r.max_lr for r in rates]
+    if best.max_lr not in (min(tried), max(tried)):
+        return None
+    side = "lowest" if best.max_lr == min(tried) else "highest"
+    return f"the {side} rate is the best: a better one may lie beyond it; widen `learning_rates` in [recipe]"
+
+
 def recipe_export(plan: Plan, outcome: Outcome, budget: str, seed: int, provenance: dict[str, Any]) -> dict[str, Any]:
     """Return the outcome in an export's form, which `train --config` takes."""
     bpb = outcome.result.val_bpb
     result = {"val_bpb": bpb, "seeds": [seed], "bpb_by_seed": [bpb], "confirmed": "no: one run of the recipe"}
     result |= {"tokens_per_second": outcome.result.tokens_per_second, "tokens": outcome.result.tokens}
+    n_params = outcome.result.n_params
+    result |= {"n_params": n_params, "tokens_per_param": outcome.result.tokens / n_params}
     return {
         "study": plan.name,
         "configuration": "recipe",

@@ -1,5 +1,6 @@
 """Training outside any study: an export again, or the search by hand."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -74,8 +75,26 @@ def _seconds(budget: str) -> float:
 
 
 def _check_out(out: Path) -> None:
+    """Refuse, before anything is trained, a place where the result could not be written."""
     if not out.parent.is_dir():
         raise SearchError(f"--out is {out}, but the folder {out.parent} does not exist; create it first")
+    if out.is_dir():
+        raise SearchError(f"--out is {out}, but that is a folder; name a file in it")
+    if not os.access(out.parent, os.W_OK):
+        raise SearchError(f"--out is {out}, but you may not write into {out.parent}; choose another folder")
+
+
+def _beside(out: Path) -> Path:
+    """Return where a configuration's checkpoint goes; raises `SearchError` where one would overwrite the other."""
+    _check_out(out)
+    weights = out.with_suffix(".pt")
+    if weights == out:
+        raise SearchError(
+            f"--out is {out}, but that is where the checkpoint goes; "
+            f"name the configuration, such as {out.with_suffix('.toml')}"
+        )
+    _check_out(weights)
+    return weights
 
 
 def search_by_hand(
@@ -91,7 +110,7 @@ def search_by_hand(
     """Follow a study's recipe; write an export to `out` and the checkpoint beside it."""
     budget = budget or plan.confirm.budget
     budget_seconds = _seconds(budget)
-    _check_out(out)
+    weights = _beside(out)
     corpus = prepare(plan.data, starting_point(plan).tokenizer, paths.cache(), progress)
     glimpse = replace(corpus, validation=corpus.validation.subset(1))
     compiled = "on" if shall_compile("auto", device, budget_seconds) else "off"  # measured as the long run will be
@@ -112,7 +131,11 @@ def search_by_hand(
     outcome = follow(plan, budget_seconds, trainer, say)
     known = provenance(device, outcome.result.precision) | {"text_sha256": corpus.text_sha256}
     table = recipe_export(plan, outcome, budget, seed, known)
-    out.write_text(render(table, "toml"), encoding="utf-8")
-    weights = out.with_suffix(".pt")
+    try:
+        out.write_text(render(table, "toml"), encoding="utf-8")
+    except OSError as error:
+        raise SearchError(f"--out is {out}, but it can't be written: {error.strerror}") from None
     checkpoint.save(weights, outcome.result.network, corpus.tokenizer, {"val_bpb": outcome.result.val_bpb})
-    say(f"{outcome.result.val_bpb:.4f} BPB; configuration: {out}; checkpoint: {weights}")
+    reached = outcome.result.tokens / outcome.result.n_params
+    say(f"{outcome.result.val_bpb:.4f} BPB after {outcome.result.tokens:,} tokens, {reached:.1f} for each parameter")
+    say(f"configuration: {out}; checkpoint: {weights}")

@@ -24,6 +24,9 @@ RECORDS: dict[str, type[Settings]] = {
 OWNER = {f.name: section for section, record in RECORDS.items() for f in fields(record)}
 """The section of the study file that each searchable setting belongs to."""
 
+MOST_POINTS = 1000
+"""Of a grid: at the shortest useful budgets that is days of a GPU already."""
+
 Params = dict[str, Any]
 Value = bool | int | float | str
 
@@ -162,7 +165,7 @@ class Space:
     def grid(self, fixed: Mapping[str, Any]) -> list[Params]:
         """Return every combination of values, those of a condition only where it holds; `fixed` are the others.
 
-        Raises `SettingsError` for a range that can't be counted out.
+        Raises `SettingsError` for a range that can't be counted out, and for more than `MOST_POINTS`.
         """
         points: list[Params] = [{}]
         for name, parameter in self.parameters.items():
@@ -176,6 +179,10 @@ class Space:
                 for point in points
                 for chosen in ([{name: v} for v in values] if parameter.applies({**fixed, **point}) else [{}])
             ]
+            if len(points) > MOST_POINTS:
+                raise SettingsError(
+                    f"[space] has {len(points)} combinations up to `{name}`, but a grid must have <= {MOST_POINTS}"
+                )
         return points
 
     def table(self) -> dict[str, Any]:

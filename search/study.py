@@ -17,7 +17,7 @@ from storage.database import Database
 
 # What a retry inherits from the trial that was lost.
 IDENTITY = ("baseline", "control", "confirms", "seed", "grid")
-_GROWS = ("proxy.trials", "confirm.top", "confirm.random", "confirm.seeds")
+_GROWS = ("proxy.trials", "proxy.repeats", "confirm.top", "confirm.random", "confirm.seeds")
 _FREE = ("description", "cost.", "workers.", "pruner.", "recipe.")
 
 

@@ -18,6 +18,7 @@ from model.tokenizer import Tokenizer
 from model.train import Report, Result, train
 from search import paths
 from search.errors import SearchError
+from search.preparation import tokenizers
 from search.promotion import log_back, promote
 from search.provenance import provenance
 from search.pruner import CorrelationPruner, Verdict, drawn_as_control
@@ -93,8 +94,8 @@ class Worker:
     def _agree_on_text(self) -> None:
         """Prepare the text, which must be the same bytes on every machine for their BPB to be comparable."""
         plan = self.study.plan
-        first = plan.configuration(next(iter(plan.baselines.values()), {}))
-        sha256 = prepare(plan.data, first.tokenizer, paths.cache()).text_sha256
+        first = tokenizers(plan)[0]  # one that the study trains with: another may not even fit the text
+        sha256 = prepare(plan.data, first, paths.cache()).text_sha256
         agreed = self._retrying(lambda: agree(self.study, "text_sha256", sha256))
         if agreed != sha256:
             raise SearchError(

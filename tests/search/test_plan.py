@@ -132,7 +132,7 @@ def test_what_is_no_duration(text: str) -> None:
 
 
 def test_durations_for_people() -> None:
-    assert [format_duration(s) for s in (8, 390, 7200)] == ["8 s", "6.5 min", "2 h"]
+    assert [format_duration(s) for s in (0.4, 8, 42.4, 390, 7200)] == ["0.4 s", "8 s", "42 s", "6.5 min", "2 h"]
 
 
 GRID = """

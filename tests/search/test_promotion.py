@@ -44,6 +44,12 @@ def test_one_more_is_drawn_from_the_rest() -> None:
     assert numbers(chosen) == numbers(candidates(PROXIES, top=2, drawn=1, seed=0))
 
 
+def test_repeats_count_by_their_mean() -> None:
+    """One lucky seed of x = 1 is below both of x = 2, whose mean is lower."""
+    repeated = [proxy(0, 1.20, 1.0), proxy(1, 1.30, 2.0), proxy(2, 1.50, 1.0), proxy(3, 1.31, 2.0), proxy(4, 1.6, 3.0)]
+    assert numbers(candidates(repeated, top=2, drawn=0, seed=0)) == [1, 0]
+
+
 @given(st.integers(1, 10), st.integers(0, 5), st.integers(0, 100))
 def test_never_more_than_there_are_and_never_twice(top: int, drawn: int, seed: int) -> None:
     chosen = candidates(PROXIES, top=top, drawn=drawn, seed=seed)

@@ -10,7 +10,7 @@ from model.counts import count_parameters
 from model.errors import DeviceMemoryError, DivergedError
 from search import studyfile
 from search.plan import Configuration
-from search.recipe import Depth, deepest, follow, recipe_export, starting_point
+from search.recipe import MEASURING_LR, Depth, Rate, at_edge, deepest, follow, recipe_export, starting_point
 
 
 def measured_as(speed: Any, params: Any, budget: float) -> Any:
@@ -80,6 +80,8 @@ def test_the_stages_of_the_recipe() -> None:
     assert outcome.configuration.train.micro_batch == 16
     assert all(measuring == (seconds == PLAN.recipe.measure_seconds) for _, _, seconds, measuring in world.runs)
     table = recipe_export(PLAN, outcome, "30m", 0, {})
+    n_params = count_parameters(model, vocab_size)
+    assert (table["result"]["n_params"], table["result"]["tokens_per_param"]) == (n_params, 1 / n_params)
     assert [d["n_layer"] for d in table["recipe"]["depths"]] == [r[0] for r in world.runs if r[3]]
 
 
@@ -104,3 +106,26 @@ def test_it_starts_from_the_first_baseline() -> None:
     found = starting_point(PLAN)
     assert (found.model.d_model, found.tokenizer.vocab_size) == (256, 6144)
     assert found.train.micro_batch == found.train.batch_size == 64
+
+
+def test_a_speed_is_measured_at_a_rate_that_does_not_diverge() -> None:
+    """Steps take as long at any rate: a hand-made one that diverges in seconds is no reason to know no depth."""
+    wild = dict(PLAN.baselines["by-hand"], max_lr=1.5e-2)
+    plan = dataclasses.replace(PLAN, baselines={"wild": wild})
+    world = World(diverges_from=1e-2)
+    assert follow(plan, 1800.0, world, lambda line: None).result.val_bpb == pytest.approx(1.0)
+    assert {max_lr for _, max_lr, _, measuring in world.runs if measuring} == {MEASURING_LR}
+
+
+@pytest.mark.parametrize(("best_lr", "said"), [(1e-4, "the lowest rate"), (3e-3, None), (1e-1, "the highest rate")])
+def test_a_best_rate_at_the_edge_is_called_out(best_lr: float, said: str | None) -> None:
+    lines = list[str]()
+    follow(PLAN, 1800.0, World(best_lr), lines.append)
+    assert [line for line in lines if "may lie beyond" in line] == [line for line in lines if (said or "\0") in line]
+    assert any("may lie beyond" in line for line in lines) == (said is not None)
+
+
+def test_what_diverged_beyond_the_best_closes_its_side() -> None:
+    rates = [Rate(1e-3, 1.2), Rate(2e-3, 1.1), Rate(3e-3, None)]
+    assert at_edge(rates[1], rates) is None
+    assert "highest" in (at_edge(rates[1], rates[:2]) or "")

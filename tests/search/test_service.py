@@ -396,6 +396,57 @@ def test_a_sweep_runs_its_grid_and_shows_it(home: Path, tmp_path: Path) -> None:
     assert "is a sweep: nothing in it is confirmed" in refused.stderr
 
 
+VOCABULARIES = """
+[data]
+source = "builtin"
+holdout_period = 50
+holdout_rows = 1
+[tokenizer]
+sample_bytes = 100_000
+[model]
+context = 32
+n_layer = 1
+n_head = 1
+head_dim = 16
+[train]
+batch_size = 4
+[space]
+vocab_size = {{ choices = [1024, 512] }}
+[proxy]
+sampler = "grid"
+repeats = {repeats}
+budget = "1s"
+[confirm]
+budget = "1s"
+top = 1
+random = 0
+"""
+
+
+def test_a_sweep_over_vocabularies_is_confirmed_and_grows(home: Path, tmp_path: Path) -> None:
+    """The text is too little for the default vocabulary, which no point has; later the file asks for a repeat."""
+    path = tmp_path / "vocabs.toml"
+    for repeats in (1, 2):
+        path.write_text(VOCABULARIES.format(repeats=repeats), encoding="utf-8")
+        done = run_cli("start", "--study", str(path), COLUMNS="160")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "vocabs: confirmed at 1s" in done.stdout
+        assert "lilm-search export --study vocabs" in done.stdout
+    rows = [line for line in done.stdout.splitlines() if line.count("│") > 6]
+    assert [row.split("│")[1].strip() for row in rows[:2]] == ["512", "1024"]  # the leaderboard's come after
+    with embedded(home / "postgres") as url:
+        database = connect(url)
+        study = load_study(database, "vocabs")
+        ran = Counter((t.params["vocab_size"], t.user_attrs["seed"]) for t in proxies(study))
+        assert ran == Counter((v, s) for v in (512, 1024) for s in (0, 1))
+        database.close()
+    exported = run_cli("export", "--study", "vocabs")
+    assert exported.returncode == 0, exported.stderr
+    fewer = run_cli("start", "--study", str(path), "--trials", "1")
+    assert fewer.returncode == 1
+    assert "is a grid of 4 runs" in fewer.stderr
+
+
 def test_the_recipe_is_followed(home: Path, plan_file: Path, tmp_path: Path) -> None:
     plan_file.write_text(PLAN + "[recipe]\ntokens_per_param = 4\nmeasure_seconds = 0.3\nmax_layers = 3\n")
     out = tmp_path / "recipe.toml"
@@ -407,6 +458,23 @@ def test_the_recipe_is_followed(home: Path, plan_file: Path, tmp_path: Path) -> 
     assert again.returncode == 0, again.stderr
     sampled = run_cli("sample", "--checkpoint", str(out.with_suffix(".pt")), "--tokens", "3")
     assert sampled.returncode == 0
-    bad = run_cli("recipe", "--study", str(plan_file), "--tokens-per-param", "0", "--out", str(out))
-    assert bad.returncode == 1
-    assert "--tokens-per-param: `tokens_per_param` is 0.0, but must be > 0" in bad.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--tokens-per-param", "0"), "--tokens-per-param: `tokens_per_param` is 0.0, but must be > 0"),
+        (("--budget", "soon"), '--budget: "soon" is no duration'),
+        (("--out", "{folder}"), "but that is a folder"),
+        (("--out", "{folder}/none/recipe.toml"), "does not exist; create it first"),
+        (("--out", "{folder}/recipe.pt"), "that is where the checkpoint goes"),
+    ],
+)
+def test_a_recipe_that_can_not_be_kept_is_refused_before_it_trains(
+    home: Path, plan_file: Path, tmp_path: Path, arguments: tuple[str, ...], says: str
+) -> None:
+    done = run_cli("recipe", "--study", str(plan_file), *(a.format(folder=tmp_path) for a in arguments))
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert "layers" not in done.stdout
+    assert len(done.stderr.strip().splitlines()) == 1
