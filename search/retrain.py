@@ -62,8 +62,18 @@ def retrain(
         "provenance": provenance(device, result.precision),
     }
     checkpoint.save(out, result.network, corpus.tokenizer, info)
+    say(account(result))
     say(f"{result.val_bpb:.4f} BPB after {result.train_seconds:.1f} s of training; checkpoint: {out}")
     return result.val_bpb
+
+
+def account(result: Result) -> str:
+    """Return on one line how a run went: speed, how steps were run, and where the rest of the time went."""
+    return (
+        f"{result.tokens_per_second:,.0f} tokens/s, MFU {result.mfu:.0%} ({result.mode}, {result.precision}); besides: "
+        f"start {result.startup_seconds:.1f} s, compile {result.compile_seconds:.1f} s, "
+        f"evaluate {result.evaluate_seconds:.1f} s"
+    )
 
 
 def _seconds(budget: str) -> float:
@@ -115,4 +125,5 @@ def search_by_hand(
     out.write_text(render(table, "toml"), encoding="utf-8")
     weights = out.with_suffix(".pt")
     checkpoint.save(weights, outcome.result.network, corpus.tokenizer, {"val_bpb": outcome.result.val_bpb})
+    say(account(outcome.result))
     say(f"{outcome.result.val_bpb:.4f} BPB; configuration: {out}; checkpoint: {weights}")
