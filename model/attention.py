@@ -48,8 +48,9 @@ class Attention(nn.Module):
         else:
             self.qkv = nn.Linear(width, width + kv_width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
-        self.q_norm = nn.RMSNorm(config.head_dim) if config.qk_norm else nn.Identity()
-        self.k_norm = nn.RMSNorm(config.head_dim) if config.qk_norm else nn.Identity()
+        self.qk_norm = config.qk_norm
+        if config.qk_norm:
+            self.q_norm, self.k_norm = nn.RMSNorm(config.head_dim), nn.RMSNorm(config.head_dim)
 
     def forward(
         self,
@@ -60,7 +61,8 @@ class Attention(nn.Module):
     ) -> Float[Tensor, "B T D"]:
         """Return the gathered values; `mask` is added to the scores, or says which pairs to keep."""
         q, k, v = self._heads(x)
-        q, k = self.q_norm(q), self.k_norm(k)
+        if self.qk_norm:  # in float32, as the blocks' norms are
+            q, k = self.q_norm(q.float()).to(q.dtype), self.k_norm(k.float()).to(k.dtype)
         if cosine is not None and sine is not None:
             q, k = rotate(q, cosine, sine), rotate(k, cosine, sine)
         return cast(Tensor, self.out(attend(q, k, v, mask).transpose(1, 2).flatten(2)))

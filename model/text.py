@@ -22,6 +22,7 @@ PARTS: tuple[Part, ...] = ("train", "validation")
 HUB = "hf:"
 SUFFIXES = (".txt", ".jsonl", ".parquet")
 ROWS_AT_ONCE = 1000  # of a column: bounds the memory of long rows
+READ_AT_ONCE = 1 << 20  # bytes of a parquet file; by default a whole row group, which may be the whole file
 READING = 1  # raise it when the same source comes to give other documents: what was read before is then read anew
 
 
@@ -207,7 +208,7 @@ def _parquet_rows(file: Path, column: str) -> Iterator[str]:
     import pyarrow.parquet
 
     try:
-        with pyarrow.parquet.ParquetFile(file) as table:
+        with pyarrow.parquet.ParquetFile(file, buffer_size=READ_AT_ONCE, pre_buffer=False) as table:
             _check_column(column, table.schema_arrow.names, file)
             batches = table.iter_batches(batch_size=ROWS_AT_ONCE, columns=[column])
             yield from _values(batches, file, column)

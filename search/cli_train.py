@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from search.options import Device, Study, pick_device
+from search.options import Device, pick_device
 
 app = typer.Typer()
 
@@ -37,7 +37,7 @@ def train(
 
 @app.command()
 def recipe(
-    study: Study,
+    study: Annotated[str, typer.Option(help="A shipped study, or a study file's path.")],
     budget: Annotated[
         str | None, typer.Option(help="Training time of the long run; the default is the study's.")
     ] = None,

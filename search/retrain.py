@@ -63,8 +63,18 @@ def retrain(
         "provenance": provenance(device, result.precision),
     }
     checkpoint.save(out, result.network, corpus.tokenizer, info)
+    say(account(result))
     say(f"{result.val_bpb:.4f} BPB after {result.train_seconds:.1f} s of training; checkpoint: {out}")
     return result.val_bpb
+
+
+def account(result: Result) -> str:
+    """Return on one line how a run went: speed, how steps were run, and where the rest of the time went."""
+    return (
+        f"{result.tokens_per_second:,.0f} tokens/s, MFU {result.mfu:.0%} ({result.mode}, {result.precision}); besides: "
+        f"start {result.startup_seconds:.1f} s, compile {result.compile_seconds:.1f} s, "
+        f"evaluate {result.evaluate_seconds:.1f} s"
+    )
 
 
 def _seconds(budget: str) -> float:
@@ -137,5 +147,6 @@ def search_by_hand(
         raise SearchError(f"--out is {out}, but it can't be written: {error.strerror}") from None
     checkpoint.save(weights, outcome.result.network, corpus.tokenizer, {"val_bpb": outcome.result.val_bpb})
     reached = outcome.result.tokens / outcome.result.n_params
-    say(f"{outcome.result.val_bpb:.4f} BPB after {outcome.result.tokens:,} tokens, {reached:.1f} for each parameter")
+    say(account(outcome.result))
+    say(f"{outcome.result.val_bpb:.4f} BPB, {reached:.1f} tokens for each parameter")
     say(f"configuration: {out}; checkpoint: {weights}")

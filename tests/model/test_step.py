@@ -228,6 +228,7 @@ def test_compiling_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 
 COMPILED = """
 import torch
+import torch._dynamo.utils
 from model.config import ModelConfig, TrainConfig
 from model.network import Transformer
 from model.step import Step
@@ -237,6 +238,7 @@ def weights(compiled, layers):
     net = Transformer(ModelConfig(**options), 64, torch.Generator().manual_seed(0))
     step = Step(net, TrainConfig(batch_size=4, micro_batch=2, compile=compiled), budget_seconds=600)
     assert step.compiled == (compiled == "on")
+    torch.compiler.reset()
     step.prepare()
     rows = torch.randint(0, 64, (4, 17), generator=torch.Generator().manual_seed(1))
     for _ in range(3):
@@ -244,9 +246,12 @@ def weights(compiled, layers):
     return [p.detach() for p in net.parameters()]
 
 for layers in (1, 9):  # compiled as one, and block by block
+    torch._dynamo.utils.counters.clear()
     for eager, first, again in zip(weights("off", layers), weights("on", layers), weights("on", layers)):
         torch.testing.assert_close(eager, first, rtol=1e-3, atol=1e-4)
         assert torch.equal(first, again)
+    # Twice in a row: nine blocks are one graph, a further head another, the loss the third.
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 6, torch._dynamo.utils.counters
 print("agree")
 """
 

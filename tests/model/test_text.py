@@ -209,3 +209,13 @@ def test_real_stories_by_their_column() -> None:
     found = list(documents(source))
     assert sum(part == "validation" for part, _ in found) == 100
     assert 2.0e6 < sum(len(t.encode()) for _, t in found) < 2.3e6
+
+
+def test_a_parquet_file_of_one_row_group_is_read_in_parts(tmp_path: Path) -> None:
+    path = tmp_path / "large.parquet"
+    rows = [f"{i} " * 200 for i in range(20_000)]  # about 25 MB
+    pq.write_table(pa.table({"text": rows}), path, row_group_size=len(rows), compression="none", use_dictionary=False)
+    del rows
+    before = pa.total_allocated_bytes()
+    held = [pa.total_allocated_bytes() - before for _ in documents(config(path))]
+    assert max(held) < 8_000_000 < path.stat().st_size / 2
