@@ -215,7 +215,7 @@ def _encode(source: Path, place: Path, part: text.Part, tokenizer: Tokenizer, on
     counts = np.zeros(tokenizer.vocab_size, dtype=np.int64)
     starts = np.zeros(len(text_bytes) + 1, dtype=np.int64)
     separator = np.array([tokenizer.separator], dtype=np.uint16)
-    done = 0
+    done, done_bytes, total_bytes = 0, 0, int(text_bytes.sum())
     with (place / f"{part}.u16").open("wb") as file:
         for chunk in _chunks(source, part):
             encoded = tokenizer.encode(chunk)
@@ -226,9 +226,9 @@ def _encode(source: Path, place: Path, part: text.Part, tokenizer: Tokenizer, on
             counts += np.bincount(ids, minlength=len(counts))
             ends = starts[done] + np.cumsum([len(row) + 1 for row in encoded])
             starts[done + 1 : done + 1 + len(chunk)] = ends
+            done_bytes += int(text_bytes[done : done + len(chunk)].sum())
             done += len(chunk)
-            stage = f"encoding {part}, {tokenizer.vocab_size} tokens"
-            on_progress(stage, int(text_bytes[:done].sum()), int(text_bytes.sum()))
+            on_progress(f"encoding {part}, {tokenizer.vocab_size} tokens", done_bytes, total_bytes)
     np.save(place / f"{part}.starts.npy", starts)
     shutil.copyfile(source / f"{part}.lengths.npy", place / f"{part}.lengths.npy")
     return counts

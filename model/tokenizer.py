@@ -21,6 +21,11 @@ SENTENCE_BYTES = 1 << 20  # that limit (by default 4192), well above 4 bytes for
 TRAINING_THREADS = 8  # fixed: the bytes of the model depend on it, and must not on the machine's cores
 
 
+def cpu_count() -> int:
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def escape(text: str) -> str:
     """Return the text without a literal U+2581."""
     if SPACE in text or ESCAPE in text:
@@ -106,7 +111,7 @@ class Tokenizer:
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Return the tokens of each text, uint16 (tokens,), without a separator; uses every core."""
-        rows = self._pieces.encode([escape(t) for t in texts], out_type="numpy", num_threads=os.cpu_count() or 1)
+        rows = self._pieces.encode([escape(t) for t in texts], out_type="numpy", num_threads=cpu_count())
         return [row.astype(np.uint16) for row in rows]
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import torch
 
+from model.tokenizer import cpu_count
 from search import paths
-from search.provenance import cpu_count, device_name
+from search.provenance import device_name
 from storage.errors import StorageError
 
 OURS = ("search", "model", "storage", "studies")

@@ -9,8 +9,8 @@ from typing import IO
 
 import torch
 
+from model.tokenizer import cpu_count
 from search import paths
-from search.provenance import cpu_count
 
 MOST_CPU_WORKERS = 4  # a worker holds about half a gigabyte before it trains anything
 

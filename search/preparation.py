@@ -12,9 +12,9 @@ from typing import Any
 from model.config import DataConfig, TokenizerConfig
 from model.corpus import prepare
 from model.errors import DataError, ModelError
+from model.tokenizer import cpu_count
 from search import paths
 from search.plan import Plan
-from search.provenance import cpu_count
 from search.space import OWNER
 from search.stop import StopRequest
 

@@ -1,7 +1,6 @@
 """Where and with what a run was trained; enough to tell two machines' results apart."""
 
 import importlib.metadata
-import os
 import platform
 import subprocess
 from functools import cache
@@ -9,11 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-
-def cpu_count() -> int:
-    """Return the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def device_name(device: torch.device) -> str:

@@ -61,7 +61,7 @@ def test_the_number_of_cores_does_not_change_it(kind: str, monkeypatch: pytest.M
     config = TokenizerConfig(kind=kind, vocab_size=350)
     here = train_tokenizer(SAMPLE, config)
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
-    monkeypatch.setattr(os, "process_cpu_count", lambda: 1, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0}, raising=False)
     assert train_tokenizer(SAMPLE, config) == here
 
 
