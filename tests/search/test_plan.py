@@ -178,3 +178,29 @@ def test_grids_that_are_refused(old: str, new: str, message: str) -> None:
 def test_only_a_grid_repeats() -> None:
     with pytest.raises(StudyFileError, match='only sampler = "grid" repeats'):
         parse(TEXT.replace("trials = 20", "trials = 20\nrepeats = 2"))
+
+
+@pytest.mark.parametrize("name", [n for n in sorted(studyfile.shipped()) if n.startswith("sweep-")])
+def test_a_sweeps_head_says_what_it_costs(name: str) -> None:
+    head = studyfile.shipped()[name].read_text(encoding="utf-8").split("[data]")[0]
+    stated = re.search(r"(\d+) runs of 30 minutes on an RTX 4090: ([\d.]+) GPU hours, about (\d+) dollars", head)
+    assert stated is not None
+    plan = studyfile.read(name)
+    hours = plan.proxy.trials * plan.proxy.budget_seconds / 3600
+    assert plan.proxy.budget == "30m"
+    assert (int(stated[1]), float(stated[2])) == (plan.proxy.trials, hours)
+    assert int(stated[3]) == round(hours * plan.cost.usd_per_gpu_hour)
+
+
+def test_the_write_ups_figures_have_their_sweeps() -> None:
+    def swept(name: str) -> dict[str, list[object]]:
+        grid = studyfile.read(f"sweep-{name}").grid()
+        return {k: list(dict.fromkeys(p[k] for p in grid if k in p)) for k in grid[-1]}
+
+    assert len(swept("lr")["schedule"]) >= 3
+    assert (min(swept("vocab")["vocab_size"]), max(swept("vocab")["vocab_size"])) == (1024, 20480)  # type: ignore[type-var]
+    assert swept("vocab")["kind"] == ["unigram", "bpe"]
+    assert "n_layer" in swept("depth")
+    assert "batch_size" in swept("batch")
+    latent = swept("latent")["projection_dim"]
+    assert (latent[0], latent[-1], studyfile.read("sweep-latent").proxy.repeats) == (16, 256, 2)
