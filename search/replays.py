@@ -15,8 +15,8 @@ from scipy import stats
 
 from search.curves import CurveSet
 from search.errors import SearchError
-from search.pruners import PrunerSpec
-from search.replay import Score, Setting, replay
+from search.pruners import PrunerSpec, roster
+from search.replay import Score, Setting, replay, settings
 
 FIGURES = tuple(f.name for f in fields(Score))
 
@@ -32,6 +32,22 @@ class Part:
     pruner: PrunerSpec
 
 
+def parts_of(
+    sets: Sequence[CurveSet],
+    trials: int,
+    budget: float | None,
+    given: Mapping[str, PrunerSpec],
+    only: Sequence[str],
+) -> list[Part]:
+    """Return every pruner on every set in both settings; the default pruners, unless `only` names some."""
+    return [
+        Part(curves=curves, setting=setting, name=name, pruner=spec)
+        for curves in sets
+        for setting in settings(curves, trials, budget)
+        for name, spec in roster(curves.last_step, given, only).items()
+    ]
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A mean over studies with its 95% interval, which is None where one study says nothing of the others."""
@@ -42,12 +58,12 @@ class Estimate:
 
 
 def estimate(values: Sequence[float]) -> Estimate:
-    """Return the mean with Student's t interval."""
+    """Return the mean with Student's t interval; none of a study's figures is ever negative."""
     mean, n = float(np.mean(values)), len(values)
     if n < 2:
         return Estimate(mean)
     half = float(stats.t.ppf(0.975, n - 1)) * float(np.std(values, ddof=1)) / math.sqrt(n)
-    return Estimate(mean, mean - half, mean + half)
+    return Estimate(mean, max(0.0, mean - half), mean + half)
 
 
 def estimate_chance(values: Sequence[bool]) -> Estimate:
