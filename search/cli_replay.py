@@ -61,7 +61,7 @@ def replay(
     from search.replays import parts_of, replay_all
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sys.path.insert(0, str(Path.cwd()))  # a pruner in a file beside the user is found, as `python -m` would find it
+    sys.path.append(str(Path.cwd()))  # a pruner in a file beside the user is found
     if budget is not None and not 0 < budget < math.inf:
         raise SearchError(f"--budget is {budget:g}, but must be a number of full runs > 0")
     given = parse_pruners(pruner or [])

@@ -130,7 +130,7 @@ def read_csv(path: Path, smooth: float = 0.0) -> CurveSet:
     _check_progress(path, ids, progress)
     runs, notes = whole_runs(_split(ids, progress, loss))
     if not there.all():
-        notes = [f"{int((~there).sum())} rows without a progress or a loss are left out", *notes]
+        notes = [f"rows left out for want of a progress or a loss: {int((~there).sum())}", *notes]
     return curve_set(name, runs, smooth=smooth, notes=notes)
 
 
@@ -145,6 +145,7 @@ def _columns(path: Path) -> tuple[Int[ndarray, " rows"], Float[ndarray, " rows"]
         null_values=["", "NA", "null", "None"],  # "nan" is a loss: the run diverged
     )
     try:
+        path.open("rb").close()  # its errors are plainer than pyarrow's
         table = csv.read_csv(path, convert_options=options)
     except OSError as error:
         raise SearchError(f"{path} can't be read: {error.strerror or error}") from None
