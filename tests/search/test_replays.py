@@ -75,6 +75,12 @@ def test_a_pruner_that_fails_is_named_in_a_line() -> None:
             replay_all([part], range(2), jobs, lambda: None)
 
 
+def test_a_killed_process_is_told() -> None:
+    part = Part(curves=made(), setting=Setting(trials=4), name="mine", pruner=PrunerSpec("os", "_exit", (9,)))
+    with pytest.raises(SearchError, match="a replaying process was killed"):
+        replay_all([part], range(2), 2, lambda: None)
+
+
 def test_means_are_over_studies() -> None:
     parts = parts_of([made()], 20, 6.0, {}, ["none"])
     fixed, _ = replay_all(parts, range(2), 1, lambda: None)
