@@ -21,6 +21,8 @@ from search.replays import Estimate, Part
 
 WIDE = 120
 """Columns of a terminal from which an interval stands beside its mean."""
+ROW_PIXELS, GAP_PIXELS = 380, 110
+"""Of the figure: a row with the gap below it."""
 Figures = Mapping[str, Estimate]
 
 
@@ -182,7 +184,8 @@ def figure(found: Sequence[Outcome]) -> Any:
     from plotly.subplots import make_subplots
 
     titles = [t for o in found for t in (o.title, "")]
-    drawn = make_subplots(rows=len(found), cols=2, subplot_titles=titles, vertical_spacing=0.3 / (len(found) + 1))
+    gap = GAP_PIXELS / (ROW_PIXELS * len(found))
+    drawn = make_subplots(rows=len(found), cols=2, subplot_titles=titles, vertical_spacing=gap)
     colours = plotly.colors.qualitative.D3
     for row, o in enumerate(found, start=1):
         for index, (name, figures) in enumerate(o.figures.items()):
@@ -193,7 +196,9 @@ def figure(found: Sequence[Outcome]) -> Any:
         drawn.update_yaxes(title_text="regret ÷ (median − best)", rangemode="tozero", row=row, col=1)
         drawn.update_yaxes(title_text="P(best pruned)", range=[-0.05, 1.05], row=row, col=2)
     drawn.update_annotations(xanchor="left", x=0, font_size=14, selector=lambda a: True)
-    drawn.update_layout(template="simple_white", height=120 + 380 * len(found), legend_title="pruner, 95% intervals")
+    drawn.update_layout(
+        template="simple_white", height=180 + ROW_PIXELS * len(found), legend_title="pruner, 95% intervals"
+    )
     return drawn
 
 
@@ -213,5 +218,6 @@ def _mark(name: str, figures: Figures, y: str, colour: str, in_legend: bool) -> 
         legendgroup=name,
         showlegend=in_legend,
         mode="markers",
+        cliponaxis=False,
         marker={"color": colour, "size": 10},
     )
