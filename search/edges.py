@@ -1,0 +1,128 @@
+"""Whether the best configurations lie at an end of the space, where a wider space may hold better ones."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from search.inference import chance_of_as_many
+from search.space import OWNER, RECORDS, Parameter, Space
+
+OUTER = 0.1
+"""Share of a range that counts as its end."""
+MOST = 2 / 3
+"""Share of the best that must lie there."""
+LEVEL = 0.05
+"""Chance of any sentence about a space whose settings don't matter, shared among all that are looked at."""
+SIDES = ("lowest", "highest")
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best configurations of one kind, in order, and what people call them."""
+
+    name: str
+    params: Sequence[Mapping[str, Any]]
+
+
+def edges(space: Space, groups: Sequence[Best]) -> list[str]:
+    """Return a sentence for each setting whose best values crowd at an end that could be moved."""
+    ranges = {name: p for name, p in space.parameters.items() if _ordered(p)}
+    level = LEVEL / max(1, len(SIDES) * len(ranges) * len(groups))
+    found = []
+    for name, parameter in ranges.items():
+        for side in SIDES:
+            crowded = [text for group in groups if (text := _crowd(name, parameter, side, group, level))]
+            further = _further(name, parameter, side)
+            if crowded and further is not None:
+                found.append(f"{name}: {' and '.join(crowded)} {_place(parameter, side)}; {further}.")
+    return found
+
+
+def _ordered(parameter: Parameter) -> bool:
+    return all(type(v) in (int, float) for v in parameter.choices or (parameter.low,))
+
+
+def _crowd(name: str, parameter: Parameter, side: str, group: Best, level: float) -> str | None:
+    """Say how many of a group lie at this end, if more than chance would put there, or the best exactly there."""
+    values = [p[name] for p in group.params if name in p]
+    if not values:
+        return None
+    depths = [depth(parameter, v, side) for v in values]
+    outer = _outer(parameter, side)
+    hits = sum(d <= outer for d in depths)
+    if hits >= MOST * len(values) and chance_of_as_many(hits, len(values), outer) <= level:
+        return f"{hits} of the {len(values)} best {group.name}"
+    alone = name in group.params[0] and depths[0] <= level
+    return f"the best of the {group.name}" if alone else None
+
+
+def depth(parameter: Parameter, value: float, side: str) -> float:
+    """Return the share of random draws that lie at least as near to this end as the value does.
+
+    0 at the end of a continuous range; never below the share of the end itself where values are counted.
+    """
+    if parameter.choices is not None:
+        values = sorted(float(v) for v in parameter.choices)
+        return sum(v <= value if side == "lowest" else v >= value for v in values) / len(values)
+    low, high = float(parameter.low or 0), float(parameter.high or 0)
+    cell = (parameter.step or 1) / 2 if parameter.whole else 0.0
+    low, high, inner = low - cell, high + cell, value + (cell if side == "lowest" else -cell)
+    if parameter.log:
+        low, high, inner = math.log(low), math.log(high), math.log(inner)
+    share = (inner - low) / (high - low)
+    return share if side == "lowest" else 1 - share
+
+
+def _end(parameter: Parameter, side: str) -> float:
+    values = sorted(float(v) for v in parameter.choices or (parameter.low or 0, parameter.high or 0))
+    return values[0] if side == "lowest" else values[-1]
+
+
+def _outer(parameter: Parameter, side: str) -> float:
+    return max(OUTER, depth(parameter, _end(parameter, side), side))
+
+
+def _place(parameter: Parameter, side: str) -> str:
+    ends = " … ".join(_shown(_end(parameter, s)) for s in SIDES)
+    if _outer(parameter, side) > OUTER:
+        return f"have {_shown(_end(parameter, side))}, the {side} of {ends}"
+    return f"lie in the {side} {OUTER:.0%} of {ends}"
+
+
+def _shown(value: float) -> str:
+    return str(int(value)) if value == int(value) and abs(value) < 1e6 else f"{value:.2g}"
+
+
+def _further(name: str, parameter: Parameter, side: str) -> str | None:
+    """Say how far to widen the space; None where the setting itself allows nothing beyond this end.
+
+    A third of the range more, on a log scale where the range has one, and not past the setting's own limit.
+    """
+    down, end = side == "lowest", _end(parameter, side)
+    limits = next(f.metadata for f in fields(RECORDS[OWNER[name]]) if f.name == name)
+    closed, opened = (limits.get(key) for key in (("at_least", "above") if down else ("at_most", "below")))
+    if closed is not None and (end <= closed if down else end >= closed):
+        return None
+    if parameter.choices is not None:
+        return f"add {'smaller' if down else 'larger'} ones"
+    value = _third_more(parameter, down)
+    if closed is not None:
+        value = max(value, closed) if down else min(value, closed)
+    if opened is not None and (value <= opened if down else value >= opened):
+        value = (end + opened) / 2
+    return f"widen the space {'down' if down else 'up'} to {_shown(value)}"
+
+
+def _third_more(parameter: Parameter, down: bool) -> float:
+    low, high = float(parameter.low or 0), float(parameter.high or 0)
+    if parameter.log:
+        factor = math.exp(math.log(high / low) / 3)
+        value = low / factor if down else high * factor
+    else:
+        value = low - (high - low) / 3 if down else high + (high - low) / 3
+    if not parameter.whole:
+        return value
+    step = parameter.step or 1
+    steps = max(1, round(abs(value - (low if down else high)) / step))
+    return low - steps * step if down else high + steps * step
