@@ -13,7 +13,7 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 from scipy import stats
 
-from search.edges import Best, edges
+from search.edges import Ranked, edges
 from search.hardware import hardware
 from search.inference import (
     Fall,
@@ -30,12 +30,16 @@ from search.study import finished
 LEVEL = 0.05
 """Chance of a caveat where there is nothing to say, shared among its tests."""
 RATE = "max_lr"
+LEAST_FACTOR = 1.25
+"""Between two learning rates that differ enough to act upon."""
 FEWEST_FINISHED = 10
 FEWEST_PAIRS = 6
 FEWEST_HALVES = 20
 """Runs, of both halves together, whose correlations are compared."""
 MOST_FAILED = 0.25
 FEWEST_FAILED = 4
+MOST_SEEDS = 100
+"""Beyond so many the number itself says nothing more."""
 OWN_FAULTS = ("diverged", "infeasible", "error")
 LOOKS = (25, 50, 75)
 """Percents of progress at which correlations are compared."""
@@ -54,7 +58,7 @@ def caveats(plan: Plan, proxies: Sequence[FrozenTrial], found: Sequence[Confirme
     runs = [t for t in proxies if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     runs += [run for c in found for run in c.runs]
     sentences = {
-        "edge": edges(plan.space, best_groups(proxies, found)),
+        "edge": edges(plan.space, ranked(proxies, found)),
         "learning-rate": rate_drift(plan, proxies, found),
         "noise": noise_hides(found),
         "correlation": [] if plan.is_grid else [*falls_over_time(plan, proxies, found), *falls_late(plan, proxies)],
@@ -64,16 +68,19 @@ def caveats(plan: Plan, proxies: Sequence[FrozenTrial], found: Sequence[Confirme
     return [Caveat(name, text) for name, texts in sentences.items() for text in texts]
 
 
-def best_groups(proxies: Sequence[FrozenTrial], found: Sequence[Confirmed]) -> list[Best]:
-    """Return the best tenth of the finished proxies, at least 5, and the better half of the confirmed, at most 5."""
-    values: dict[str, list[FrozenTrial]] = {}
+def ranked(proxies: Sequence[FrozenTrial], found: Sequence[Confirmed]) -> list[Ranked]:
+    """Return the finished proxies, of which the best tenth and at least 5 count, and the confirmed, the better half."""
+    same: dict[str, list[FrozenTrial]] = {}
     for trial in finished(list(proxies)):
-        values.setdefault(repr(sorted(trial.params.items())), []).append(trial)
-    ranked = sorted(values.values(), key=lambda group: float(np.mean([t.value for t in group])))
-    best = ranked[: max(FEWEST_FINISHED // 2, len(ranked) // 10)] if len(ranked) >= FEWEST_FINISHED else []
-    confirmed = found[: min(5, len(found) // 2)]
-    groups = Best("proxies", [g[0].params for g in best]), Best("confirmed", [c.params for c in confirmed])
-    return [g for g in groups if g.params]
+        same.setdefault(repr(sorted(trial.params.items())), []).append(trial)
+    runs = sorted(same.values(), key=lambda group: float(np.mean([t.value for t in group])))
+    groups = []
+    if len(runs) >= FEWEST_FINISHED:
+        params, order = [g[0].params for g in runs], [g[0].number for g in runs]
+        groups.append(Ranked("proxies", params, order, max(FEWEST_FINISHED // 2, len(runs) // 10)))
+    if len(found) >= FEWEST_PAIRS:
+        groups.append(Ranked("confirmed", [c.params for c in found], [0] * len(found), min(5, len(found) // 2)))
+    return groups
 
 
 def rate_drift(plan: Plan, proxies: Sequence[FrozenTrial], found: Sequence[Confirmed]) -> list[str]:
@@ -95,7 +102,7 @@ def rate_drift(plan: Plan, proxies: Sequence[FrozenTrial], found: Sequence[Confi
     best = len(pairs) // 2
     means = [float(np.exp(np.log(rate[np.argsort(bpb, kind="stable")[:best]]).mean())) for bpb in (long, short)]
     gained = np.corrcoef(np.log(rate), stats.rankdata(long) - stats.rankdata(short))[0, 1] < 0
-    if gained != (means[0] > means[1]) or means[0] == means[1]:
+    if abs(math.log(means[0] / means[1])) < math.log(LEAST_FACTOR) or gained != (means[0] > means[1]):
         return []
     change, scale = ("higher", "1.4") if gained else ("lower", "0.7")
     return [
@@ -116,8 +123,7 @@ def noise_hides(found: Sequence[Confirmed]) -> list[str]:
     hidden = [part for rival in rivals if (part := _hidden(found[0], rival, pooled))]
     if not hidden:
         return []
-    deviation = f"{pooled.deviation:.4f}"
-    return [f"{found[0].label} is not proven best: seeds alone vary by {deviation} BPB; {', '.join(hidden)}."]
+    return [f"{found[0].label} leads within seed noise of {pooled.deviation:.4f} BPB: {', '.join(hidden)}."]
 
 
 def _hidden(leader: Confirmed, rival: Confirmed, pooled: Noise) -> str | None:
@@ -126,9 +132,9 @@ def _hidden(leader: Confirmed, rival: Confirmed, pooled: Noise) -> str | None:
     seeds = len(leader.bpb_by_seed), len(rival.bpb_by_seed)
     if gap >= least_gap(pooled.deviation, pooled.degrees, seeds):
         return None
-    needed = seeds_to_tell(gap, pooled.deviation)
-    more = f"about {max(needed, *seeds) + (needed <= max(seeds))}" if needed is not None else "no number of"
-    return f"{rival.label} is {gap:.4f} behind ({more} seeds each would tell)"
+    needed = max(seeds_to_tell(gap, pooled.deviation) or MOST_SEEDS + 1, max(seeds) + 1)
+    number = f"about {needed}" if needed <= MOST_SEEDS else f"over {MOST_SEEDS}"
+    return f"by {gap:.4f} over {rival.label} ({number} seeds each would tell)"
 
 
 def falls_over_time(plan: Plan, proxies: Sequence[FrozenTrial], found: Sequence[Confirmed]) -> list[str]:
@@ -147,8 +153,8 @@ def falls_over_time(plan: Plan, proxies: Sequence[FrozenTrial], found: Sequence[
         return []
     fall, what = min(sure, key=lambda pair: pair[0].p)
     return [
-        f"the correlation {what} fell from {fall.before:.2f} in the first half of the runs to {fall.after:.2f} "
-        "in the second, by more than a narrower spread explains."
+        f"ρ {what} fell from {fall.before:.2f} in the first half of the runs to {fall.after:.2f} in the second, "
+        "more than their narrower spread explains."
     ]
 
 
@@ -175,7 +181,7 @@ def falls_late(plan: Plan, proxies: Sequence[FrozenTrial]) -> list[str]:
         return []
     return [
         f"the loss at {early}% foretells the final one better than the loss at {late}% "
-        f"(ρ {fall.before:.2f} and {fall.after:.2f}); it should be worse: see the schedule and the report points."
+        f"(ρ {fall.before:.2f} and {fall.after:.2f}); check the schedule and the report points."
     ]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from search.inference import chance_of_as_many
+from search.inference import chance_of_as_many, chance_of_lower
 from search.space import OWNER, RECORDS, Parameter, Space
 
 OUTER = 0.1
@@ -14,28 +14,42 @@ MOST = 2 / 3
 """Share of the best that must lie there."""
 LEVEL = 0.05
 """Chance of any sentence about a space whose settings don't matter, shared among all that are looked at."""
+BETTER = 0.03
+"""Chance that what was run at an end only looks better than the rest."""
 SIDES = ("lowest", "highest")
 
 
 @dataclass(frozen=True)
-class Best:
-    """The best configurations of one kind, in order, and what people call them."""
+class Ranked:
+    """Configurations that were run, the best first; the first `best` of them are looked at."""
 
     name: str
     params: Sequence[Mapping[str, Any]]
+    order: Sequence[int]
+    """When each was run, as a count; all 0 where time has no part in it."""
+    best: int
 
 
-def edges(space: Space, groups: Sequence[Best]) -> list[str]:
-    """Return a sentence for each setting whose best values crowd at an end that could be moved."""
+def edges(space: Space, groups: Sequence[Ranked]) -> list[str]:
+    """Return a sentence for each setting whose best values crowd at an end that could be moved.
+
+    Two proofs are asked for. More of the best lie there than random draws would put there; and what was run there
+    is better than what was run elsewhere at the same time, because a sampler that happened on a good value early
+    stays near it, whether the setting matters or not.
+    """
     ranges = {name: p for name, p in space.parameters.items() if _ordered(p)}
     level = LEVEL / max(1, len(SIDES) * len(ranges) * len(groups))
     found = []
     for name, parameter in ranges.items():
         for side in SIDES:
-            crowded = [text for group in groups if (text := _crowd(name, parameter, side, group, level))]
             further = _further(name, parameter, side)
+            crowded = {g.name: text for g in groups if (text := _crowd(name, parameter, side, g, level))}
             if crowded and further is not None:
-                found.append(f"{name}: {' and '.join(crowded)} {_place(parameter, side)}; {further}.")
+                leaders = {
+                    g.name: f"the best {g.name}" for g in groups if _inside(name, parameter, side, g)[:1] == [True]
+                }
+                who = " and ".join((leaders | crowded).values())
+                found.append(f"{name}: {who} {_place(parameter, side)}; {further}.")
     return found
 
 
@@ -43,18 +57,23 @@ def _ordered(parameter: Parameter) -> bool:
     return all(type(v) in (int, float) for v in parameter.choices or (parameter.low,))
 
 
-def _crowd(name: str, parameter: Parameter, side: str, group: Best, level: float) -> str | None:
-    """Say how many of a group lie at this end, if more than chance would put there, or the best exactly there."""
-    values = [p[name] for p in group.params if name in p]
-    if not values:
+def _crowd(name: str, parameter: Parameter, side: str, group: Ranked, level: float) -> str | None:
+    """Say how many of the best of a group lie at this end, if both proofs are given."""
+    outer, inside = _outer(parameter, side), _inside(name, parameter, side, group)
+    order = [t for p, t in zip(group.params, group.order, strict=True) if name in p]
+    best = sum(name in p for p in group.params[: group.best])
+    hits = sum(inside[:best])
+    if not hits or hits < MOST * best or chance_of_as_many(hits, best, outer) > level:
         return None
-    depths = [depth(parameter, v, side) for v in values]
+    if chance_of_lower(range(len(order)), order, inside) > BETTER:
+        return None
+    return f"{hits} of the {best} best {group.name}"
+
+
+def _inside(name: str, parameter: Parameter, side: str, group: Ranked) -> list[bool]:
+    """Return for each member that has the setting, the best first, whether it lies at this end."""
     outer = _outer(parameter, side)
-    hits = sum(d <= outer for d in depths)
-    if hits >= MOST * len(values) and chance_of_as_many(hits, len(values), outer) <= level:
-        return f"{hits} of the {len(values)} best {group.name}"
-    alone = name in group.params[0] and depths[0] <= level
-    return f"the best of the {group.name}" if alone else None
+    return [depth(parameter, p[name], side) <= outer for p in group.params if name in p]
 
 
 def depth(parameter: Parameter, value: float, side: str) -> float:
