@@ -45,10 +45,8 @@ def edges(space: Space, groups: Sequence[Ranked]) -> list[str]:
             further = _further(name, parameter, side)
             crowded = {g.name: text for g in groups if (text := _crowd(name, parameter, side, g, level))}
             if crowded and further is not None:
-                leaders = {
-                    g.name: f"the best {g.name}" for g in groups if _inside(name, parameter, side, g)[:1] == [True]
-                }
-                who = " and ".join((leaders | crowded).values())
+                led = [g.name for g in groups if any(_inside(name, parameter, side, g)[:1])]
+                who = " and ".join(({n: f"the best of the {n}" for n in led} | crowded).values())
                 found.append(f"{name}: {who} {_place(parameter, side)}; {further}.")
     return found
 

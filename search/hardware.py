@@ -25,9 +25,11 @@ SHOWN = 2
 def hardware(plan: Plan, runs: Sequence[FrozenTrial]) -> list[str]:
     """Return what differs between the workers of finished runs, a sentence each."""
     known = [t for t in runs if "provenance" in t.user_attrs]
-    found = [_differing("workers' devices", known, lambda t: _of(t, "device"))]
-    found += [_differing("workers' torch", known, lambda t: _of(t, "torch"))]
-    found += [_precisions(plan, known)]
+    found = [
+        _differing("workers' devices", known, lambda t: _of(t, "device")),
+        _differing("workers' versions of torch", known, lambda t: _of(t, "torch")),
+        _precisions(plan, known),
+    ]
     for device in sorted({_of(t, "device") for t in known}):
         found.append(_speeds(plan, device, [t for t in known if _of(t, "device") == device]))
     return [text for text in found if text]
@@ -47,7 +49,8 @@ def _differing(what: str, runs: Sequence[FrozenTrial], value: Callable[[FrozenTr
         return None
     parts = []
     for name, n in counts.most_common():
-        parts.append(f"{name} ({n} runs by {_names([t for t in runs if value(t) == name])})")
+        plural = "s" if n > 1 else ""
+        parts.append(f"{name} ({n} run{plural} by {_names([t for t in runs if value(t) == name])})")
     return f"{what} differ: {', '.join(parts)}; compare BPB across them with care."
 
 
