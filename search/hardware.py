@@ -18,6 +18,8 @@ FASTER = 0.10
 LEVEL = 0.05
 FEWEST_RUNS = 4
 """Of a worker whose speed is judged."""
+RATES = ("max_lr", "pct_start", "div_factor", "final_div_factor", "decay_fraction", "weight_decay")
+"""Settings that cost no time."""
 SHOWN = 2
 """Workers named for each device; the rest are counted."""
 
@@ -31,7 +33,7 @@ def hardware(plan: Plan, runs: Sequence[FrozenTrial]) -> list[str]:
         _precisions(plan, known),
     ]
     for device in sorted({_of(t, "device") for t in known}):
-        found.append(_speeds(plan, device, [t for t in known if _of(t, "device") == device]))
+        found.append(_speeds(device, [t for t in known if _of(t, "device") == device]))
     return [text for text in found if text]
 
 
@@ -63,7 +65,8 @@ def _precisions(plan: Plan, runs: Sequence[FrozenTrial]) -> str | None:
     """Compare runs of one width only: on a CPU, narrow networks are in another precision by design."""
     widths: dict[int, list[FrozenTrial]] = {}
     for trial in runs:
-        widths.setdefault(plan.configuration(trial.params).model.d_model, []).append(trial)
+        heads, width = (trial.params.get(k, getattr(plan.model, k)) for k in ("n_head", "head_dim"))
+        widths.setdefault(heads * width, []).append(trial)
     for width, group in sorted(widths.items()):
         text = _differing(f"precisions at width {width}", group, lambda t: _of(t, "precision"))
         if text:
@@ -71,7 +74,7 @@ def _precisions(plan: Plan, runs: Sequence[FrozenTrial]) -> str | None:
     return None
 
 
-def _speeds(plan: Plan, device: str, runs: Sequence[FrozenTrial]) -> str | None:
+def _speeds(device: str, runs: Sequence[FrozenTrial]) -> str | None:
     """Name the worker that trains like shapes at another speed than the others on the same device.
 
     Tokens/s is fitted to the shape over all workers, log by log; a worker stands out if its mean residual differs
@@ -82,7 +85,7 @@ def _speeds(plan: Plan, device: str, runs: Sequence[FrozenTrial]) -> str | None:
     kept = [w for w, n in Counter(workers).items() if FEWEST_RUNS <= n <= len(workers) - FEWEST_RUNS]
     if not kept:
         return None
-    shapes = _shapes([_settings(plan, t) for t in timed])
+    shapes = _shapes([_settings(t) for t in timed])
     if len(timed) < 3 * shapes.shape[1]:
         return None
     speed = np.log([t.user_attrs["tokens_per_second"] for t in timed])
@@ -99,23 +102,23 @@ def _speeds(plan: Plan, device: str, runs: Sequence[FrozenTrial]) -> str | None:
     )
 
 
-def _settings(plan: Plan, trial: FrozenTrial) -> dict[str, Any]:
-    """Return what a run's speed depends on: the number of parameters and the settings that shape a step."""
-    c = plan.configuration(trial.params)
-    rates = {"max_lr", "pct_start", "div_factor", "final_div_factor", "decay_fraction", "average_fraction"}
-    names = {k: v for k, v in {**c.model.table(), **c.train.table()}.items() if k in trial.params and k not in rates}
-    return {"n_params": trial.user_attrs.get("n_params", 1), "vocab_size": c.tokenizer.vocab_size, **names}
+def _settings(trial: FrozenTrial) -> dict[str, Any]:
+    """Return what a run's speed depends on: the number of parameters and the searched settings that shape a step."""
+    shaping = {k: v for k, v in trial.params.items() if k not in RATES}
+    return {"n_params": trial.user_attrs.get("n_params", 1), **shaping}
 
 
 def _shapes(settings: Sequence[Mapping[str, Any]]) -> Float[ndarray, "runs features"]:
-    """Return a column of ones, one for each setting's logarithm, and one for each choice that is no number."""
-    columns: dict[str, list[float]] = {"": [1.0] * len(settings)}
+    """Return a column of ones, one for each number's logarithm, and one for each choice that is no number.
+
+    A number is 0 where a condition excludes its setting.
+    """
+    columns = [[1.0] * len(settings)]
     for name in sorted({k for s in settings for k in s}):
         values = [s.get(name) for s in settings]
-        if all(type(v) in (int, float) for v in values):
-            columns[name] = [math.log1p(float(v)) for v in values if v is not None]
+        if all(v is None or type(v) in (int, float) for v in values):
+            columns.append([math.log1p(float(v or 0)) for v in values])
         else:
-            for choice in sorted({str(v) for v in values})[1:]:
-                columns[f"{name}={choice}"] = [float(str(v) == choice) for v in values]
-    varying = [c for name, c in columns.items() if not name or len(set(c)) > 1]
+            columns += [[float(str(v) == choice) for v in values] for choice in sorted({str(v) for v in values})[1:]]
+    varying = [c for i, c in enumerate(columns) if not i or len(set(c)) > 1]
     return np.array(varying).T
