@@ -36,6 +36,8 @@ FEWEST_FINISHED = 10
 FEWEST_PAIRS = 6
 FEWEST_HALVES = 20
 """Runs, of both halves together, whose correlations are compared."""
+LEAST_FALL = 0.1
+"""Of a correlation that is worth a word."""
 MOST_FAILED = 0.25
 FEWEST_FAILED = 4
 MOST_SEEDS = 100
@@ -148,7 +150,7 @@ def falls_over_time(plan: Plan, proxies: Sequence[FrozenTrial], found: Sequence[
     later = sorted(found, key=lambda c: max(r.datetime_complete or datetime.min for r in c.runs))
     both = [(c.proxy_bpb, c.mean_bpb) for c in later if c.proxy_bpb is not None]
     falls += [(fall, "of proxy with confirmed BPB") for fall in _over_time(both)]
-    sure = [(fall, what) for fall, what in falls if fall.p <= level]
+    sure = [(fall, what) for fall, what in falls if fall.p <= level and fall.before - fall.after >= LEAST_FALL]
     if not sure:
         return []
     fall, what = min(sure, key=lambda pair: pair[0].p)
@@ -159,7 +161,9 @@ def falls_over_time(plan: Plan, proxies: Sequence[FrozenTrial], found: Sequence[
 
 
 def _over_time(pairs: Sequence[tuple[float, float]]) -> list[Fall]:
-    if len(pairs) < FEWEST_HALVES or any(len({p[i] for p in pairs}) < 3 for i in (0, 1)):
+    half = len(pairs) // 2
+    columns = [{p[i] for p in part} for part in (pairs[:half], pairs[half:]) for i in (0, 1)]
+    if len(pairs) < FEWEST_HALVES or any(len(values) < 3 for values in columns):
         return []
     return [fall_over_time([x for x, _ in pairs], [y for _, y in pairs])]
 
@@ -177,7 +181,7 @@ def falls_late(plan: Plan, proxies: Sequence[FrozenTrial]) -> list[str]:
     if not falls:
         return []
     fall, early, late = min(falls, key=lambda f: f[0].p)
-    if fall.p > LEVEL / (2 * len(LOOKS) + 1):
+    if fall.p > LEVEL / (2 * len(LOOKS) + 1) or fall.before - fall.after < LEAST_FALL:
         return []
     return [
         f"the loss at {early}% foretells the final one better than the loss at {late}% "

@@ -86,23 +86,22 @@ def fall_over_time(x: Numbers, y: Numbers) -> Fall:
 
     A search closes in on good configurations, and their narrower spread alone lowers a correlation. With equal
     noise the unexplained part grows as the variance shrinks, 1 − ρ' = (1 − ρ) / u², u² being the variance that
-    is left (Gulliksen, Theory of Mental Tests, 1950, ch. 10): the second half is compared with that, by Fisher's z
-    on normal scores, with the errors of ρ and u² carried over.
+    is left (Gulliksen, Theory of Mental Tests, 1950, ch. 10). The second half is compared with that ρ' by Fisher's
+    z, the errors of ρ and u² carried over; and since one odd run can undo a correlation, ranks must have fallen too.
     """
     half = len(x) // 2
-    scores = _normal_scores(x), _normal_scores(y)
-    first, second = (
-        float(np.corrcoef(scores[0][part], scores[1][part])[0, 1]) for part in (slice(half), slice(half, None))
-    )
-    kept = [float(np.var(s[half:]) / max(np.var(s[:half]), 1e-12)) for s in scores]
-    u2 = min(1.0, math.sqrt(kept[0] * kept[1]))
-    expected = _clipped(max(0.0, 1 - (1 - first) / max(u2, 1e-12)))
+    (x1, x2), (y1, y2) = ((np.asarray(v[:half], dtype=float), np.asarray(v[half:], dtype=float)) for v in (x, y))
+    first, second = (_clipped(np.corrcoef(a, b)[0, 1]) for a, b in ((x1, y1), (x2, y2)))
+    u2 = min(1.0, math.sqrt(float(x2.var() * y2.var() / (x1.var() * y1.var()))))
+    expected = _clipped(max(0.0, 1 - (1 - first) / max(u2, 1e-9)))
     n1, n2 = half - 3, len(x) - half - 3
-    of_rho = ((1 - first**2) / u2) ** 2 / n1
+    of_rho = ((1 - first**2) / max(u2, 1e-9)) ** 2 / n1
     of_spread = (1 - expected) ** 2 * (2 / n1 + 2 / n2) if u2 < 1 else 0.0
     error = math.sqrt((of_rho + of_spread) / (1 - expected**2) ** 2 + 1 / n2)
-    z = (math.atanh(_clipped(second)) - math.atanh(expected)) / error
-    return Fall(spearman(x[:half], y[:half]), spearman(x[half:], y[half:]), float(stats.norm.cdf(z)))
+    by_value = (math.atanh(second) - math.atanh(expected)) / error
+    before, after = spearman(x1, y1), spearman(x2, y2)
+    by_rank = (math.atanh(_clipped(after)) - math.atanh(_clipped(before))) / math.sqrt(1.06 / n1 + 1.06 / n2)
+    return Fall(before, after, float(stats.norm.cdf(max(by_value, by_rank))))
 
 
 def fall_with_progress(early: Numbers, late: Numbers, final: Numbers) -> Fall:

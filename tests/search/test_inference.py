@@ -97,7 +97,15 @@ def test_a_relation_that_is_lost_is_a_fall() -> None:
         first, second = pairs(rng, 20, 1.0, 0.3), rng.standard_normal((2, 20))
         fall = fall_over_time(np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]]))
         found += fall.p <= 0.01
-    assert found > 80
+    assert found > 85
+
+
+def test_one_odd_run_is_no_fall() -> None:
+    x = np.arange(40) / 10
+    y = x + 0.5 * np.random.default_rng(8).standard_normal(40)
+    y[30] = 50.0
+    assert np.corrcoef(x[20:], y[20:])[0, 1] < 0.3
+    assert fall_over_time(x, y).p > 0.05
 
 
 def test_equal_correlations_rarely_look_like_a_fall_with_progress() -> None:
