@@ -13,7 +13,7 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 from scipy import stats
 
-from search.edges import Ranked, edges
+from search.edges import Ranked, edges, shown
 from search.hardware import hardware
 from search.inference import (
     Fall,
@@ -42,7 +42,7 @@ MOST_FAILED = 0.25
 FEWEST_FAILED = 4
 MOST_SEEDS = 100
 """Beyond so many the number itself says nothing more."""
-OWN_FAULTS = ("diverged", "infeasible", "error")
+OWN_FAULTS = {"diverged": "diverged", "infeasible": "didn't fit into memory", "error": "ended in errors"}
 LOOKS = (25, 50, 75)
 """Percents of progress at which correlations are compared."""
 
@@ -106,10 +106,10 @@ def rate_drift(plan: Plan, proxies: Sequence[FrozenTrial], found: Sequence[Confi
     gained = np.corrcoef(np.log(rate), stats.rankdata(long) - stats.rankdata(short))[0, 1] < 0
     if abs(math.log(means[0] / means[1])) < math.log(LEAST_FACTOR) or gained != (means[0] > means[1]):
         return []
-    change, scale = ("higher", "1.4") if gained else ("lower", "0.7")
+    change, scale = ("rises", "1.4") if gained else ("falls", "0.7")
     return [
-        f"{RATE}: longer runs want a {change} rate: {means[0]:.2g} (geometric mean) in the best {best} of {len(pairs)} "
-        f"at {plan.confirm.budget}, {means[1]:.2g} at {plan.proxy.budget}; try `confirm.lr_scales = [1.0, {scale}]`."
+        f"the best {RATE} {change} with the budget: {shown(means[1])} (mean of {best} of {len(pairs)}) at "
+        f"{plan.proxy.budget}, {shown(means[0])} at {plan.confirm.budget}; try `confirm.lr_scales = [1.0, {scale}]`."
     ]
 
 
@@ -125,7 +125,8 @@ def noise_hides(found: Sequence[Confirmed]) -> list[str]:
     hidden = [part for rival in rivals if (part := _hidden(found[0], rival, pooled))]
     if not hidden:
         return []
-    return [f"{found[0].label} leads within seed noise of {pooled.deviation:.4f} BPB: {', '.join(hidden)}."]
+    ahead = ", of ".join(hidden)
+    return [f"{found[0].label} is not proven best: ahead of {ahead}; seed noise {pooled.deviation:.4f}."]
 
 
 def _hidden(leader: Confirmed, rival: Confirmed, pooled: Noise) -> str | None:
@@ -136,7 +137,7 @@ def _hidden(leader: Confirmed, rival: Confirmed, pooled: Noise) -> str | None:
         return None
     needed = max(seeds_to_tell(gap, pooled.deviation) or MOST_SEEDS + 1, max(seeds) + 1)
     number = f"about {needed}" if needed <= MOST_SEEDS else f"over {MOST_SEEDS}"
-    return f"by {gap:.4f} over {rival.label} ({number} seeds each would tell)"
+    return f"{rival.label} by {gap:.4f} ({number} seeds each would tell)"
 
 
 def falls_over_time(plan: Plan, proxies: Sequence[FrozenTrial], found: Sequence[Confirmed]) -> list[str]:
@@ -155,8 +156,8 @@ def falls_over_time(plan: Plan, proxies: Sequence[FrozenTrial], found: Sequence[
         return []
     fall, what = min(sure, key=lambda pair: pair[0].p)
     return [
-        f"ρ {what} fell from {fall.before:.2f} in the first half of the runs to {fall.after:.2f} in the second, "
-        "more than their narrower spread explains."
+        f"ρ {what} fell from {fall.before:.2f} to {fall.after:.2f} in the second half of the runs, "
+        "beyond what narrower spread explains."
     ]
 
 
@@ -184,8 +185,8 @@ def falls_late(plan: Plan, proxies: Sequence[FrozenTrial]) -> list[str]:
     if fall.p > LEVEL / (2 * len(LOOKS) + 1) or fall.before - fall.after < LEAST_FALL:
         return []
     return [
-        f"the loss at {early}% foretells the final one better than the loss at {late}% "
-        f"(ρ {fall.before:.2f} and {fall.after:.2f}); check the schedule and the report points."
+        f"the loss at {early}% foretells the final one better than at {late}% "
+        f"(ρ {fall.before:.2f} and {fall.after:.2f}); check the schedule."
     ]
 
 
@@ -207,10 +208,11 @@ def failures(proxies: Sequence[FrozenTrial]) -> list[str]:
     if len(own) < FEWEST_FAILED or share <= MOST_FAILED:
         return []
     causes = Counter(t.user_attrs["failure"] for t in own).most_common()
-    kinds = ", ".join(f"{n} {'errors' if cause == 'error' and n > 1 else cause}" for cause, n in causes)
     common = [t for t in own if t.user_attrs["failure"] == causes[0][0]]
-    where = _region(common, rest)
-    return [f"{len(own)} of {len(own) + len(rest)} proxies ({share:.0%}) came to nothing: {kinds}{where}."]
+    what = OWN_FAULTS[causes[0][0]]
+    if len(causes) > 1:
+        what = f"failed: {', '.join(f'{n} {OWN_FAULTS[cause]}' for cause, n in causes)}"
+    return [f"{len(own)} of {len(own) + len(rest)} proxies ({share:.0%}) {what}{_region(common, rest)}."]
 
 
 def _region(failed: Sequence[FrozenTrial], rest: Sequence[FrozenTrial]) -> str:
@@ -223,5 +225,6 @@ def _region(failed: Sequence[FrozenTrial], rest: Sequence[FrozenTrial]) -> str:
             continue
         p = float(stats.mannwhitneyu(inside, outside).pvalue)
         if p <= best:
-            best, said = p, f"; median {name} {np.median(inside):.3g} there, {np.median(outside):.3g} elsewhere"
+            medians = [shown(float(np.median(values))) for values in (inside, outside)]
+            best, said = p, f"; median {name} {medians[0]} there, {medians[1]} elsewhere"
     return said

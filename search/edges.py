@@ -101,14 +101,15 @@ def _outer(parameter: Parameter, side: str) -> float:
 
 
 def _place(parameter: Parameter, side: str) -> str:
-    ends = " … ".join(_shown(_end(parameter, s)) for s in SIDES)
+    ends = " … ".join(shown(_end(parameter, s)) for s in SIDES)
     if _outer(parameter, side) > OUTER:
-        return f"have {_shown(_end(parameter, side))}, the {side} of {ends}"
+        return f"have {shown(_end(parameter, side))}, the {side} of {ends}"
     return f"lie in the {side} {OUTER:.0%} of {ends}"
 
 
-def _shown(value: float) -> str:
-    return str(int(value)) if value == int(value) and abs(value) < 1e6 else f"{value:.2g}"
+def shown(value: float) -> str:
+    """Return a setting's value in as few digits as tell it."""
+    return f"{value:.0f}" if value == int(value) or abs(value) >= 100 else f"{value:.2g}"
 
 
 def _further(name: str, parameter: Parameter, side: str) -> str | None:
@@ -128,7 +129,7 @@ def _further(name: str, parameter: Parameter, side: str) -> str | None:
         value = max(value, closed) if down else min(value, closed)
     if opened is not None and (value <= opened if down else value >= opened):
         value = (end + opened) / 2
-    return f"widen the space {'down' if down else 'up'} to {_shown(value)}"
+    return f"widen to {shown(value)}"
 
 
 def _third_more(parameter: Parameter, down: bool) -> float:

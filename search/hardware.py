@@ -53,7 +53,7 @@ def _differing(what: str, runs: Sequence[FrozenTrial], value: Callable[[FrozenTr
     for name, n in counts.most_common():
         plural = "s" if n > 1 else ""
         parts.append(f"{name} ({n} run{plural} by {_names([t for t in runs if value(t) == name])})")
-    return f"{what} differ: {', '.join(parts)}; compare BPB across them with care."
+    return f"{what} differ: {', '.join(parts)}; compare their BPB with care."
 
 
 def _names(runs: Sequence[FrozenTrial]) -> str:

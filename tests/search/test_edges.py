@@ -37,9 +37,7 @@ def ran(best: int = 5, rest: int = 10, name: str = "proxies", **values: list[Any
 
 def test_four_of_five_at_the_low_end_of_the_rate() -> None:
     (text,) = edges(PLAN.space, [ran(max_lr=[1.1e-4, 1.3e-4, 1.2e-4, 2e-3, 1.5e-4])])
-    assert text == (
-        "max_lr: 4 of the 5 best proxies lie in the lowest 10% of 0.0001 … 0.03; widen the space down to 1.5e-05."
-    )
+    assert text == ("max_lr: 4 of the 5 best proxies lie in the lowest 10% of 0.0001 … 0.03; widen to 1.5e-05.")
 
 
 def test_three_of_five_may_be_chance() -> None:
@@ -65,8 +63,7 @@ def test_the_best_confirmed_too() -> None:
     proxies = ran(n_layer=[32, 32, 31, 32, 30])
     (text,) = edges(PLAN.space, [proxies, ran(3, 4, "confirmed", n_layer=[32, 31, 32])])
     assert text == (
-        "n_layer: 4 of the 5 best proxies and 3 of the 3 best confirmed lie in the highest 10% of 4 … 32; "
-        "widen the space up to 41."
+        "n_layer: 4 of the 5 best proxies and 3 of the 3 best confirmed lie in the highest 10% of 4 … 32; widen to 41."
     )
     (text,) = edges(PLAN.space, [proxies, ran(3, 4, "confirmed", n_layer=[32, 12, 12])])
     assert text.startswith("n_layer: 4 of the 5 best proxies and the best of the confirmed lie")
@@ -88,9 +85,9 @@ def test_where_the_setting_itself_ends_nothing_is_said() -> None:
     space = Space.parse({"n_layer": {"low": 1, "high": 30}, "max_lr": {"low": 0.1, "high": 0.9}})
     assert edges(space, [only({"n_layer": 1, "max_lr": 0.5}, {"n_layer": 9, "max_lr": 0.5})]) == []
     (text,) = edges(space, [only({"n_layer": 9, "max_lr": 0.89}, {"n_layer": 9, "max_lr": 0.5})])
-    assert text.endswith("widen the space up to 1.")
+    assert text.endswith("widen to 1.")
     (text,) = edges(space, [only({"n_layer": 9, "max_lr": 0.11}, {"n_layer": 9, "max_lr": 0.5})])
-    assert text.endswith("widen the space down to 0.05.")
+    assert text.endswith("widen to 0.05.")
 
 
 def test_a_setting_under_a_condition_counts_where_it_applies() -> None:

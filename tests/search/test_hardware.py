@@ -31,7 +31,7 @@ def test_two_devices_are_named_with_their_workers_and_runs() -> None:
     (text,) = hardware(PLAN, [*runs(12), *runs(4, workers=1, device="NVIDIA RTX 3090")])
     assert text == (
         "workers' devices differ: NVIDIA RTX 4090 (12 runs by a/0, a/1 and 1 more), "
-        "NVIDIA RTX 3090 (4 runs by a/0); compare BPB across them with care."
+        "NVIDIA RTX 3090 (4 runs by a/0); compare their BPB with care."
     )
 
 
