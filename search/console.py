@@ -20,6 +20,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from search.caveats import Caveat, caveats
 from search.duration import format_duration
 from search.fleet import LocalWorker
 from search.preparation import Progress as OnProgress
@@ -226,4 +227,15 @@ def summary(study: LinkedStudy, bounds: tuple[float, float] | None = None) -> Gr
     if found:
         parts.append(Text(transfer(found).verdict))
     parts.append(Text(spent_line(study)))
+    warned = caveats(study.plan, study.proxy_trials(), found)
+    if warned:
+        parts += [Text(), Text("Caveats:"), bullets(warned)]
     return Group(*parts)
+
+
+def bullets(warned: Iterable[Caveat]) -> Table:
+    """Return one sentence to a line; those that are longer hang under themselves."""
+    table = Table.grid(padding=(0, 1))
+    for caveat in warned:
+        table.add_row("–", Text(caveat.sentence))
+    return table

@@ -12,6 +12,7 @@ import yaml
 
 from model.config import DataConfig
 from model.errors import SettingsError
+from search.caveats import caveats
 from search.errors import SearchError
 from search.plan import Configuration, Fidelity
 from search.results import Confirmed, Noise, confirmed, noise, transfer
@@ -46,6 +47,7 @@ def best_export(study: LinkedStudy) -> dict[str, Any]:
         "result": _evidence(best, pooled) | {"better_than_baseline": _better(best, baselines)},
         "baselines": baselines,
         "transfer": transfer(found).verdict,
+        "warnings": [c.sentence for c in caveats(study.plan, study.proxy_trials(), found)],
         "data": study.plan.data.table(),
         **configuration.table(),
         "provenance": dict(best.runs[0].user_attrs.get("provenance", {})),

@@ -7,6 +7,7 @@ import numpy as np
 from optuna.trial import FrozenTrial, Trial
 from optuna_dashboard import save_note
 
+from search.caveats import caveats
 from search.results import Confirmed, confirmed, noise, transfer
 from search.study import LinkedStudy, finished
 
@@ -103,4 +104,5 @@ def study_note(study: LinkedStudy, found: Sequence[Confirmed]) -> str:
         rows.append(f"| {place} | {c.label} | {c.mean_bpb:.4f}{interval} | {len(c.bpb_by_seed)} | {proxy} |")
     budgets = study.plan.confirm.budget, study.plan.proxy.budget
     head = "| rank | configuration | BPB at {} | seeds | BPB at {} |\n|---|---|---|---|---|\n".format(*budgets)
-    return f"### Confirmed\n\n{head}" + "\n".join(rows) + f"\n\n{transfer(found).verdict}\n"
+    warned = "".join(f"\n- {c.sentence}" for c in caveats(study.plan, study.proxy_trials(), found))
+    return f"### Confirmed\n\n{head}" + "\n".join(rows) + f"\n\n{transfer(found).verdict}\n{warned}"
