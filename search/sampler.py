@@ -20,8 +20,8 @@ from search.points import Placed, seed_from, sobol
 from search.space import MOST_POINTS, Params, Space
 from search.study import LinkedStudy
 
-REDRAWS = {"tpe": 8, "gp": 2, "qmc": 8, "random": 8}
-"""Draws of a trial before a neighbour of the first is taken; a Gaussian process says the same again, slowly."""
+MOST_DRAWS = 8
+"""Of a trial, before a neighbour of the first is taken; 2 of a Gaussian process, which says the same again, slowly."""
 
 MOST_NEIGHBOURS = 1000
 
@@ -72,7 +72,7 @@ class Sampler:
         others = [t for t in trials if t.number != number]
         taken = {_key(given_to(t)) for t in others}
         draws = []
-        for attempt in range(REDRAWS.get(self.kind, 1)):
+        for attempt in range(2 if self.kind == "gp" else MOST_DRAWS):
             draws.append(self._draw(others, number, attempt, given))
             if _key(draws[-1].params) not in taken:
                 return draws[-1]
