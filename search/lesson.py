@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Sequence
+from datetime import datetime
 
 import numpy as np
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState
 
 from search.space import Params, Space
 
@@ -25,21 +27,55 @@ def lesson_for(kind: str, trials: Sequence[FrozenTrial], space: Space) -> list[F
     complete one that stood alike at the same step, and a fault as the worst of them.
     """
     finals = [t for t in trials if _final(t) is not None]
-    told = (_as_told(kind, trial, finals, space) for trial in trials if given_to(trial))
+    distributions = {name: parameter.distribution() for name, parameter in space.parameters.items()}
+    told = (_as_told(kind, trial, finals, distributions) for trial in trials if given_to(trial))
     return [t for t in told if t is not None]
 
 
-def _as_told(kind: str, trial: FrozenTrial, finals: Sequence[FrozenTrial], space: Space) -> FrozenTrial | None:
+def _as_told(
+    kind: str, trial: FrozenTrial, finals: Sequence[FrozenTrial], distributions: dict[str, BaseDistribution]
+) -> FrozenTrial | None:
     params = given_to(trial)
+    searched = {name: distributions[name] for name in params}
     if not trial.state.is_finished():
-        return _told(space, params, TrialState.RUNNING)
+        return _Told(params, searched, TrialState.RUNNING)
     if _final(trial) is not None:
-        return _told(space, params, TrialState.COMPLETE, trial.value)
+        return _Told(params, searched, TrialState.COMPLETE, trial.value)
     if trial.state == TrialState.FAIL and trial.user_attrs.get("failure") not in FAULTS:
         return None
     if kind != "gp":
-        return _told(space, params, TrialState.PRUNED, reports=_last_report(trial))
-    return _told(space, params, TrialState.COMPLETE, _standing(trial, finals)) if finals else None
+        return _Told(params, searched, TrialState.PRUNED, None, _last_report(trial))
+    return _Told(params, searched, TrialState.COMPLETE, _standing(trial, finals)) if finals else None
+
+
+class _Told(FrozenTrial):
+    """A trial of a lesson, which is made anew for every draw: storing it needs no copy of it."""
+
+    def __init__(
+        self,
+        params: Params,
+        distributions: dict[str, BaseDistribution],
+        state: TrialState,
+        value: float | None = None,
+        reports: dict[int, float] | None = None,
+    ) -> None:
+        now = datetime.now()
+        super().__init__(
+            number=-1,
+            trial_id=-1,
+            state=state,
+            value=value,
+            params=params,
+            distributions=distributions,
+            intermediate_values=reports or {},
+            datetime_start=now,
+            datetime_complete=now if state.is_finished() else None,
+            user_attrs={},
+            system_attrs={},
+        )
+
+    def __deepcopy__(self, memo: object) -> "_Told":
+        return self
 
 
 def _final(trial: FrozenTrial) -> float | None:
@@ -61,12 +97,3 @@ def _standing(trial: FrozenTrial, finals: Sequence[FrozenTrial]) -> float:
             losses = sorted(t.intermediate_values[step] for t in reached)
             return float(np.interp(loss, losses, sorted(t.value or 0.0 for t in reached)))
     return max(t.value or 0.0 for t in finals)
-
-
-def _told(
-    space: Space, params: Params, state: TrialState, value: float | None = None, reports: dict[int, float] | None = None
-) -> FrozenTrial:
-    distributions = {name: space.parameters[name].distribution() for name in params}
-    return create_trial(
-        state=state, value=value, params=params, distributions=distributions, intermediate_values=reports
-    )

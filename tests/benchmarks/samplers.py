@@ -58,6 +58,10 @@ SETTINGS: dict[str, Callable[[int], BaseSampler]] = {
 }
 
 
+Job = tuple[str, str, int, int, int]
+"""Problem, variant, workers, seed, trials."""
+
+
 @dataclass(frozen=True)
 class Run:
     """One simulated study: the regret after each of `CHECKS` finished trials, seconds per draw at the end."""
@@ -76,7 +80,7 @@ def problem(name: str) -> Problem:
     return known[name] if name in known else surrogate(name)
 
 
-def simulate(problem: Problem, variant: str, workers: int, seed: int) -> Run:
+def simulate(problem: Problem, variant: str, workers: int, seed: int, most: int = TRIALS) -> Run:
     """Run one study with so many trials at any time, each taking a random while; what is picked is the best seen."""
     kind, start = VARIANTS[variant]
     sampler = Sampler(space=problem.space, fixed=problem.fixed, kind=kind, seed=seed, startup=STARTUP, start=start)
@@ -86,8 +90,9 @@ def simulate(problem: Problem, variant: str, workers: int, seed: int) -> Run:
     running: list[tuple[float, int]] = []
     best, picked, regrets, asked = np.inf, None, [], []
     now, ended = 0.0, 0
-    while ended < TRIALS:
-        while len(running) < workers and len(trials) < TRIALS:
+    checks = [c for c in CHECKS if c <= most]
+    while ended < checks[-1]:
+        while len(running) < workers and len(trials) < checks[-1]:
             started = time.process_time()
             params = sampler.draw(trials, len(trials), {}).params
             asked.append(time.process_time() - started)
@@ -103,7 +108,7 @@ def simulate(problem: Problem, variant: str, workers: int, seed: int) -> Run:
             if seen < best:
                 best, picked = seen, params
         ended += 1
-        if ended in CHECKS:
+        if ended in checks:
             regrets.append(problem.regret(picked))
     return Run(problem.name, variant, workers, seed, tuple(regrets), float(np.mean(asked[-10:])))
 
@@ -120,18 +125,18 @@ def _trial(
 _known: dict[str, Problem] = {}
 
 
-def _job(job: tuple[str, str, int, int]) -> Run:
-    name, variant, workers, seed = job
+def _job(job: Job) -> Run:
+    name, variant, workers, seed, most = job
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     torch.set_num_threads(1)
     ours.LEARNERS.update(SETTINGS)
     if name not in _known:
         _known[name] = problem(name)
-    return simulate(_known[name], variant, workers, seed)
+    return simulate(_known[name], variant, workers, seed, most)
 
 
-def measure(jobs: list[tuple[str, str, int, int]], processes: int) -> Iterator[Run]:
+def measure(jobs: list[Job], processes: int) -> Iterator[Run]:
     """Simulate the studies, so many at a time."""
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         yield from pool.imap_unordered(_job, jobs)
@@ -148,8 +153,8 @@ def table(runs: list[Run]) -> str:
         some = [r for r in runs if name in (r.problem, "all") and (r.workers, r.variant) == (workers, variant)]
         if not some or (name == "all" and {r.problem for r in some} != set(names)):
             continue
-        columns = (interval([r.regrets[i] for r in some]) for i in range(len(CHECKS)))
-        cells = " | ".join(f"{mean:.3f} ± {half:.3f}" for mean, half in columns)
+        columns = ([r.regrets[i] for r in some if i < len(r.regrets)] for i in range(len(CHECKS)))
+        cells = " | ".join("{:.3f} ± {:.3f}".format(*interval(c)) if c else "" for c in columns)
         milliseconds = 1000 * float(np.mean([r.ask_seconds for r in some]))
         lines.append(f"| {name} | {workers} | {variant} | {cells} | {milliseconds:.0f} |")
     return "\n".join(lines)
@@ -166,23 +171,31 @@ def main() -> None:
     """Measure what was asked for, and print the table."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.samplers", description=__doc__)
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--trials", type=int, default=TRIALS, choices=CHECKS, help="of each study")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--samplers", nargs="*", default=list(VARIANTS), choices=list(VARIANTS), metavar="NAME")
     parser.add_argument("--problems", nargs="*", metavar="NAME")
-    parser.add_argument("--out", type=Path, help="add each study's figures there, a JSON line each")
+    parser.add_argument("--out", type=Path, help="keep each study's figures there; what is there isn't run again")
     options = parser.parse_args()
     there = [s for s in SETS if (CURVES / f"{s}.csv.gz").exists()]
     if len(there) < len(SETS):
         print(f"no learning curves in {CURVES}: their surrogates are left out")
     problems = options.problems or [*(p.name for p in closed_forms()), *there]
     order = itertools.product(problems, range(options.seeds), (1, 16), options.samplers)
-    runs = []
-    for run in measure([(p, v, w, s) for p, s, w, v in order], options.processes):
+    runs = _kept(options.out)
+    done = {(r.problem, r.variant, r.workers, r.seed) for r in runs}
+    jobs = [(p, v, w, s, options.trials) for p, s, w, v in order if (p, v, w, s) not in done]
+    for run in measure(jobs, options.processes):
         runs.append(run)
         if options.out:
             with options.out.open("a") as file:
                 file.write(json.dumps(run.__dict__) + "\n")
     print(f"{datetime.date.today()}, Optuna {optuna.__version__}, {options.seeds} seeds\n\n{table(runs)}")
+
+
+def _kept(path: Path | None) -> list[Run]:
+    lines = path.read_text().splitlines() if path and path.exists() else []
+    return [Run(**{**json.loads(line), "regrets": tuple(json.loads(line)["regrets"])}) for line in lines]
 
 
 if __name__ == "__main__":
