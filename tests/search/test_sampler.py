@@ -253,16 +253,14 @@ def test_settling_twice_changes_nothing(database: Database) -> None:
 
 
 def test_an_exhausted_study_says_so(database: Database) -> None:
-    study = open_study(database, plan("tpe", 72))
-    study.proxy_queue.enqueue({}, {"note": "one more than there are"})
-    for _ in range(72):
-        claim = claimed(study)
-        if "note" not in claim.user_attrs:
-            train(study, claim)
-        else:
-            late = claim
-    with pytest.raises(SpaceExhaustedError, match="all 72 configurations"):
-        settle(study, late.trial_id)
+    text = DISCRETE.split("[baselines")[0].replace("high = 4 }", "high = 2 }").replace("[4, 8, 16]", "[8]")
+    study = open_study(database, plan("tpe", 12, text))
+    for _ in range(12):
+        train(study, claimed(study))
+    one_more = study.proxy_queue.claim("w", 13)
+    assert isinstance(one_more, Claim)
+    with pytest.raises(SpaceExhaustedError, match="all 12 configurations"):
+        settle(study, one_more.trial_id)
 
 
 def test_the_shipped_spaces_are_large_enough_to_count_no_further() -> None:
