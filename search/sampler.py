@@ -71,21 +71,25 @@ class Sampler:
         """
         others = [t for t in trials if t.number != number]
         taken = {_key(given_to(t)) for t in others}
+        lesson = self._lesson(others)
         draws = []
         for attempt in range(2 if self.kind == "gp" else MOST_DRAWS):
-            draws.append(self._draw(others, number, attempt, given))
+            draws.append(self._draw(lesson, number, attempt, given))
             if _key(draws[-1].params) not in taken:
                 return draws[-1]
         return self._neighbour(draws[0].params, taken, number, given)
 
-    def _draw(self, others: Sequence[FrozenTrial], number: int, attempt: int, given: Mapping[str, Any]) -> Draw:
+    def _lesson(self, others: Sequence[FrozenTrial]) -> list[FrozenTrial] | None:
+        """Return what there is to learn from, where the sampler learns and there is enough of it."""
+        lesson = lesson_for(self.kind, others, self.space) if self.kind in LEARNERS else []
+        ended = sum(t.state != TrialState.RUNNING for t in lesson)
+        return lesson if self.kind in LEARNERS and ended >= self.startup else None
+
+    def _draw(self, lesson: list[FrozenTrial] | None, number: int, attempt: int, given: Mapping[str, Any]) -> Draw:
+        if lesson is None:
+            return self._unlearned(self.start if self.kind in LEARNERS else self.kind, number, attempt, given)
         seed = seed_from(self.seed, number, attempt)
-        if self.kind in LEARNERS:
-            lesson = lesson_for(self.kind, others, self.space)
-            if sum(t.state != TrialState.RUNNING for t in lesson) >= self.startup:
-                return Draw(self._ask(LEARNERS[self.kind](seed), lesson, given), self.kind, seed)
-            return self._unlearned(self.start, number, attempt, given)
-        return self._unlearned(self.kind, number, attempt, given)
+        return Draw(self._ask(LEARNERS[self.kind](seed), lesson, given), self.kind, seed)
 
     def _unlearned(self, kind: str, number: int, attempt: int, given: Mapping[str, Any]) -> Draw:
         size = len(self.space.parameters)

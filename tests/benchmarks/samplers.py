@@ -43,9 +43,10 @@ VARIANTS: dict[str, tuple[str, str]] = {
     "tpe, plain": ("tpe-plain", "random"),
     "tpe, constant liar": ("tpe-liar", "random"),
     "tpe, multivariate": ("tpe-multivariate", "random"),
-    "tpe, both": ("tpe", "random"),
+    "tpe, both": ("tpe-both", "random"),
     "tpe, both, grouped": ("tpe-group", "random"),
-    "tpe, both, qmc start": ("tpe", "qmc"),
+    "tpe, constant liar, qmc start": ("tpe-liar", "qmc"),
+    "tpe, both, qmc start": ("tpe-both", "qmc"),
     "gp, qmc start": ("gp", "qmc"),
 }
 """Each with its kind and with what draws until it learns."""
@@ -54,6 +55,7 @@ SETTINGS: dict[str, Callable[[int], BaseSampler]] = {
     "tpe-plain": _tpe(multivariate=False, constant_liar=False),
     "tpe-liar": _tpe(multivariate=False, constant_liar=True),
     "tpe-multivariate": _tpe(multivariate=True, constant_liar=False),
+    "tpe-both": _tpe(multivariate=True, constant_liar=True),
     "tpe-group": _tpe(multivariate=True, constant_liar=True, group=True),
 }
 
