@@ -48,7 +48,7 @@ class ProxyConfig(Fidelity):
     trials: int = setting(100, "proxy trials, baselines included; a grid has as many as it has", at_least=1)
     report_every: int = setting(5, "percent of the budget between reports", at_least=1, at_most=50)
     report_bytes: int = setting(262_144, "validation text that a report measures; the final value uses all", at_least=1)
-    startup: int = setting(10, "finished trials before tpe or gp learns; quasi-random until then", at_least=1)
+    startup: int = setting(10, "finished trials before tpe or gp learns; drawn at random until then", at_least=1)
     seed: int = setting(0, "of initial weights, data order and sampling", at_least=0)
 
     def __post_init__(self) -> None:
