@@ -11,3 +11,7 @@ class StudyFileError(SearchError):
 
 class StudyChangedError(SearchError):
     """A study is reopened with settings that would make its earlier results incomparable."""
+
+
+class SpaceExhaustedError(SearchError):
+    """A trial needs a configuration, and every one of the space has been given to another."""

@@ -41,14 +41,14 @@ class ProxyConfig(Fidelity):
 
     sampler: str = setting(
         "tpe",
-        "tpe searches; grid runs every combination of the space's values",
-        choices=("tpe", "grid"),
+        "tpe and gp learn, qmc and random don't, grid runs every combination of the space's values",
+        choices=("tpe", "gp", "qmc", "random", "grid"),
     )
     repeats: int = setting(1, "runs of each point of a grid, each with its own seed", at_least=1)
     trials: int = setting(100, "proxy trials, baselines included; a grid has as many as it has", at_least=1)
     report_every: int = setting(5, "percent of the budget between reports", at_least=1, at_most=50)
     report_bytes: int = setting(262_144, "validation text that a report measures; the final value uses all", at_least=1)
-    startup: int = setting(10, "random trials before the sampler learns", at_least=1)
+    startup: int = setting(10, "finished trials before tpe or gp learns; drawn at random until then", at_least=1)
     seed: int = setting(0, "of initial weights, data order and sampling", at_least=0)
 
     def __post_init__(self) -> None:
@@ -172,6 +172,14 @@ class Plan:
     recipe: RecipeConfig
     space: Space
     baselines: Mapping[str, Params] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        fewer = None if self.is_grid else self.space.configurations(self.fixed(), self.proxy.trials - 1)
+        if fewer is not None:
+            raise SettingsError(
+                f"[proxy] `trials` is {self.proxy.trials}, but must be <= {len(fewer)}, as many as [space] has "
+                'configurations; sampler = "grid" runs each of them'
+            )
 
     @classmethod
     def parse(cls, text: str, *, name: str, origin: str) -> Self:

@@ -162,6 +162,19 @@ class Space:
                 params[name] = parameter.suggest(trial, name)
         return params
 
+    def configurations(self, fixed: Mapping[str, Any], most: int) -> list[Params] | None:
+        """Return every combination of values, those of a condition only where it holds; None for more than `most`."""
+        points: list[Params] = [{}]
+        for name, parameter in self.parameters.items():
+            if any(parameter.applies({**fixed, **point}) for point in points):
+                values = parameter.values(most)
+                if values is None:
+                    return None
+                points = _spread(points, name, parameter, values, fixed)
+            if len(points) > most:
+                return None
+        return points
+
     def grid(self, fixed: Mapping[str, Any]) -> list[Params]:
         """Return every combination of values, those of a condition only where it holds; `fixed` are the others.
 
@@ -174,11 +187,7 @@ class Space:
                 raise SettingsError(
                     f"[space.{name}] is {parameter}, but a grid needs `choices`, or at most 64 integers"
                 )
-            points = [
-                {**point, **chosen}
-                for point in points
-                for chosen in ([{name: v} for v in values] if parameter.applies({**fixed, **point}) else [{}])
-            ]
+            points = _spread(points, name, parameter, values, fixed)
             if len(points) > MOST_POINTS:
                 raise SettingsError(
                     f"[space] has {len(points)} combinations up to `{name}`, but a grid must have <= {MOST_POINTS}"
@@ -188,6 +197,17 @@ class Space:
     def table(self) -> dict[str, Any]:
         """Return the space as a plain table, as in the study file."""
         return {name: _without_false(p.table()) for name, p in self.parameters.items()}
+
+
+def _spread(
+    points: list[Params], name: str, parameter: Parameter, values: tuple[Value, ...], fixed: Mapping[str, Any]
+) -> list[Params]:
+    """Return each point with each of a parameter's values, or as it is where the parameter doesn't apply."""
+    return [
+        {**point, **chosen}
+        for point in points
+        for chosen in ([{name: v} for v in values] if parameter.applies({**fixed, **point}) else [{}])
+    ]
 
 
 def _without_false(table: dict[str, Any]) -> dict[str, Any]:

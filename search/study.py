@@ -16,7 +16,7 @@ from storage.claims import TrialQueue
 from storage.database import Database
 
 # What a retry inherits from the trial that was lost.
-IDENTITY = ("baseline", "control", "confirms", "seed", "grid")
+IDENTITY = ("baseline", "control", "confirms", "seed", "grid", "sampler")
 _GROWS = ("proxy.trials", "proxy.repeats", "confirm.top", "confirm.random", "confirm.seeds")
 _FREE = ("description", "cost.", "workers.", "pruner.", "recipe.")
 

@@ -17,11 +17,12 @@ from model.remember import MicroBatches
 from model.tokenizer import Tokenizer
 from model.train import Report, Result, train
 from search import paths
-from search.errors import SearchError
+from search.errors import SearchError, SpaceExhaustedError
 from search.preparation import tokenizers
 from search.promotion import log_back, promote
 from search.provenance import provenance
 from search.pruner import CorrelationPruner, Verdict, drawn_as_control
+from search.sampler import settle
 from search.stop import StopRequest
 from search.study import LinkedStudy, agree
 from storage.claims import Claim, Heartbeat, Outcome, TrialQueue
@@ -34,6 +35,7 @@ CAUSES: dict[type[BaseException], str] = {
     KeyboardInterrupt: "interrupted",
     DivergedError: "diverged",
     DeviceMemoryError: "infeasible",
+    SpaceExhaustedError: "exhausted",
 }
 
 
@@ -48,14 +50,6 @@ def make_pruner(study: LinkedStudy) -> CorrelationPruner:
         min_correlation=plan.pruner.min_correlation,
         controls=plan.pruner.controls,
     )
-
-
-def make_sampler(seed: int, number: int, startup: int) -> optuna.samplers.BaseSampler:
-    """Return a TPE sampler whose randomness depends on the study's seed and the trial's number alone.
-
-    One for each trial: who draws it, and when, then makes no difference to its random stream.
-    """
-    return optuna.samplers.TPESampler(seed=(seed * 1_000_003 + number) % 2**32, n_startup_trials=startup)
 
 
 @dataclass
@@ -129,7 +123,7 @@ class Worker:
                 run = _Run(self, optuna_study, queue, claim, proxy, heart)
                 run.train()
             self._errors = 0
-        except (StoppedError, DivergedError, DeviceMemoryError, KeyboardInterrupt) as error:
+        except tuple(CAUSES) as error:
             cause = CAUSES[type(error)]
             self._fail(queue, claim, cause, str(error))
             self.say(f"{run_label(proxy, claim.number)}: {cause}: {error}")
@@ -164,8 +158,9 @@ class _Run:
         self.worker, self.queue, self.claim, self.proxy, self.heart = worker, queue, claim, proxy, heart
         self.plan = worker.study.plan
         self.retrying = worker.study.database.retrying
-        study.sampler = make_sampler(self.plan.proxy.seed, claim.number, self.plan.proxy.startup)
-        self.trial = Trial(study, claim.trial_id)
+        if proxy:
+            self.retrying(lambda: settle(worker.study, claim.trial_id))
+        self.trial = Trial(study, claim.trial_id)  # which reads what was settled
         self.pruner = make_pruner(worker.study)
         self.label = run_label(proxy, claim.number)
         self.verdict: Verdict | None = None

@@ -207,7 +207,8 @@ class TrialQueue:
             if self._requeues(trial) and trial.number not in succeeded:
                 kept = {k: v for k, v in trial.user_attrs.items() if k in self._inherited}
                 tries = trial.user_attrs.get("tries", 1) + (trial.user_attrs["failure"] == "lost")
-                self._add(trial.params, kept | {"retries": trial.number, "tries": tries})
+                params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}  # given, and set so far
+                self._add(params, kept | {"retries": trial.number, "tries": tries})
 
     def _add(self, params: dict[str, Any], user_attrs: dict[str, Any]) -> None:
         """Add a waiting trial; `fixed_params` is how Optuna's own queue hands parameters to `suggest`."""

@@ -53,6 +53,7 @@ def test_babylms_baseline_is_the_hand_tuned_one() -> None:
         ("trials = 20", "trials = 0", ["[proxy]", "`trials` is 0", ">= 1"]),
         ("trials = 20", 'trials = "many"', ["`trials` is 'many'", "an integer"]),
         ("trials = 20", "trials = true", ["`trials` is True", "an integer"]),
+        ("trials = 20", 'trials = 20\nsampler = "tpee"', ["[proxy]", "`sampler` is 'tpee'", "tpe", "gp", "qmc"]),
         ("low = 1e-4", "low = 4", ["[space.max_lr]", "`low` is 4", "low must be < high"]),
         ("low = 1e-4", "low = 0", ["`low` is 0", "> 0 where log"]),
         ("max_lr = { low", "max_lrr = { low", ["`max_lrr`", "did you mean `max_lr`?"]),
@@ -173,6 +174,21 @@ def test_a_grid_is_every_combination_that_its_conditions_allow() -> None:
 def test_grids_that_are_refused(old: str, new: str, message: str) -> None:
     with pytest.raises(StudyFileError, match=re.escape(message)):
         parse(GRID.replace(old, new))
+
+
+def test_no_more_trials_than_the_space_has_configurations() -> None:
+    searched = GRID.replace('sampler = "grid"\nrepeats = 2', "trials = 10") + '[confirm]\nbudget = "30m"\n'
+    assert parse(searched).proxy.trials == 10
+    with pytest.raises(StudyFileError, match=re.escape("`trials` is 11, but must be <= 10, as many as [space] has")):
+        parse(searched.replace("trials = 10", "trials = 11"))
+
+
+def test_configurations_are_counted_as_far_as_asked() -> None:
+    space, fixed = parse(GRID).space, parse(GRID).fixed()
+    assert space.configurations(fixed, 10) == space.grid(fixed)
+    assert space.configurations(fixed, 9) is None
+    continuous = parse(TEXT)
+    assert continuous.space.configurations(continuous.fixed(), 10**9) is None
 
 
 def test_only_a_grid_repeats() -> None:

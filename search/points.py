@@ -1,0 +1,48 @@
+"""Configurations from numbers in [0, 1): random or quasi-random points of a space, conditions and all."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import qmc
+
+
+def seed_from(*parts: int) -> int:
+    """Return a seed of 32 bits made from these integers, alike for nothing else."""
+    return int(np.random.SeedSequence([p % 2**32 for p in parts]).generate_state(1)[0])
+
+
+def sobol(dimensions: int, seed: int, index: int) -> list[float]:
+    """Return a point of a scrambled Sobol sequence, from its index alone: it needs no count of who drew what.
+
+    Optuna's QMCSampler keeps that count in the study, where two workers may read the same one.
+    """
+    engine = qmc.Sobol(dimensions, scramble=True, seed=seed)
+    if index:
+        engine.fast_forward(index)
+    return [float(x) for x in engine.random(1)[0]]
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Answers a space's questions from a coordinate in [0, 1) for each parameter; what is given stays."""
+
+    coordinates: Mapping[str, float]
+    given: Mapping[str, Any]
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:  # noqa: D102
+        return self.given.get(name, choices[int(self.coordinates[name] * len(choices))])
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool) -> float:  # noqa: D102
+        part = self.coordinates[name]
+        value = low * (high / low) ** part if log else low + (high - low) * part
+        return float(self.given.get(name, min(value, high)))
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int, log: bool) -> int:  # noqa: D102
+        part = self.coordinates[name]
+        if log:
+            value = round((low - 0.5) * ((high + 0.5) / (low - 0.5)) ** part)
+        else:
+            value = low + step * int(part * ((high - low) // step + 1))
+        return int(self.given.get(name, min(max(value, low), high)))
