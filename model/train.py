@@ -151,7 +151,7 @@ class _Run:
             self.budget_seconds, self.horizon_seconds = budget_seconds, horizon_seconds
             generator = torch.Generator().manual_seed(seed)
             self.network = Transformer(config, corpus.tokenizer.vocab_size, generator).to(device)
-            self.step = Step(self.network, training, budget_seconds)
+            self.step = Step(self.network, training, horizon_seconds)  # compiled or not, as the long run is
             self.batches = Batches(corpus.train, corpus.tokenizer.separator, config.context, seed)
             self.report_text = corpus.validation.subset(report_bytes)
             self.pace = Pace(device, clock)
