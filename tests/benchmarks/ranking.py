@@ -22,9 +22,9 @@ def signs(values: Numbers) -> Float[ndarray, "n n"]:
 
 
 def tau_b(x: Float[ndarray, "n n"], y: Float[ndarray, "n n"]) -> float:
-    """Return Kendall's τ-b from both sides' `signs`; NaN where one side is constant."""
+    """Return Kendall's τ-b from both sides' `signs`; 0 where one is constant, which tells nothing."""
     pairs = float(np.sqrt((x * x).sum() * (y * y).sum()))
-    return float((x * y).sum() / pairs) if pairs else float("nan")
+    return float((x * y).sum() / pairs) if pairs else 0.0
 
 
 def tau(x: Numbers, y: Numbers) -> float:
@@ -62,7 +62,7 @@ def bootstrap(
         chosen = random.integers(0, len(truth), len(truth))
         square = np.ix_(chosen, chosen)
         found.append(figure({name: tau_b(side[square], truth[square]) for name, side in sides.items()}))
-    low, high = np.nanpercentile(found, (2.5, 97.5))
+    low, high = np.percentile(found, (2.5, 97.5))
     return Estimate(figure({name: tau_b(side, truth) for name, side in sides.items()}), float(low), float(high))
 
 
