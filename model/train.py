@@ -79,6 +79,7 @@ def train(
     *,
     budget_seconds: float,
     seed: int,
+    horizon_seconds: float | None = None,
     report_points: Sequence[int] = EVERY_FIVE,
     report_bytes: int = 262_144,
     device: torch.device | None = None,
@@ -91,12 +92,17 @@ def train(
 
     A step starts only while budget is left, so that it is exceeded by less than one step. `on_report` is called
     at each of the `report_points` (percents of the budget, 100 the last) and returns whether to go on.
+    `horizon_seconds`, by default the budget, is the budget whose schedule is followed: a run that is shorter is the
+    first part of one that isn't, step for step where the clock agrees, and ends with its rate and averaging unfinished.
     `micro_batches` remembers what fitted into the device's memory. Raises `DivergedError`, `DeviceMemoryError`,
     `CompileError`, and `StoppedError` once `should_stop` returns True.
     """
     device = device or torch.device("cpu")
+    horizon = budget_seconds if horizon_seconds is None else horizon_seconds
+    if horizon < budget_seconds:
+        raise ValueError(f"`horizon_seconds` is {horizon}, but must be >= budget_seconds ({budget_seconds})")
     with fast_matmul(device):
-        run = _Run(config, training, corpus, budget_seconds, seed, report_bytes, device, clock, should_stop)
+        run = _Run(config, training, corpus, budget_seconds, horizon, seed, report_bytes, device, clock, should_stop)
         run.prepare(micro_batches or MicroBatches(None))
         try:
             with _no_garbage_collection():
@@ -130,6 +136,7 @@ class _Run:
         training: TrainConfig,
         corpus: Corpus,
         budget_seconds: float,
+        horizon_seconds: float,
         seed: int,
         report_bytes: int,
         device: torch.device,
@@ -141,10 +148,10 @@ class _Run:
         self.whole.start()
         with self.starting.running():
             self.corpus, self.settings, self.should_stop = corpus, training, should_stop
-            self.budget_seconds = budget_seconds
+            self.budget_seconds, self.horizon_seconds = budget_seconds, horizon_seconds
             generator = torch.Generator().manual_seed(seed)
             self.network = Transformer(config, corpus.tokenizer.vocab_size, generator).to(device)
-            self.step = Step(self.network, training, budget_seconds)
+            self.step = Step(self.network, training, horizon_seconds)  # compiled or not, as the long run is
             self.batches = Batches(corpus.train, corpus.tokenizer.separator, config.context, seed)
             self.report_text = corpus.validation.subset(report_bytes)
             self.pace = Pace(device, clock)
@@ -184,11 +191,11 @@ class _Run:
         while (elapsed := self.training.seconds + self.pace.in_flight_seconds) < budget:
             if self.should_stop():
                 raise StoppedError("stopped before the budget was spent")
-            rate = self._rate(elapsed / budget)
-            self._take_step(rate, elapsed / budget)
-            progress = 100 * self.training.seconds / budget
-            if due and progress >= due[0]:
-                passed = [p for p in due if p <= progress]
+            rate = self._rate(elapsed)
+            self._take_step(rate, elapsed)
+            percent = 100 * self.training.seconds / budget
+            if due and percent >= due[0]:
+                passed = [p for p in due if p <= percent]
                 due = due[len(passed) :]
                 if not self._report_all(passed, rate, on_report):
                     return None
@@ -197,14 +204,14 @@ class _Run:
         if self.average is not None:
             self.average.swap()
         final = self._measure(self.corpus.validation, 100)
-        self._report(100, final, self._rate(1.0), on_report)
+        self._report(100, final, self._rate(budget), on_report)
         return final
 
-    def _rate(self, progress: float) -> float:
+    def _rate(self, seconds: float) -> float:
         s = self.settings
         return learning_rate(
             s.schedule,
-            progress,
+            seconds / self.horizon_seconds,
             max_lr=s.max_lr,
             pct_start=s.pct_start,
             div_factor=s.div_factor,
@@ -212,9 +219,9 @@ class _Run:
             decay_fraction=s.decay_fraction,
         )
 
-    def _take_step(self, rate: float, progress: float) -> None:
+    def _take_step(self, rate: float, seconds: float) -> None:
         self.step(self.batches.next(self.settings.batch_size), rate)
-        if self.average is not None and progress >= 1 - self.settings.average_fraction:
+        if self.average is not None and seconds / self.horizon_seconds >= 1 - self.settings.average_fraction:
             self.average.add()
         self.steps += 1
         self.pace.step_launched()

@@ -50,6 +50,9 @@ class ProxyConfig(Fidelity):
     report_bytes: int = setting(262_144, "validation text that a report measures; the final value uses all", at_least=1)
     startup: int = setting(10, "finished trials before tpe or gp learns; drawn at random until then", at_least=1)
     seed: int = setting(0, "of initial weights, data order and sampling", at_least=0)
+    schedule: str = setting(
+        "whole", "whole: its own, to the end; prefix: the first part of a confirmation's", choices=("whole", "prefix")
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -208,6 +211,9 @@ class Plan:
         if not isinstance(description, str):
             raise SettingsError(f"`description` is {description!r}, but must be a string")
         plan = cls(name=name, description=description, space=Space.parse(table["space"]), **sections)  # type: ignore[arg-type]
+        if plan.proxy.schedule == "prefix" and plan.confirm.budget_seconds <= plan.proxy.budget_seconds:
+            budgets = f"[confirm] `budget` is {plan.confirm.budget}, but must be > {plan.proxy.budget}, [proxy]'s"
+            raise SettingsError(f'{budgets}, where schedule = "prefix"')
         plan = plan.with_baselines(table.get("baselines", {}))
         return plan.sized_as_grid("trials" in table["proxy"]) if is_grid(table) else plan
 

@@ -178,6 +178,7 @@ class _Run:
             configuration.train,
             corpus,
             budget_seconds=fidelity.budget_seconds,
+            horizon_seconds=self.plan.confirm.budget_seconds if self._is_prefix else None,
             seed=seed,
             report_points=self.plan.report_points(),
             report_bytes=self.plan.proxy.report_bytes,
@@ -190,6 +191,10 @@ class _Run:
             return self.worker.say(f"{self.label}: taken over by another worker; its result is left out")
         self.retrying(lambda: self._note_result(result, corpus.text_sha256, corpus.tokenizer.sha256))
         return self._tell(result, corpus.tokenizer)
+
+    @property
+    def _is_prefix(self) -> bool:
+        return self.proxy and self.plan.proxy.schedule == "prefix"
 
     def _should_stop(self) -> bool:
         return self.worker.stop() or self.heart.lost

@@ -11,11 +11,18 @@ import torch
 
 from tests.benchmarks import learning, steps, trials
 
+PARTS = "steps, trials, learning; or proxies, which has options of its own: `proxies --help`"
+
 
 def main() -> None:
     """Measure what was asked for."""
+    if sys.argv[1:2] == ["proxies"]:
+        from tests.benchmarks import proxies  # needs Optuna, which the other parts do without
+
+        proxies.main(sys.argv[2:])
+        return
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("parts", nargs="*", default=["steps", "trials", "learning"], help="steps, trials, learning")
+    parser.add_argument("parts", nargs="*", default=["steps", "trials", "learning"], help=PARTS)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of a CPU")
     parser.add_argument("--text", default="builtin", help=".txt, .jsonl or .parquet of lines; the default is builtin")

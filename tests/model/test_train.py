@@ -177,6 +177,52 @@ def test_a_fault_is_not_taken_for_lack_of_memory(small: Corpus, monkeypatch: pyt
         run(small, World(monkeypatch, itertools.repeat(20.0)))
 
 
+SHAPES = [
+    {"schedule": "one_cycle", "pct_start": 0.25},
+    {"schedule": "warmup_stable_decay", "pct_start": 0.05, "decay_fraction": 0.9},
+    {"schedule": "linear", "average_fraction": 0.8},
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: s["schedule"])
+def test_a_prefix_is_the_long_runs_first_part(
+    shape: dict[str, object], small: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """24 of 60 s: the same rates, step for step, the same weights and the same loss as at 40% of the long run."""
+    training = dataclasses.replace(SETTINGS, **shape)  # type: ignore[arg-type]
+    real = Step.__call__
+
+    def trained(budget: float, **options: object) -> tuple[Result, list[float], list[torch.Tensor]]:
+        rates: list[float] = []
+        weights: list[torch.Tensor] = []
+
+        def noted(self: Step, rows: torch.Tensor, rate: float) -> None:
+            real(self, rows, rate)
+            rates.append(rate)
+            weights.append(torch.cat([p.detach().flatten() for p in self.network.parameters()]))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Step, "__call__", noted)
+            world = World(patch, itertools.chain([1.0, 5.0, 2.0, 4.0], itertools.repeat(3.0)))
+            options = {"report_bytes": 10**9, **options}
+            result = train(TINY, training, small, budget_seconds=budget, seed=3, clock=world, **options)  # type: ignore[arg-type]
+        return result, rates, weights
+
+    long, all_rates, all_weights = trained(60.0, report_points=(40, 100))
+    short, rates, weights = trained(24.0, horizon_seconds=60.0, report_points=(50, 100))
+    whole, other_rates, _ = trained(24.0, report_points=(50, 100))
+    assert rates == all_rates[: short.steps] != other_rates
+    assert all(torch.equal(a, b) for a, b in zip(weights, all_weights, strict=False))
+    assert [r.train_seconds for r in short.reports] == [12.0, 24.0] == [r.train_seconds for r in whole.reports]
+    assert short.val_bpb == long.reports[0].val_bpb != whole.val_bpb
+    assert short.steps == long.reports[0].steps < long.steps
+
+
+def test_a_horizon_shorter_than_the_budget_is_refused(small: Corpus) -> None:
+    with pytest.raises(ValueError, match=r"`horizon_seconds` is 5, but must be >= budget_seconds \(60\)"):
+        train(TINY, SETTINGS, small, budget_seconds=60, horizon_seconds=5, seed=0)
+
+
 def test_the_result_is_the_mean_of_the_last_weights(small: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten steps; the last three (from 70%) are averaged: compare with the weights noted after each."""
     noted: list[list[torch.Tensor]] = []

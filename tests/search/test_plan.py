@@ -108,6 +108,20 @@ def test_every_sample_is_a_valid_configuration() -> None:
         assert all(plan.space.parameters[k].holds(v) for k, v in params.items())
 
 
+def test_a_prefix_needs_something_longer_to_be_a_prefix_of() -> None:
+    text = TEXT.replace("trials = 20", 'trials = 20\nschedule = "prefix"')
+    assert parse(TEXT).proxy.schedule == "whole"
+    assert parse(text).proxy.schedule == "prefix"
+    assert parse(parse(text).toml()) == parse(text)
+    said = re.escape('[confirm] `budget` is 8s, but must be > 8s, [proxy]\'s, where schedule = "prefix"')
+    with pytest.raises(StudyFileError, match=said):
+        parse(text.replace('budget = "24s"', 'budget = "8s"'))
+    with pytest.raises(StudyFileError, match="must be > 6m"):  # a sweep without confirmations
+        parse(GRID.replace("repeats = 2", 'repeats = 2\nschedule = "prefix"'))
+    with pytest.raises(StudyFileError, match='`schedule` is \'half\', but must be one of "whole", "prefix"'):
+        parse(TEXT.replace("trials = 20", 'trials = 20\nschedule = "half"'))
+
+
 def test_changes_are_named_by_key() -> None:
     plan = studyfile.read("quickstart")
     other = dataclasses.replace(plan, proxy=dataclasses.replace(plan.proxy, trials=99, budget="7s"))

@@ -1,0 +1,34 @@
+"""What a worker asks the trainer for."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from model.errors import DivergedError
+from search import worker
+from search.plan import Plan
+from search.stop import StopRequest
+from search.study import open_study
+from storage.database import Database
+from tests.search.test_service import PLAN
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize(("schedule", "horizon"), [("whole", None), ("prefix", 2.0)])
+def test_prefixes_follow_the_confirmations_schedule(
+    schedule: str, horizon: float | None, database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proxies of 1 s get the horizon of the confirmations, 2 s; confirmations and whole proxies have their own."""
+    asked: list[tuple[float, float | None]] = []
+
+    def train(*args: Any, budget_seconds: float, horizon_seconds: float | None, **options: Any) -> None:
+        asked.append((budget_seconds, horizon_seconds))
+        raise DivergedError("enough")
+
+    monkeypatch.setattr(worker, "train", train)
+    text = PLAN.replace("trials = 7", f'trials = 2\nschedule = "{schedule}"')
+    study = open_study(database, Plan.parse(text, name="tiny", origin="test"))
+    worker.Worker(study, "one", torch.device("cpu"), StopRequest(), lambda line: None).run()
+    assert asked == [(1.0, horizon)] * 2 + [(2.0, None)] * 2
