@@ -24,11 +24,11 @@ from search.caveats import Caveat, caveats
 from search.duration import format_duration
 from search.fleet import LocalWorker
 from search.preparation import Progress as OnProgress
-from search.pruner import Relation
+from search.pruned import pruning_lines
 from search.results import Confirmed, confirmed, noise, transfer
 from search.study import LinkedStudy, finished
 from search.sweep import sweep_table
-from search.worker import make_pruner, run_label
+from search.worker import run_label
 
 
 def outcome(trial: FrozenTrial, proxy: bool) -> str:
@@ -168,36 +168,6 @@ def describe(params: Any) -> str:
     return " ".join([*filter(None, heads), *rest])
 
 
-def pruning_line(study: LinkedStudy) -> str:
-    """Return how many trials were pruned, or why none was, with the correlation by progress."""
-    trials = study.proxy_trials()
-    pruner = make_pruner(study)
-    relations = [pruner.relation(trials, p) for p in study.plan.report_points()[:-1]]
-    pruned = sum(t.state == TrialState.PRUNED for t in trials)
-    open_at = next((r for r in relations if r.n >= pruner.min_trials and r.bound > pruner.min_correlation), None)
-    best = max(relations, key=lambda r: r.bound)
-    if pruned:
-        reason = f"{pruned} pruned"
-    elif best.n < pruner.min_trials:
-        reason = f"none pruned: {best.n} finished trials, {pruner.min_trials} are needed before the correlation counts"
-    elif open_at is None:
-        limit = pruner.min_correlation
-        reason = f"none pruned: the correlation's lower bound stays at or below {limit} ({best.bound:.2f} at most)"
-    else:
-        reason = (
-            f"none pruned: the correlation is proven from {open_at.step}% on, but no trial was hopeless enough there"
-        )
-    return f"Pruning: {reason}.\nCorrelation with the final loss by progress: {sparkline(relations)}"
-
-
-def sparkline(relations: list[Relation]) -> str:
-    """Return the correlation at each report point as a bar, with the figures at a few of them."""
-    bars = " ▁▂▃▄▅▆▇█"
-    line = "".join(bars[round(max(r.correlation, 0) * 8)] for r in relations)
-    few = relations[:: max(1, len(relations) // 3)]
-    return f"{line}  " + ", ".join(f"ρ {r.correlation:.2f} (≥ {r.bound:.2f}) at {r.step}%" for r in few)
-
-
 def spent_line(study: LinkedStudy) -> str:
     """Return the training time so far, and its price."""
     trials = [*study.proxy_trials(), *study.confirm_trials()]
@@ -223,7 +193,7 @@ def summary(study: LinkedStudy, bounds: tuple[float, float] | None = None) -> Gr
             Text(f"For comparison, by counting: untrained model {uniform:.4f} BPB, unigram model {unigram:.4f} BPB.")
         )
     if finished(study.proxy_trials()) and not study.plan.is_grid:
-        parts.append(Text(pruning_line(study)))
+        parts.append(Text(pruning_lines(study)))
     if found:
         parts.append(Text(transfer(found).verdict))
     parts.append(Text(spent_line(study)))

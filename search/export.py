@@ -14,8 +14,9 @@ from model.config import DataConfig
 from model.errors import SettingsError
 from search.caveats import caveats
 from search.errors import SearchError
-from search.plan import Configuration, Fidelity
+from search.plan import Configuration
 from search.results import Confirmed, Noise, confirmed, noise, transfer
+from search.sections import Fidelity
 from search.space import RECORDS
 from search.study import LinkedStudy
 

@@ -1,6 +1,7 @@
 """A study file, settled: everything that decides what a study does, in one frozen record."""
 
 import hashlib
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -10,120 +11,10 @@ import tomli_w
 
 from model.config import DataConfig, ModelConfig, TokenizerConfig, TrainConfig
 from model.errors import SettingsError
-from model.settings import Settings, nearest, setting
-from search.duration import parse_duration
+from model.settings import Settings, nearest
 from search.errors import StudyFileError
+from search.sections import ConfirmConfig, CostConfig, ProxyConfig, PrunerConfig, RecipeConfig, WorkerConfig
 from search.space import OWNER, RECORDS, Params, Space
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fidelity(Settings):
-    """A training budget."""
-
-    budget: str = setting(doc="training time of each run: 90s, 6m, 1h")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        try:
-            parse_duration(self.budget)
-        except ValueError as error:
-            raise SettingsError(f"`budget` is {error}") from None
-
-    @property
-    def budget_seconds(self) -> float:
-        """Training seconds on the clock."""
-        return parse_duration(self.budget)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProxyConfig(Fidelity):
-    """The short runs that search."""
-
-    sampler: str = setting(
-        "tpe",
-        "tpe and gp learn, qmc and random don't, grid runs every combination of the space's values",
-        choices=("tpe", "gp", "qmc", "random", "grid"),
-    )
-    repeats: int = setting(1, "runs of each point of a grid, each with its own seed", at_least=1)
-    trials: int = setting(100, "proxy trials, baselines included; a grid has as many as it has", at_least=1)
-    report_every: int = setting(5, "percent of the budget between reports", at_least=1, at_most=50)
-    report_bytes: int = setting(262_144, "validation text that a report measures; the final value uses all", at_least=1)
-    startup: int = setting(10, "finished trials before tpe or gp learns; drawn at random until then", at_least=1)
-    seed: int = setting(0, "of initial weights, data order and sampling", at_least=0)
-    schedule: str = setting(
-        "whole", "whole: its own, to the end; prefix: the first part of a confirmation's", choices=("whole", "prefix")
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.repeats > 1 and self.sampler != "grid":
-            raise SettingsError(f'`repeats` is {self.repeats}, but only sampler = "grid" repeats')
-        if 100 % self.report_every:
-            raise SettingsError(f"`report_every` is {self.report_every}, but must divide 100")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConfirmConfig(Fidelity):
-    """The long runs that decide."""
-
-    top: int = setting(5, "best proxies to confirm", at_least=0)
-    random: int = setting(1, "further proxies, drawn at random, so that not only winners are compared", at_least=0)
-    seeds: int = setting(2, "runs of each configuration, each with its own seed", at_least=2)
-    first_seed: int = setting(100, "seed of the first run; the next one has the next", at_least=0)
-
-    @property
-    def seed_values(self) -> tuple[int, ...]:
-        """The seeds that every candidate is run with."""
-        return tuple(range(self.first_seed, self.first_seed + self.seeds))
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrunerConfig(Settings):
-    """When a proxy trial may be stopped early."""
-
-    min_trials: int = setting(8, "finished proxies before anything is pruned", at_least=4)
-    min_correlation: float = setting(0.3, "what the lower bound of the correlation must exceed", at_least=0, below=1)
-    risk: float = setting(0.05, "largest chance, per trial, of pruning one of the best", above=0, below=1)
-    controls: float = setting(0.1, "fraction of trials never pruned, drawn before they start", at_least=0, at_most=1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorkerConfig(Settings):
-    """How workers share a study."""
-
-    heartbeat_seconds: float = setting(10.0, "between signs of life", above=0)
-    grace_seconds: float = setting(60.0, "of silence before a trial is given to another worker", above=0)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.grace_seconds < 2 * self.heartbeat_seconds:
-            raise SettingsError(
-                f"`grace_seconds` is {self.grace_seconds}, but must be "
-                f">= 2 × heartbeat_seconds ({self.heartbeat_seconds})"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class CostConfig(Settings):
-    """What an hour of a worker costs."""
-
-    usd_per_gpu_hour: float = setting(0.59, "price of one worker's GPU, in dollars an hour", at_least=0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecipeConfig(Settings):
-    """The search by hand that `lilm-search recipe` goes through."""
-
-    tokens_per_param: float = setting(70.0, "tokens of the budget for each parameter; sets the depth", above=0)
-    learning_rates: tuple[float, ...] = setting((1e-3, 2e-3, 3e-3, 5e-3, 8e-3), "highest learning rates to try")
-    lr_budget_fraction: float = setting(0.2, "part of the budget that each of them gets", above=0, at_most=1)
-    measure_seconds: float = setting(10.0, "training seconds to measure the speed of a depth", above=0)
-    max_layers: int = setting(64, "deepest network to try", at_least=1, at_most=256)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.learning_rates or not all(0 < lr <= 1 for lr in self.learning_rates):
-            raise SettingsError(f"`learning_rates` is {list(self.learning_rates)}, but must list rates > 0 and <= 1")
 
 
 @dataclass(frozen=True)
@@ -259,8 +150,18 @@ class Plan:
 
     @property
     def confirmations(self) -> int:
-        """How many confirmation runs it leads to when enough proxies finish."""
-        return (len(self.baselines) + self.confirm.top + self.confirm.random) * self.confirm.seeds
+        """How many long runs it leads to at most when enough proxies finish and the race doesn't widen."""
+        top, confirm = self.confirm.top * len(self.confirm.lr_scales), self.confirm
+        passing = top
+        for _ in confirm.rungs:
+            passing = max(2, math.ceil(passing / 2))
+        return (len(self.baselines) + (passing if top else 0) + confirm.random) * confirm.seeds
+
+    def scaled(self, params: Mapping[str, Any], lr_scale: float) -> Params:
+        """Return searched values with the learning rate scaled, whether it is searched or fixed."""
+        if lr_scale == 1:
+            return dict(params)
+        return {**params, "max_lr": params.get("max_lr", self.train.max_lr) * lr_scale}
 
     def grid(self) -> list[Params]:
         """Return every combination of the searched settings' values."""

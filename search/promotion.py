@@ -1,36 +1,85 @@
-"""Promotion: which proxies' configurations are trained for the long budget, and what came of it, logged back."""
+"""Promotion: the race's runs as trials of the confirmation study; who takes part, what is due, and what it costs."""
 
+import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-from optuna.trial import FrozenTrial, Trial
-from optuna_dashboard import save_note
+from optuna.trial import FrozenTrial, TrialState
 
-from search.caveats import caveats
-from search.results import Confirmed, confirmed, noise, transfer
-from search.study import LinkedStudy, finished
+from search.duration import parse_duration
+from search.errors import SearchError
+from search.lesson import given_to
+from search.race import Candidate, Rules, Turn, survivors, turn
+from search.results import confirmed, transfer
+from search.study import LinkedStudy, final_budget, finished
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A configuration that is, or may be, in the race: what its runs' attributes say of it."""
+
+    kind: str
+    baseline: str | None = None
+    number: int | None = None
+    lr_scale: float = 1.0
+    params: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def key(self) -> str:
+        """What people call it."""
+        name = f"baseline {self.baseline}" if self.baseline else f"trial {self.number}"
+        return name if self.lr_scale == 1 else f"{name} at lr × {self.lr_scale:g}"
+
+    def attrs(self, seed: int, budget: str) -> dict[str, Any]:
+        """Return the attributes that tell one of its runs from all others."""
+        who = {"baseline": self.baseline} if self.baseline else {"confirms": self.number}
+        return {**who, "seed": seed, "budget": budget, "lr_scale": self.lr_scale}
+
+
+Run = tuple[Entry, int, str, str]
+"""Of an entry: the seed, the budget, and why."""
 
 
 def candidates(proxies: Sequence[FrozenTrial], *, top: int, drawn: int, seed: int) -> list[FrozenTrial]:
     """Return the proxies to confirm: the best `top` that differ in configuration, and `drawn` others at random.
 
     Baselines are confirmed in any case and take no place here; nor does a proxy that equals one. The random
-    ones are there so that proxy and confirmation are not compared on winners alone. A configuration that was run
-    several times counts by its mean, so that no lucky seed decides.
+    ones are there so that proxy and confirmation are not compared on winners alone.
     """
-    seen = [t.params for t in proxies if "baseline" in t.user_attrs]
-    distinct: list[FrozenTrial] = []
+    distinct = _distinct(proxies)
+    best, rest = distinct[:top], distinct[top:]
+    return best + random.Random(seed).sample(rest, min(drawn, len(rest)))
+
+
+def further(proxies: Sequence[FrozenTrial], chosen: Sequence[int], *, count: int, seed: int) -> list[FrozenTrial]:
+    """Return who enters when the race widens: of those not chosen the next best and one at random, in turn."""
+    rest = [t for t in _distinct(proxies) if t.number not in chosen]
+    draw = random.Random(seed)
+    found: list[FrozenTrial] = []
+    while rest and len(found) < count:
+        found.append(rest.pop(0 if len(found) % 2 == 0 else draw.randrange(len(rest))))
+    return found
+
+
+def _distinct(proxies: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return one finished proxy for each configuration, the best first.
+
+    One that was run several times counts by its mean, so that no lucky seed decides.
+    """
     ended = finished(list(proxies))
     values: dict[str, list[float]] = {}
     for trial in ended:
         values.setdefault(_same(trial), []).append(trial.value or 0.0)
+    seen = {_same(t) for t in proxies if "baseline" in t.user_attrs}
+    found = []
     for trial in sorted(ended, key=lambda t: (np.mean(values[_same(t)]), t.number)):
-        if "baseline" not in trial.user_attrs and trial.params not in seen:
-            seen.append(trial.params)
-            distinct.append(trial)
-    best, rest = distinct[:top], distinct[top:]
-    return best + random.Random(seed).sample(rest, min(drawn, len(rest)))
+        if _same(trial) not in seen:
+            seen.add(_same(trial))
+            found.append(trial)
+    return found
 
 
 def _same(trial: FrozenTrial) -> str:
@@ -41,68 +90,163 @@ def _same(trial: FrozenTrial) -> str:
 def promote(study: LinkedStudy) -> int:
     """Queue the confirmation runs that are due; returns how many are new. Repeating it adds nothing.
 
-    Due once every proxy trial has finished. Every candidate gets its first seed before any gets its second.
+    Due once every proxy trial has finished.
     """
     plan = study.plan
-    trials = study.proxy_trials()
-    if any(not t.state.is_finished() for t in trials) or study.proxy_queue.slots() < plan.proxy.trials:
-        return 0
-    chosen = candidates(trials, top=plan.confirm.top, drawn=plan.confirm.random, seed=plan.proxy.seed)
-    added = 0
-    for seed in plan.confirm.seed_values:
-        for trial in chosen:
-            added += study.confirm_queue.enqueue(dict(trial.params), {"confirms": trial.number, "seed": seed})
-    return added
+    with study.database.lock(f"lilm-search/promote/{plan.name}"):
+        if any(not t.state.is_finished() for t in study.proxy_trials()):
+            return 0
+        if study.proxy_queue.slots() < plan.proxy.trials:
+            return 0
+        climbing, due, now = next_turn(study)
+        added = sum(_enqueue(study, *run) for run in climbing)
+        for start in now.start:
+            seed = plan.confirm.first_seed + start.index
+            added += _enqueue(study, due[start.key], seed, plan.confirm.budget, start.why)
+        if study.confirmations.user_attrs.get("race") != now.state:
+            study.confirmations.set_user_attr("race", now.state)
+        return added
 
 
-def log_back(study: LinkedStudy) -> None:
-    """Write what is confirmed so far into the proxy study: an attribute and a note for each configuration.
+def promote_by_hand(study: LinkedStudy, number: int, seeds: int) -> int:
+    """Queue confirmation runs of a proxy that a person chose; returns how many are new.
 
-    A finished trial's attributes can't change in Optuna; a study's attributes and notes can. One key for each
-    configuration, so that two workers never overwrite one another.
+    Raises `SearchError` where there is no such trial, or it never got its parameters.
     """
-    with study.database.lock(f"lilm-search/log-back/{study.plan.name}"):
-        found = confirmed(study)
-        by_number = {t.number: t for t in study.proxy_trials()}
-        stored = study.proxies.user_attrs
-        for place, entry in enumerate(found, start=1):
-            record = {
-                "bpb": entry.mean_bpb,
-                "seeds": {str(k): v for k, v in sorted(entry.bpb_by_seed.items())},
-            }
-            record |= {
-                "proxy_bpb": entry.proxy_bpb,
-                "proxy_trial": entry.proxy_number,
-                "baseline": entry.baseline,
-            }
-            if stored.get(f"confirmed:{entry.key}") != record:
-                study.proxies.set_user_attr(f"confirmed:{entry.key}", record)
-            proxy = by_number.get(entry.proxy_number) if entry.proxy_number is not None else None
-            if proxy is not None:
-                save_note(Trial(study.proxies, proxy._trial_id), _trial_note(study, entry, place, len(found)))
-        if found:
-            save_note(study.proxies, study_note(study, found))
+    proxies = {t.number: t for t in study.proxy_trials()}
+    trial = proxies.get(number)
+    if trial is None or not trial.params:
+        known = f"0 to {max(proxies)}" if proxies else "none yet"
+        raise SearchError(f'--trial is {number}, but must be a proxy trial of "{study.plan.name}" ({known})')
+    name = trial.user_attrs.get("baseline")
+    entry = Entry("baseline" if name else "hand", name, None if name else number, params=trial.params)
+    first, budget = study.plan.confirm.first_seed, study.plan.confirm.budget
+    told = {"kind": entry.kind, "by_hand": True}
+    queued = 0
+    for i in range(seeds):
+        attrs = entry.attrs(first + i, budget)
+        why = {"why": f"run {i + 1}: promoted by hand"}
+        queued += study.confirm_queue.enqueue(dict(entry.params), attrs, told | why)
+    return queued
 
 
-def _trial_note(study: LinkedStudy, entry: Confirmed, place: int, among: int) -> str:
-    seeds = ", ".join(f"{bpb:.4f} (seed {seed})" for seed, bpb in sorted(entry.bpb_by_seed.items()))
-    return (
-        f"**Confirmed at {study.plan.confirm.budget}: {entry.mean_bpb:.4f} BPB**, "
-        f"place {place} of {among} ({entry.label}).\n\n"
-        f"Runs in `{study.confirmations.study_name}`: {seeds}."
-    )
+def waits_by_hand(study: LinkedStudy) -> bool:
+    """Return whether a run that a person asked for waits for a worker."""
+    waiting = [r for r in study.confirm_trials() if r.state == TrialState.WAITING]
+    return any(r.user_attrs.get("by_hand") for r in waiting)
 
 
-def study_note(study: LinkedStudy, found: Sequence[Confirmed]) -> str:
-    """Return the study's note: leaderboard and transfer check, in Markdown."""
-    pooled = noise(found)
-    rows = []
-    for place, c in enumerate(found, start=1):
-        half = pooled.half_width(len(c.bpb_by_seed))
-        interval = f" ± {half:.4f}" if half is not None else ""
-        proxy = f"{c.proxy_bpb:.4f}" if c.proxy_bpb is not None else "–"
-        rows.append(f"| {place} | {c.label} | {c.mean_bpb:.4f}{interval} | {len(c.bpb_by_seed)} | {proxy} |")
-    budgets = study.plan.confirm.budget, study.plan.proxy.budget
-    head = "| rank | configuration | BPB at {} | seeds | BPB at {} |\n|---|---|---|---|---|\n".format(*budgets)
-    warned = "".join(f"\n- {c.sentence}" for c in caveats(study.plan, study.proxy_trials(), found))
-    return f"### Confirmed\n\n{head}" + "\n".join(rows) + f"\n\n{transfer(found).verdict}\n{warned}"
+def _enqueue(study: LinkedStudy, entry: Entry, seed: int, budget: str, why: str) -> bool:
+    told = {"why": why, "kind": entry.kind}
+    return study.confirm_queue.enqueue(dict(entry.params), entry.attrs(seed, budget), told)
+
+
+def next_turn(study: LinkedStudy) -> tuple[list[Run], dict[str, Entry], Turn]:
+    """Return the runs due on the rungs, everybody in the race by key, and the turn."""
+    plan, runs = study.plan, study.confirm_trials()
+    rules = Rules(plan.confirm.seeds, plan.confirm.max_seeds, affordable(study))
+    present, reserve = _entries(study, runs)
+    climb = _climb(study, present, runs)
+    racing = [_candidate(study, e, runs) for e in climb.passed]
+    waiting = [Candidate(e.key, e.kind) for e in reserve]
+    now = turn(racing, waiting, transfer(confirmed(study)), rules, len(climb.due) + climb.under_way)
+    paid = climb.due if rules.affordable is None else climb.due[: rules.affordable]
+    return paid, {e.key: e for e in [*climb.passed, *reserve]}, now
+
+
+def _entries(study: LinkedStudy, runs: Sequence[FrozenTrial]) -> tuple[list[Entry], list[Entry]]:
+    """Return who is in the race, and who may still enter it."""
+    plan, proxies = study.plan, study.proxy_trials()
+    found = {e.key: e for e in (Entry("baseline", n, params=p) for n, p in plan.baselines.items())}
+    for run in runs:
+        entry = entry_of(run)
+        found.setdefault(entry.key, entry)
+    best = candidates(proxies, top=plan.confirm.top, drawn=plan.confirm.random, seed=plan.proxy.seed)
+    for place, trial in enumerate(best):
+        top = place < plan.confirm.top
+        for scale in plan.confirm.lr_scales if top else (1.0,):
+            entry = Entry("top" if top else "random", None, trial.number, scale, trial.params)
+            found.setdefault(entry.key, entry)
+    chosen = [e.number for e in found.values() if e.number is not None]
+    left = plan.confirm.widen - sum(e.kind == "wider" for e in found.values())
+    more = further(proxies, chosen, count=max(0, left) if best else 0, seed=plan.proxy.seed)
+    return list(found.values()), [Entry("wider", None, t.number, params=t.params) for t in more]
+
+
+def entry_of(run: FrozenTrial) -> Entry:
+    """Return the entry that a confirmation run belongs to."""
+    attrs = run.user_attrs
+    baseline = attrs.get("baseline")
+    kind = attrs.get("kind", "baseline" if baseline else "top")
+    return Entry(kind, baseline, attrs.get("confirms"), attrs.get("lr_scale", 1.0), given_to(run))
+
+
+@dataclass(frozen=True)
+class _Climb:
+    """Where the rungs are: runs due on them, how many are under way, and who races at the final budget."""
+
+    due: list[Run]
+    under_way: int
+    passed: list[Entry]
+
+
+def _climb(study: LinkedStudy, present: Sequence[Entry], runs: Sequence[FrozenTrial]) -> _Climb:
+    """Return how far the rungs below the final budget are climbed.
+
+    Only the best proxies climb: baselines and those that are there for the comparison go to the final budget at once.
+    """
+    climbers = [e for e in present if e.kind == "top"]
+    others = [e for e in present if e.kind != "top"]
+    for rung in study.plan.confirm.rungs:
+        counted = [r for r in runs if r.user_attrs.get("budget") == rung and _counts(study, r)]
+        there = {entry_of(r).key: r for r in counted}
+        seed = study.plan.confirm.first_seed
+        due = [(e, seed, rung, f"on the rung of {rung}") for e in climbers if e.key not in there]
+        under_way = sum(not r.state.is_finished() for r in counted)
+        if due or under_way:
+            return _Climb(due, under_way, others)
+        climbers = [climbers[i] for i in survivors([_value(there[e.key]) for e in climbers])]
+    return _Climb([], 0, [*climbers, *others])
+
+
+def _value(run: FrozenTrial) -> float:
+    return float(run.value) if run.state == TrialState.COMPLETE and run.value is not None else math.inf
+
+
+def _counts(study: LinkedStudy, run: FrozenTrial) -> bool:
+    """Return whether a run stands for itself: a lost one stands for its retry."""
+    return not study.confirm_queue.requeues(run)
+
+
+def _candidate(study: LinkedStudy, entry: Entry, runs: Sequence[FrozenTrial]) -> Candidate:
+    mine = [r for r in runs if entry_of(r).key == entry.key and final_budget(study.plan, r) and _counts(study, r)]
+    bpb = tuple(float(r.value) for r in mine if r.state == TrialState.COMPLETE and r.value is not None)
+    out = ""
+    for run in mine:
+        if run.state == TrialState.PRUNED:
+            out = f"pruned at {run.last_step}% of a long run"
+        elif run.state == TrialState.FAIL:
+            out = f"{run.user_attrs.get('failure', 'failed')} in a long run"
+    return Candidate(entry.key, entry.kind, bpb, sum(not r.state.is_finished() for r in mine), out)
+
+
+def race_field(study: LinkedStudy) -> list[Candidate]:
+    """Return everybody in the race with their runs."""
+    runs = study.confirm_trials()
+    return [_candidate(study, e, runs) for e in _entries(study, runs)[0]]
+
+
+def affordable(study: LinkedStudy) -> int | None:
+    """Return how many further long runs hours and dollars allow; None where neither is limited."""
+    confirm, price = study.plan.confirm, study.plan.cost.usd_per_gpu_hour
+    hours = [confirm.max_hours] if confirm.max_hours else []
+    hours += [confirm.max_usd / price] if confirm.max_usd and price else []
+    if not hours:
+        return None
+    runs = study.confirm_trials()
+    spent = sum(r.user_attrs.get("total_seconds", 0.0) for r in runs if r.state.is_finished())
+    under_way = [parse_duration(r.user_attrs.get("budget", confirm.budget)) for r in runs if not r.state.is_finished()]
+    each = [r.user_attrs["total_seconds"] for r in finished(runs) if final_budget(study.plan, r)]
+    run_seconds = float(np.mean(each)) if each else confirm.budget_seconds
+    left = float(min(hours) * 3600 - spent - sum(under_way))
+    return max(0, math.floor(left / run_seconds + 1e-9))

@@ -107,8 +107,15 @@ class CorrelationPruner(BasePruner):
             return Verdict(True, "diverged")
         if trial.user_attrs.get("control", drawn_as_control(study.study_name, trial.number, self.controls)):
             return Verdict(False, "control")
-        others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
-        runs = Reported.of(others, maximise=study.direction == StudyDirection.MAXIMIZE)
+        return self.judge_among(
+            study.get_trials(deepcopy=False), trial, step, maximise=study.direction == StudyDirection.MAXIMIZE
+        )
+
+    def judge_among(
+        self, trials: Sequence[FrozenTrial], trial: FrozenTrial, step: int, *, maximise: bool = False
+    ) -> Verdict:
+        """Return the decision on a trial at a step by these trials alone, of which it may be one."""
+        runs = Reported.of([t for t in trials if t.number != trial.number], maximise=maximise)
         if runs.finished < (2 if self.earlier else self.min_trials):
             return Verdict(False, "few")
         return self._weigh(runs, step, runs.sign * trial.intermediate_values[step])
@@ -116,7 +123,7 @@ class CorrelationPruner(BasePruner):
     def _weigh(self, runs: Reported, step: int, loss: float) -> Verdict:
         losses = runs.at(step)
         score = score_among(loss, losses[~np.isnan(losses)])
-        looks = [self.foresee(runs, s) for s in self._looks(runs.steps, step)]
+        looks = [self.foresee(runs, s) for s in _looks(runs.steps, step)]
         if not looks or looks[0] is None:
             return Verdict(False, "late" if not looks else "few")
         chances = [look.share_as_bad(score) for look in looks if look is not None]
@@ -125,15 +132,6 @@ class CorrelationPruner(BasePruner):
             return Verdict(True, "hopeless", proof, chance)
         certain = [look.share_if_related(score) for look in looks if look is not None]
         return Verdict(False, "unproven" if max(certain) < self.risk else "promising", proof, chance)
-
-    def _looks(self, steps: Sequence[int], step: int) -> list[int]:
-        """Return this step and up to three ahead; none at the last report before the end, where little is left."""
-        ahead = [s for s in steps[:-2] if s > step]
-        if step >= (steps[-2] if len(steps) > 1 else step):
-            return []
-        reach = max(1, round(AHEAD * len(steps)))
-        stride = math.ceil(reach / LOOKS_AHEAD)
-        return [step, *ahead[stride - 1 : reach : stride]]
 
     def foresee(self, runs: Reported, step: int) -> Foresight | None:
         """Return what finished runs say of the best at a step; None where none of them was there."""
@@ -156,6 +154,16 @@ class CorrelationPruner(BasePruner):
         look = self.foresee(runs, step) if runs.finished else None
         n = int(both.sum())
         return Relation(step, n, rho, lower_bound(rho, n), look.proof if look else 0.0)
+
+
+def _looks(steps: Sequence[int], step: int) -> list[int]:
+    """Return this step and up to three ahead; none at the last report before the end, where little is left."""
+    ahead = [s for s in steps[:-2] if s > step]
+    if step >= (steps[-2] if len(steps) > 1 else step):
+        return []
+    reach = max(1, round(AHEAD * len(steps)))
+    stride = math.ceil(reach / LOOKS_AHEAD)
+    return [step, *ahead[stride - 1 : reach : stride]]
 
 
 def lessons(trials: Sequence[FrozenTrial], *, worth: float = 8.0, maximise: bool = False) -> dict[int, Sums]:

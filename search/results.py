@@ -9,7 +9,7 @@ import numpy as np
 from optuna.trial import FrozenTrial
 from scipy import stats
 
-from search.study import LinkedStudy, finished
+from search.study import LinkedStudy, final_budget, finished
 
 
 @dataclass(frozen=True)
@@ -22,16 +22,20 @@ class Confirmed:
     proxy_bpb: float | None
     bpb_by_seed: Mapping[int, float]
     runs: tuple[FrozenTrial, ...]
+    lr_scale: float = 1.0
+    """Factor on the proxy's learning rate; `params` holds the rate that was trained."""
 
     @property
     def label(self) -> str:
         """What people call it: a baseline's name, or the number of its proxy trial."""
-        return f"baseline {self.baseline}" if self.baseline else f"trial {self.proxy_number}"
+        name = f"baseline {self.baseline}" if self.baseline else f"trial {self.proxy_number}"
+        return name if self.lr_scale == 1 else f"{name} at lr × {self.lr_scale:g}"
 
     @property
     def key(self) -> str:
         """What attributes call it."""
-        return f"baseline:{self.baseline}" if self.baseline else str(self.proxy_number)
+        name = f"baseline:{self.baseline}" if self.baseline else str(self.proxy_number)
+        return name if self.lr_scale == 1 else f"{name}×{self.lr_scale:g}"
 
     @property
     def mean_bpb(self) -> float:
@@ -71,16 +75,31 @@ class Transfer:
     low: float | None
     high: float | None
 
+    recall: float | None = None
+    """Of the best half by confirmation, the share that is in the best half by proxy."""
+
+    @property
+    def proven(self) -> bool:
+        """Whether τ ≤ 0 can be excluded."""
+        return self.low is not None and self.low > 0
+
+    @property
+    def figures(self) -> str:
+        """What was measured, in brackets of a sentence."""
+        if self.tau is None or self.low is None or self.high is None:
+            return f"{self.pairs} pairs, of 5 needed to tell"
+        found = f"Kendall's τ = {self.tau:.2f}, 95% interval {self.low:.2f} … {self.high:.2f}, {self.pairs} pairs"
+        return found + (f", {self.recall:.0%} of the best half foretold" if self.recall is not None else "")
+
     @property
     def verdict(self) -> str:
         """One plain sentence."""
-        if self.tau is None or self.low is None or self.high is None:
+        if self.tau is None:
             return f"Transfer: {self.pairs} pairs are too few to tell whether the proxy predicts (5 are needed)."
-        figures = f"Kendall's τ = {self.tau:.2f}, 95% interval {self.low:.2f} … {self.high:.2f}, {self.pairs} pairs"
-        if self.low > 0:
-            return f"Transfer: the proxy predicts the confirmed BPB ({figures})."
+        if self.proven:
+            return f"Transfer: the proxy predicts the confirmed BPB ({self.figures})."
         return (
-            f"Transfer: the proxy is NOT shown to predict the confirmed BPB ({figures}; τ ≤ 0 can't be excluded). "
+            f"Transfer: the proxy is NOT shown to predict the confirmed BPB ({self.figures}; τ ≤ 0 can't be excluded). "
             "Trust only what was confirmed."
         )
 
@@ -99,7 +118,8 @@ def transfer_check(proxy_bpb: Sequence[float], confirmed_bpb: Sequence[float]) -
         return Transfer(n, None, None, None)
     z = math.atanh(min(max(tau, -0.999), 0.999))
     error = 1.96 * math.sqrt(0.437 / (n - 4))
-    return Transfer(n, tau, math.tanh(z - error), math.tanh(z + error))
+    best = [set(np.argsort(bpb, kind="stable")[: n // 2].tolist()) for bpb in (proxy_bpb, confirmed_bpb)]
+    return Transfer(n, tau, math.tanh(z - error), math.tanh(z + error), len(best[0] & best[1]) / (n // 2))
 
 
 def confirmed(study: LinkedStudy) -> list[Confirmed]:
@@ -107,20 +127,24 @@ def confirmed(study: LinkedStudy) -> list[Confirmed]:
     proxies = finished(study.proxy_trials())
     by_number = {t.number: t for t in proxies}
     by_baseline = {t.user_attrs["baseline"]: t for t in proxies if "baseline" in t.user_attrs}
-    groups: dict[tuple[str | None, int | None], list[FrozenTrial]] = {}
+    groups: dict[tuple[str | None, int | None, float], list[FrozenTrial]] = {}
     for run in finished(study.confirm_trials()):
-        groups.setdefault((run.user_attrs.get("baseline"), run.user_attrs.get("confirms")), []).append(run)
+        if final_budget(study.plan, run):
+            attrs = run.user_attrs
+            key = attrs.get("baseline"), attrs.get("confirms"), attrs.get("lr_scale", 1.0)
+            groups.setdefault(key, []).append(run)
     found = []
-    for (baseline, number), runs in groups.items():
+    for (baseline, number, scale), runs in groups.items():
         proxy = by_baseline.get(baseline) if baseline else by_number.get(number or 0)
         found.append(
             Confirmed(
                 baseline=baseline,
                 proxy_number=proxy.number if proxy else number,
-                params=runs[0].params,
-                proxy_bpb=proxy.value if proxy else None,
+                params=study.plan.scaled(runs[0].params, scale),
+                proxy_bpb=proxy.value if proxy and scale == 1 else None,
                 bpb_by_seed={r.user_attrs["seed"]: r.value for r in runs if r.value is not None},
                 runs=tuple(runs),
+                lr_scale=scale,
             )
         )
     return sorted(found, key=lambda c: c.mean_bpb)

@@ -12,13 +12,23 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.errors import SearchError, StudyChangedError
 from search.plan import Plan
+from search.pruner import lessons
 from storage.claims import TrialQueue
 from storage.database import Database
 
 # What a retry inherits from the trial that was lost.
-IDENTITY = ("baseline", "control", "confirms", "seed", "grid", "sampler")
-_GROWS = ("proxy.trials", "proxy.repeats", "confirm.top", "confirm.random", "confirm.seeds")
-_FREE = ("description", "cost.", "workers.", "pruner.", "recipe.")
+IDENTITY = (
+    *("baseline", "control", "grid", "sampler"),
+    *("confirms", "seed", "budget", "lr_scale", "kind", "why", "by_hand"),
+)
+_GROWS = (
+    *("proxy.trials", "proxy.repeats"),
+    *(f"confirm.{key}" for key in ("top", "random", "widen", "seeds", "max_seeds")),
+)
+_FREE = (
+    *("description", "cost.", "workers.", "pruner.", "recipe."),
+    *(f"confirm.{key}" for key in ("prune", "max_hours", "max_usd")),
+)
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,7 @@ def open_study(database: Database, plan: Plan) -> LinkedStudy:
             part.set_metric_names(["val_bpb"])
         _enqueue_baselines(study)
         _enqueue_grid(study)
+        _prime(study)
         # Last, so that a study with a plan is a whole one.
         study.proxies.set_user_attr("plan", plan.toml())
     return study
@@ -115,9 +126,9 @@ def _link(database: Database, plan: Plan) -> LinkedStudy:
 def _enqueue_baselines(study: LinkedStudy) -> None:
     for name, params in study.plan.baselines.items():
         study.proxy_queue.enqueue(dict(params), {"baseline": name})
-    for seed in study.plan.confirm.seed_values:
-        for name, params in study.plan.baselines.items():
-            study.confirm_queue.enqueue(dict(params), {"baseline": name, "seed": seed})
+        attrs = {"baseline": name, "seed": study.plan.confirm.first_seed, "budget": study.plan.confirm.budget}
+        why = "first run: hand-made"
+        study.confirm_queue.enqueue(dict(params), attrs | {"lr_scale": 1.0}, {"kind": "baseline", "why": why})
 
 
 def _enqueue_grid(study: LinkedStudy) -> None:
@@ -126,6 +137,25 @@ def _enqueue_grid(study: LinkedStudy) -> None:
     for repeat in range(plan.proxy.repeats if plan.is_grid else 0):
         for index, params in enumerate(plan.grid()):
             study.proxy_queue.enqueue(params, {"grid": index, "seed": plan.proxy.seed + repeat})
+
+
+def _prime(study: LinkedStudy) -> None:
+    """Keep what an earlier study teaches the pruner, so that all workers learn the same.
+
+    Raises `SearchError` where its trials were trained or reported otherwise: curves of other schedules mislead.
+    """
+    plan, name = study.plan, study.plan.pruner.primed_by
+    if not name or "lessons" in study.proxies.user_attrs:
+        return
+    if not exists(study.database, name):
+        raise SearchError(f'[pruner] `primed_by` is "{name}", but no study here has that name')
+    earlier = load_study(study.database, name)
+    for key in ("proxy.budget", "proxy.report_every", "proxy.schedule", "train.schedule"):
+        mine, its = (_flat(p.table()).get(key) for p in (plan, earlier.plan))
+        if mine != its:
+            raise SearchError(f'[pruner] `primed_by` is "{name}", whose {key} is {its!r}, but must be {mine!r} as here')
+    taught = lessons(earlier.proxy_trials())
+    study.proxies.set_user_attr("lessons", {str(step): [float(v) for v in shown] for step, shown in taught.items()})
 
 
 def changes(old: Plan, new: Plan) -> dict[str, tuple[Any, Any]]:
@@ -156,6 +186,11 @@ def _refuse_unsafe_changes(old: Plan, new: Plan) -> None:
             f'study "{new.name}" exists with other settings: {shown}. Its results stay as they are: '
             f"start the changed one under another name with --as NEW-NAME."
         )
+
+
+def final_budget(plan: Plan, run: FrozenTrial) -> bool:
+    """Return whether a confirmation run has the study's long budget, and not that of a rung on the way."""
+    return bool(run.user_attrs.get("budget", plan.confirm.budget) == plan.confirm.budget)
 
 
 def finished(trials: list[FrozenTrial]) -> list[FrozenTrial]:

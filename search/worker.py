@@ -17,11 +17,14 @@ from model.remember import MicroBatches
 from model.tokenizer import Tokenizer
 from model.train import Report, Result, train
 from search import paths
+from search.duration import parse_duration
 from search.errors import SearchError, SpaceExhaustedError
+from search.judging import first_of_the_best, make_pruner, race_pruner
+from search.logback import log_back
 from search.preparation import tokenizers
-from search.promotion import log_back, promote
+from search.promotion import promote, waits_by_hand
 from search.provenance import provenance
-from search.pruner import CorrelationPruner, Verdict, drawn_as_control
+from search.pruner import Verdict, drawn_as_control
 from search.sampler import settle
 from search.stop import StopRequest
 from search.study import LinkedStudy, agree
@@ -37,19 +40,6 @@ CAUSES: dict[type[BaseException], str] = {
     DeviceMemoryError: "infeasible",
     SpaceExhaustedError: "exhausted",
 }
-
-
-def make_pruner(study: LinkedStudy) -> CorrelationPruner:
-    """Return the pruner that a study's plan asks for."""
-    plan = study.plan
-    return CorrelationPruner(
-        promote=max(1, plan.confirm.top),
-        risk=plan.pruner.risk,
-        looks=len(plan.report_points()) - 1,
-        min_trials=plan.pruner.min_trials,
-        min_correlation=plan.pruner.min_correlation,
-        controls=plan.pruner.controls,
-    )
 
 
 @dataclass
@@ -98,8 +88,12 @@ class Worker:
             )
 
     def _claim(self) -> tuple[TrialQueue, Claim | Outcome]:
-        """Proxies come first; what is left of a worker's time goes to confirmations."""
+        """Proxies come first, but for what was promoted by hand; the rest of a worker's time goes to confirmations."""
         proxies, confirmations = self.study.proxy_queue, self.study.confirm_queue
+        if self._retrying(lambda: waits_by_hand(self.study)):
+            wanted = self._retrying(lambda: confirmations.claim(self.name, None))
+            if isinstance(wanted, Claim):
+                return confirmations, wanted
         first = self._retrying(lambda: proxies.claim(self.name, self.study.plan.proxy.trials))
         if isinstance(first, Claim):
             return proxies, first
@@ -166,20 +160,21 @@ class _Run:
         self.verdict: Verdict | None = None
 
     def train(self) -> None:
+        attrs = self.claim.user_attrs
         params = self.retrying(lambda: self.plan.space.suggest(self.trial, self.plan.fixed()))
+        params = self.plan.scaled(params, attrs.get("lr_scale", 1.0))
         configuration = self.plan.configuration(params)
         self.retrying(self._note_identity)
         corpus = prepare(self.plan.data, configuration.tokenizer, paths.cache())
         fidelity = self.plan.proxy if self.proxy else self.plan.confirm
-        seed = self.claim.user_attrs.get("seed", self.plan.proxy.seed)
         self.worker.say(f"{self.label}: {_brief(params)}")
         result = train(
             configuration.model,
             configuration.train,
             corpus,
-            budget_seconds=fidelity.budget_seconds,
+            budget_seconds=parse_duration(attrs.get("budget", fidelity.budget)),
             horizon_seconds=self.plan.confirm.budget_seconds if self._is_prefix else None,
-            seed=seed,
+            seed=attrs.get("seed", self.plan.proxy.seed),
             report_points=self.plan.report_points(),
             report_bytes=self.plan.proxy.report_bytes,
             device=self.worker.device,
@@ -208,13 +203,15 @@ class _Run:
     def _report(self, report: Report) -> bool:
         """Report a loss; returns whether to go on."""
         self.retrying(lambda: self._store_report(report))
-        if not self.proxy or report.percent == 100 or self.plan.is_grid:
+        if report.percent == 100 or self.plan.is_grid:
             return True
         if "baseline" in self.claim.user_attrs:
             self.verdict = Verdict(False, "baseline")
-        else:
+        elif self.proxy:
             self.verdict = self.retrying(self._judge)
-        return not self.verdict.prune
+        elif self.plan.confirm.prune and first_of_the_best(self.plan, self.claim.user_attrs):
+            self.verdict = self.retrying(self._judge_among_long_runs)
+        return self.verdict is None or not self.verdict.prune
 
     def _store_report(self, report: Report) -> None:
         """Store a report; a trial that was taken away in the meantime takes none, and its heartbeat tells us."""
@@ -224,6 +221,13 @@ class _Run:
 
     def _judge(self) -> Verdict:
         return self.pruner.judge(self.trial.study, self.trial.storage.get_trial(self.claim.trial_id))
+
+    def _judge_among_long_runs(self) -> Verdict:
+        """Judge by the long runs of this budget: proxies' curves have another horizon."""
+        trial = self.trial.storage.get_trial(self.claim.trial_id)
+        budget = self.plan.confirm.budget
+        alike = [t for t in self.worker.study.confirm_trials() if t.user_attrs.get("budget", budget) == budget]
+        return race_pruner(self.plan).judge_among(alike, trial, trial.last_step or 0)
 
     def _note_result(self, result: Result, text_sha256: str, tokenizer_sha256: str) -> None:
         attrs: dict[str, Any] = {
@@ -246,8 +250,8 @@ class _Run:
         if self.verdict is not None:
             attrs["pruner"] = self.verdict.reason
             if self.verdict.chance is not None:
-                attrs["chance_among_best"] = self.verdict.chance
-                attrs["correlation_bound"] = self.verdict.bound
+                attrs["best_as_bad"] = self.verdict.chance
+                attrs["proof"] = self.verdict.proof
         for key, value in attrs.items():
             self.trial.set_user_attr(key, value)
 

@@ -144,12 +144,17 @@ class TrialQueue:
             self._reconcile()
         return failed
 
-    def enqueue(self, params: Mapping[str, Any], user_attrs: Mapping[str, Any]) -> bool:
-        """Queue a trial with these parameters; returns False where one with these attributes exists already."""
+    def enqueue(
+        self, params: Mapping[str, Any], user_attrs: Mapping[str, Any], told: Mapping[str, Any] | None = None
+    ) -> bool:
+        """Queue a trial with these parameters; returns False where one with these attributes exists already.
+
+        `told` are further attributes, which don't tell trials apart.
+        """
         with self._locked():
             if any(user_attrs.items() <= t.user_attrs.items() for t in self._trials()):
                 return False
-            self._add(dict(params), dict(user_attrs))
+            self._add(dict(params), {**user_attrs, **(told or {})})
             return True
 
     def reconcile(self) -> None:
@@ -177,10 +182,10 @@ class TrialQueue:
         return self._storage.get_all_trials(self._study_id, deepcopy=False)
 
     def _slots(self, trials: list[FrozenTrial]) -> int:
-        return sum(not self._requeues(t) for t in trials)
+        return sum(not self.requeues(t) for t in trials)
 
-    def _requeues(self, trial: FrozenTrial) -> bool:
-        """Return whether the trial's slot passes on to a successor."""
+    def requeues(self, trial: FrozenTrial) -> bool:
+        """Return whether a trial was lost and its slot passes on to a successor."""
         lost = trial.state == TrialState.FAIL and trial.user_attrs.get("failure") in REQUEUED
         return lost and trial.user_attrs.get("tries", 1) < self._max_tries
 
@@ -204,7 +209,7 @@ class TrialQueue:
         trials = self._trials()
         succeeded = {t.user_attrs.get("retries") for t in trials}
         for trial in trials:
-            if self._requeues(trial) and trial.number not in succeeded:
+            if self.requeues(trial) and trial.number not in succeeded:
                 kept = {k: v for k, v in trial.user_attrs.items() if k in self._inherited}
                 tries = trial.user_attrs.get("tries", 1) + (trial.user_attrs["failure"] == "lost")
                 params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}  # given, and set so far

@@ -40,7 +40,7 @@ def simulated(
     rng = np.random.default_rng(seed)
     make: Any = optuna.samplers.TPESampler if sampler == "tpe" else optuna.samplers.RandomSampler
     study = optuna.create_study(study_name="rates", sampler=make(seed=seed))
-    pruner = CorrelationPruner(promote=5) if prune else None
+    pruner = CorrelationPruner() if prune else None
     for _ in range(trials):
         run(study, kind, rng, pruner)
     done = study.get_trials()

@@ -10,7 +10,7 @@ from rich.console import Console
 from search.caveats import caveats
 from search.console import summary
 from search.export import FORMATS, best_export, read_recipe, render
-from search.promotion import log_back
+from search.logback import log_back
 from search.results import confirmed
 from search.study import LinkedStudy, open_study
 from storage.database import Database

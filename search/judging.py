@@ -1,0 +1,36 @@
+"""Which pruner a study asks for, and which of its runs it may stop."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from search.plan import Plan
+from search.pruner import CorrelationPruner
+from search.study import LinkedStudy
+
+
+def make_pruner(study: LinkedStudy) -> CorrelationPruner:
+    """Return the pruner that a study's plan asks for."""
+    pruner, taught = study.plan.pruner, study.proxies.user_attrs.get("lessons", {})
+    return CorrelationPruner(
+        risk=pruner.risk,
+        min_trials=pruner.min_trials,
+        odds=pruner.odds,
+        controls=pruner.controls,
+        earlier={int(step): np.array(shown) for step, shown in taught.items()},
+    )
+
+
+def race_pruner(plan: Plan) -> CorrelationPruner:
+    """Return the pruner for long runs: few are run, so it asks for few, and counts a tenth as the best."""
+    return CorrelationPruner(risk=plan.pruner.risk, odds=plan.pruner.odds, min_trials=4, best=0.1, controls=0.0)
+
+
+def first_of_the_best(plan: Plan, attrs: Mapping[str, Any]) -> bool:
+    """Return whether a long run may be pruned: the first of one of the best proxies.
+
+    Baselines and random candidates are there for comparison, and further seeds to measure a mean; these run whole.
+    """
+    first = attrs.get("seed") == plan.confirm.first_seed and attrs.get("kind") in ("top", "wider")
+    return first and attrs.get("budget", plan.confirm.budget) == plan.confirm.budget
