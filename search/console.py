@@ -25,6 +25,7 @@ from search.duration import format_duration
 from search.fleet import LocalWorker
 from search.preparation import Progress as OnProgress
 from search.pruned import pruning_lines
+from search.race_view import race_line
 from search.results import Confirmed, confirmed, noise, transfer
 from search.study import LinkedStudy, finished
 from search.sweep import sweep_table
@@ -36,7 +37,8 @@ def outcome(trial: FrozenTrial, proxy: bool) -> str:
     label = f"{run_label(proxy, trial.number):<16}"
     attrs = trial.user_attrs
     known = {"baseline": "baseline {}", "confirms": "of trial {}", "grid": describe(trial.params), "seed": "seed {}"}
-    who = ", ".join(text.format(attrs[key]) for key, text in known.items() if key in attrs)
+    scaled = f", lr × {attrs['lr_scale']:g}" if attrs.get("lr_scale", 1.0) != 1 else ""
+    who = ", ".join(text.format(attrs[key]) for key, text in known.items() if key in attrs) + scaled
     if trial.state == TrialState.COMPLETE:
         return f"{label} {trial.value:.4f} BPB  {attrs.get('tokens', 0):>12,} tokens  {who}".rstrip()
     if trial.state == TrialState.PRUNED:
@@ -196,6 +198,8 @@ def summary(study: LinkedStudy, bounds: tuple[float, float] | None = None) -> Gr
         parts.append(Text(pruning_lines(study)))
     if found:
         parts.append(Text(transfer(found).verdict))
+    if line := race_line(study):
+        parts.append(Text(line))
     parts.append(Text(spent_line(study)))
     warned = caveats(study.plan, study.proxy_trials(), found)
     if warned:

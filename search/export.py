@@ -2,7 +2,7 @@
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from model.config import DataConfig
 from model.errors import SettingsError
 from search.caveats import caveats
 from search.errors import SearchError
+from search.inference import least_gap
 from search.plan import Configuration
 from search.results import Confirmed, Noise, confirmed, noise, transfer
 from search.sections import Fidelity
@@ -45,7 +46,7 @@ def best_export(study: LinkedStudy) -> dict[str, Any]:
         "configuration": best.label,
         "budget": study.plan.confirm.budget,
         "parameters": dict(best.params),
-        "result": _evidence(best, pooled) | {"better_than_baseline": _better(best, baselines)},
+        "result": _evidence(best, pooled) | {"better_than_baseline": _better(best, found, pooled)},
         "baselines": baselines,
         "transfer": transfer(found).verdict,
         "warnings": [c.sentence for c in caveats(study.plan, study.proxy_trials(), found)],
@@ -68,16 +69,19 @@ def _evidence(entry: Confirmed, pooled: Noise) -> dict[str, Any]:
     return {k: v for k, v in table.items() if v is not None}
 
 
-def _better(best: Confirmed, baselines: list[dict[str, Any]]) -> str:
+def _better(best: Confirmed, found: Sequence[Confirmed], pooled: Noise) -> str:
+    baselines = [c for c in found if c.baseline]
     if best.baseline:
         return "no: the hand-made baseline is best; the search found nothing better"
     if not baselines:
         return "unknown: no baseline has been confirmed"
-    rival = min(baselines, key=lambda b: float(b["val_bpb"]))
-    gain = rival["val_bpb"] - best.mean_bpb
-    mine, other = rival.get("interval_95"), rival["name"]
-    sure = "" if mine is None or best.mean_bpb < mine[0] else "; within the noise of its seeds"
-    return f"yes: by {gain:.4f} BPB over {other}{sure}"
+    gain = baselines[0].mean_bpb - best.mean_bpb
+    if pooled.deviation is None:
+        sure = "; noise is not known yet"
+    else:
+        least = least_gap(pooled.deviation, pooled.degrees, (len(best.bpb_by_seed), len(baselines[0].bpb_by_seed)))
+        sure = "" if gain >= least else "; within the noise of its seeds"
+    return f"yes: by {gain:.4f} BPB over {baselines[0].baseline}{sure}"
 
 
 def render(table: Mapping[str, Any], form: str) -> str:

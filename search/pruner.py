@@ -77,7 +77,7 @@ class CorrelationPruner(BasePruner):
         *,
         risk: float = 0.06,
         best: float = 0.02,
-        min_trials: int = 5,
+        min_trials: int = 6,
         odds: float = 10.0,
         controls: float = 0.03,
         earlier: Mapping[int, Sums] | None = None,

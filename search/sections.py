@@ -89,7 +89,7 @@ class ConfirmConfig(Fidelity):
 class PrunerConfig(Settings):
     """When a proxy trial may be stopped early."""
 
-    min_trials: int = setting(5, "finished proxies before anything is pruned", at_least=2)
+    min_trials: int = setting(6, "finished proxies before anything is pruned", at_least=2)
     risk: float = setting(0.06, "largest share of the best that may look as bad as what is pruned", above=0, below=0.5)
     odds: float = setting(10.0, "at first, that losses so far say something; lower is more careful", above=0)
     controls: float = setting(0.03, "fraction of trials never pruned, drawn before they start", at_least=0, at_most=1)

@@ -1,0 +1,74 @@
+"""What people see of the race: who is where, and why each long run was started or none more will be."""
+
+from typing import Any
+
+from optuna.trial import TrialState
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from search.promotion import entry_of, next_turn, race_field
+from search.race import standing
+from search.results import confirmed, pooled_noise, transfer
+from search.study import LinkedStudy
+
+
+def race_line(study: LinkedStudy) -> str:
+    """Return where the race is, in a sentence; empty before it began."""
+    state = study.confirmations.user_attrs.get("race")
+    return f"Race: {state}." if state else ""
+
+
+def race(study: LinkedStudy) -> Group:
+    """Return the race: candidates with why they run on or don't, the log of decisions, and what is due."""
+    field = race_field(study)
+    noise = pooled_noise([c.bpb for c in field])
+    table = Table(
+        title=f"{study.plan.name}: the race at {study.plan.confirm.budget}", title_justify="left", pad_edge=False
+    )
+    for name in ("candidate", "entered as", "BPB, mean", "runs", "now"):
+        table.add_column(name, justify="right" if name in ("BPB, mean", "runs") else "left")
+    for candidate, said in standing(field):
+        mean = f"{candidate.mean:.4f}" if candidate.bpb else "–"
+        runs = str(len(candidate.bpb)) + (f" + {candidate.pending}" if candidate.pending else "")
+        table.add_row(candidate.key, candidate.kind, mean, runs, said)
+    known = (
+        f"{noise.deviation:.4f} BPB" if noise.deviation is not None else "not known yet (no configuration ran twice)"
+    )
+    return Group(
+        table,
+        Text(f"Noise from seed to seed: {known}."),
+        Text(transfer(confirmed(study)).verdict),
+        Text(race_line(study) or f"Race: {due(study)}"),
+        Text("\nDecisions, in order:"),
+        *(Text(f"  {line}") for line in decisions(study)),
+    )
+
+
+def due(study: LinkedStudy) -> str:
+    """Return what the race waits for before it begins."""
+    open_ = sum(not t.state.is_finished() for t in study.proxy_trials())
+    missing = max(0, study.plan.proxy.trials - study.proxy_queue.slots())
+    return (
+        f"begins when {open_ + missing} more proxies have finished." if open_ + missing else next_turn(study)[2].state
+    )
+
+
+def decisions(study: LinkedStudy) -> list[str]:
+    """Return why each run was started, and what became of it, in the order of starting."""
+    return [_decision(study, run) for run in study.confirm_trials() if "retries" not in run.user_attrs]
+
+
+def _decision(study: LinkedStudy, run: Any) -> str:
+    attrs = run.user_attrs
+    ends = {
+        TrialState.COMPLETE: f"{run.value:.4f} BPB" if run.state == TrialState.COMPLETE else "",
+        TrialState.PRUNED: f"pruned at {run.last_step}%",
+        TrialState.FAIL: attrs.get("failure", "failed"),
+        TrialState.RUNNING: "running",
+        TrialState.WAITING: "waits for a worker",
+    }
+    budget = attrs.get("budget", study.plan.confirm.budget)
+    return (
+        f"{entry_of(run).key}, seed {attrs.get('seed')}, {budget}: {attrs.get('why', 'first run')} → {ends[run.state]}"
+    )
