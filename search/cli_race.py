@@ -43,8 +43,6 @@ def promote(
         queued = promote_by_hand(opened, trial, seeds)
         budget = opened.plan.confirm.budget
     if queued:
-        typer.echo(
-            f"queued {queued} of {budget}; workers take them next, `lilm-search start --study {study}` starts some"
-        )
+        typer.echo(f"queued: {queued} × {budget}; workers take these first (`lilm-search start --study {study}`)")
     else:
         typer.echo(f"trial {trial} has had, or waits for, {'this run' if seeds == 1 else 'these runs'} already")
