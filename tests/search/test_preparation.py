@@ -20,6 +20,7 @@ sample_bytes = 100_000
 vocab_size = {{ choices = [{sizes}] }}
 [proxy]
 budget = "1s"
+trials = 1
 [confirm]
 budget = "1s"
 """
