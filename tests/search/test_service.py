@@ -48,6 +48,7 @@ startup = 4
 budget = "2s"
 top = 1
 random = 0
+widen = 0
 [pruner]
 min_trials = 4
 [workers]
