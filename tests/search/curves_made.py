@@ -34,9 +34,8 @@ def running(step: int, loss: float, control: bool = False) -> FrozenTrial:
 
 def complete(curves: Curves) -> list[FrozenTrial]:
     """Finished trials that reported these curves."""
-    losses, final = curves
-    reports = [dict(zip(STEPS, [*map(float, row), float(end)], strict=True)) for row, end in zip(*curves, strict=True)]
-    return [trial("complete", r, number=i) for i, r in enumerate(reports[: len(final)])]
+    ended = [[*map(float, row), float(end)] for row, end in zip(*curves, strict=True)]
+    return [trial("complete", dict(zip(STEPS, losses, strict=True)), number=i) for i, losses in enumerate(ended)]
 
 
 def study_of(trials: Sequence[FrozenTrial], direction: str = "minimize") -> optuna.Study:

@@ -91,7 +91,7 @@ def test_a_few_diverged_runs_change_no_decision_among_the_others() -> None:
 
 
 def test_failed_trials_are_no_evidence() -> None:
-    failed = [trial("fail", {p: 0.1 for p in STEPS}, number=90 + i) for i in range(20)]
+    failed = [trial("fail", dict.fromkeys(STEPS, 0.1), number=90 + i) for i in range(20)]
     assert judged(proven() + failed, running(50, 1.9)) == judged(proven(), running(50, 1.9))
 
 
@@ -137,9 +137,7 @@ def test_only_order_matters_and_maximising_is_minimising_mirrored(seed: int, los
 
 def test_a_bolder_risk_prunes_all_that_a_smaller_one_does() -> None:
     losses = np.linspace(1.0, 2.6, 33)
-    bold, careful = (
-        {x for x in losses if judged(proven(), running(50, float(x)), risk=r).prune} for r in (0.2, 0.02)
-    )
+    bold, careful = ({x for x in losses if judged(proven(), running(50, float(x)), risk=r).prune} for r in (0.2, 0.02))
     assert careful < bold
 
 
