@@ -1,6 +1,7 @@
 """Optuna trials made of learning curves, for tests of what judges them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import optuna
@@ -38,7 +39,7 @@ def complete(curves: Curves) -> list[FrozenTrial]:
     return [trial("complete", dict(zip(STEPS, losses, strict=True)), number=i) for i, losses in enumerate(ended)]
 
 
-def study_of(trials: Sequence[FrozenTrial], direction: str = "minimize") -> optuna.Study:
+def study_of(trials: Sequence[FrozenTrial], direction: Literal["minimize", "maximize"] = "minimize") -> optuna.Study:
     study = optuna.create_study(study_name="made", direction=direction)
     study.add_trials(trials)
     return study

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import optuna
@@ -126,7 +127,7 @@ def test_only_order_matters_and_maximising_is_minimising_mirrored(seed: int, los
     losses += rng.uniform(0, 0.5) * rng.standard_normal(losses.shape)
     pruner = CorrelationPruner()
 
-    def verdict(change: Callable[[ndarray], ndarray], direction: str) -> Verdict:
+    def verdict(change: Callable[[ndarray], ndarray], direction: Literal["minimize", "maximize"]) -> Verdict:
         trials = complete((change(losses), change(final)))
         return pruner.judge(study_of(trials, direction), running(step, float(change(np.array(loss)))))
 
