@@ -31,27 +31,3 @@ def lower_bound(rho: float, n: int, confidence: float = 0.9) -> float:
     rho = min(max(rho, -most), most)
     error = math.sqrt((1 + rho * rho / 2) / (n - 3))
     return math.tanh(math.atanh(rho) - float(stats.norm.ppf(confidence)) * error)
-
-
-def normal_score(value: float, others: Numbers) -> float:
-    """Return the normal score of a value among others: Φ⁻¹ of its mid-rank, each of n + 1 values given equal mass.
-
-    A value that isn't finite ranks behind all that are.
-    """
-    losses = np.nan_to_num(np.asarray(others, dtype=float), nan=np.inf, posinf=np.inf)
-    value = value if math.isfinite(value) else math.inf
-    below, equal = int((losses < value).sum()), int((losses == value).sum())
-    return float(stats.norm.ppf((below + equal / 2 + 0.5) / (len(losses) + 1)))
-
-
-def chance_among_best(score: float, rho: float, best: int, among: int) -> float:
-    """Return the chance that a trial with this normal score ends among the `best` of `among` trials.
-
-    A normal copula: given its score z now, the score at the end is normal with mean ρz and variance 1 − ρ²
-    (the conditional of a bivariate normal), and being among the best is to lie below the score of their share.
-    """
-    share = best / among
-    if share >= 1:
-        return 1.0
-    rho = min(max(rho, -0.999), 0.999)
-    return float(stats.norm.cdf((stats.norm.ppf(share) - rho * score) / math.sqrt(1 - rho * rho)))

@@ -28,8 +28,8 @@ def pruning_lines(study: LinkedStudy) -> str:
 
 def _held_back(relations: Sequence[Relation], pruner: CorrelationPruner) -> str:
     n = max(r.n for r in relations)
-    if n < pruner.min_trials:
-        return f"{n} finished trials, {pruner.min_trials} are needed first"
+    if n < pruner.needed:
+        return f"{n} finished trials, {pruner.needed} are needed first"
     proven = next((r for r in relations if r.proof >= PROVEN), None)
     if proven is None:
         best = max(r.proof for r in relations)
@@ -44,8 +44,9 @@ def _controls(trials: Sequence[FrozenTrial], pruner: CorrelationPruner) -> str:
     stopped = [t for t in controls if _would_stop(t, trials, pruner)]
     if not controls:
         return ""
-    place = sorted(t.value or 0.0 for t in ended)[max(0, round(BEST_SHARE * len(trials)) - 1)]
-    lost = sum((t.value or 0.0) <= place for t in stopped)
+    tried = len(ended) + sum(t.state == TrialState.PRUNED for t in trials)
+    best = sorted(t.value or 0.0 for t in ended)[: max(1, round(BEST_SHARE * tried))]
+    lost = sum((t.value or 0.0) <= best[-1] for t in stopped)
     return (
         f"; of {len(controls)} controls {len(stopped)} would have been pruned, "
         f"{lost or 'none'} of them among the best {BEST_SHARE:.0%}"

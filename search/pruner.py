@@ -94,6 +94,11 @@ class CorrelationPruner(BasePruner):
         self.risk, self.best, self.min_trials = risk, best, min_trials
         self.odds, self.controls, self.earlier = max(odds, 1e-300), controls, dict(earlier or {})
 
+    @property
+    def needed(self) -> int:
+        """How many trials must have finished before any is pruned."""
+        return 2 if self.earlier else self.min_trials
+
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Return whether to stop the trial; called by Optuna's `Trial.should_prune`."""
         return self.judge(study, trial).prune
@@ -116,7 +121,7 @@ class CorrelationPruner(BasePruner):
     ) -> Verdict:
         """Return the decision on a trial at a step by these trials alone, of which it may be one."""
         runs = Reported.of([t for t in trials if t.number != trial.number], maximise=maximise)
-        if runs.finished < (2 if self.earlier else self.min_trials):
+        if runs.finished < self.needed:
             return Verdict(False, "few")
         return self._weigh(runs, step, runs.sign * trial.intermediate_values[step])
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from search.correlation import chance_among_best, lower_bound, normal_score, spearman
+from search.correlation import lower_bound, spearman
 
 losses = st.lists(st.floats(-10, 10).map(lambda x: round(x, 2)), min_size=4, max_size=40)
 
@@ -40,26 +40,3 @@ def test_four_pairs_in_perfect_order_prove_nothing() -> None:
     """One order in 24 is perfect by chance: near enough to one in ten, and eight pairs are another matter."""
     assert lower_bound(1.0, 4) < 0.3
     assert 0.9 < lower_bound(1.0, 8) < 0.99
-
-
-def test_normal_score_by_hand() -> None:
-    assert normal_score(2.0, [1.0, 3.0]) == pytest.approx(0.0)  # the middle of three
-    assert normal_score(0.0, [1.0, 3.0]) == pytest.approx(stats.norm.ppf(1 / 6))
-    assert normal_score(math.nan, [1.0, 3.0]) == pytest.approx(stats.norm.ppf(5 / 6))
-    assert normal_score(1.0, [1.0, math.inf]) == pytest.approx(stats.norm.ppf(1 / 3))  # a tie, and a diverged run
-
-
-def test_the_chance_is_that_of_a_simulated_copula() -> None:
-    rng = np.random.default_rng(1)
-    rho, z = 0.7, 0.5
-    ends = rho * z + math.sqrt(1 - rho * rho) * rng.standard_normal(200_000)
-    simulated = (ends < stats.norm.ppf(5 / 50)).mean()
-    assert chance_among_best(z, rho, 5, 50) == pytest.approx(simulated, abs=0.003)
-
-
-@given(st.floats(-3, 3), st.floats(-0.99, 0.99), st.integers(1, 10), st.integers(1, 100))
-def test_the_chance_is_one_and_never_rises_with_a_worse_score(z: float, rho: float, best: int, among: int) -> None:
-    chance = chance_among_best(z, rho, best, among)
-    assert 0 <= chance <= 1
-    if rho > 0:
-        assert chance_among_best(z + 0.5, rho, best, among) <= chance
