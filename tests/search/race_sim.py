@@ -149,7 +149,7 @@ BROAD = Shape(top=9, widen=4, seeds=1.3)
 
 
 def methods(made: Made, seed: int) -> dict[str, Outcome]:
-    """Return what each method comes to: the race as shipped and fixed shares of the same cost; then all with 12 runs."""
+    """Return what each method comes to: the race as shipped, fixed shares of its cost, and all with 12 runs."""
     shipped = race(made, SHIPPED, seed)
     n = shipped.runs
     twice = [2] * (n // 2) if n % 2 == 0 else [2] * (n // 2) + [1]
