@@ -3,7 +3,7 @@
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.duration import parse_duration
 from search.errors import SearchError
 from search.lesson import given_to
-from search.race import Candidate, Rules, Turn, survivors, turn
+from search.race import SPENT, Candidate, Rules, Turn, survivors, turn
 from search.results import confirmed, transfer
 from search.study import LinkedStudy, final_budget, finished
 
@@ -149,8 +149,12 @@ def next_turn(study: LinkedStudy) -> tuple[list[Run], dict[str, Entry], Turn]:
     climb = _climb(study, present, runs)
     racing = [_candidate(study, e, runs) for e in climb.passed]
     waiting = [Candidate(e.key, e.kind) for e in reserve]
+    paid = climb.due[: rules.affordable]
+    if climb.due and not paid and not climb.under_way:
+        return [], {}, Turn((), SPENT, over=True)
+    if rules.affordable is not None:
+        rules = replace(rules, affordable=rules.affordable - len(paid))
     now = turn(racing, waiting, transfer(confirmed(study)), rules, len(climb.due) + climb.under_way)
-    paid = climb.due if rules.affordable is None else climb.due[: rules.affordable]
     return paid, {e.key: e for e in [*climb.passed, *reserve]}, now
 
 

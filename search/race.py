@@ -21,6 +21,7 @@ KINDS = {
     "wider": "entered while the proxy isn't shown to predict",
     "hand": "promoted by hand",
 }
+SPENT = "hours or dollars are spent"
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Candidate:
 class Rules:
     """What the race may spend."""
 
-    seeds: int = 2
+    seeds: float = 2
     """Runs for each candidate on average."""
     max_seeds: int = 6
     affordable: int | None = None
@@ -97,7 +98,8 @@ def turn(
         return _within(
             [Start(c.key, 0, why) for c in wider], "the race widens: the proxy isn't shown to predict", rules
         )
-    return _separate([c for c in field if c.bpb], len(field), sum(c.runs for c in field), rules)
+    spent = sum(c.runs + bool(c.out) for c in field)  # one that is out has had a run without a result
+    return _separate([c for c in field if c.bpb], math.floor(len(field) * rules.seeds), spent, rules)
 
 
 def _within(starts: Sequence[Start], state: str, rules: Rules) -> Turn:
@@ -105,18 +107,18 @@ def _within(starts: Sequence[Start], state: str, rules: Rules) -> Turn:
     if rules.affordable is None or len(starts) <= rules.affordable:
         return Turn(tuple(starts), state)
     paid = tuple(starts[: rules.affordable])
-    return Turn(paid, "hours or dollars are spent" if not paid else state, over=not paid)
+    return Turn(paid, state if paid else SPENT, over=not paid)
 
 
-def _separate(field: Sequence[Candidate], size: int, spent: int, rules: Rules) -> Turn:
-    """Give a seed to the leader or to the one least surely behind it."""
+def _separate(field: Sequence[Candidate], most: int, spent: int, rules: Rules) -> Turn:
+    """Give a seed to the leader or to the one least surely behind it, up to so many runs of all together."""
     if not field:
         return Turn((), "no run has finished", over=True)
     leader = min(field, key=lambda c: (c.mean, c.key))
     rivals = close_rivals(field, leader)
     if not rivals and len(leader.bpb) >= min(2, rules.seeds):
         return Turn((), f"{leader.key} is ahead of all others by more than noise", over=True)
-    left = size * rules.seeds - spent
+    left = most - spent
     if left <= 0:
         return Turn((), f"all {spent} runs are spent", over=not any(c.pending for c in field))
     open_ = [c for c in [leader, *rivals] if c.runs < rules.max_seeds and not c.out]

@@ -71,6 +71,7 @@ def open_study(database: Database, plan: Plan) -> LinkedStudy:
         stored = stored_plan(database, plan.name) if exists(database, plan.name) else None
         if stored is not None:
             _refuse_unsafe_changes(stored, plan)
+        taught = _taught(database, plan)
         study = _link(database, plan)
         study.confirmations.set_user_attr("confirms", plan.name)
         study.proxies.set_user_attr("confirmed_in", confirm_name(plan.name))
@@ -78,7 +79,8 @@ def open_study(database: Database, plan: Plan) -> LinkedStudy:
             part.set_metric_names(["val_bpb"])
         _enqueue_baselines(study)
         _enqueue_grid(study)
-        _prime(study)
+        if taught:
+            study.proxies.set_user_attr("lessons", taught)
         # Last, so that a study with a plan is a whole one.
         study.proxies.set_user_attr("plan", plan.toml())
     return study
@@ -106,7 +108,7 @@ def load_study(database: Database, name: str) -> LinkedStudy:
 
 def stored_plan(database: Database, name: str) -> Plan:
     """Return the plan that a study was last opened with."""
-    text = optuna.load_study(study_name=name, storage=database.storage).user_attrs.get("plan")
+    text = _attrs(database, name).get("plan")
     if text is None:
         raise SearchError(f'"{name}" was not made by lilm-search (it has no plan); choose another name with --as')
     return Plan.parse(text, name=name, origin=f"the stored plan of {name}")
@@ -139,23 +141,28 @@ def _enqueue_grid(study: LinkedStudy) -> None:
             study.proxy_queue.enqueue(params, {"grid": index, "seed": plan.proxy.seed + repeat})
 
 
-def _prime(study: LinkedStudy) -> None:
-    """Keep what an earlier study teaches the pruner, so that all workers learn the same.
+def _taught(database: Database, plan: Plan) -> dict[str, list[float]]:
+    """Return what an earlier study teaches the pruner, kept with the study so that all workers learn the same.
 
-    Raises `SearchError` where its trials were trained or reported otherwise: curves of other schedules mislead.
+    Empty where nothing is asked for, or is kept already. Raises `SearchError` where the earlier trials were trained
+    or reported otherwise: curves of other schedules mislead.
     """
-    plan, name = study.plan, study.plan.pruner.primed_by
-    if not name or "lessons" in study.proxies.user_attrs:
-        return
-    if not exists(study.database, name):
+    name = plan.pruner.primed_by
+    if not name or (exists(database, plan.name) and "lessons" in _attrs(database, plan.name)):
+        return {}
+    if not exists(database, name):
         raise SearchError(f'[pruner] `primed_by` is "{name}", but no study here has that name')
-    earlier = load_study(study.database, name)
+    earlier = load_study(database, name)
     for key in ("proxy.budget", "proxy.report_every", "proxy.schedule", "train.schedule"):
         mine, its = (_flat(p.table()).get(key) for p in (plan, earlier.plan))
         if mine != its:
             raise SearchError(f'[pruner] `primed_by` is "{name}", whose {key} is {its!r}, but must be {mine!r} as here')
     taught = lessons(earlier.proxy_trials())
-    study.proxies.set_user_attr("lessons", {str(step): [float(v) for v in shown] for step, shown in taught.items()})
+    return {str(step): [float(v) for v in shown] for step, shown in taught.items()}
+
+
+def _attrs(database: Database, name: str) -> dict[str, Any]:
+    return optuna.load_study(study_name=name, storage=database.storage).user_attrs
 
 
 def changes(old: Plan, new: Plan) -> dict[str, tuple[Any, Any]]:

@@ -1,0 +1,217 @@
+"""How often the race exports the true best, and what it spends, over simulated studies of which the truth is known.
+
+Only the pure functions of `search.race` are driven. Truth, proxies and each seed's noise are the same for all methods.
+
+python -m tests.search.race_sim --studies 2000
+"""
+
+import argparse
+import heapq
+import math
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from search.race import Candidate, Rules, turn
+from search.results import Transfer, transfer_check
+
+CONFIGURATIONS = 50
+"""Finished proxies; the baseline is one more."""
+HANDMADE = (-1.0, 0.5)
+"""Mean and spread of the baseline's true BPB: a person's choice is better than most, in units of the spread."""
+RHOS, SIGMAS = (0.0, 0.3, 0.6, 0.9), (0.03, 0.1, 0.3)
+MOST_SEEDS = 8
+UNASKED = Transfer(0, None, None, None)
+
+
+@dataclass(frozen=True)
+class Made:
+    """One study: true long BPB, what the proxy said of it, and what each seed of a long run would measure.
+
+    The baseline comes first; the others are in the order of their proxies. The spread of the truth is 1.
+    """
+
+    true: Float[ndarray, " n"]
+    proxy: Float[ndarray, " n"]
+    measured: Float[ndarray, "n seeds"]
+
+    @classmethod
+    def draw(cls, rho: float, sigma: float, seed: int) -> "Made":
+        """Draw a study whose proxies have rank correlation `rho` with the truth, and noise `sigma` a run."""
+        rng = np.random.default_rng(seed)
+        true = rng.standard_normal(CONFIGURATIONS + 1)
+        true[0] = HANDMADE[0] + HANDMADE[1] * true[0]
+        r = 2 * math.sin(math.pi * rho / 6)  # Pearson's r of normals whose Spearman's is rho
+        proxy = r * true + math.sqrt(1 - r * r) * rng.standard_normal(len(true))
+        order = [0, *(1 + np.argsort(proxy[1:]))]
+        true, proxy = true[order], proxy[order]
+        return cls(true, proxy, true[:, None] + sigma * rng.standard_normal((len(true), MOST_SEEDS)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """Who takes part in a race, and how many runs are trained at a time."""
+
+    top: int = 5
+    random: int = 1
+    widen: int = 3
+    seeds: float = 2
+    max_seeds: int = 6
+    workers: int = 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one method came to in one study."""
+
+    picked: int
+    ran: tuple[int, ...]
+    runs: int
+    rounds: float
+    """Time until the last run's end, in runs."""
+
+
+@dataclass
+class Track:
+    """Runs that were asked for, on so many workers; each takes as long as any other."""
+
+    workers: list[float]
+    running: list[tuple[float, int, int]]
+    now: float = 0.0
+
+    def ask(self, place: int, index: int) -> None:
+        free = heapq.heappop(self.workers)
+        end = max(free, self.now) + 1
+        heapq.heappush(self.workers, end)
+        heapq.heappush(self.running, (end, place, index))
+
+    def next_end(self) -> tuple[int, int]:
+        self.now, place, index = heapq.heappop(self.running)
+        return place, index
+
+
+def race(made: Made, shape: Shape, seed: int = 0) -> Outcome:
+    """Run the race by `turn` until nothing runs and nothing is due."""
+    field, reserve = _entered(made, shape, seed)
+    track = Track([0.0] * shape.workers, [])
+    rules = Rules(shape.seeds, shape.max_seeds)
+    while True:
+        waiting = [Candidate(str(p), "wider") for p in reserve]
+        for start in turn(list(field.values()), waiting, _transfer(made, field, reserve), rules).start:
+            place = int(start.key)
+            if place in reserve:
+                reserve.remove(place)
+                field[place] = Candidate(start.key, "wider")
+            field[place] = replace(field[place], pending=field[place].pending + 1)
+            track.ask(place, start.index)
+        if not track.running:
+            return _outcome({p: c.bpb for p, c in field.items()}, track.now)
+        place, index = track.next_end()
+        c = field[place]
+        field[place] = replace(c, bpb=(*c.bpb, float(made.measured[place, index])), pending=c.pending - 1)
+
+
+def _entered(made: Made, shape: Shape, seed: int) -> tuple[dict[int, Candidate], list[int]]:
+    """Return the field at the start, and who may enter later: the next best and one at random, in turn."""
+    rng = np.random.default_rng((seed, 1))
+    rest = list(range(1 + shape.top, len(made.true)))
+    drawn = [rest.pop(rng.integers(len(rest))) for _ in range(shape.random)]
+    reserve = [rest.pop(0 if i % 2 == 0 else rng.integers(len(rest))) for i in range(shape.widen)]
+    kinds = {0: "baseline", **dict.fromkeys(range(1, 1 + shape.top), "top"), **dict.fromkeys(drawn, "random")}
+    return {place: Candidate(str(place), kind) for place, kind in kinds.items()}, reserve
+
+
+def _transfer(made: Made, field: dict[int, Candidate], reserve: Sequence[int]) -> Transfer:
+    """Return the transfer check where it is asked for: while somebody may still enter."""
+    if not reserve or any(not c.bpb for c in field.values()):
+        return UNASKED
+    return transfer_check([float(made.proxy[p]) for p in field], [c.mean for c in field.values()])
+
+
+def fixed(made: Made, seeds: Sequence[int], workers: int = 1) -> Outcome:
+    """Run the baseline and the best proxies with these numbers of seeds; the best mean is picked."""
+    bpb = {place: tuple(map(float, made.measured[place, :n])) for place, n in enumerate(seeds)}
+    return _outcome(bpb, math.ceil(sum(seeds) / workers))
+
+
+def _outcome(bpb: dict[int, tuple[float, ...]], rounds: float) -> Outcome:
+    picked = min(bpb, key=lambda place: float(np.mean(bpb[place])))
+    return Outcome(picked, tuple(bpb), sum(map(len, bpb.values())), rounds)
+
+
+SHIPPED, SMALL = Shape(), Shape(random=0, widen=0)
+BROAD = Shape(top=9, widen=4, seeds=1.3)
+"""As many runs at most as the shipped one, more candidates, fewer seeds."""
+
+
+def methods(made: Made, seed: int) -> dict[str, Outcome]:
+    """Return what each method comes to: the race as shipped, fixed shares of its cost, and all with 12 runs."""
+    shipped = race(made, SHIPPED, seed)
+    n = shipped.runs
+    twice = [2] * (n // 2) if n % 2 == 0 else [2] * (n // 2) + [1]
+    return {
+        "race": shipped,
+        "race, 8 workers": race(made, replace(SHIPPED, workers=8), seed),
+        "top n × 2, same cost": fixed(made, twice, 8),
+        "top n × 1, same cost": fixed(made, [1] * n, 8),
+        "broad race": race(made, BROAD, seed),
+        "race of 12 at most": race(made, SMALL, seed),
+        "the same, 8 workers": race(made, replace(SMALL, workers=8), seed),
+        "top 5 × 2": fixed(made, [2] * 6, 8),
+        "top 10 × 1": fixed(made, [2] + [1] * 10, 8),
+    }
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A method's figures over studies, an array with an entry for each study."""
+
+    best_of_ran: Float[ndarray, " studies"]
+    best_of_all: Float[ndarray, " studies"]
+    regret: Float[ndarray, " studies"]
+    runs: Float[ndarray, " studies"]
+    rounds: Float[ndarray, " studies"]
+
+
+def simulate(rho: float, sigma: float, studies: int) -> dict[str, Figures]:
+    """Return every method's figures in one cell."""
+    rows: dict[str, list[tuple[float, ...]]] = {}
+    for seed in range(studies):
+        made = Made.draw(rho, sigma, seed)
+        least = float(made.true.min())
+        for name, o in methods(made, seed).items():
+            mine = float(made.true[o.picked])
+            hits = float(mine == made.true[list(o.ran)].min()), float(mine == least)
+            rows.setdefault(name, []).append((*hits, mine - least, o.runs, o.rounds))
+    return {name: Figures(*np.array(found, dtype=float).T) for name, found in rows.items()}
+
+
+def _cell(cell: tuple[float, float, int]) -> dict[str, Figures]:
+    return simulate(*cell)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--studies", type=int, default=2000)
+    parser.add_argument("--processes", type=int, default=2)
+    args = parser.parse_args()
+    print("| ρ | σ | method | P(best of those run) | P(best of all) | regret ± s.e. | runs | rounds |")
+    print("|---|---|---|---:|---:|---:|---:|---:|")
+    cells = [(rho, sigma, args.studies) for rho in RHOS for sigma in SIGMAS]
+    with ProcessPoolExecutor(args.processes) as pool:
+        for (rho, sigma, studies), found in zip(cells, pool.map(_cell, cells), strict=True):
+            for name, f in found.items():
+                error = f.regret.std() / math.sqrt(studies)
+                print(
+                    f"| {rho:g} | {sigma:g} | {name} | {f.best_of_ran.mean():.3f} | {f.best_of_all.mean():.3f} | "
+                    f"{f.regret.mean():.3f} ± {error:.3f} | {f.runs.mean():.1f} | {f.rounds.mean():.1f} |",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()
