@@ -5,7 +5,8 @@ its final loss, has at the report a score z = a + b·t + e. Only runs that ended
 correlation over all and flatter it. a, b and the variance of e have a normal-inverse-gamma prior (Gelman et al.,
 Bayesian Data Analysis, ch. 14). Beside it stands the doubt that there is any relation: then good runs' scores are
 standard normal here, as everybody's are. The two are weighed by their evidence, which may be watched continually:
-under the doubt it exceeds k with a chance of 1/k at most, however often one looks (Ville's inequality).
+under the doubt it exceeds k with a chance of 1/k at most, however often one looks (Ville's inequality). That holds
+while nothing is pruned: later good runs are survivors, who look related to whatever they were pruned by.
 """
 
 import math
