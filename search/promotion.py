@@ -115,11 +115,12 @@ def promote_by_hand(study: LinkedStudy, number: int, seeds: int) -> int:
     """
     proxies = {t.number: t for t in study.proxy_trials()}
     trial = proxies.get(number)
-    if trial is None or not trial.params:
+    params = given_to(trial) if trial else {}
+    if trial is None or not params:
         known = f"0 to {max(proxies)}" if proxies else "none yet"
         raise SearchError(f'--trial is {number}, but must be a proxy trial of "{study.plan.name}" ({known})')
     name = trial.user_attrs.get("baseline")
-    entry = Entry("baseline" if name else "hand", name, None if name else number, params=trial.params)
+    entry = Entry("baseline" if name else "hand", name, None if name else number, params=params)
     first, budget = study.plan.confirm.first_seed, study.plan.confirm.budget
     told = {"kind": entry.kind, "by_hand": True}
     queued = 0
@@ -192,6 +193,8 @@ class _Climb:
     due: list[Run]
     under_way: int
     passed: list[Entry]
+    left: Mapping[str, str]
+    """By key, the rung on which a candidate was left behind."""
 
 
 def _climb(study: LinkedStudy, present: Sequence[Entry], runs: Sequence[FrozenTrial]) -> _Climb:
@@ -201,6 +204,7 @@ def _climb(study: LinkedStudy, present: Sequence[Entry], runs: Sequence[FrozenTr
     """
     climbers = [e for e in present if e.kind == "top"]
     others = [e for e in present if e.kind != "top"]
+    left: dict[str, str] = {}
     for rung in study.plan.confirm.rungs:
         counted = [r for r in runs if r.user_attrs.get("budget") == rung and _counts(study, r)]
         there = {entry_of(r).key: r for r in counted}
@@ -208,9 +212,11 @@ def _climb(study: LinkedStudy, present: Sequence[Entry], runs: Sequence[FrozenTr
         due = [(e, seed, rung, f"on the rung of {rung}") for e in climbers if e.key not in there]
         under_way = sum(not r.state.is_finished() for r in counted)
         if due or under_way:
-            return _Climb(due, under_way, others)
-        climbers = [climbers[i] for i in survivors([_value(there[e.key]) for e in climbers])]
-    return _Climb([], 0, [*climbers, *others])
+            return _Climb(due, under_way, others, left)
+        above = [climbers[i] for i in survivors([_value(there[e.key]) for e in climbers])]
+        left |= {e.key: rung for e in climbers if e not in above}
+        climbers = above
+    return _Climb([], 0, [*climbers, *others], left)
 
 
 def _value(run: FrozenTrial) -> float:
@@ -235,9 +241,12 @@ def _candidate(study: LinkedStudy, entry: Entry, runs: Sequence[FrozenTrial]) ->
 
 
 def race_field(study: LinkedStudy) -> list[Candidate]:
-    """Return everybody in the race with their runs."""
+    """Return everybody in the race with their runs, those included that a rung left behind."""
     runs = study.confirm_trials()
-    return [_candidate(study, e, runs) for e in _entries(study, runs)[0]]
+    present = _entries(study, runs)[0]
+    left = _climb(study, present, runs).left
+    field = [_candidate(study, e, runs) for e in present]
+    return [replace(c, out=f"left behind on the rung of {left[c.key]}") if c.key in left else c for c in field]
 
 
 def affordable(study: LinkedStudy) -> int | None:

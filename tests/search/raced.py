@@ -38,6 +38,8 @@ max_lr = {baseline}
 batch_size = 8
 """
 
+Formula = Callable[[float], float]
+
 
 def plan(confirm: str = "", *, baseline: float = 0.1, name: str = "made", proxy: str = "", pruner: str = "") -> Plan:
     """A study of 12 proxies with one baseline, at this learning rate."""
@@ -47,7 +49,7 @@ def plan(confirm: str = "", *, baseline: float = 0.1, name: str = "made", proxy:
 
 def place(params: Mapping[str, Any]) -> float:
     """Where the learning rate lies in its range, 0 to 1 on a log scale; the batch size breaks ties."""
-    return math.log10(params["max_lr"] / 1e-4) / 3 + params["batch_size"] / 1e6
+    return math.log10(float(params["max_lr"]) / 1e-4) / 3 + float(params["batch_size"]) / 1e6
 
 
 @dataclass
@@ -55,8 +57,8 @@ class Trainer:
     """A worker whose training is a formula: what a proxy and a long run measure at a place in the space."""
 
     study: LinkedStudy
-    proxy: Callable[[float], float]
-    long: Callable[[float], float]
+    proxy: Formula
+    long: Formula
     noise: float = 0.001
     name: str = "one"
 

@@ -5,7 +5,9 @@ from hypothesis import strategies as st
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.promotion import candidates
+from search.judging import first_of_the_best
+from search.promotion import Entry, candidates, entry_of, further
+from tests.search.made import PLAN
 
 
 def proxy(number: int, bpb: float, x: float, state: TrialState = TrialState.COMPLETE, **attrs: Any) -> FrozenTrial:
@@ -55,3 +57,41 @@ def test_never_more_than_there_are_and_never_twice(top: int, drawn: int, seed: i
     chosen = candidates(PROXIES, top=top, drawn=drawn, seed=seed)
     assert len(chosen) == min(4, top + drawn)
     assert len({t.params["x"] for t in chosen}) == len(chosen)
+
+
+def test_the_race_widens_by_the_next_best_and_one_at_random_in_turn() -> None:
+    many = [proxy(i, 1.2 + i / 100, float(i)) for i in range(20)]
+    entered = numbers(further(many, [0, 1, 2], count=4, seed=0))
+    assert entered[0] == 3
+    assert entered[2] == next(i for i in range(4, 20) if i != entered[1])
+    assert numbers(further(many, [0, 1, 2], count=3, seed=0)) == entered[:3]
+
+
+@given(st.sets(st.integers(0, 8)), st.integers(0, 8), st.integers(0, 100))
+def test_nobody_enters_twice_and_no_baseline(chosen: set[int], count: int, seed: int) -> None:
+    """1, 2, 6 and 7 are distinct, finished and no baseline's; 3 is 2 again, 8 the baseline."""
+    entered = numbers(further(PROXIES, sorted(chosen), count=count, seed=seed))
+    free = {1, 2, 6, 7} - chosen
+    assert len(entered) == len(set(entered)) == min(count, len(free))
+    assert set(entered) <= free
+
+
+def test_an_entry_is_read_back_from_its_runs() -> None:
+    for entry in (
+        Entry("top", None, 17, 0.7, {"x": 1.0}),
+        Entry("wider", None, 17, params={"x": 1.0}),
+        Entry("baseline", "by-hand", params={"x": 1.0}),
+    ):
+        run = proxy(0, 1.3, 1.0, kind=entry.kind, **entry.attrs(101, "30m"))
+        assert entry_of(run) == entry
+        assert entry_of(run).params == {"x": 1.0}
+    assert Entry("top", None, 17, 0.7).key == "trial 17 at lr × 0.7"
+    assert Entry("baseline", "by-hand").key == "baseline by-hand"
+
+
+def test_only_first_long_runs_of_the_best_proxies_may_be_pruned() -> None:
+    first = {"seed": 100, "budget": "30m", "kind": "top"}
+    assert first_of_the_best(PLAN, first)
+    assert first_of_the_best(PLAN, first | {"kind": "wider"})
+    for other in ({"kind": "random"}, {"kind": "baseline"}, {"kind": "hand"}, {"seed": 101}, {"budget": "12m"}):
+        assert not first_of_the_best(PLAN, first | other)

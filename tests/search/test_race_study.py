@@ -15,12 +15,12 @@ from search.errors import SearchError
 from search.export import FORMATS, best_export, read_recipe, render
 from search.judging import make_pruner
 from search.promotion import next_turn, promote, promote_by_hand, race_field
-from search.race import SPENT
+from search.race import SPENT, standing
 from search.results import confirmed, transfer
 from search.study import IDENTITY, LinkedStudy, open_study
 from storage.claims import Claim
 from storage.database import Database, connect
-from tests.search.raced import Trainer, kinds, place, plan, who
+from tests.search.raced import Formula, Trainer, kinds, place, plan, who
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # as the commands do
 
@@ -45,10 +45,10 @@ def scattered(at: float) -> float:
 
 @pytest.mark.parametrize("baseline", [0.1, 1e-4], ids=["good baseline", "bad baseline"])
 @pytest.mark.parametrize("lying", [rising, scattered], ids=["opposite", "unrelated"])
-def test_a_proxy_that_lies_is_found_out_and_not_followed(lying: object, baseline: float, database: Database) -> None:
+def test_a_proxy_that_lies_is_found_out_and_not_followed(lying: Formula, baseline: float, database: Database) -> None:
     """Long runs want the highest rate, where the baseline stands or not; the proxy says the opposite, or anything."""
     study = open_study(database, plan(baseline=baseline))
-    Trainer(study, lying, falling).run()  # type: ignore[arg-type]
+    Trainer(study, lying, falling).run()
     found, table = confirmed(study), best_export(study)
     assert not transfer(found).proven
     assert "wider" in kinds(study)
@@ -95,6 +95,10 @@ def test_only_the_better_half_climbs(database: Database) -> None:
     assert all(r.user_attrs["why"] == f"on the rung of {r.user_attrs['budget']}" for r in [*at["10m"], *at["15m"]])
     assert {e[0] for e in entered["30m"]} == {"top", "baseline", "random"}
     assert len(confirmed(study)) == 4
+    said = Counter(said for _, said in standing(race_field(study)))
+    assert said["left behind on the rung of 10m"] == 3
+    assert said["left behind on the rung of 15m"] == 1
+    assert said["has not run"] == 0
 
 
 def test_a_run_that_fails_on_a_rung_climbs_no_further(database: Database) -> None:
@@ -117,15 +121,15 @@ def test_a_run_that_fails_on_a_rung_climbs_no_further(database: Database) -> Non
 def test_a_scaled_rate_can_win_and_is_exported(database: Database, tmp_path: Path) -> None:
     """The proxies want the rate 0.02, long runs half of the best proxy's."""
 
-    def at_lr(best: float) -> object:
+    def at_lr(best: float) -> Formula:
         return lambda at: 1.3 + (at - best) ** 2
 
     study = open_study(database, plan("top = 3\nlr_scales = [1.0, 0.5]\nwiden = 0", baseline=1e-4))
-    Trainer(study, at_lr(0.77), at_lr(0.77)).run()  # type: ignore[arg-type]
+    Trainer(study, at_lr(0.77), at_lr(0.77)).run()
     best = min((t for t in study.proxy_trials()), key=lambda t: t.value or 0.0)
     half = place({**best.params, "max_lr": best.params["max_lr"] / 2})
     again = open_study(database, plan("top = 3\nlr_scales = [1.0, 0.5]\nwiden = 0", baseline=1e-4, name="again"))
-    Trainer(again, at_lr(0.77), at_lr(half)).run()  # type: ignore[arg-type]
+    Trainer(again, at_lr(0.77), at_lr(half)).run()
     table = best_export(again)
     scaled = best.params["max_lr"] / 2
     assert table["configuration"] == f"trial {best.number} at lr × 0.5"
@@ -135,13 +139,13 @@ def test_a_scaled_rate_can_win_and_is_exported(database: Database, tmp_path: Pat
         recipe = read_recipe(tmp_path / f"best.{form}")
         assert recipe.configuration.train.max_lr == pytest.approx(scaled)
         assert recipe.configuration.train.batch_size == best.params["batch_size"]
-    tops = {(r.user_attrs["confirms"], r.user_attrs["lr_scale"]) for r in again.confirm_trials() if _top(r)}
+    tops = {
+        (r.user_attrs["confirms"], r.user_attrs["lr_scale"])
+        for r in again.confirm_trials()
+        if r.user_attrs["kind"] == "top"
+    }
     assert len(tops) == 6
     assert all(c.proxy_bpb is None for c in confirmed(again) if c.lr_scale != 1)
-
-
-def _top(run: object) -> bool:
-    return run.user_attrs["kind"] == "top"  # type: ignore[attr-defined, no-any-return]
 
 
 @pytest.mark.parametrize("cap", ["max_hours = 4.0", "max_usd = 2.0"])
@@ -200,7 +204,8 @@ def test_a_baseline_promoted_by_hand_is_the_baseline(database: Database) -> None
 
 def test_a_lost_run_is_retried_as_what_it_was_and_counts_once(database: Database) -> None:
     study = open_study(database, plan("lr_scales = [1.0, 0.5]\ntop = 2\nwiden = 0"))
-    trainer, lost = Trainer(study, rising, falling), set()
+    lost: set[int] = set()
+    trainer = Trainer(study, rising, falling)
     while claimed := trainer.claim():
         queue, claim = claimed
         if queue is study.confirm_queue and "retries" not in claim.user_attrs and len(lost) < 6:

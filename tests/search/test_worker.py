@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 import torch
 
+from model.config import TrainConfig
 from model.errors import DivergedError
 from search import worker
 from search.plan import Plan
+from search.promotion import Entry
 from search.stop import StopRequest
 from search.study import open_study
 from storage.database import Database
@@ -31,4 +33,22 @@ def test_prefixes_follow_the_confirmations_schedule(
     text = PLAN.replace("trials = 7", f'trials = 2\nschedule = "{schedule}"')
     study = open_study(database, Plan.parse(text, name="tiny", origin="test"))
     worker.Worker(study, "one", torch.device("cpu"), StopRequest(), lambda line: None).run()
-    assert asked == [(1.0, horizon)] * 2 + [(2.0, None)]  # which diverges, and so leaves the race
+    assert asked == [(1.0, horizon)] * 2 + [(2.0, None)]  # a long run that diverges ends its candidate's race
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_run_of_the_race_has_its_rungs_budget_and_its_scaled_rate(
+    database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[float, float, int]] = []
+
+    def train(model: object, training: TrainConfig, *args: Any, budget_seconds: float, seed: int, **more: Any) -> None:
+        asked.append((training.max_lr, budget_seconds, seed))
+        raise DivergedError("enough")
+
+    monkeypatch.setattr(worker, "train", train)
+    study = open_study(database, Plan.parse(PLAN.replace("trials = 7", "trials = 1"), name="tiny", origin="test"))
+    entry = Entry("top", None, 0, 0.5, {"max_lr": 8e-3, "head_dim": 8, "batch_size": 4})
+    study.confirm_queue.enqueue(dict(entry.params), entry.attrs(102, "1.5s"), {"kind": "top"})
+    worker.Worker(study, "one", torch.device("cpu"), StopRequest(), lambda line: None).run()
+    assert asked == [(1e-2, 1.0, 0), (1e-2, 2.0, 100), (4e-3, 1.5, 102), (4e-3, 2.0, 100)]
