@@ -65,7 +65,7 @@ def caveats(plan: Plan, proxies: Sequence[FrozenTrial], found: Sequence[Confirme
         "noise": noise_hides(found),
         "correlation": [] if plan.is_grid else [*falls_over_time(plan, proxies, found), *falls_late(plan, proxies)],
         "hardware": hardware(plan, runs),
-        "failures": failures(proxies),
+        "failures": [*failures(proxies), *unstable(found)],
     }
     return [Caveat(name, text) for name, texts in sentences.items() for text in texts]
 
@@ -213,6 +213,15 @@ def failures(proxies: Sequence[FrozenTrial]) -> list[str]:
     if len(causes) > 1:
         what = f"failed: {', '.join(f'{n} {OWN_FAULTS[cause]}' for cause, n in causes)}"
     return [f"{len(own)} of {len(own) + len(rest)} proxies ({share:.0%}) {what}{_region(common, rest)}."]
+
+
+def unstable(found: Sequence[Confirmed]) -> list[str]:
+    """Say which configurations failed in some of their long runs: they rank behind those that never did."""
+    return [
+        f"{c.label} failed in {c.failed} of {c.failed + len(c.bpb_by_seed)} long runs; it ranks behind all that didn't."
+        for c in found
+        if c.failed
+    ]
 
 
 def _region(failed: Sequence[FrozenTrial], rest: Sequence[FrozenTrial]) -> str:

@@ -12,7 +12,8 @@ from search.study import LinkedStudy
 
 def make_pruner(study: LinkedStudy) -> CorrelationPruner:
     """Return the pruner that a study's plan asks for."""
-    pruner, taught = study.plan.pruner, study.proxies.user_attrs.get("lessons", {})
+    pruner = study.plan.pruner
+    taught = study.proxies.user_attrs.get(f"lessons:{pruner.primed_by}", {})
     return CorrelationPruner(
         risk=pruner.risk,
         min_trials=pruner.min_trials,

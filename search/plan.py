@@ -68,6 +68,13 @@ class Plan:
     baselines: Mapping[str, Params] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        rate = self.space.parameters.get("max_lr")
+        highest = max([self.train.max_lr] if rate is None else rate.choices or [rate.high or 0.0])
+        if float(highest) * max(self.confirm.lr_scales) > 1:
+            raise SettingsError(
+                f"[confirm] `lr_scales` has {max(self.confirm.lr_scales):g}, but max_lr, {highest:g} at most, "
+                "must stay <= 1"
+            )
         fewer = None if self.is_grid else self.space.configurations(self.fixed(), self.proxy.trials - 1)
         if fewer is not None:
             raise SettingsError(
@@ -155,7 +162,7 @@ class Plan:
         passing = top
         for _ in confirm.rungs:
             passing = max(2, math.ceil(passing / 2))
-        return (len(self.baselines) + (passing if top else 0) + confirm.random) * confirm.seeds
+        return math.floor((len(self.baselines) + (passing if top else 0) + confirm.random) * confirm.seeds)
 
     def scaled(self, params: Mapping[str, Any], lr_scale: float) -> Params:
         """Return searched values with the learning rate scaled, whether it is searched or fixed."""

@@ -114,7 +114,7 @@ def _separate(field: Sequence[Candidate], most: int, spent: int, rules: Rules) -
     """Give a seed to the leader or to the one least surely behind it, up to so many runs of all together."""
     if not field:
         return Turn((), "no run has finished", over=True)
-    leader = min(field, key=lambda c: (c.mean, c.key))
+    leader = min(field, key=lambda c: (bool(c.out), c.mean, c.key))
     rivals = close_rivals(field, leader)
     if not rivals and len(leader.bpb) >= min(2, rules.seeds):
         return Turn((), f"{leader.key} is ahead of all others by more than noise", over=True)
@@ -172,7 +172,7 @@ def survivors(bpb: Sequence[float], least: int = 2) -> list[int]:
 def standing(field: Sequence[Candidate]) -> list[tuple[Candidate, str]]:
     """Return the candidates, the best first, each with why it gets runs or gets none."""
     ran = [c for c in field if c.bpb]
-    leader = min(ran, key=lambda c: (c.mean, c.key)) if ran else None
+    leader = min(ran, key=lambda c: (bool(c.out), c.mean, c.key)) if ran else None
     close = {c.key for c in close_rivals(ran, leader)} if leader else set()
     lines = []
     for c in sorted(field, key=lambda c: (c.mean, c.key)):

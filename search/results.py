@@ -1,6 +1,7 @@
 """What a study has found: confirmed configurations with their noise, and whether the proxy foretold them."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,8 @@ class Confirmed:
     runs: tuple[FrozenTrial, ...]
     lr_scale: float = 1.0
     """Factor on the proxy's learning rate; `params` holds the rate that was trained."""
+    failed: int = 0
+    """Long runs that failed by their own fault: who has any ranks behind all who have none."""
 
     @property
     def label(self) -> str:
@@ -130,9 +133,9 @@ def confirmed(study: LinkedStudy) -> list[Confirmed]:
     groups: dict[tuple[str | None, int | None, float], list[FrozenTrial]] = {}
     for run in finished(study.confirm_trials()):
         if final_budget(study.plan, run):
-            attrs = run.user_attrs
-            key = attrs.get("baseline"), attrs.get("confirms"), attrs.get("lr_scale", 1.0)
-            groups.setdefault(key, []).append(run)
+            groups.setdefault(_who(run), []).append(run)
+    faults = [r for r in study.confirm_trials() if r.user_attrs.get("failure") in ("diverged", "infeasible", "error")]
+    broken = Counter(_who(r) for r in faults if final_budget(study.plan, r))
     found = []
     for (baseline, number, scale), runs in groups.items():
         proxy = by_baseline.get(baseline) if baseline else by_number.get(number or 0)
@@ -145,9 +148,15 @@ def confirmed(study: LinkedStudy) -> list[Confirmed]:
                 bpb_by_seed={r.user_attrs["seed"]: r.value for r in runs if r.value is not None},
                 runs=tuple(runs),
                 lr_scale=scale,
+                failed=broken[baseline, number, scale],
             )
         )
-    return sorted(found, key=lambda c: c.mean_bpb)
+    return sorted(found, key=lambda c: (c.failed > 0, c.mean_bpb))
+
+
+def _who(run: FrozenTrial) -> tuple[str | None, int | None, float]:
+    attrs = run.user_attrs
+    return attrs.get("baseline"), attrs.get("confirms"), attrs.get("lr_scale", 1.0)
 
 
 def transfer(found: Sequence[Confirmed]) -> Transfer:

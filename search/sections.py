@@ -57,10 +57,12 @@ class ProxyConfig(Fidelity):
 class ConfirmConfig(Fidelity):
     """The long runs that decide: a race, in which further seeds go where they can change the answer."""
 
-    top: int = setting(5, "best proxies that enter", at_least=0)
+    top: int = setting(8, "best proxies that enter", at_least=0)
     random: int = setting(1, "further proxies, drawn at random, so that not only winners are compared", at_least=0)
     widen: int = setting(3, "further candidates while the proxy isn't shown to predict", at_least=0)
-    seeds: int = setting(2, "runs for each candidate on average; the race spends them where they matter", at_least=2)
+    seeds: float = setting(
+        1.4, "runs for each candidate on average; the race spends them where they matter", at_least=1
+    )
     max_seeds: int = setting(6, "runs of one configuration, each with its own seed, at most", at_least=2)
     first_seed: int = setting(100, "seed of the first run; the next one has the next", at_least=0)
     rungs: tuple[str, ...] = setting((), "budgets on the way up, such as 12m; each lets the better half pass")

@@ -80,7 +80,7 @@ def open_study(database: Database, plan: Plan) -> LinkedStudy:
         _enqueue_baselines(study)
         _enqueue_grid(study)
         if taught:
-            study.proxies.set_user_attr("lessons", taught)
+            study.proxies.set_user_attr(f"lessons:{plan.pruner.primed_by}", taught)
         # Last, so that a study with a plan is a whole one.
         study.proxies.set_user_attr("plan", plan.toml())
     return study
@@ -148,7 +148,7 @@ def _taught(database: Database, plan: Plan) -> dict[str, list[float]]:
     or reported otherwise: curves of other schedules mislead.
     """
     name = plan.pruner.primed_by
-    if not name or (exists(database, plan.name) and "lessons" in _attrs(database, plan.name)):
+    if not name or (exists(database, plan.name) and f"lessons:{name}" in _attrs(database, plan.name)):
         return {}
     if not exists(database, name):
         raise SearchError(f'[pruner] `primed_by` is "{name}", but no study here has that name')

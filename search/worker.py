@@ -91,7 +91,7 @@ class Worker:
         """Proxies come first, but for what was promoted by hand; the rest of a worker's time goes to confirmations."""
         proxies, confirmations = self.study.proxy_queue, self.study.confirm_queue
         if self._retrying(lambda: waits_by_hand(self.study)):
-            wanted = self._retrying(lambda: confirmations.claim(self.name, None))
+            wanted = self._retrying(lambda: confirmations.claim(self.name, None, prefer="by_hand"))
             if isinstance(wanted, Claim):
                 return confirmations, wanted
         first = self._retrying(lambda: proxies.claim(self.name, self.study.plan.proxy.trials))

@@ -96,18 +96,19 @@ class TrialQueue:
         self._inherited, self._max_tries = tuple(inherited), max_tries
         self._study_id = self._storage.get_study_id_from_name(study_name)
 
-    def claim(self, worker: str, limit: int | None) -> Claim | Outcome:
+    def claim(self, worker: str, limit: int | None, prefer: str = "") -> Claim | Outcome:
         """Take a waiting trial, or a new one while fewer than `limit` slots are taken (None: no new ones).
 
         A slot is every trial but those that were lost and have a successor: `limit` asked are exactly `limit`
-        trained, however many workers race. The first heartbeat is written before anyone else may look. The
-        caller suggests the parameters, outside the lock.
+        trained, however many workers race. A waiting trial with the attribute `prefer` goes first. The first
+        heartbeat is written before anyone else may look. The caller suggests the parameters, outside the lock.
         """
         with self._locked():
             self._reconcile()
             trials = self._trials()
-            waiting = next((t for t in trials if t.state == TrialState.WAITING), None)
-            if waiting is not None:
+            queued = [t for t in trials if t.state == TrialState.WAITING]
+            if queued:
+                waiting = next((t for t in queued if t.user_attrs.get(prefer)), queued[0])
                 self._storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING)
                 trial_id = waiting._trial_id
             elif limit is not None and self._slots(trials) < limit:
