@@ -34,7 +34,7 @@ def test_the_plans_defaults_are_the_pruners() -> None:
 def test_what_a_study_was_taught_survives_its_storage() -> None:
     taught = lessons(complete(foretelling(np.random.default_rng(0), 40)))
     study = optuna.create_study()
-    study.set_user_attr("lessons", {str(step): [float(v) for v in shown] for step, shown in taught.items()})
+    study.set_user_attr("lessons:", {str(step): [float(v) for v in shown] for step, shown in taught.items()})
     made = make_pruner(linked(study))
     assert set(made.earlier) == set(taught)
     assert all(made.earlier[step] == pytest.approx(taught[step]) for step in taught)

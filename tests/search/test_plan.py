@@ -64,7 +64,7 @@ def test_babylms_baseline_is_the_hand_tuned_one() -> None:
         ("n_head = 2\n", "n_head = 20\n", ["[baselines.by-hand]", "`n_head` is 20", "1 … 4"]),
         ("n_layer = 2\n", "", ["[baselines.by-hand]", "`n_layer` is missing"]),
         ('budget = "8s"', 'budget = "6 parsecs"', ["[proxy]", "6 parsecs", "90s, 6m or 1.5h"]),
-        ("seeds = 2", "seeds = 1", ["[confirm]", "`seeds` is 1", ">= 2"]),
+        ("seeds = 2", "seeds = 0.5", ["[confirm]", "`seeds` is 0.5", ">= 1"]),
         ("report_every = 10", "report_every = 7", ["`report_every` is 7", "divide 100"]),
         ("[pruner]", "[prune]", ["`prune` is not a section", "did you mean `pruner`?"]),
         ("[confirm]", "[confirm", ["not valid TOML"]),

@@ -62,13 +62,13 @@ def test_more_than_nine_in_ten_may_have_been_pruned_or_wait() -> None:
 
 @pytest.mark.parametrize(("finished", "said"), [(0, "0 finished"), (4, "4 finished")])
 def test_few_finished_trials_are_why_none_was_pruned(finished: int, said: str) -> None:
-    assert f"none pruned: {said} trials, 5 are needed first." in pruning_lines(told(proven(finished)))
+    assert f"none pruned: {said} trials, 6 are needed first." in pruning_lines(told(proven(finished)))
 
 
 def test_a_primed_study_needs_two_finished_trials() -> None:
     study = told(proven(1))
     taught = {str(step): shown.tolist() for step, shown in lessons(proven(40)).items()}
-    study.proxies.set_user_attr("lessons", taught)
+    study.proxies.set_user_attr("lessons:", taught)
     assert "none pruned: 1 finished trials, 2 are needed first." in pruning_lines(study)
 
 

@@ -142,7 +142,7 @@ def test_runs_under_way_are_waited_for() -> None:
 
 def test_who_is_out_runs_no_more_whatever_its_mean() -> None:
     field = [c("a", 1.30, out="diverged in a long run"), c("b", 1.31), c("d", 1.32), c("x", 1.9)]
-    assert started(field) == [("b", 1)]
+    assert started(field) == [("b", 1), ("d", 1)]  # who leads of those that are in, and its rival
     assert turn([c("a", out="pruned")], [], PROVEN, RULES).over
     assert turn([], [], PROVEN, RULES).state == "no run has finished"
 

@@ -49,6 +49,7 @@ budget = "2s"
 top = 1
 random = 0
 widen = 0
+seeds = 2
 [pruner]
 min_trials = 4
 [workers]
