@@ -106,13 +106,20 @@ def corpus(cache: Path) -> Corpus:
 
 
 @pytest.fixture
-def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def fresh_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A LILM_SEARCH_HOME of its own, reachable by PostgreSQL's user."""
     folder = _open_folder()
     monkeypatch.setenv("LILM_SEARCH_HOME", str(folder))
     monkeypatch.delenv("LILM_SEARCH_STORAGE", raising=False)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def home(fresh_home: Path, cache: Path) -> Path:
+    """The same, with what other tests have prepared."""
+    (fresh_home / "cache").symlink_to(cache)
+    return fresh_home
 
 
 def run_cli(*arguments: str, **env: str) -> "subprocess.CompletedProcess[str]":

@@ -45,7 +45,7 @@ def test_the_tokenizers_of_a_study() -> None:
     assert [t.vocab_size for t in found] == [6144]  # too many to prepare them all
 
 
-def test_all_are_prepared_and_told(home: Path, text: Path) -> None:
+def test_all_are_prepared_and_told(fresh_home: Path, text: Path) -> None:
     stages: set[str] = set()
     prepare_all(plan(text, "380, 400, 420"), lambda stage, done, total: stages.add(stage), StopRequest())
     assert len(list((paths.cache() / "tokens").glob("*/meta.json"))) == 3
@@ -53,7 +53,7 @@ def test_all_are_prepared_and_told(home: Path, text: Path) -> None:
     assert sum(s.startswith("reading") for s in stages) == 1
 
 
-def test_what_goes_wrong_in_one_is_raised_and_ends_the_others(home: Path, text: Path) -> None:
+def test_what_goes_wrong_in_one_is_raised_and_ends_the_others(fresh_home: Path, text: Path) -> None:
     with pytest.raises(DataError, match="`vocab_size` 60000"):
         prepare_all(plan(text, "400, 60000, 380, 420"), lambda *stage: None, StopRequest())
     assert multiprocessing.active_children() == []
@@ -64,7 +64,7 @@ class Stopped(StopRequest):
         return True
 
 
-def test_stopping_leaves_no_process(home: Path, text: Path) -> None:
+def test_stopping_leaves_no_process(fresh_home: Path, text: Path) -> None:
     prepare_all(plan(text, "380, 400, 420"), lambda *stage: None, Stopped())
     assert multiprocessing.active_children() == []
     assert len(list((paths.cache() / "tokens").glob("*/meta.json"))) == 1

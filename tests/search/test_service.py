@@ -15,6 +15,7 @@ import yaml
 from optuna.trial import FrozenTrial, TrialState
 from optuna_dashboard import get_note
 
+from search.export import read_recipe
 from search.study import LinkedStudy, confirm_name, load_study
 from storage.database import Database, connect, parse_url
 from storage.embedded import embedded
@@ -159,13 +160,15 @@ def test_status_export_train_sample(started: tuple[Path, str], tmp_path: Path) -
     assert table["result"]["seeds"] == [100, 101]
     assert table["result"]["val_bpb"] == pytest.approx(sum(table["result"]["bpb_by_seed"]) / 2)
     assert table["result"]["val_bpb"] <= min(b["val_bpb"] for b in table["baselines"])
+    recipes = []
     for form, text in exports.items():
         (tmp_path / f"best.{form}").write_text(text, encoding="utf-8")
-        out = tmp_path / f"{form}.pt"
-        config = ("--config", str(tmp_path / f"best.{form}"))
-        trained = run_cli("train", *config, "--budget", "1s", "--out", str(out), **env)
-        assert trained.returncode == 0, trained.stderr
-        assert "BPB after 1." in trained.stdout
+        recipes.append(read_recipe(tmp_path / f"best.{form}"))
+    assert recipes[0] == recipes[1] == recipes[2]
+    out = tmp_path / "best.pt"
+    trained = run_cli("train", "--config", str(tmp_path / "best.yaml"), "--budget", "1s", "--out", str(out), **env)
+    assert trained.returncode == 0, trained.stderr
+    assert "BPB after 1." in trained.stdout
     sampled = run_cli("sample", "--checkpoint", str(out), "--prompt", "the ", "--tokens", "5", **env)
     assert sampled.returncode == 0
     assert sampled.stdout.startswith("the ")
