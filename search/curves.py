@@ -13,7 +13,7 @@ from search.errors import SearchError
 
 REPORTS = 20
 """Report points of a full run, where its own can't be used."""
-FEWEST = 10
+FEWEST = 6
 """Runs below which a set says nothing about a pruner."""
 EARLY = 0.05
 """A run that ends so far, in progress, before the set's longest one isn't a whole run."""

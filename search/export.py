@@ -49,11 +49,21 @@ def best_export(study: LinkedStudy) -> dict[str, Any]:
         "result": _evidence(best, pooled) | {"better_than_baseline": _better(best, found, pooled)},
         "baselines": baselines,
         "transfer": transfer(found).verdict,
-        "warnings": [c.sentence for c in caveats(study.plan, study.proxy_trials(), found)],
+        "warnings": _unfinished(study) + [c.sentence for c in caveats(study.plan, study.proxy_trials(), found)],
         "data": study.plan.data.table(),
         **configuration.table(),
         "provenance": dict(best.runs[0].user_attrs.get("provenance", {})),
     }
+
+
+def _unfinished(study: LinkedStudy) -> list[str]:
+    """Say what is still to come, since what is exported now may not stay the best."""
+    proxies = max(0, study.plan.proxy.trials - study.proxy_queue.slots())
+    proxies += sum(not t.state.is_finished() for t in study.proxy_trials())
+    runs = sum(not t.state.is_finished() for t in study.confirm_trials())
+    if not proxies and not runs:
+        return []
+    return [f"the study is not finished: {proxies} proxies and {runs} long runs that wait or run are still to come."]
 
 
 def _evidence(entry: Confirmed, pooled: Noise) -> dict[str, Any]:
@@ -77,11 +87,11 @@ def _better(best: Confirmed, found: Sequence[Confirmed], pooled: Noise) -> str:
         return "unknown: no baseline has been confirmed"
     gain = baselines[0].mean_bpb - best.mean_bpb
     if pooled.deviation is None:
-        sure = "; noise is not known yet"
-    else:
-        least = least_gap(pooled.deviation, pooled.degrees, (len(best.bpb_by_seed), len(baselines[0].bpb_by_seed)))
-        sure = "" if gain >= least else "; within the noise of its seeds"
-    return f"yes: by {gain:.4f} BPB over {baselines[0].baseline}{sure}"
+        return f"not proven: by {gain:.4f} BPB over {baselines[0].baseline}, but noise is not known yet"
+    least = least_gap(pooled.deviation, pooled.degrees, (len(best.bpb_by_seed), len(baselines[0].bpb_by_seed)))
+    if gain < least:
+        return f"not proven: by {gain:.4f} BPB over {baselines[0].baseline}, which is within the noise of its seeds"
+    return f"yes: by {gain:.4f} BPB over {baselines[0].baseline}"
 
 
 def render(table: Mapping[str, Any], form: str) -> str:

@@ -31,7 +31,8 @@ def race_pruner(plan: Plan) -> CorrelationPruner:
 def first_of_the_best(plan: Plan, attrs: Mapping[str, Any]) -> bool:
     """Return whether a long run may be pruned: the first of one of the best proxies.
 
-    Baselines and random candidates are there for comparison, and further seeds to measure a mean; these run whole.
+    Baselines, random candidates and those who entered for the comparison's sake are to be compared, further seeds to
+    measure a mean: these run whole.
     """
-    first = attrs.get("seed") == plan.confirm.first_seed and attrs.get("kind") in ("top", "wider")
+    first = attrs.get("seed") == plan.confirm.first_seed and attrs.get("kind") == "top"
     return first and attrs.get("budget", plan.confirm.budget) == plan.confirm.budget

@@ -47,6 +47,8 @@ def _controls(trials: Sequence[FrozenTrial], pruner: CorrelationPruner) -> str:
     tried = len(ended) + sum(t.state == TrialState.PRUNED for t in trials)
     best = sorted(t.value or 0.0 for t in ended)[: max(1, round(BEST_SHARE * tried))]
     lost = sum((t.value or 0.0) <= best[-1] for t in stopped)
+    if not stopped:
+        return f"; of {len(controls)} controls none would have been pruned"
     return (
         f"; of {len(controls)} controls {len(stopped)} would have been pruned, "
         f"{lost or 'none'} of them among the best {BEST_SHARE:.0%}"

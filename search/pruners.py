@@ -27,10 +27,10 @@ class PrunerSpec:
 
     def make(self) -> BasePruner:
         """Return a new pruner; raises whatever the module or the call raises."""
-        made = getattr(importlib.import_module(self.module), self.call)(*self.arguments, **self.options)
-        if not isinstance(made, BasePruner):
-            raise TypeError(f"it is of type {type(made).__name__}, but must be an optuna.pruners.BasePruner")
-        return made
+        kind = getattr(importlib.import_module(self.module), self.call)
+        if not (isinstance(kind, type) and issubclass(kind, BasePruner)):  # nothing else is called
+            raise TypeError(f"{self.call} is no class of pruners, but must be an optuna.pruners.BasePruner")
+        return kind(*self.arguments, **self.options)
 
 
 def default_pruners(last_step: int) -> dict[str, PrunerSpec]:

@@ -124,8 +124,7 @@ def _separate(field: Sequence[Candidate], most: int, spent: int, rules: Rules) -
     open_ = [c for c in [leader, *rivals] if c.runs < rules.max_seeds and not c.out]
     if not open_:
         return Turn((), f"who could still win has had {rules.max_seeds} runs", over=not any(c.pending for c in field))
-    idle = [c for c in open_ if not c.pending]
-    pair = sorted((c for c in idle if c in [leader, *rivals[:1]]), key=lambda c: (c.runs, c.mean))
+    pair = sorted((c for c in open_[:2] if not c.pending), key=lambda c: (c.runs, c.mean))
     if not pair:
         return Turn((), "the leader's and its rival's runs are under way")
     starts = [

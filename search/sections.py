@@ -73,6 +73,10 @@ class ConfirmConfig(Fidelity):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for key, kinds, form in (("rungs", (str,), '["12m"]'), ("lr_scales", (int, float), "[1.0, 0.7]")):
+            given = getattr(self, key)
+            if not isinstance(given, tuple) or not all(type(value) in kinds for value in given):
+                raise SettingsError(f"`{key}` is {given!r}, but must be a list such as {form}")
         if self.max_seeds < self.seeds:
             raise SettingsError(f"`max_seeds` is {self.max_seeds}, but must be >= seeds ({self.seeds})")
         if 1.0 not in self.lr_scales or not all(0 < scale <= 10 for scale in self.lr_scales):

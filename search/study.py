@@ -5,6 +5,7 @@ both; the two are kept apart and linked by attributes.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -96,7 +97,8 @@ def agree(study: LinkedStudy, key: str, value: str) -> str:
 
 
 def load_study(database: Database, name: str) -> LinkedStudy:
-    """Return a study that the database holds; raises `SearchError` when there is none of this name."""
+    """Return a study that the database holds, by its name or its file's path; raises `SearchError` if there is none."""
+    name = Path(name).stem if name.endswith(".toml") else name
     if not exists(database, name):
         names = [n for n in optuna.get_all_study_names(database.storage) if not n.endswith("-confirm")]
         there = f"it holds: {', '.join(sorted(names))}" if names else "it holds none yet"

@@ -70,7 +70,7 @@ def test_rows_without_a_loss_and_runs_that_end_early_are_left_out(tmp_path: Path
 @pytest.mark.parametrize(
     ("lines", "head", "said"),
     [
-        (rows(9), "run_id,progress,loss", "has 9 whole runs, but a replay needs >= 10"),
+        (rows(5), "run_id,progress,loss", "has 5 whole runs, but a replay needs >= 6"),
         (rows(12, end=100), "run_id,progress,loss", "is 25, but must be between 0 and 1"),
         (rows(12), "run,step,value", "must be a CSV file with the columns run_id, progress, loss: .*run_id"),
         ([*rows(12), "3,0.7,low"], "run_id,progress,loss", "must be a CSV file with the columns .*low"),

@@ -92,6 +92,12 @@ def test_an_entry_is_read_back_from_its_runs() -> None:
 def test_only_first_long_runs_of_the_best_proxies_may_be_pruned() -> None:
     first = {"seed": 100, "budget": "30m", "kind": "top"}
     assert first_of_the_best(PLAN, first)
-    assert first_of_the_best(PLAN, first | {"kind": "wider"})
-    for other in ({"kind": "random"}, {"kind": "baseline"}, {"kind": "hand"}, {"seed": 101}, {"budget": "12m"}):
+    for other in (
+        {"kind": "random"},
+        {"kind": "wider"},
+        {"kind": "baseline"},
+        {"kind": "hand"},
+        {"seed": 101},
+        {"budget": "12m"},
+    ):
         assert not first_of_the_best(PLAN, first | other)

@@ -52,7 +52,8 @@ def test_a_call_is_read_with_its_literals() -> None:
         ("mine=optuna.pruners:NoPruner()", "fails: AttributeError: .*NoPruner"),
         ("mine=optuna.pruners:MedianPruner(n_startup_trials=-1)", "fails: ValueError: .*-1"),
         ("mine=optuna.pruners:MedianPruner(startup=1)", "fails: TypeError: .*startup"),
-        ("mine=fractions:Fraction(1)", "fails: TypeError: it is of type Fraction, but must be an optuna"),
+        ("mine=fractions:Fraction(1)", "fails: TypeError: Fraction is no class of pruners, but must be an optuna"),
+        ("mine=os:system('exit 3')", "fails: TypeError: system is no class of pruners"),
         ("none=optuna.pruners:NopPruner()", "another pruner has that name"),
     ],
 )

@@ -87,6 +87,12 @@ def test_who_is_closest_is_judged_by_noise_and_not_by_the_gap() -> None:
     assert start.why == "run 2: 0.0080 behind a, which may be chance (noise 0.0020 a run)"
 
 
+def test_where_leader_and_rival_have_had_the_most_the_next_rival_runs() -> None:
+    rules = Rules(3, 2)
+    field = [c("a", 1.30, 1.40), c("b", 1.31, 1.41), c("d", 1.36)]
+    assert started(field, rules) == [("d", 1)]
+
+
 def test_it_is_over_when_the_leader_is_separated() -> None:
     """Noise 0.0014 with 2 degrees: gaps above 4.303 · 0.0014 = 0.0061 are more than noise."""
     field = [c("a", 1.300, 1.302), c("b", 1.308, 1.310), c("x", 1.5)]

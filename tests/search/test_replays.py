@@ -1,8 +1,9 @@
 import math
+import os
 
 import numpy as np
+import optuna
 import pytest
-from optuna.pruners import BasePruner
 from scipy import stats
 
 from search.curves import CurveSet, Run, curve_set
@@ -19,9 +20,14 @@ def made(name: str = "made", runs: int = 24) -> CurveSet:
     return curve_set(name, [Run(progress=progress, loss=y, final=float(y[-1])) for y in losses], steps=range(1, 6))
 
 
-def broken(limit: int) -> BasePruner:
-    """Stand for a user's pruner that can't do without more reports."""
-    raise IndexError(f"list index {limit} out of range\nand more")
+class Broken(optuna.pruners.NopPruner):
+    def __init__(self, index: int) -> None:
+        raise IndexError(f"list index {index} out of range")
+
+
+class Killing(optuna.pruners.NopPruner):
+    def __init__(self, code: int) -> None:
+        os._exit(code)
 
 
 def test_student_s_interval_agrees_with_scipy_s() -> None:
@@ -68,7 +74,7 @@ def test_figures_don_t_depend_on_the_number_of_processes() -> None:
 
 
 def test_a_pruner_that_fails_is_named_in_a_line() -> None:
-    spec = PrunerSpec("tests.search.test_replays", "broken", (3,))
+    spec = PrunerSpec("tests.search.test_replays", "Broken", (3,))
     part = Part(curves=made(), setting=Setting(trials=4), name="mine", pruner=spec)
     for jobs in (1, 2):
         with pytest.raises(SearchError, match=r'^pruner "mine" failed on made: IndexError: list index 3 out of range$'):
@@ -76,7 +82,7 @@ def test_a_pruner_that_fails_is_named_in_a_line() -> None:
 
 
 def test_a_killed_process_is_told() -> None:
-    part = Part(curves=made(), setting=Setting(trials=4), name="mine", pruner=PrunerSpec("os", "_exit", (9,)))
+    part = Part(curves=made(), setting=Setting(trials=4), name="mine", pruner=PrunerSpec(__name__, "Killing", (9,)))
     with pytest.raises(SearchError, match="a replaying process was killed"):
         replay_all([part], range(2), 2, lambda: None)
 

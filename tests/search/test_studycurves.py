@@ -112,7 +112,7 @@ def test_diverged_trials_count_as_the_worst() -> None:
 
 
 def test_studies_that_can_t_be_replayed_are_refused() -> None:
-    with pytest.raises(SearchError, match=r"mine has 3 whole runs, but a replay needs >= 10; 3 of 4 .* left out: 1 pr"):
+    with pytest.raises(SearchError, match=r"mine has 3 whole runs, but a replay needs >= 6; 3 of 4 .* left out: 1 pr"):
         curves([*whole(3), trial(0, {10: 9.0}, TrialState.PRUNED)])
     with pytest.raises(SearchError, match=r"has 0 whole runs, .* 0 of 12 trials .* 12 finished without a report"):
         curves([trial(n, {}) for n in range(12)])
