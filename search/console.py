@@ -27,9 +27,9 @@ from search.preparation import Progress as OnProgress
 from search.pruned import pruning_lines
 from search.race_view import race_line
 from search.results import Confirmed, confirmed, noise, transfer
+from search.run import run_label
 from search.study import LinkedStudy, finished
 from search.sweep import sweep_table
-from search.worker import run_label
 
 
 def outcome(trial: FrozenTrial, proxy: bool) -> str:

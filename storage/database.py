@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy import exc
 
+from storage import schema
 from storage.errors import LoginError, StorageError, UnreachableError
 
 T = TypeVar("T")
@@ -35,7 +36,7 @@ def redact(url: str) -> str:
 
 
 def connect(url: str, *, application_name: str = "lilm-search") -> "Database":
-    """Open a study database, creating Optuna's tables where they are missing.
+    """Open a study database, creating Optuna's tables and ours where they are missing.
 
     Raises `StorageError` for a URL that isn't PostgreSQL's, `UnreachableError` where no server answers,
     `LoginError` where it refuses the user, the password or the database.
@@ -50,6 +51,7 @@ def connect(url: str, *, application_name: str = "lilm-search") -> "Database":
                 address.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}"),
                 engine_kwargs=_engine_options(application_name),
             )
+            schema.create(engine)
     except exc.DBAPIError as error:
         raise _explain(error, shown) from None
     return Database(engine, storage)

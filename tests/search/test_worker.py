@@ -1,7 +1,7 @@
 """What a worker asks the trainer for."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -20,35 +20,33 @@ from tests.search.test_service import PLAN
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 @pytest.mark.parametrize(("schedule", "horizon"), [("whole", None), ("prefix", 2.0)])
 def test_prefixes_follow_the_confirmations_schedule(
-    schedule: str, horizon: float | None, database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
+    schedule: str, horizon: float | None, database: Database, home: Path
 ) -> None:
     """Proxies of 1 s get the horizon of the confirmations, 2 s; confirmations and whole proxies have their own."""
     asked: list[tuple[float, float | None]] = []
 
-    def train(*args: Any, budget_seconds: float, horizon_seconds: float | None, **options: Any) -> None:
+    def train(*args: Any, budget_seconds: float, horizon_seconds: float | None, **options: Any) -> NoReturn:
         asked.append((budget_seconds, horizon_seconds))
         raise DivergedError("enough")
 
-    monkeypatch.setattr(worker, "train", train)
     text = PLAN.replace("trials = 7", f'trials = 2\nschedule = "{schedule}"')
     study = open_study(database, Plan.parse(text, name="tiny", origin="test"))
-    worker.Worker(study, "one", torch.device("cpu"), StopRequest(), lambda line: None).run()
+    worker.Worker(study, "one", torch.device("cpu"), StopRequest(), lambda line: None, train).run()
     assert asked == [(1.0, horizon)] * 2 + [(2.0, None)]  # a long run that diverges ends its candidate's race
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-def test_a_run_of_the_race_has_its_rungs_budget_and_its_scaled_rate(
-    database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_of_the_race_has_its_rungs_budget_and_its_scaled_rate(database: Database, home: Path) -> None:
     asked: list[tuple[float, float, int]] = []
 
-    def train(model: object, training: TrainConfig, *args: Any, budget_seconds: float, seed: int, **more: Any) -> None:
+    def train(
+        model: object, training: TrainConfig, *args: Any, budget_seconds: float, seed: int, **more: Any
+    ) -> NoReturn:
         asked.append((training.max_lr, budget_seconds, seed))
         raise DivergedError("enough")
 
-    monkeypatch.setattr(worker, "train", train)
     study = open_study(database, Plan.parse(PLAN.replace("trials = 7", "trials = 1"), name="tiny", origin="test"))
     entry = Entry("top", None, 0, 0.5, {"max_lr": 8e-3, "head_dim": 8, "batch_size": 4})
     study.confirm_queue.enqueue(dict(entry.params), entry.attrs(102, "1.5s"), {"kind": "top"})
-    worker.Worker(study, "one", torch.device("cpu"), StopRequest(), lambda line: None).run()
+    worker.Worker(study, "one", torch.device("cpu"), StopRequest(), lambda line: None, train).run()
     assert asked == [(1e-2, 1.0, 0), (1e-2, 2.0, 100), (4e-3, 1.5, 102), (4e-3, 2.0, 100)]

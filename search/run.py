@@ -1,0 +1,175 @@
+"""One claimed trial, from its parameters to its told value."""
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.trial import Trial, TrialState
+
+from model import checkpoint
+from model.corpus import prepare
+from model.remember import MicroBatches
+from model.tokenizer import Tokenizer
+from model.train import Report, Result
+from search import paths
+from search.duration import parse_duration
+from search.judging import first_of_the_best, make_pruner, race_pruner
+from search.logback import log_back
+from search.provenance import provenance
+from search.pruner import Verdict, drawn_as_control
+from search.sampler import settle
+from search.study import final_budget
+from storage.claims import Claim, Heartbeat, TrialQueue
+
+if TYPE_CHECKING:
+    from search.worker import Worker
+
+
+def run_label(proxy: bool, number: int) -> str:
+    """Return what people call a run."""
+    return f"trial {number}" if proxy else f"confirmation {number}"
+
+
+class Run:
+    """One claimed trial, from its parameters to its told value."""
+
+    def __init__(
+        self,
+        worker: "Worker",
+        study: optuna.Study,
+        queue: TrialQueue,
+        claim: Claim,
+        proxy: bool,
+        heart: Heartbeat,
+    ) -> None:
+        self.worker, self.queue, self.claim, self.proxy, self.heart = worker, queue, claim, proxy, heart
+        self.plan = worker.study.plan
+        self.retrying = worker.study.database.retrying
+        if proxy:
+            self.retrying(lambda: settle(worker.study, claim.trial_id))
+        self.trial = Trial(study, claim.trial_id)  # which reads what was settled
+        self.pruner = make_pruner(worker.study)
+        self.label = run_label(proxy, claim.number)
+        self.verdict: Verdict | None = None
+
+    def train(self) -> None:
+        """Settle what the trial trains, train it and tell its value."""
+        attrs = self.claim.user_attrs
+        params = self.retrying(lambda: self.plan.space.suggest(self.trial, self.plan.fixed()))
+        params = self.plan.scaled(params, attrs.get("lr_scale", 1.0))
+        configuration = self.plan.configuration(params)
+        self.retrying(self._note_identity)
+        corpus = prepare(self.plan.data, configuration.tokenizer, paths.cache())
+        fidelity = self.plan.proxy if self.proxy else self.plan.confirm
+        self.worker.say(f"{self.label}: {_brief(params)}")
+        result = self.worker.trainer(
+            configuration.model,
+            configuration.train,
+            corpus,
+            budget_seconds=parse_duration(attrs.get("budget", fidelity.budget)),
+            horizon_seconds=self.plan.confirm.budget_seconds if self._is_prefix else None,
+            seed=attrs.get("seed", self.plan.proxy.seed),
+            report_points=self.plan.report_points(),
+            report_bytes=self.plan.proxy.report_bytes,
+            device=self.worker.device,
+            micro_batches=MicroBatches(paths.cache() / "micro-batches"),
+            on_report=self._report,
+            should_stop=self._should_stop,
+        )
+        if self.heart.lost:
+            return self.worker.say(f"{self.label}: taken over by another worker; its result is left out")
+        self.retrying(lambda: self._note_result(result, corpus.text_sha256, corpus.tokenizer.sha256))
+        return self._tell(result, corpus.tokenizer)
+
+    @property
+    def _is_prefix(self) -> bool:
+        return self.proxy and self.plan.proxy.schedule == "prefix"
+
+    def _should_stop(self) -> bool:
+        return self.worker.stop() or self.heart.lost
+
+    def _note_identity(self) -> None:
+        mine = self.claim.user_attrs.keys() & {"control", "baseline", "grid"}
+        if self.proxy and not mine:
+            control = drawn_as_control(self.plan.name, self.claim.number, self.plan.pruner.controls)
+            self.trial.set_user_attr("control", control)
+
+    def _report(self, report: Report) -> bool:
+        """Report a loss; returns whether to go on."""
+        self.retrying(lambda: self._store_report(report))
+        if report.percent == 100 or self.plan.is_grid:
+            return True
+        if "baseline" in self.claim.user_attrs:
+            self.verdict = Verdict(False, "baseline")
+        elif self.proxy:
+            self.verdict = self.retrying(self._judge)
+        elif self.plan.confirm.prune and first_of_the_best(self.plan, self.claim.user_attrs):
+            self.verdict = self.retrying(self._judge_among_long_runs)
+        return self.verdict is None or not self.verdict.prune
+
+    def _store_report(self, report: Report) -> None:
+        """Store a report; a trial that was taken away in the meantime takes none, and its heartbeat tells us."""
+        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+            storage = self.trial.storage
+            storage.set_trial_intermediate_value(self.claim.trial_id, report.percent, report.val_bpb)
+
+    def _judge(self) -> Verdict:
+        return self.pruner.judge(self.trial.study, self.trial.storage.get_trial(self.claim.trial_id))
+
+    def _judge_among_long_runs(self) -> Verdict:
+        """Judge by the runs of the long budget: rungs' and proxies' curves have other horizons."""
+        trial = self.trial.storage.get_trial(self.claim.trial_id)
+        alike = [t for t in self.worker.study.confirm_trials() if final_budget(self.plan, t)]
+        return race_pruner(self.plan).judge_among(alike, trial, trial.last_step or 0)
+
+    def _note_result(self, result: Result, text_sha256: str, tokenizer_sha256: str) -> None:
+        attrs: dict[str, Any] = {
+            "n_params": result.n_params,
+            "steps": result.steps,
+            "tokens": result.tokens,
+            "tokens_per_param": round(result.tokens / result.n_params, 3),
+            "tokens_per_second": round(result.tokens_per_second),
+            "train_seconds": round(result.train_seconds, 3),
+            "mfu": round(result.mfu, 5),
+            "mode": result.mode,
+            "startup_seconds": round(result.startup_seconds, 3),
+            "compile_seconds": round(result.compile_seconds, 3),
+            "evaluate_seconds": round(result.evaluate_seconds, 3),
+            "total_seconds": round(result.total_seconds, 3),
+            "micro_batch": result.micro_batch,
+            "provenance": provenance(self.worker.device, result.precision)
+            | {"text_sha256": text_sha256, "tokenizer_sha256": tokenizer_sha256},
+        }
+        if self.verdict is not None:
+            attrs["pruner"] = self.verdict.reason
+            if self.verdict.chance is not None:
+                attrs["best_as_bad"] = self.verdict.chance
+                attrs["proof"] = self.verdict.proof
+        for key, value in attrs.items():
+            self.trial.set_user_attr(key, value)
+
+    def _finish(self, state: TrialState, value: float) -> bool:
+        return self.retrying(lambda: self.queue.finish(self.claim.trial_id, state, value))
+
+    def _tell(self, result: Result, tokenizer: Tokenizer) -> None:
+        if result.val_bpb is None:
+            last = result.reports[-1]
+            self._finish(TrialState.PRUNED, last.val_bpb)
+            return self.worker.say(f"{self.label}: pruned at {last.percent}% with {last.val_bpb:.4f} BPB")
+        if not self.proxy:
+            folder = paths.checkpoints(self.plan.name)
+            folder.mkdir(parents=True, exist_ok=True)
+            info = {"study": self.plan.name, "confirmation": self.claim.number, "val_bpb": result.val_bpb}
+            checkpoint.save(folder / f"confirm-{self.claim.number}.pt", result.network, tokenizer, info)
+        told = self._finish(TrialState.COMPLETE, result.val_bpb)
+        self.worker.say(
+            f"{self.label}: {result.val_bpb:.4f} BPB after {result.tokens:,} tokens"
+            + ("" if told else " (not counted)")
+        )
+        if not self.proxy and told:
+            self.retrying(lambda: log_back(self.worker.study))
+        return None
+
+
+def _brief(params: dict[str, Any]) -> str:
+    return ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in params.items())

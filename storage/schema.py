@@ -1,0 +1,48 @@
+"""Our own tables beside Optuna's: who works on a study, and its small files.
+
+Their rows go with the study; who may read and write them is a matter of roles.
+"""
+
+import sqlalchemy as sa
+
+_metadata = sa.MetaData()
+
+# Optuna's own tables are named here so that ours can refer to them; they are never created by us.
+_studies = sa.Table("studies", sa.MetaData(), sa.Column("study_id", sa.Integer, primary_key=True))
+
+
+def _of_study(*, primary_key: bool) -> sa.Column[int]:
+    reference = sa.ForeignKey(_studies.c.study_id, ondelete="CASCADE")
+    return sa.Column("study_id", reference, index=True, primary_key=primary_key, nullable=False)
+
+
+artifacts = sa.Table(
+    "lilm_artifacts",
+    _metadata,
+    _of_study(primary_key=False),
+    sa.Column("artifact_id", sa.Text, primary_key=True),
+    sa.Column("part", sa.Integer, primary_key=True),
+    sa.Column("content", sa.LargeBinary, nullable=False),
+)
+"""Files in parts of bounded size; part 0 is the first."""
+
+workers = sa.Table(
+    "lilm_workers",
+    _metadata,
+    _of_study(primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("machine", sa.Text, nullable=False),
+    sa.Column("launch", sa.Text, nullable=False, server_default=""),
+    sa.Column("device", sa.Text, nullable=False),
+    sa.Column("reference", sa.Float),
+    sa.Column("usd_per_hour", sa.Float, nullable=False),
+    sa.Column("started", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.Column("seen", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.Column("ended", sa.DateTime(timezone=True)),
+)
+"""Workers by their name: `reference` is the throughput of the reference step in tokens/s; times are the server's."""
+
+
+def create(engine: sa.Engine) -> None:
+    """Create the tables that are missing; needs no rights where none is."""
+    _metadata.create_all(engine)
