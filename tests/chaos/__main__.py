@@ -5,6 +5,7 @@ import random
 import shutil
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 
 import optuna
@@ -40,6 +41,7 @@ def main() -> int:
     )
     print(f"chaos with seed {options.seed}: make chaos SEED={options.seed}", flush=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     home = Path(tempfile.mkdtemp(prefix="lilm-chaos-home-"))
     with server() as postgres:
         chaos = Chaos(

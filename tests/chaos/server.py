@@ -37,6 +37,10 @@ class Server(_Server):
         if done.returncode:
             raise RuntimeError(f"PostgreSQL can't be restarted: {done.stderr}{self._log.read_text()[-500:]}")
 
+    def pid(self) -> int:
+        """Return its process."""
+        return int(self._run("head", "-1", str(self._data / "postmaster.pid")).stdout)
+
     def resume(self) -> None:
         """Start it again after `stop`."""
         self._start()

@@ -21,8 +21,6 @@ from model.train import Report, Result
 
 DIVERGES_AT = 30
 """Percent of the budget at which a configuration that diverges does."""
-SLICE_SECONDS = 0.05
-"""Between two looks at `should_stop`, which a real trainer takes at each step."""
 
 
 def luck(*parts: object) -> float:
@@ -43,14 +41,17 @@ def loss(config: ModelConfig, training: TrainConfig, seed: int, budget_seconds: 
     """Return the BPB at a point of the budget: a curve that falls to what the learning rate allows."""
     end = 1.2 + 0.1 * (math.log10(training.max_lr) + 2.5) ** 2 - 0.02 * math.log(budget_seconds / 360)
     end += 0.02 * luck("configuration", config, training) + 0.004 * luck("seed", config, training, seed)
-    return end + (0.8 + 0.2 * luck("slope", config, training)) * math.exp(-percent / 20)
+    return end + (0.4 + luck("slope", config, training)) * math.exp(-percent / 25)
 
 
 @dataclass(frozen=True)
 class Simulated:
-    """Called as `model.train.train` is; `scale` is real seconds for each second of a budget."""
+    """Called as `model.train.train` is."""
 
     scale: float
+    """Real seconds for each second of a budget."""
+    slice_seconds: float = 0.05
+    """Between two looks at `should_stop`, which a real trainer takes at each step."""
 
     def __call__(
         self,
@@ -71,7 +72,7 @@ class Simulated:
             raise DeviceMemoryError("not even one sequence fits (simulated)")
         reports: list[Report] = []
         for percent in sorted(report_points):
-            _sleep_until(started + paused + self.scale * budget_seconds * percent / 100, should_stop)
+            self._sleep_until(started + paused + self.scale * budget_seconds * percent / 100, should_stop)
             if failing is DivergedError and percent >= DIVERGES_AT:
                 raise DivergedError(f"nan BPB at {percent}% of the budget (simulated)")
             bpb = loss(config, training, seed, budget_seconds, percent)
@@ -83,15 +84,14 @@ class Simulated:
                 return _result(None, reports, paused)
         return _result(reports[-1].val_bpb, reports, paused)
 
-
-def _sleep_until(due: float, should_stop: Callable[[], bool]) -> None:
-    while True:
-        if should_stop():
-            raise StoppedError("stopped before the budget was spent")
-        left = due - time.monotonic()
-        if left <= 0:
-            return
-        time.sleep(min(left, SLICE_SECONDS))
+    def _sleep_until(self, due: float, should_stop: Callable[[], bool]) -> None:
+        while True:
+            if should_stop():
+                raise StoppedError("stopped before the budget was spent")
+            left = due - time.monotonic()
+            if left <= 0:
+                return
+            time.sleep(min(left, self.slice_seconds))
 
 
 def _report(percent: int, bpb: float, budget_seconds: float) -> Report:
