@@ -26,7 +26,7 @@ CAUSES: dict[type[BaseException], str] = {
     StoppedError: "interrupted",
     KeyboardInterrupt: "interrupted",
     DivergedError: "diverged",
-    DeviceMemoryError: "infeasible",
+    DeviceMemoryError: "out_of_memory",
     SpaceExhaustedError: "exhausted",
 }
 
