@@ -19,7 +19,8 @@ from search.provenance import provenance
 from search.pruner import Verdict, drawn_as_control
 from search.sampler import settle
 from search.study import final_budget
-from storage.claims import Claim, Heartbeat, TrialQueue
+from storage.claims import Claim, TrialQueue
+from storage.heartbeat import Heartbeat
 
 if TYPE_CHECKING:
     from search.worker import Worker

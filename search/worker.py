@@ -17,7 +17,8 @@ from search.promotion import promote, waits_by_hand
 from search.run import Run, run_label
 from search.stop import StopRequest
 from search.study import LinkedStudy, agree
-from storage.claims import Claim, Heartbeat, Outcome, TrialQueue
+from storage.claims import Claim, Outcome, TrialQueue
+from storage.heartbeat import Heartbeat
 
 T = TypeVar("T")
 POLL_SECONDS = 1.0
@@ -26,7 +27,7 @@ CAUSES: dict[type[BaseException], str] = {
     StoppedError: "interrupted",
     KeyboardInterrupt: "interrupted",
     DivergedError: "diverged",
-    DeviceMemoryError: "infeasible",
+    DeviceMemoryError: "out_of_memory",
     SpaceExhaustedError: "exhausted",
 }
 
