@@ -111,7 +111,9 @@ def prepare_study(postgres: Server, options: Options, kind: str, name: str) -> s
     engine = sa.create_engine(parse_url(server_url), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
     with engine.connect() as connection:
         connection.execute(sa.text(f'CREATE DATABASE "{name}"'))
-    url = parse_url(server_url).set(drivername="postgresql+psycopg2", database=name).render_as_string(hide_password=False)
+    url = (
+        parse_url(server_url).set(drivername="postgresql+psycopg2", database=name).render_as_string(hide_password=False)
+    )
     trials = finished_trials(options.plan, options.finished, ours=kind == "ours")
     if kind == "ours":
         database = connect(url)

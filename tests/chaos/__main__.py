@@ -60,7 +60,7 @@ def main() -> int:
         found = check(chaos.url, sizes, outcome)
     print(f"\n{found.table()}")
     if found.failed:
-        print(f"\nThe workers' logs are in {home / 'logs'}.")
+        print(f"\nEach worker's log is in its machine's folder in {home}.")
         return 1
     shutil.rmtree(home, ignore_errors=True)
     return 0

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 from tests.chaos.worker import DONE, UNREACHABLE, Post, work
 
@@ -46,7 +47,7 @@ class Crew:
         os.environ["OMP_NUM_THREADS"] = "1"
         os.environ["PYTHONPATH"] = os.pathsep.join(["", *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
         self._forks = multiprocessing.get_context("forkserver")
-        self._forks.set_forkserver_preload(["tests.chaos.preloaded"])
+        self._forks.set_forkserver_preload(["__main__", "tests.chaos.preloaded"])
 
     def keep(self) -> None:
         """Bury the dead and fill their places, unless there is nothing left to do."""
@@ -62,16 +63,25 @@ class Crew:
 
     def _start(self, place: int) -> Member:
         self._started += 1
+        home = self._machine(place)
         post = replace(
             self.post,
+            home=home,
             name=f"worker-{place}-{self._started}",
             url=self.ways[place % len(self.ways)],
-            log=self.post.log / f"worker-{place}.log",
             clock_off_seconds=self.clock_off_seconds if place == 0 else 0.0,
         )
         process = self._forks.Process(target=work, args=(post,), daemon=True)
         process.start()
         return Member(process, post)
+
+    def _machine(self, place: int) -> Path:
+        """Return the folder that is a machine's disk: what a worker leaves there, the next one finds."""
+        home = self.post.home / f"machine-{place}"
+        if not home.exists():
+            home.mkdir()
+            (home / "cache").symlink_to(self.post.home / "cache")
+        return home
 
     def _bury(self, member: Member) -> None:
         code = member.process.exitcode

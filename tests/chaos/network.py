@@ -2,9 +2,14 @@
 
 import asyncio
 import contextlib
+import socket
+import struct
 import threading
 from collections.abc import Coroutine
 from typing import Any
+
+AT_ONCE = struct.pack("ii", 1, 0)
+"""Close by a reset, whatever has not been sent."""
 
 
 class Network:
@@ -66,6 +71,7 @@ class Network:
 
     def _reset(self) -> None:
         for writer in self._open:
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
             writer.transport.abort()
         self._open.clear()
 

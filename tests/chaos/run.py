@@ -82,9 +82,7 @@ class Chaos:
         self._networks = [Network(self.server.port) for _ in range(min(2, sizes.cuts))]
         ways = [self._through(n.port) for n in self._networks]
         ways = [self._url] * (PROXIED - len(ways)) + ways
-        logs = self.home / "logs"
-        logs.mkdir(exist_ok=True)
-        post = Post(name="", study=self.plan.name, url=self._url, home=self.home, log=logs, scale=self.options.scale)
+        post = Post(study=self.plan.name, url=self._url, home=self.home, scale=self.options.scale)
         self._crew = Crew(post, ways, sizes.workers, self.options.clock_off_seconds)
         started = time.monotonic()
         try:

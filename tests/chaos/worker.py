@@ -25,21 +25,20 @@ DONE, FAILED, UNREACHABLE = 0, 1, 75
 
 @dataclass(frozen=True, kw_only=True)
 class Post:
-    """A worker's post: its study, its way to it, and its clock."""
+    """A worker's post: its study, its way to it, its machine's folder, and its clock."""
 
-    name: str
     study: str
     url: str
     home: Path
-    log: Path
     scale: float
+    name: str = ""
     clock_off_seconds: float = 0.0
 
 
 def work(post: Post) -> None:
     """Work until nothing is left; ends the process, with `UNREACHABLE` where no server answered at the start."""
     os.environ["LILM_SEARCH_HOME"] = str(post.home)
-    with post.log.open("a") as log:
+    with (post.home / "log").open("a") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     torch.set_num_threads(1)
