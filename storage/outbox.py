@@ -27,13 +27,12 @@ class Answer(Generic[T]):
 
     def __init__(self, question: Callable[[], T]) -> None:
         self._question = question
-        self._here = threading.Event()
         self._value: T | None = None
         self._error: Exception | None = None
 
-    def get(self, seconds: float = 0.0) -> T | None:
-        """Return the answer, or None where it isn't here after so long; raises what the question raised."""
-        if self._here.wait(seconds) and self._error is not None:
+    def get(self) -> T | None:
+        """Return the answer, or None where it isn't here yet; raises what the question raised."""
+        if self._error is not None:
             raise self._error
         return self._value
 
@@ -45,7 +44,6 @@ class Answer(Generic[T]):
             if is_passing(error):
                 raise
             self._error = error
-        self._here.set()
 
 
 class Outbox:
@@ -67,7 +65,7 @@ class Outbox:
         self._queues: dict[str, TrialQueue] = {}
         self._waiting: deque[Letter | Answer[Any]] = deque()
         self._lost: set[int] = set()
-        self._away = self._closing = False
+        self._away = self._said_away = self._closing = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
 
@@ -126,8 +124,13 @@ class Outbox:
     def wait(self, seconds: float) -> bool:
         """Wait until all is delivered and answered, for at most so long; returns whether it is."""
         with self._changed:
-            done = self._changed.wait_for(lambda: not self._waiting, seconds)
-            self._away = self._away or not done
+            return self._changed.wait_for(lambda: not self._waiting, seconds)
+
+    def wait_patiently(self, seconds: float) -> bool:
+        """Wait likewise, but not at all for a database that is away; one that takes longer counts as away."""
+        done = self.wait(0.0 if self._away else seconds)
+        if not done:
+            self._away = True
         return done
 
     def _put(self, queue: TrialQueue, trial_id: int, content: Letter) -> None:
@@ -175,19 +178,19 @@ class Outbox:
 
     def _done_with(self, first: "Letter | Answer[Any]") -> None:
         with self._changed:
-            if self._away:
+            if self._said_away:
                 self._say("the database is back")
-            self._away = False
+            self._away = self._said_away = False
             self._waiting.popleft()
-            if not self._waiting and not self._closing:
+            if not self._closing and all(isinstance(w, Answer) for w in self._waiting):
                 self._journal.clear()
             self._changed.notify_all()
 
     def _go_away(self, first: "Letter | Answer[Any]") -> None:
         with self._changed:
-            if not self._away:
-                self._say("the database doesn't answer: training goes on, and what it finds is kept")
-            self._away = True
+            if not self._said_away:
+                self._say("the database doesn't answer: what is found is kept until it does")
+            self._away = self._said_away = True
             if isinstance(first, Answer):  # its time has passed: the next report asks anew
                 self._waiting.popleft()
             self._changed.notify_all()
