@@ -1,5 +1,6 @@
 """A small chaos, and whether its checks would notice if something were wrong; `make chaos` runs the large one."""
 
+import contextlib
 import datetime
 import socket
 import threading
@@ -47,12 +48,10 @@ def test_a_study_comes_through_chaos_and_what_is_wrong_afterwards_is_found(home:
         outcome = chaos.run()
         found = check(chaos.url, SIZES, outcome)
         assert not found.failed, found.table()
-        damaged: set[str] = set()
         for damage, check_ in DAMAGES:
             _damage(chaos.url, damage)
-            damaged.add(said(check_))
             wrong = {what for what, findings in check(chaos.url, SIZES, outcome).wrong.items() if findings}
-            assert damaged <= wrong, damage
+            assert said(check_) in wrong, damage
         stuck = Outcome(done=Counter(), ended=Counter(failed=1), seconds=1.0, stuck=True)
         wrong = {what for what, findings in check(chaos.url, SIZES, stuck).wrong.items() if findings}
         assert {said(checks.everything_was_done), said(checks.workers_end_well)} <= wrong
@@ -129,7 +128,7 @@ def echo() -> Iterator[int]:
     listening = socket.create_server(("127.0.0.1", 0))
 
     def answer(taken: socket.socket) -> None:
-        with taken:
+        with taken, contextlib.suppress(ConnectionResetError):
             while data := taken.recv(100):
                 taken.sendall(data)
 
