@@ -69,6 +69,23 @@ def measure(postgres: Server, options: Options, kind: str, workers: int) -> dict
     return {"kind": kind, "workers": workers, **digest(tapes, begun, ended), **_shares(seen, ended - begun, options)}
 
 
+def memory_needed(workers: int, finished: int) -> int:
+    """Return about how many bytes so many clients take: each remembers every trial that has ended."""
+    return workers * (60_000_000 + 45_000 * finished)
+
+
+def _refuse_to_swap(options: Options) -> None:
+    """A machine that runs out of memory measures nothing, for anybody."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    available = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    needed = memory_needed(max(options.workers), options.finished)
+    if needed > 0.8 * available:
+        raise SystemExit(
+            f"--workers {max(options.workers)} with --finished {options.finished} take about {needed / 1e9:.1f} GB, "
+            f"but {available / 1e9:.1f} GB are free, of which a fifth is left alone; ask for fewer"
+        )
+
+
 def _text(plan: Plan) -> Path:
     """Return the folder of the prepared text, kept from one run of the benchmark to the next."""
     folder = Path(tempfile.gettempdir()) / "lilm-benchmarks"
@@ -169,6 +186,7 @@ def main() -> None:
 
 def measure_all(options: Options, kinds: Sequence[str], out: Path | None = None) -> list[dict[str, Any]]:
     """Measure each number of workers with each kind of client."""
+    _refuse_to_swap(options)
     results: list[dict[str, Any]] = []
     with server(max_connections="1000") as postgres:
         postgres.start()

@@ -45,7 +45,7 @@ class Network:
 
     def close(self) -> None:
         """End it."""
-        self._wait(self._refuse())
+        self._wait(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
@@ -63,6 +63,13 @@ class Network:
             self._server = None
         self._reset()
 
+    async def _end(self) -> None:
+        await self._refuse()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     async def _heal(self) -> None:
         self._reset()
         self._flows.set()
@@ -71,7 +78,8 @@ class Network:
 
     def _reset(self) -> None:
         for writer in self._open:
-            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
+            with contextlib.suppress(OSError):  # one that has ended by itself
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
             writer.transport.abort()
         self._open.clear()
 
