@@ -33,6 +33,9 @@ _SESSION = {
     "statement_timeout": "60s",
     "lock_timeout": f"{LOCK_SECONDS}s",
     "idle_in_transaction_session_timeout": "60s",  # else a vanished client would hold the study's row for ever
+    "tcp_keepalives_idle": "10",  # and the locks that it holds idle on purpose: the server, too, asks who is there
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
 }
 
 
