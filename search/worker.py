@@ -53,6 +53,8 @@ class Worker:
     trainer: Callable[..., Result] = train
     patience_seconds: float = 2.0
     """How long a run waits, off the clock, for the database at a report."""
+    moment_seconds: float = 3.0
+    """How long it has to stop by itself before its trial is handed back over its head."""
     leave: Callable[[], None] | None = None
     """Ends the process where it must stop and the main thread can't be reached."""
     outbox: Outbox = field(init=False)
@@ -72,7 +74,7 @@ class Worker:
         with (
             contextlib.suppress(StoppedError),
             self.outbox,
-            Farewell(self.stop, self._hand_back, self.leave),
+            Farewell(self.stop, self._hand_back, self.leave, moment_seconds=self.moment_seconds),
             Reaper(queues, database.forget_session, interval_seconds=every),
         ):
             deliver_leftovers(database, queues, folder, self.say)
