@@ -138,8 +138,7 @@ class TrialQueue:
 
     def beat(self, trial_id: int) -> bool:
         """Record a sign of life; returns False when the trial isn't running any more: it was taken away."""
-        with self._database.engine.connect() as connection:
-            alone = connection.execution_options(isolation_level="AUTOCOMMIT")
+        with self._database.alone() as alone:
             return alone.execute(BEAT, {"trial_id": trial_id}).rowcount == 1
 
     def finish(self, trial_id: int, state: TrialState, value: float | None) -> bool:
@@ -225,8 +224,7 @@ class TrialQueue:
 
     def _find_stale(self) -> bool:
         """Note who has fallen silent; returns whether somebody has been so for long enough."""
-        with self._database.engine.connect() as connection:
-            alone = connection.execution_options(isolation_level="AUTOCOMMIT")
+        with self._database.alone() as alone:
             alone.execute(NOTICE, self._grace)
             return alone.execute(STALE, self._grace).first() is not None
 

@@ -163,6 +163,23 @@ class Database:
         self._locking = threading.RLock()
 
     @contextlib.contextmanager
+    def alone(self) -> Iterator[sa.Connection]:
+        """Make each statement a transaction by itself, in one round trip.
+
+        SQLAlchemy's own AUTOCOMMIT asks the server once more when the connection is given back; where that is cut,
+        the connection never returns, and the pool is soon empty.
+        """
+        with self.engine.connect() as connection:
+            raw = connection.connection.driver_connection
+            assert raw is not None
+            raw.autocommit = True
+            try:
+                yield connection
+            finally:
+                if not raw.closed:
+                    raw.autocommit = False
+
+    @contextlib.contextmanager
     def lock(self, name: str, *, idle_seconds: float = 0) -> Iterator[None]:
         """Hold a lock of this name against every process on the database; not re-entrant.
 
