@@ -63,8 +63,7 @@ def _unfinished(study: LinkedStudy) -> list[str]:
     proxies += sum(not t.state.is_finished() for t in study.proxy_trials())
     runs = sum(not t.state.is_finished() for t in study.confirm_trials())
     if proxies or runs:
-        still = f"{proxies} proxies and {runs} long runs that wait or run are still to come"
-        return [f"the study is not finished: {still}."]
+        return [f"the study is not finished: proxies still to come {proxies}, long runs waiting or running {runs}."]
     race = next_turn(study)[2] if study.plan.confirmations else None
     return [] if race is None or race.over else [f"the race is not over: {race.state}."]
 
