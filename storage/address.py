@@ -128,9 +128,7 @@ def _with_tls(address: sa.URL) -> sa.URL:
             f"sslmode is {given}, which proves nothing about the server {address.host}: leave it out for verify-full, "
             f"and name the server's authority with sslrootcert=FILE or {CA}; sslmode=disable where the network is safe"
         )
-    optuna.logging.get_logger("lilm_search").warning(
-        f"sslmode={given}: {_UNPROVEN[str(given)]} (server {address.host}); leave it out for verify-full"
-    )
+    _warn(f"sslmode={given}: {_UNPROVEN[str(given)]} (server {address.host}); leave it out for verify-full")
     return _with(address, sslrootcert=_authority(address), require_auth=_scram(address))
 
 
@@ -139,6 +137,12 @@ _UNPROVEN = {
     "require": "encrypted, but whoever is between can pass for the server",
     "verify-ca": "any machine with a certificate of the same authority can pass for the server",
 }
+
+
+@cache
+def _warn(line: str) -> None:
+    """Say this once."""
+    optuna.logging.get_logger("lilm_search").warning(line)
 
 
 def _scram(address: sa.URL) -> str | None:

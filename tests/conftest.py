@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.tls import TlsServer
 
 BUILTIN = DataConfig(source="builtin", holdout_period=16, holdout_rows=1)
-NAMESPACE_ADDRESS = "10.231.77.1"
+NAMESPACE_ADDRESS = f"10.231.{os.getpid() % 250}.1"  # of its own for each run of the tests on a machine
 SHARED_TEXT = Path(__file__).parent.parent.parent / "shared" / "data" / "text"
 
 

@@ -8,6 +8,7 @@ from storage.embedded import START_SECONDS, _free_port, _unprivileged
 from tests.conftest import _open_folder, _SystemServer
 
 NAME = "db.lilm.test"
+NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
 SETTINGS = """
 ssl = on
 ssl_cert_file = 'server.crt'
@@ -25,7 +26,7 @@ def make_authority(folder: Path, name: str = "ca") -> Path:
     """Make a certificate authority, and return its certificate."""
     certificate = folder / f"{name}.crt"
     _openssl(
-        *f"req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN={name}".split(),
+        *("req", "-x509", "-days", "2", *NEW_KEY, "-subj", f"/CN={name}"),
         *("-keyout", str(folder / f"{name}.key"), "-out", str(certificate)),
     )
     return certificate
@@ -36,7 +37,7 @@ def make_certificate(folder: Path, authority: Path, names: str) -> None:
     request, extension = folder / "server.csr", folder / "server.ext"
     extension.write_text(f"subjectAltName={names}\n")
     _openssl(
-        *"req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=postgres".split(),
+        *("req", *NEW_KEY, "-subj", "/CN=postgres"),
         *("-keyout", str(folder / "server.key"), "-out", str(request)),
     )
     _openssl(
