@@ -22,7 +22,7 @@ from search.study import load_study
 from storage.database import connect, parse_url
 from storage.roles import Issued
 from tests.conftest import NAMESPACE_ADDRESS, fresh_database, run_cli
-from tests.search.test_service import PLAN, TRIALS
+from tests.search.tiny import PLAN, TRIALS
 from tests.tls import TlsServer
 
 SMALL = (
