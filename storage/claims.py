@@ -15,7 +15,9 @@ import sqlalchemy as sa
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from storage import roles
 from storage.database import Database
+from storage.redaction import redact
 
 REQUEUED = ("lost", "interrupted")
 """Causes of failure that are not the configuration's own fault."""
@@ -138,9 +140,8 @@ class TrialQueue:
 
     def beat(self, trial_id: int) -> bool:
         """Record a sign of life; returns False when the trial isn't running any more: it was taken away."""
-        with self._database.engine.connect() as connection:
-            alone = connection.execution_options(isolation_level="AUTOCOMMIT")
-            return alone.execute(BEAT, {"trial_id": trial_id}).rowcount == 1
+        with self._database.alone() as connection:
+            return connection.execute(BEAT, {"trial_id": trial_id}).rowcount == 1
 
     def finish(self, trial_id: int, state: TrialState, value: float | None) -> bool:
         """Record the end of a trial; returns False, and changes nothing, when it had ended otherwise.
@@ -225,10 +226,10 @@ class TrialQueue:
 
     def _find_stale(self) -> bool:
         """Note who has fallen silent; returns whether somebody has been so for long enough."""
-        with self._database.engine.connect() as connection:
-            alone = connection.execution_options(isolation_level="AUTOCOMMIT")
-            alone.execute(NOTICE, self._grace)
-            return alone.execute(STALE, self._grace).first() is not None
+        with self._database.alone() as connection:
+            connection.execute(NOTICE, self._grace)
+            roles.end_expired(connection)
+            return connection.execute(STALE, self._grace).first() is not None
 
     def _claim(
         self, connection: sa.Connection, trials: list[FrozenTrial], worker: str, limit: int | None, prefer: str
@@ -277,7 +278,7 @@ class TrialQueue:
             try:
                 self._storage.set_trial_user_attr(trial._trial_id, "failure", cause)
                 if detail:
-                    self._storage.set_trial_user_attr(trial._trial_id, "failure_detail", detail[-2000:])
+                    self._storage.set_trial_user_attr(trial._trial_id, "failure_detail", redact(detail)[-2000:])
                 self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
             except UpdateFinishedTrialError:
                 continue
