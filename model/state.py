@@ -35,8 +35,8 @@ class Keeper(Protocol):
     def resumed(self, reports: Sequence[Report], progress: float) -> None:
         """Learn that the run goes on from that state, and what it had reported until then."""
 
-    def keep(self, write: Callable[[Path], None]) -> None:
-        """Call `write` with a path to have the state written there as it is now, or leave it."""
+    def keep(self, seconds: float, write: Callable[[Path], None]) -> None:
+        """Call `write` with a path to have the state, of so many training seconds, written there; or leave it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -168,7 +168,7 @@ class _Run:
         self.pace.settle()
         self.training.pause()
         if self.keeper is not None and self.steps:
-            self.keeper.keep(lambda path: save(path, self._state()))
+            self.keeper.keep(self.training.seconds, lambda path: save(path, self._state()))
 
     def _state(self) -> TrainingState:
         return TrainingState(
