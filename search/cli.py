@@ -131,6 +131,7 @@ def worker(
     """
     import os
     import time
+    from functools import partial
 
     import torch
 
@@ -149,7 +150,8 @@ def worker(
         typer.echo(f"{time.strftime('%H:%M:%S')} {line}")
 
     with open_database(storage, "worker") as database:
-        Worker(load_study(database, study), worker_name(os.getpid()), chosen, stop, say).run()
+        opened, leave = load_study(database, study), partial(os._exit, 130)
+        Worker(opened, worker_name(os.getpid()), chosen, stop, say, leave=leave).run()
 
 
 @app.command()

@@ -31,3 +31,8 @@ def checkpoints(study: str) -> Path:
 def logs(study: str) -> Path:
     """Return the folder of a study's worker logs."""
     return home() / "logs" / study
+
+
+def outbox(study: str) -> Path:
+    """Return the folder of what workers wrote and the database hasn't taken yet."""
+    return home() / "outbox" / study

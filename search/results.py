@@ -12,7 +12,7 @@ from scipy import stats
 
 from search.study import LinkedStudy, final_budget, finished
 
-OWN_FAULTS = {"diverged": "diverged", "infeasible": "didn't fit into memory", "error": "ended in errors"}
+OWN_FAULTS = {"diverged": "diverged", "out_of_memory": "didn't fit into memory", "error": "ended in errors"}
 """Causes of failure that are the configuration's own, and how they are said."""
 
 
