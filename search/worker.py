@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
+from optuna.artifacts._protocol import ArtifactStore
 from optuna.exceptions import UpdateFinishedTrialError
 
 from model.corpus import prepare
@@ -53,6 +54,8 @@ class Worker:
     trainer: Callable[..., Result] = train
     patience_seconds: float = 2.0
     """How long a run waits, off the clock, for the database at a report."""
+    store: ArtifactStore | None = None
+    """Where machines share files."""
     leave: Callable[[], None] | None = None
     """Ends the process where it must stop and the main thread can't be reached."""
     outbox: Outbox = field(init=False)
