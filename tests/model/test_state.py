@@ -156,7 +156,8 @@ def damage(path: Path, how: str) -> None:
     content = bytearray(path.read_bytes())
     if how == "flipped":
         content[len(content) // 2] ^= 1
-    path.write_bytes({"cut": content[:-9], "empty": b"", "text": b"hello\nyou"}.get(how, bytes(content)))
+    others = {"cut": bytes(content[:-9]), "empty": b"", "text": b"hello\nyou"}
+    path.write_bytes(others.get(how, bytes(content)))
     if how == "missing":
         path.unlink()
 
