@@ -56,6 +56,8 @@ class Worker:
     """How long a run waits, off the clock, for the database at a report."""
     store: ArtifactStore | None = None
     """Where machines share files."""
+    moment_seconds: float = 3.0
+    """How long it has to stop by itself before its trial is handed back over its head."""
     leave: Callable[[], None] | None = None
     """Ends the process where it must stop and the main thread can't be reached."""
     outbox: Outbox = field(init=False)
@@ -75,7 +77,7 @@ class Worker:
         with (
             contextlib.suppress(StoppedError),
             self.outbox,
-            Farewell(self.stop, self._hand_back, self.leave),
+            Farewell(self.stop, self._hand_back, self.leave, moment_seconds=self.moment_seconds),
             Reaper(queues, database.forget_session, interval_seconds=every),
         ):
             deliver_leftovers(database, queues, folder, self.say)
