@@ -1,6 +1,6 @@
 """One claimed trial, from its parameters to its told value."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from search.judging import first_of_the_best, make_pruner, race_pruner
 from search.logback import log_back
 from search.provenance import provenance
 from search.pruner import Verdict, drawn_as_control
+from search.resume import States
 from search.sampler import settle
 from search.study import final_budget
 from storage.claims import Claim, TrialQueue
@@ -58,6 +59,7 @@ class Run:
         self.label = run_label(proxy, claim.number)
         self.verdict: Verdict | None = None
         self.late: Answer[Verdict] | None = None
+        self.states = None if proxy else self.retrying(self._find_states)
 
     def train(self) -> None:
         """Settle what the trial trains, train it and tell its value."""
@@ -82,11 +84,28 @@ class Run:
             micro_batches=MicroBatches(paths.cache() / "micro-batches"),
             on_report=self._report,
             should_stop=self._should_stop,
+            keeper=self.states,
         )
         if self.lost:
             return self.say_lost()
         self._note_result(result, corpus.text_sha256, corpus.tokenizer.sha256)
         return self._tell(result, corpus.tokenizer)
+
+    def _find_states(self) -> States:
+        """Return where the run's states are kept, and those of its earlier tries are found."""
+        worker = self.worker
+
+        def say(line: str) -> None:
+            worker.say(f"{self.label}: {line}")
+
+        return States(worker.study, self.claim.number, worker.store, stopping=worker.stop, go_on=self._go_on, say=say)
+
+    def _go_on(self, reports: Sequence[Report], attributes: dict[str, Any]) -> None:
+        """Report again what the lost try had reported, so that the curve is whole; it has been judged."""
+        for report in reports:
+            self.reports[report.percent] = report.val_bpb
+            self.outbox.report(self.queue, self.claim.trial_id, report.percent, report.val_bpb)
+        self._note(attributes)
 
     @property
     def lost(self) -> bool:
@@ -187,6 +206,8 @@ class Run:
         self.outbox.finish(self.queue, self.claim.trial_id, state, value)
         if not self.worker.delivered():
             return " (kept here until the database answers)"
+        if self.states is not None:
+            self.states.done()
         return " (not counted)" if self.outbox.lost(self.claim.trial_id) else ""
 
     def _tell(self, result: Result, tokenizer: Tokenizer) -> None:

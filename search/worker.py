@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
+from optuna.artifacts._protocol import ArtifactStore
 from optuna.exceptions import UpdateFinishedTrialError
 
 from model.corpus import prepare
@@ -53,6 +54,8 @@ class Worker:
     trainer: Callable[..., Result] = train
     patience_seconds: float = 2.0
     """How long a run waits, off the clock, for the database at a report."""
+    store: ArtifactStore | None = None
+    """Where machines share files."""
     moment_seconds: float = 3.0
     """How long it has to stop by itself before its trial is handed back over its head."""
     leave: Callable[[], None] | None = None
