@@ -47,10 +47,11 @@ keep() {
 }
 
 once() {
-    local name part
+    local name
     rm -f "$FOLDER"/*.part # of a dump that was cut off
     name=lilm-$(date -u +%Y%m%dT%H%M%SZ).dump
     part=$FOLDER/$name.part
+    trap 'rm -f "$part"' EXIT
     pg_dump --format=custom --no-owner --no-privileges --lock-wait-timeout=60s --file "$part"
     pg_restore --list "$part" > /dev/null
     sync "$part"

@@ -22,11 +22,19 @@ sql() {
         --set old="$DATABASE" --set fresh="$fresh" --set before="$before"
 }
 
+# undo: after a failure, all as it was
+undo() {
+    sql << 'END'
+DROP DATABASE IF EXISTS :"fresh" WITH (FORCE);
+SELECT format('ALTER DATABASE %I ALLOW_CONNECTIONS true', datname) FROM pg_database WHERE datname = :'old' \gexec
+END
+}
+
 [[ $# == 1 && -r $1 ]] || fail "name one dump that can be read; there are: $(find /dumps -name '*.dump' 2> /dev/null | sort | tr '\n' ' ')"
 pg_restore --list "$1" > /dev/null || fail "$1 is no whole dump"
 
 echo 'CREATE DATABASE :"fresh" TEMPLATE template0;' | sql
-trap 'echo "DROP DATABASE IF EXISTS :\"fresh\" WITH (FORCE);" | sql' EXIT
+trap undo EXIT
 "$here/roles.sh" "$fresh"
 pg_restore --dbname "$fresh" --role lilm --no-owner --no-privileges --exit-on-error --single-transaction "$1"
 psql --no-psqlrc --quiet --dbname "$fresh" --command "ANALYZE"
@@ -38,6 +46,7 @@ SELECT EXISTS (SELECT FROM pg_database WHERE datname = :'old') AS there \gset
 ALTER DATABASE :"old" ALLOW_CONNECTIONS false;
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :'old' \g /dev/null
 ALTER DATABASE :"old" RENAME TO :"before";
+ALTER DATABASE :"before" ALLOW_CONNECTIONS true;
 \endif
 ALTER DATABASE :"fresh" RENAME TO :"old";
 END
