@@ -1,8 +1,10 @@
 #!/bin/bash
-# Restore a dump: restore.sh FILE. It becomes the database DATABASE (default lilm); what was there before is kept
-# beside it under another name, and left alone if anything fails. Run as the server's superuser, on its own machine:
+# Restore a dump: restore.sh FILE, or - for standard input. It becomes the database DATABASE (default lilm); what was
+# there before is kept beside it under another name, and left alone if anything fails. Run as the server's superuser,
+# on its own machine:
 #
-#   docker compose exec -u postgres postgres /deploy/restore.sh /dumps/lilm-20261121T030000Z.dump
+#   docker compose exec postgres /deploy/restore.sh /dumps/lilm-20261121T030000Z.dump
+#   docker compose exec -T postgres /deploy/restore.sh - < lilm-20261121T030000Z.dump
 set -euo pipefail
 
 DATABASE=${DATABASE:-lilm}
@@ -30,13 +32,26 @@ SELECT format('ALTER DATABASE %I ALLOW_CONNECTIONS true', datname) FROM pg_datab
 END
 }
 
-[[ $# == 1 && -r $1 ]] || fail "name one dump that can be read; there are: $(find /dumps -name '*.dump' 2> /dev/null | sort | tr '\n' ' ')"
-pg_restore --list "$1" > /dev/null || fail "$1 is no whole dump"
+# done_with: the copy of standard input goes, come what may
+done_with() {
+    rm -f ${copied:+"$copied"}
+}
+
+file=${1:-}
+copied=
+if [[ $file == - ]]; then
+    copied=$(mktemp)
+    trap done_with EXIT
+    cat > "$copied"
+    file=$copied
+fi
+[[ -n $file && -r $file ]] || fail "name one dump that can be read; there are: $(find /dumps -name '*.dump' 2> /dev/null | sort | tr '\n' ' ')"
+pg_restore --list "$file" > /dev/null || fail "$1 is no whole dump"
 
 echo 'CREATE DATABASE :"fresh" TEMPLATE template0;' | sql
-trap undo EXIT
+trap 'undo; done_with' EXIT
 "$here/roles.sh" "$fresh"
-pg_restore --dbname "$fresh" --role lilm --no-owner --no-privileges --exit-on-error --single-transaction "$1"
+pg_restore --dbname "$fresh" --role lilm --no-owner --no-privileges --exit-on-error --single-transaction "$file"
 psql --no-psqlrc --quiet --dbname "$fresh" --command "ANALYZE"
 
 # Clients of the old one are sent away; workers come back by themselves.
@@ -50,5 +65,5 @@ ALTER DATABASE :"before" ALLOW_CONNECTIONS true;
 \endif
 ALTER DATABASE :"fresh" RENAME TO :"old";
 END
-trap - EXIT
+trap done_with EXIT
 echo "restored: $1 is the database $DATABASE; what was there before is kept as $before"

@@ -69,11 +69,12 @@ authority() {
     mv "$folder/ca.crt.new" "$folder/ca.crt"
 }
 
-# good FOLDER NAMES: whether its certificate is ours, for these names, and lasts
+# good FOLDER NAMES: whether its certificate is ours, for its key and these names, and lasts
 good() {
     [ -s "$1/names" ] && [ "$(cat "$1/names")" = "$2" ] &&
         openssl x509 -in "$1/server.crt" -noout -checkend "$RENEW_SECONDS" > /dev/null 2>&1 &&
-        openssl verify -CAfile "$OUT/authority/ca.crt" "$1/server.crt" > /dev/null 2>&1
+        openssl verify -CAfile "$OUT/authority/ca.crt" "$1/server.crt" > /dev/null 2>&1 &&
+        [ "$(openssl pkey -in "$1/server.key" -pubout 2>&1)" = "$(openssl x509 -in "$1/server.crt" -noout -pubkey)" ]
 }
 
 # certificate FOLDER NAMES: a key and a certificate; `names` is written last, so that a start cut off begins anew

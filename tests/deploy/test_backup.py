@@ -104,14 +104,18 @@ def test_a_dump_restores_into_a_fresh_server(server: machine.Server, other_serve
     server.inside("bash", SCRIPT, "once", **backup(server, dumps, KEEP_DAYS="1", KEEP_WEEKS="1"))
     (made,) = dumps.iterdir()  # the old one is gone
     assert made.stat().st_mode & 0o077 == 0
-    carried = other_server.folder / made.name
-    carried.write_bytes(made.read_bytes())
-
     other_server.make_tables()
     fill(other_server.owner_url(), "what was there before")
     places = {"KEYS": str(other_server.keys), "FOLDER": str(machine.ROOT / "deploy")}
     with psycopg2.connect(other_server.owner_url()):  # somebody is at work meanwhile
-        said = other_server.inside("bash", RESTORE, str(carried), **places)
+        env = other_server.env(**places)
+        with made.open("rb") as carried:
+            who = machine.as_postgres()
+            done = subprocess.run(
+                ["bash", RESTORE, "-"], stdin=carried, env=env, capture_output=True, timeout=120, check=False, **who
+            )
+    said = done.stdout.decode()
+    assert done.returncode == 0, done.stderr
     assert seen(other_server.owner_url()) == seen(server.owner_url())
     assert seen(other_server.reader_url()) == seen(server.reader_url())
     before = said.split()[-1]
