@@ -7,6 +7,7 @@
 FROM python:3.11-slim-bookworm
 
 # torch.compile builds its kernels' launchers, and on a CPU its kernels, with a compiler and Python's headers (there).
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends g++ \
     && rm -rf /var/lib/apt/lists/*

@@ -68,7 +68,9 @@ def fill(url: str, name: str) -> None:
     opened = connect(url)
     study = optuna.create_study(study_name=name, storage=opened.storage)
     study.set_user_attr("plan", "a = 1")
-    space = {"lr": optuna.distributions.FloatDistribution(1e-4, 1, log=True)}
+    space: dict[str, optuna.distributions.BaseDistribution] = {
+        "lr": optuna.distributions.FloatDistribution(1e-4, 1, log=True)
+    }
     for number in range(5):
         made = optuna.trial.create_trial(
             params={"lr": 0.1 / (number + 1)},

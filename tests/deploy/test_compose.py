@@ -1,8 +1,10 @@
 """docker-compose.yml, Dockerfile and .env.example, as far as they can be checked where no Docker engine runs."""
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -140,13 +142,27 @@ def test_the_dockerfile_copies_what_exists_and_ends_as_nobody() -> None:
 
 @pytest.mark.parametrize("url", ["", "postgresql://lilm@127.0.0.1:1/lilm", "no url"])
 def test_the_workers_health_is_whether_its_server_answers(url: str) -> None:
-    import sys
-
     text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     assert 'CMD ["python", "-m", "storage.ping"]' in text
     env = {"PYTHONPATH": str(ROOT), "LILM_SEARCH_STORAGE": url}
     done = machine.run([sys.executable, "-m", "storage.ping"], env)
     assert done.returncode == (0 if url == "" else 1)
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments"),
+    [
+        ("check-jsonschema", ("--builtin-schema", "vendor.compose-spec", "docker-compose.yml")),
+        ("hadolint", ("Dockerfile",)),
+    ],
+)
+def test_the_files_are_what_their_makers_allow(program: str, arguments: tuple[str, ...]) -> None:
+    """By the Compose Specification's own schema, and by hadolint; both are on PyPI."""
+    found = shutil.which(program, path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if found is None:
+        pytest.skip(f"this machine has no {program}")
+    done = subprocess.run([found, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda p: p.name)

@@ -42,8 +42,9 @@ class Gateway:
         self, path: str = "/dashboard", method: str = "GET", login: str | None = RIGHT, address: str = "127.0.0.1"
     ) -> Answer:
         trust = ssl.create_default_context(cafile=str(self.authority))
-        connection = http.client.HTTPSConnection("localhost", self.port, context=trust, timeout=60)
-        connection.source_address = (address, 0)
+        connection = http.client.HTTPSConnection(
+            "localhost", self.port, context=trust, timeout=60, source_address=(address, 0)
+        )
         connection.request(method, path, headers={"Authorization": login} if login else {})
         answer = connection.getresponse()
         text = answer.read().decode()
@@ -105,9 +106,7 @@ def gateway(server: machine.Server) -> Iterator[Gateway]:
     try:
         with log.open("wb") as output:
             for command, its_env, who in started:
-                processes.append(
-                    subprocess.Popen(command, env=its_env, cwd="/", stdout=output, stderr=output, **who)  # type: ignore[call-overload]
-                )
+                processes.append(subprocess.Popen(command, env=its_env, cwd="/", stdout=output, stderr=output, **who))
         for process, open_port in zip(processes, (dashboard_port, port), strict=True):
             wait_until_open(process, open_port, log)
         yield Gateway(port, server.folder / "out" / "gateway" / "ca.crt", log, study._study_id)
