@@ -121,8 +121,8 @@ class Server:
         self.sql('CREATE DATABASE "lilm"', "postgres")
         self.roles()
 
-    def roles(self) -> None:
-        self.inside(str(ROOT / "deploy" / "roles.sh"), KEYS=str(self.keys), FOLDER=str(ROOT / "deploy"))
+    def roles(self, *database: str) -> None:
+        self.inside(str(ROOT / "deploy" / "roles.sh"), *database, KEYS=str(self.keys), FOLDER=str(ROOT / "deploy"))
 
     def sql(self, text: str, database: str = "lilm") -> str:
         """Run SQL as the superuser on the socket."""

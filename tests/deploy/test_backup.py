@@ -106,7 +106,6 @@ def test_a_dump_restores_into_a_fresh_server(server: machine.Server, other_serve
     server.inside("bash", SCRIPT, "once", **backup(server, dumps, KEEP_DAYS="1", KEEP_WEEKS="1"))
     (made,) = dumps.iterdir()  # the old one is gone
     assert made.stat().st_mode & 0o077 == 0
-    other_server.make_tables()
     fill(other_server.owner_url(), "what was there before")
     places = {"KEYS": str(other_server.keys), "FOLDER": str(machine.ROOT / "deploy")}
     with psycopg2.connect(other_server.owner_url()):  # somebody is at work meanwhile

@@ -121,22 +121,27 @@ def test_the_flags_are_in_force_and_the_log_holds_no_password(server: machine.Se
         assert (server.keys / name).read_text().strip() not in log
 
 
-def test_a_changed_password_is_taken_over(other_server: machine.Server) -> None:
-    changed = machine.setup(other_server.folder, LILM_PASSWORD="Another-Pa55word-it-is")
+def test_a_changed_password_is_taken_over(server: machine.Server) -> None:
+    changed = machine.setup(server.folder, LILM_PASSWORD="Another-Pa55word-it-is")
     assert changed.returncode == 0, changed.stderr
-    assert "password authentication failed" in refused(other_server.owner_url())
-    other_server.roles()
-    assert login(other_server.owner_url()).startswith("lilm ")
+    assert "password authentication failed" in refused(server.owner_url())
+    server.roles()
+    assert login(server.owner_url()).startswith("lilm ")
+    assert machine.setup(server.folder).returncode == 0
+    server.roles()
 
 
-def test_the_tables_are_made_by_the_owner_alone(other_server: machine.Server) -> None:
+def test_tables_are_made_by_the_owner_alone(server: machine.Server) -> None:
+    server.sql("CREATE DATABASE empty", "postgres")
+    server.roles("empty")
+    reader, owner = (url.replace("/lilm?", "/empty?") for url in (server.reader_url(), server.owner_url()))
     with pytest.raises(StorageError, match="read-only transaction"):
-        connect(other_server.reader_url())
-    for _ in range(2):
-        other_server.make_tables()
-    opened = connect(other_server.reader_url())
+        connect(reader)
+    connect(owner).close()
+    opened = connect(reader)
     assert opened.storage.get_all_studies() == []
     opened.close()
+    server.make_tables()  # again: nothing changes
 
 
 def test_the_images_postgresql_knows_every_flag(server: machine.Server) -> None:
@@ -152,6 +157,6 @@ def test_the_images_postgresql_knows_every_flag(server: machine.Server) -> None:
         name, value = flag[2:].split("=", 1)
         if name.startswith("ssl"):
             continue
-        done = machine.run(["runuser", "-upostgres", "--", str(programs / "postgres"), data, flag, f"-C{name}"], {})
+        done = machine.run([str(programs / "postgres"), "-C", name, data, flag], {})
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip() == value or done.stdout.strip()[0] in "0123456789"
