@@ -209,22 +209,28 @@ def export(
 
 @app.command()
 def dashboard(
-    study: Study = "quickstart",
+    study: Annotated[str | None, typer.Option(help="The study to point to; without it, all are listed.")] = None,
     storage: Storage = None,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 8080,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8080,
+    host: Annotated[str, typer.Option(help="Address to listen on; beyond this machine --behind-gateway too.")] = (
+        "127.0.0.1"
+    ),
+    behind_gateway: Annotated[
+        bool, typer.Option("--behind-gateway", help="A gateway with TLS and a login stands before it: docs/deploy.md.")
+    ] = False,
 ) -> None:
-    """Open optuna-dashboard on the study's storage, on this machine only.
+    """Open optuna-dashboard on the study's storage, on this machine only; reading rights are enough for it.
 
     Example: lilm-search dashboard --study quickstart
     """
-    from search.dashboard import serve
+    from search.dashboard import Address, serve
     from search.stop import StopRequest
-    from search.study import load_study
 
+    address = Address(host=host, port=port, behind_gateway=behind_gateway)
     stop = StopRequest()
     with open_database(storage, "dashboard") as database:
         stop.install()
-        serve(load_study(database, study), port, stop, typer.echo)
+        serve(database, study, address, stop, typer.echo)
 
 
 @app.command()

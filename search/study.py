@@ -96,8 +96,8 @@ def agree(study: LinkedStudy, key: str, value: str) -> str:
         return str(stored or value)
 
 
-def load_study(database: Database, name: str) -> LinkedStudy:
-    """Return a study that the database holds, by its name or its file's path; raises `SearchError` if there is none."""
+def known_name(database: Database, name: str) -> str:
+    """Return the name of a study that the database holds, given it or its file's path; else raise `SearchError`."""
     name = Path(name).stem if name.endswith(".toml") else name
     if not exists(database, name):
         names = [n for n in optuna.get_all_study_names(database.storage) if not n.endswith("-confirm")]
@@ -105,7 +105,12 @@ def load_study(database: Database, name: str) -> LinkedStudy:
         raise SearchError(
             f'no study is named "{name}" in this database; {there}. `lilm-search start --study {name}` makes one.'
         )
-    return _link(database, stored_plan(database, name), create=False)
+    return name
+
+
+def load_study(database: Database, name: str) -> LinkedStudy:
+    """Return a study that the database holds, by its name or its file's path; raises `SearchError` if there is none."""
+    return _link(database, stored_plan(database, known_name(database, name)), create=False)
 
 
 def stored_plan(database: Database, name: str) -> Plan:
