@@ -15,3 +15,7 @@ class LoginError(StorageError):
 
 class EmbeddedError(StorageError):
     """The PostgreSQL on this machine can't be created or started."""
+
+
+class ArtifactSizeError(StorageError):
+    """A file is too large to be kept in the database."""
