@@ -8,6 +8,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from optuna_dashboard import wsgi
 
+from search.artifacts import ReadArtifacts
 from search.errors import SearchError
 from search.stop import StopRequest
 from search.study import LinkedStudy
@@ -26,7 +27,7 @@ class _Quiet(WSGIRequestHandler):
 
 def serve(study: LinkedStudy, port: int, stop: StopRequest, say: Callable[[str], None]) -> None:
     """Serve until stopping is asked for; raises `SearchError` when the port is taken."""
-    app = wsgi(study.database.storage)
+    app = wsgi(study.database.storage, artifact_store=ReadArtifacts(study.database))
     try:
         server = make_server("127.0.0.1", port, app, server_class=_Server, handler_class=_Quiet)
     except OSError as error:

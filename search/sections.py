@@ -108,6 +108,8 @@ class WorkerConfig(Settings):
 
     heartbeat_seconds: float = setting(10.0, "between signs of life", above=0)
     grace_seconds: float = setting(60.0, "of silence before a trial is given to another worker", above=0)
+    artifacts: str = setting("", "where files are kept: s3://BUCKET/PREFIX, or empty for the study's database")
+    artifact_mb: float = setting(256.0, "largest file that is kept in the database, in megabytes", above=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()

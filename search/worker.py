@@ -1,5 +1,6 @@
 """A worker: claims a trial, trains it, reports and tells, until the study has nothing left for it."""
 
+import contextlib
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -7,16 +8,16 @@ from typing import TypeVar
 
 import torch
 
-from model.corpus import prepare
 from model.errors import DeviceMemoryError, DivergedError, StoppedError
 from model.train import Result, train
-from search import paths
+from search.artifacts import LastLines, keep_trace, study_artifacts
 from search.errors import SearchError, SpaceExhaustedError
 from search.preparation import tokenizers
 from search.promotion import promote, waits_by_hand
 from search.run import Run, run_label
+from search.shared import agree_on_text, shared_corpus
 from search.stop import StopRequest
-from search.study import LinkedStudy, agree
+from search.study import LinkedStudy
 from storage.claims import Claim, Heartbeat, Outcome, TrialQueue
 
 T = TypeVar("T")
@@ -43,12 +44,16 @@ class Worker:
     trainer: Callable[..., Result] = train
     _errors: int = field(default=0, init=False)
 
+    def __post_init__(self) -> None:
+        self.say = self._said = LastLines(self.say)
+
     def run(self) -> None:
         """Work until everything is done or stopping is asked for.
 
         Raises `DataError` before anything is claimed where the text can't be had here, and `SearchError` where
         it isn't the study's or after errors in a row: a machine that fails must not use up the study's trials.
         """
+        study_artifacts(self.study)  # which refuses what can't be had here
         self._agree_on_text()
         waiting = False
         while not self.stop():
@@ -67,15 +72,10 @@ class Worker:
 
     def _agree_on_text(self) -> None:
         """Prepare the text, which must be the same bytes on every machine for their BPB to be comparable."""
-        plan = self.study.plan
-        first = tokenizers(plan)[0]  # one that the study trains with: another may not even fit the text
-        sha256 = prepare(plan.data, first, paths.cache()).text_sha256
-        agreed = self._retrying(lambda: agree(self.study, "text_sha256", sha256))
-        if agreed != sha256:
-            raise SearchError(
-                f"the text of {plan.data.source} is not the study's: sha-256 {sha256[:9]}… here, {agreed[:9]}… there. "
-                "Bring the same files (for built-in text: the same Python version), or start another study."
-            )
+        agree_on_text(self.study)
+        first = tokenizers(self.study.plan)[0]  # one that the study trains with: another may not even fit the text
+        with contextlib.suppress(StoppedError):
+            shared_corpus(self.study, first, self.stop)
 
     def _claim(self) -> tuple[TrialQueue, Claim | Outcome]:
         """Proxies come first, but for what was promoted by hand; the rest of a worker's time goes to confirmations."""
@@ -114,6 +114,7 @@ class Worker:
         except Exception as error:
             self._errors += 1
             self._fail(queue, claim, "error", traceback.format_exc())
+            keep_trace(self.study, optuna_study, claim, traceback.format_exc(), self._said)
             self.say(f"{run_label(proxy, claim.number)}: error: {error}\n{traceback.format_exc()}")
             if self._errors >= MOST_ERRORS:
                 raise SearchError(f"stopped after {MOST_ERRORS} errors in a row; the last: {error}") from error
