@@ -8,16 +8,15 @@ import contextlib
 import json
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import optuna
 import torch
-from optuna.artifacts import get_all_artifact_meta, upload_artifact
+from optuna.artifacts import upload_artifact
 from optuna.artifacts._protocol import ArtifactStore
-from optuna.artifacts._upload import ArtifactMeta
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from model import checkpoint
@@ -99,7 +98,8 @@ def attach(study: LinkedStudy, part: optuna.Study, trial_id: int | None, path: P
 
     A trial keeps one file of each name: the first. May be called again after a lost connection.
     """
-    for there in attached(part, trial_id):
+    prefix = "artifacts:" if trial_id is None else f"{_OF_TRIAL}artifacts:{trial_id}:"
+    for there in _linked(part._storage.get_study_system_attrs(part._study_id), prefix, trial_id):
         if there.filename == path.name:
             return there.artifact_id
     noted = _Noted()
@@ -107,20 +107,34 @@ def attach(study: LinkedStudy, part: optuna.Study, trial_id: int | None, path: P
     found = upload_artifact(
         artifact_store=study_artifacts(study), file_path=str(path), study_or_trial=part, storage=store
     )
-    key = f"artifacts:{found}" if trial_id is None else f"{_OF_TRIAL}artifacts:{trial_id}:{found}"
-    study.database.storage.set_study_system_attr(part._study_id, key, noted.value)
+    study.database.storage.set_study_system_attr(part._study_id, prefix + found, noted.value)
     return found
 
 
-def attached(part: optuna.Study, trial_id: int | None) -> list[ArtifactMeta]:
-    """Return what is known of the files of a trial, or of the study itself (None)."""
-    if trial_id is None:
-        return get_all_artifact_meta(part)
-    prefix = f"{_OF_TRIAL}artifacts:{trial_id}:"
+@dataclass(frozen=True)
+class File:
+    """A file of a study."""
+
+    artifact_id: str
+    filename: str
+    trial: int | None
+    """Number of its trial, or None for a file of the study itself."""
+
+
+def files(part: optuna.Study) -> list[File]:
+    """Return the files of an Optuna study, its own first, then those of its trials in their order."""
     stored = part._storage.get_study_system_attrs(part._study_id)
-    linked = [json.loads(value) for key, value in stored.items() if key.startswith(prefix)]
-    own = get_all_artifact_meta(part._storage.get_trial(trial_id), storage=part._storage)
-    return [ArtifactMeta(**meta) for meta in [*linked, *map(asdict, own)] if meta]
+    found = _linked(stored, "artifacts:", None)
+    for trial in part.get_trials(deepcopy=False):
+        found += _linked(stored, f"{_OF_TRIAL}artifacts:{trial._trial_id}:", trial.number)
+        found += _linked(trial.system_attrs, "artifacts:", trial.number)  # what others have uploaded while it ran
+    return found
+
+
+def _linked(attrs: Mapping[str, Any], prefix: str, trial: int | None) -> list[File]:
+    """Return the files that attributes with this prefix link; a file removed in the dashboard leaves a null."""
+    found = [json.loads(value) for key, value in attrs.items() if key.startswith(prefix)]
+    return [File(meta["artifact_id"], meta["filename"], trial) for meta in found if meta]
 
 
 class LastLines:

@@ -24,6 +24,11 @@ COUNT = sa.text("SELECT count(*) FROM lilm_artifacts WHERE artifact_id = :artifa
 PART = sa.text("SELECT content FROM lilm_artifacts WHERE artifact_id = :artifact_id AND part = :part")
 DELETE = sa.text("DELETE FROM lilm_artifacts WHERE artifact_id = :artifact_id")
 
+# The bytes of each file that is deleted with a study.
+SIZES = sa.text(
+    "SELECT artifact_id, sum(octet_length(content)) FROM lilm_artifacts WHERE study_id = :study_id GROUP BY artifact_id"
+)
+
 
 class PostgresArtifactStore:
     """Files in the table lilm_artifacts, for `optuna.artifacts` and optuna-dashboard.
@@ -77,6 +82,11 @@ class PostgresArtifactStore:
         except exc.ProgrammingError as error:
             if not _is_denied(error):
                 raise
+
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes of each file of the study, by its id."""
+        with self._engine.connect() as connection:
+            return {name: int(size) for name, size in connection.execute(SIZES, {"study_id": self._study_id})}
 
     def _delete_earlier(self, connection: sa.Connection, artifact_id: str) -> None:
         try:
