@@ -169,7 +169,7 @@ def test_no_file_is_ever_held_whole(ours: PostgresArtifactStore, tmp_path: Path)
 def test_a_file_over_the_limit_is_refused_and_one_at_it_is_not(database: Database) -> None:
     store = PostgresArtifactStore(database.engine, study_id(database), most_bytes=2_000_000)
     store.write("fits", io.BytesIO(content(2_000_000)))
-    with pytest.raises(ArtifactSizeError, match="larger than 2 MB.*`artifact_mb`"):
+    with pytest.raises(ArtifactSizeError, match=r"larger than 2 MB.*`artifact_mb`"):
         store.write("too large", io.BytesIO(content(2_000_001)))
     assert store.sizes() == {"fits": 2_000_000}
 

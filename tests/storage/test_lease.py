@@ -54,10 +54,12 @@ def test_it_ends_with_its_process(database: Database, database_url: str) -> None
 
 def test_who_hangs_loses_it(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(leases._SESSION, "idle_in_transaction_session_timeout", "100ms")
-    with pytest.raises(sa.exc.DBAPIError), lease(database.engine, "a") as mine:  # the holder is told at the end
-        assert mine
-        monkeypatch.setitem(leases._SESSION, "idle_in_transaction_session_timeout", "60s")
-        assert _free_at_last(database)
+    holder = lease(database.engine, "a")
+    assert holder.__enter__()
+    monkeypatch.setitem(leases._SESSION, "idle_in_transaction_session_timeout", "60s")
+    assert _free_at_last(database)
+    with pytest.raises(sa.exc.DBAPIError):  # the holder is told at the end
+        holder.__exit__(None, None, None)
 
 
 def test_the_server_is_asked_to_notice_a_vanished_machine(database: Database) -> None:
@@ -66,7 +68,7 @@ def test_the_server_is_asked_to_notice_a_vanished_machine(database: Database) ->
 
     @sa.event.listens_for(database.engine, "commit")
     def look(connection: sa.Connection) -> None:
-        asked.update({name: setting for name, setting in connection.execute(shown)})
+        asked.update({row.name: row.setting for row in connection.execute(shown)})
 
     with lease(database.engine, "a"):
         pass
