@@ -105,7 +105,11 @@ def attach(study: LinkedStudy, part: optuna.Study, trial_id: int | None, path: P
     noted = _Noted()
     store = cast(optuna.storages.BaseStorage, noted)
     found = upload_artifact(
-        artifact_store=study_artifacts(study), file_path=str(path), study_or_trial=part, storage=store
+        artifact_store=study_artifacts(study),
+        file_path=str(path),
+        study_or_trial=part,
+        storage=store,
+        mimetype="text/plain; charset=utf-8" if path.suffix == ".txt" else "application/octet-stream",
     )
     study.database.storage.set_study_system_attr(part._study_id, prefix + found, noted.value)
     return found
@@ -134,7 +138,8 @@ def files(part: optuna.Study) -> list[File]:
 def _linked(attrs: Mapping[str, Any], prefix: str, trial: int | None) -> list[File]:
     """Return the files that attributes with this prefix link; a file removed in the dashboard leaves a null."""
     found = [json.loads(value) for key, value in attrs.items() if key.startswith(prefix)]
-    return [File(meta["artifact_id"], meta["filename"], trial) for meta in found if meta]
+    linked = [File(meta["artifact_id"], meta["filename"], trial) for meta in found if meta]
+    return sorted(linked, key=lambda file: file.filename)
 
 
 class LastLines:

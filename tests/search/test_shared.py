@@ -159,8 +159,9 @@ def _other_machine(home: Path, url: str, waiting: Any, told: Any) -> None:
         waiting.set()
         sleep(0.05)
 
-    shared.time.sleep = wait  # type: ignore[assignment]
-    corpora.train_tokenizer = lambda *args: told.put("trained")  # type: ignore[assignment, func-returns-value]
+    patch = pytest.MonkeyPatch()  # of this process alone
+    patch.setattr(time, "sleep", wait)
+    patch.setattr(corpora, "train_tokenizer", lambda *args: told.put("trained"))
     found: Corpus = shared_corpus(load_study(connect(url), "mine"), CONFIG, never)
     told.put(found.tokenizer.proto)
 
@@ -193,7 +194,7 @@ def _doomed_machine(home: Path, url: str, training: Any) -> None:
         signal.pause()
         raise AssertionError
 
-    corpora.train_tokenizer = hang
+    pytest.MonkeyPatch().setattr(corpora, "train_tokenizer", hang)
     shared_corpus(load_study(connect(url), "mine"), CONFIG, never)
 
 
