@@ -157,18 +157,20 @@ class LastLines:
 
 def keep_confirmed(study: LinkedStudy, trial_id: int, weights: Path, device: torch.device, say: Say) -> None:
     """Store a confirmation run's weights, and what they write on from the standard prompts; never raises."""
-    name = weights.stem.replace("confirm", "samples") + ".txt"
-    with _said(f"{weights.name} is not in the study's files", say):
-        _keep(study, study.confirmations, trial_id, weights)
-    with _said(f"{name} is not in the study's files", say):
-        _keep_text(study, study.confirmations, trial_id, name, samples(checkpoint.load(weights, device)))
+    part, texts = study.confirmations, dict[str, str]()
+    with _said(f"{weights.stem} has no samples", say):
+        texts[weights.stem.replace("confirm", "samples") + ".txt"] = samples(checkpoint.load(weights, device))
+    with _said(f"not all of {weights.stem}'s files could be stored", say):
+        for name, text in texts.items():
+            _keep_text(study, part, trial_id, name, text)
+        _keep(study, part, trial_id, weights)  # last: they may be too large
 
 
 def keep_trace(study: LinkedStudy, part: optuna.Study, claim: Claim, trace: str, say: LastLines) -> None:
     """Store the trace of an error and the worker's last lines with the trial that failed; never raises."""
     name = f"error-{claim.number}.txt"
     text = "\n".join([trace.rstrip(), "", "The worker's last lines:", *say.lines, ""])
-    with _said(f"{name} is not in the study's files", say):
+    with _said(f"{name} could not be stored", say):
         _keep_text(study, part, claim.trial_id, name, without_secrets(study.database, text))
 
 

@@ -1,5 +1,7 @@
 """A study's files in S3, by Optuna's own store; who may is settled by boto3's environment, never by a study file."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
@@ -25,15 +27,32 @@ class S3ArtifactStore:
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
         """Return the file, open for reading; raises `ArtifactNotFound`."""
-        return self._store.open_reader(self._prefix + artifact_id)
+        with self._explained():
+            return self._store.open_reader(self._prefix + artifact_id)
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
         """Store the file; S3 shows it whole or not at all."""
-        self._store.write(self._prefix + artifact_id, content_body)
+        with self._explained():
+            self._store.write(self._prefix + artifact_id, content_body)
 
     def remove(self, artifact_id: str) -> None:
         """Delete the file; S3 does not say whether it was there."""
-        self._store.remove(self._prefix + artifact_id)
+        with self._explained():
+            self._store.remove(self._prefix + artifact_id)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Raise `StorageError` for what S3 refuses, or where it can't be reached."""
+        from boto3.exceptions import Boto3Error
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            yield
+        except (Boto3Error, BotoCoreError, ClientError) as error:
+            raise StorageError(
+                f"files are kept in the bucket {self._bucket}, but: {error}. Access is settled by the environment: "
+                "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL"
+            ) from None
 
 
 def parse_s3(url: str) -> tuple[str, str]:

@@ -127,7 +127,7 @@ def test_weights_over_the_limit_stay_where_they_are_and_the_rest_is_stored(datab
     keep_confirmed(study, finished(study), weights, CPU, said.append)
     assert [f.filename for f in files(study.confirmations)] == ["samples-0.txt"]
     (line,) = said
-    assert line.startswith("note: confirm-0.pt is not in the study's files: the file is larger than 0.01 MB")
+    assert line.startswith("note: not all of confirm-0's files could be stored: the file is larger than 0.01 MB")
 
 
 def passing(*args: Any) -> NoReturn:
@@ -163,8 +163,17 @@ def test_an_upload_that_fails_is_said_and_never_raised(
     monkeypatch.setattr("search.artifacts.PATIENCE_SECONDS", 0.0)
     said: list[str] = []
     keep_confirmed(study, finished(study), weights, CPU, said.append)
-    assert [line.split(":")[1].split()[0] for line in said] == ["confirm-0.pt", "samples-0.txt"]
+    assert len(said) == 1
+    assert said[0].startswith("note: not all of confirm-0's files could be stored: ")
     assert files(study.confirmations) == []
+
+
+def test_weights_that_cannot_be_read_are_stored_all_the_same(study: LinkedStudy, tmp_path: Path) -> None:
+    (tmp_path / "confirm-0.pt").write_bytes(b"no weights")
+    said: list[str] = []
+    keep_confirmed(study, finished(study), tmp_path / "confirm-0.pt", CPU, said.append)
+    assert [f.filename for f in files(study.confirmations)] == ["confirm-0.pt"]
+    assert [line.split(":")[1] for line in said] == [" confirm-0 has no samples"]
 
 
 def test_an_errors_trace_is_stored_without_secrets(study: LinkedStudy, home: Path, database_url: str) -> None:

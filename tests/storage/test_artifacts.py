@@ -271,6 +271,12 @@ def test_what_is_no_bucket_is_refused_and_no_secret_repeated(url: str) -> None:
     assert "secret" not in str(raised.value)
 
 
+def test_a_bucket_that_is_not_there_is_said(bucket: str) -> None:
+    store = S3ArtifactStore("s3://no-such-bucket/x")
+    with pytest.raises(StorageError, match=r"bucket no-such-bucket, but: .*AWS_ACCESS_KEY_ID"):
+        store.write("one", io.BytesIO(b"x"))
+
+
 def test_a_bucket_without_boto3_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     from optuna.artifacts import _boto3
 
