@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from search import cli_credential, cli_race, cli_replay, cli_train
+from search import cli_artifacts, cli_credential, cli_race, cli_replay, cli_train
 from search.options import Device, Storage, Study, open_database, pick_device
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ studies_app = typer.Typer(invoke_without_command=True, help="List the shipped st
 app.add_typer(studies_app, name="studies")
 app.add_typer(cli_train.app)
 app.add_typer(cli_race.app)
+app.add_typer(cli_artifacts.app)
 app.add_typer(cli_replay.app)
 app.add_typer(cli_credential.app, name="credential")
 
@@ -67,6 +68,7 @@ def start(
     from search.console import LiveDisplay, preparing
     from search.fleet import slots
     from search.preparation import prepare_all
+    from search.shared import fetch, share
     from search.start import asked_plan, run_workers
     from search.stop import StopRequest
     from search.study import open_study
@@ -76,11 +78,13 @@ def start(
     with open_database(storage, "start") as database:
         plan = asked_plan(database, study, data, column, rename, trials)
         stop.install()
+        fetch(database, plan.name)
         with preparing(console) as progress:
             prepare_all(plan, progress, stop)
         if stop():
             raise typer.Exit(130)
         opened = open_study(database, plan)
+        share(opened)
         display = LiveDisplay(console)
         display.know(opened)
         with display:
@@ -92,15 +96,14 @@ def start(
 
 
 def _print_summary(console: Any, opened: Any) -> None:
-    from model.corpus import prepare
-    from search import paths
     from search.console import summary
     from search.results import confirmed
+    from search.shared import shared_corpus
 
     found = confirmed(opened)
     bounds = None
     if found:
-        corpus = prepare(opened.plan.data, opened.plan.configuration(found[0].params).tokenizer, paths.cache())
+        corpus = shared_corpus(opened, opened.plan.configuration(found[0].params).tokenizer, lambda: False)
         bounds = (corpus.uniform_bpb, corpus.unigram_bpb)
     console.print(summary(opened, bounds), highlight=False)
 

@@ -13,6 +13,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from optuna_dashboard import wsgi
 
+from search.artifacts import ReadArtifacts
 from search.errors import SearchError
 from search.stop import StopRequest
 from search.study import confirm_name, known_name
@@ -67,7 +68,7 @@ def serve(
     Nothing is written unless a visitor writes: a database role that may only read is enough.
     """
     name = known_name(database, study) if study else None
-    app = wsgi(database.storage)
+    app = wsgi(database.storage, artifact_store=ReadArtifacts(database))
     try:
         server = make_server(address.host, address.port, app, server_class=_Server, handler_class=_Quiet)
     except OSError as error:

@@ -8,11 +8,11 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from model import checkpoint
-from model.corpus import prepare
 from model.remember import MicroBatches
 from model.tokenizer import Tokenizer
 from model.train import Report, Result
 from search import paths
+from search.artifacts import keep_confirmed
 from search.duration import parse_duration
 from search.judging import first_of_the_best, make_pruner, race_pruner
 from search.logback import log_back
@@ -20,6 +20,7 @@ from search.provenance import provenance
 from search.pruner import Verdict, drawn_as_control
 from search.resume import States
 from search.sampler import settle
+from search.shared import shared_corpus
 from search.study import final_budget
 from storage.claims import Claim, TrialQueue
 from storage.heartbeat import Heartbeat
@@ -68,7 +69,7 @@ class Run:
         params = self.plan.scaled(params, attrs.get("lr_scale", 1.0))
         configuration = self.plan.configuration(params)
         self._note_identity()
-        corpus = prepare(self.plan.data, configuration.tokenizer, paths.cache())
+        corpus = shared_corpus(self.worker.study, configuration.tokenizer, self._should_stop)
         fidelity = self.plan.proxy if self.proxy else self.plan.confirm
         self.worker.say(f"{self.label}: {_brief(params)}")
         result = self.worker.trainer(
@@ -216,14 +217,15 @@ class Run:
             but = self._finish(TrialState.PRUNED, last.val_bpb)
             return self.worker.say(f"{self.label}: pruned at {last.percent}% with {last.val_bpb:.4f} BPB{but}")
         if not self.proxy:
-            folder = paths.checkpoints(self.plan.name)
-            folder.mkdir(parents=True, exist_ok=True)
+            weights = paths.checkpoints(self.plan.name) / f"confirm-{self.claim.number}.pt"
+            weights.parent.mkdir(parents=True, exist_ok=True)
             info = {"study": self.plan.name, "confirmation": self.claim.number, "val_bpb": result.val_bpb}
-            checkpoint.save(folder / f"confirm-{self.claim.number}.pt", result.network, tokenizer, info)
+            checkpoint.save(weights, result.network, tokenizer, info)
         but = self._finish(TrialState.COMPLETE, result.val_bpb)
         self.worker.say(f"{self.label}: {result.val_bpb:.4f} BPB after {result.tokens:,} tokens{but}")
         if not self.proxy and not but:
             self.retrying(lambda: log_back(self.worker.study))
+            keep_confirmed(self.worker.study, self.claim.trial_id, weights, self.worker.device, self.worker.say)
         return None
 
 

@@ -111,6 +111,8 @@ class WorkerConfig(Settings):
     resume_mb: float = setting(
         128.0, "largest state of a stopped confirmation run that other machines get, in megabytes; 0: none", at_least=0
     )
+    artifacts: str = setting("", "where files are kept: s3://BUCKET/PREFIX, or empty for the study's database")
+    artifact_mb: float = setting(256.0, "largest file that is kept in the database, in megabytes", above=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -11,17 +11,18 @@ import torch
 from optuna.artifacts._protocol import ArtifactStore
 from optuna.exceptions import UpdateFinishedTrialError
 
-from model.corpus import prepare
 from model.errors import DeviceMemoryError, DivergedError, StoppedError
 from model.train import Result, train
 from search import paths
+from search.artifacts import LastLines, keep_trace, study_artifacts
 from search.errors import SearchError, SpaceExhaustedError
 from search.farewell import Farewell
 from search.preparation import tokenizers
 from search.promotion import promote, waits_by_hand
 from search.run import Run, run_label
+from search.shared import agree_on_text, shared_corpus
 from search.stop import StopRequest
-from search.study import LinkedStudy, agree
+from search.study import LinkedStudy
 from storage.claims import Claim, Outcome, TrialQueue
 from storage.errors import UnreachableError
 from storage.heartbeat import Heartbeat, Reaper
@@ -64,12 +65,16 @@ class Worker:
     _training: tuple[TrialQueue, Claim] | None = field(default=None, init=False)
     _errors: int = field(default=0, init=False)
 
+    def __post_init__(self) -> None:
+        self.say = self._said = LastLines(self.say)
+
     def run(self) -> None:
         """Work until everything is done or stopping is asked for.
 
         Raises `DataError` before anything is claimed where the text can't be had here, and `SearchError` where
         it isn't the study's or after errors in a row: a machine that fails must not use up the study's trials.
         """
+        self.store = self.store or study_artifacts(self.study)  # which refuses what can't be had here
         queues = (self.study.proxy_queue, self.study.confirm_queue)
         database, folder = self.study.database, paths.outbox(self.study.plan.name)
         every = min(MOST_REAP_SECONDS, self.study.plan.workers.grace_seconds / 4)
@@ -102,15 +107,10 @@ class Worker:
 
     def _agree_on_text(self) -> None:
         """Prepare the text, which must be the same bytes on every machine for their BPB to be comparable."""
-        plan = self.study.plan
-        first = tokenizers(plan)[0]  # one that the study trains with: another may not even fit the text
-        sha256 = prepare(plan.data, first, paths.cache()).text_sha256
-        agreed = self.retrying(lambda: agree(self.study, "text_sha256", sha256))
-        if agreed != sha256:
-            raise SearchError(
-                f"the text of {plan.data.source} is not the study's: sha-256 {sha256[:9]}… here, {agreed[:9]}… there. "
-                "Bring the same files (for built-in text: the same Python version), or start another study."
-            )
+        agree_on_text(self.study)
+        first = tokenizers(self.study.plan)[0]  # one that the study trains with: another may not even fit the text
+        with contextlib.suppress(StoppedError):
+            shared_corpus(self.study, first, self.stop)
 
     def _claim(self) -> tuple[TrialQueue, Claim | Outcome]:
         """Proxies come first, but for what was promoted by hand; the rest of a worker's time goes to confirmations."""
@@ -182,6 +182,9 @@ class Worker:
         self.outbox.fail(queue, claim.trial_id, cause, detail)
         self.say(f"{label}: {cause}: {error}" + (f"\n{detail}" if cause == "error" else ""))
         self.delivered()
+        if cause == "error":
+            part = self.study.proxies if queue is self.study.proxy_queue else self.study.confirmations
+            keep_trace(self.study, part, claim, detail, self._said)
         self._errors = self._errors + 1 if cause == "error" else self._errors
         if self._errors >= MOST_ERRORS:
             raise SearchError(f"stopped after {MOST_ERRORS} errors in a row; the last: {error}") from error

@@ -6,8 +6,9 @@ The server's owner does this once (docker-compose.yml), so that roles with fewer
 import os
 import sys
 
-from storage.database import connect, redact
+from storage.database import connect
 from storage.errors import StorageError
+from storage.redaction import redact
 
 
 def main() -> int:

@@ -17,7 +17,7 @@ from storage import schema
 from storage.address import CA, settled
 from storage.address import parse_url as parse_url
 from storage.errors import BusyError, DeniedError, LoginError, StorageError, UnreachableError
-from storage.redaction import redact as redact
+from storage.redaction import redact
 
 T = TypeVar("T")
 LOCK_SECONDS = 60

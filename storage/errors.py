@@ -23,3 +23,7 @@ class DeniedError(StorageError):
 
 class EmbeddedError(StorageError):
     """The PostgreSQL on this machine can't be created or started."""
+
+
+class ArtifactSizeError(StorageError):
+    """A file is too large to be kept in the database."""

@@ -27,7 +27,7 @@ from storage.database import MOST_CONNECTIONS, Database, connect
 from storage.embedded import _Server, _unprivileged
 from tests.conftest import _open_folder, fresh_database
 from tests.outages import CalledOutage, Exhausted, Outage, Paused, Proxy, full_disk, read_only
-from tests.search.test_service import PLAN
+from tests.search.tiny import PLAN
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
