@@ -12,6 +12,7 @@ from model.errors import DeviceMemoryError, DivergedError, StoppedError
 from model.train import Result, train
 from search import paths
 from search.errors import SearchError, SpaceExhaustedError
+from search.machine import Machine, admit, look
 from search.preparation import tokenizers
 from search.promotion import promote, waits_by_hand
 from search.run import Run, run_label
@@ -41,14 +42,20 @@ class Worker:
     stop: StopRequest
     say: Callable[[str], None]
     trainer: Callable[..., Result] = train
+    look: Callable[[torch.device], Machine] = look
+    machine: Machine | None = field(default=None, init=False)
+    """What it runs on, with the throughput of the reference step; known once it runs."""
+    budget_scale: float = field(default=1.0, init=False)
     _errors: int = field(default=0, init=False)
 
     def run(self) -> None:
         """Work until everything is done or stopping is asked for.
 
         Raises `DataError` before anything is claimed where the text can't be had here, and `SearchError` where
-        it isn't the study's or after errors in a row: a machine that fails must not use up the study's trials.
+        hardware or text isn't the study's or after errors in a row: a machine that fails must not use up the
+        study's trials.
         """
+        self._agree_on_hardware()
         self._agree_on_text()
         waiting = False
         while not self.stop():
@@ -64,6 +71,20 @@ class Worker:
                     self.say("waiting for trials that other workers are training")
                 waiting = True
                 self.stop.wait(POLL_SECONDS)
+
+    @property
+    def reference(self) -> float | None:
+        """Throughput of the reference step here, in tokens/s."""
+        return self.machine.reference_tokens_per_second if self.machine else None
+
+    def _agree_on_hardware(self) -> None:
+        """Time the reference step, and find out on what terms this machine works for the study."""
+        here = self.machine = self.look(self.device)
+        admission = self._retrying(lambda: admit(self.study, here))
+        self.budget_scale = admission.budget_scale
+        self.say(f"{here.label}, reference step {here.speed}")
+        if admission.said:
+            self.say(f"note: {admission.said}")
 
     def _agree_on_text(self) -> None:
         """Prepare the text, which must be the same bytes on every machine for their BPB to be comparable."""
