@@ -153,6 +153,11 @@ def machine_of(trial: FrozenTrial) -> Machine | None:
     return Machine.parse(table) if table else None
 
 
+def budget_machine(study: LinkedStudy, run: FrozenTrial) -> Machine | None:
+    """Return the machine whose seconds a run's nominal budget means: its own, unless the budget was scaled to it."""
+    return pinned_machine(study) if "budget_scale" in run.user_attrs else machine_of(run)
+
+
 def hardware_line(study: LinkedStudy) -> str:
     """Return the pinned class and how its workers compare, in a sentence; empty before its first worker."""
     pinned = pinned_machine(study)
