@@ -47,7 +47,8 @@ def best_export(study: LinkedStudy) -> dict[str, Any]:
         "configuration": best.label,
         "budget": study.plan.confirm.budget,
         "parameters": dict(best.params),
-        "result": _evidence(best, pooled) | {"better_than_baseline": _better(best, found, pooled)},
+        "result": _evidence(best, pooled)
+        | {"better_than_baseline": _better(best, found, pooled), **noise_table(pooled, "long runs")},
         "baselines": baselines,
         "transfer": transfer(found).verdict,
         "warnings": _unfinished(study) + [c.sentence for c in caveats(study.plan, study.proxy_trials(), found)],
@@ -67,9 +68,10 @@ def to_train_again(study: LinkedStudy, params: Mapping[str, Any], run: FrozenTri
     }
 
 
-def noise_table(pooled: Noise, of: str) -> dict[str, Any] | None:
-    """Return the noise from seed to seed and what it was measured on; None where it isn't known."""
-    return None if pooled.deviation is None else {"deviation": pooled.deviation, "degrees": pooled.degrees, "of": of}
+def noise_table(pooled: Noise, of: str) -> dict[str, Any]:
+    """Return the noise from seed to seed and what it was measured on; nothing where it isn't known."""
+    known = {"deviation": pooled.deviation, "degrees": pooled.degrees, "of": of}
+    return {} if pooled.deviation is None else {"seed_noise": known}
 
 
 def mean_speed(runs: Sequence[FrozenTrial]) -> float | None:
@@ -96,7 +98,6 @@ def _evidence(entry: Confirmed, pooled: Noise) -> dict[str, Any]:
         "interval_95": None if half is None else [entry.mean_bpb - half, entry.mean_bpb + half],
         "seeds": seeds,
         "bpb_by_seed": [entry.bpb_by_seed[s] for s in seeds],
-        "seed_noise": noise_table(pooled, "long runs"),
         "tokens_per_second": mean_speed(entry.runs),
         "proxy_bpb": entry.proxy_bpb,
     }

@@ -15,7 +15,7 @@ def trial_export(study: LinkedStudy, number: int) -> dict[str, Any]:
     run = _finished(study.proxy_trials(), number, "trial", "--trial")
     of, pooled = "short runs", pooled_noise(_repeated(study))
     if pooled.deviation is None:
-        of, pooled = "long runs", noise(confirmed(study))
+        of, pooled = "long runs; short ones scatter more", noise(confirmed(study))
     plan = study.plan
     table = _export(study, run, f"trial {number}", plan.proxy.budget, noise_table(pooled, of))
     return table | ({"horizon": plan.confirm.budget} if plan.proxy.schedule == "prefix" else {})
@@ -47,16 +47,13 @@ def _repeated(study: LinkedStudy) -> list[list[float]]:
     return list(groups.values())
 
 
-def _export(
-    study: LinkedStudy, run: FrozenTrial, label: str, budget: str, pooled: dict[str, Any] | None
-) -> dict[str, Any]:
+def _export(study: LinkedStudy, run: FrozenTrial, label: str, budget: str, pooled: dict[str, Any]) -> dict[str, Any]:
     attrs = run.user_attrs
     params = study.plan.scaled(run.params, attrs.get("lr_scale", 1.0))
     result = {
         "val_bpb": run.value,
         "seeds": [attrs.get("seed", study.plan.proxy.seed)],
         "bpb_by_seed": [run.value],
-        "seed_noise": pooled,
         "tokens_per_second": mean_speed([run]),
     }
     return {
@@ -64,6 +61,6 @@ def _export(
         "configuration": label,
         "budget": budget,
         "parameters": params,
-        "result": {k: v for k, v in result.items() if v is not None},
+        "result": {k: v for k, v in result.items() if v is not None} | pooled,
         **to_train_again(study, params, run),
     }

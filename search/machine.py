@@ -85,9 +85,9 @@ def compare(pinned: Machine, here: Machine) -> Comparison:
         return Comparison(f"{here.label} is not the study's {pinned.label}", True, None)
     if here.name != pinned.name or not _as_large(pinned.memory_gib, here.memory_gib):
         return Comparison(both, True, ratio)
-    share = f"{here.label} runs the reference step at {1 / ratio:.0%} of the study's ({here.speed}, {pinned.speed})"
+    share = f"{here.label} runs the reference step at {1 / ratio:.0%} of the study's {pinned.speed}"
     if here.kind == "cpu" and here.threads != pinned.threads:
-        return Comparison(f"{share[:-1]} with {pinned.workforce})", False, ratio)
+        return Comparison(f"{share} with {pinned.workforce}", False, ratio)
     if here.kind == "cpu":
         return Comparison(share if 1 / ratio < SLOWEST else "")
     if 1 / ratio < SLOWEST:

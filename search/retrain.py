@@ -62,7 +62,14 @@ def recipes_text(recipe: Recipe, data: str | None, progress: Progress) -> Corpus
 
 
 def train_recipe(
-    recipe: Recipe, corpus: Corpus, *, budget_scale: float, seed: int, device: torch.device, say: Callable[[str], None]
+    recipe: Recipe,
+    corpus: Corpus,
+    *,
+    budget_scale: float,
+    seed: int,
+    device: torch.device,
+    say: Callable[[str], None],
+    trainer: Callable[..., Result] = train,
 ) -> Result:
     """Train a recipe for its budget, times a factor; a line is said for each tenth of it."""
 
@@ -70,7 +77,7 @@ def train_recipe(
         say(f"{report.percent:>3}%  {report.val_bpb:.4f} BPB  {report.tokens:,} tokens  {report.train_seconds:.0f} s")
         return True
 
-    return train(
+    return trainer(
         recipe.configuration.model,
         recipe.configuration.train,
         corpus,

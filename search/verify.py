@@ -16,7 +16,7 @@ import torch
 from model.corpus import Corpus
 from model.errors import SettingsError
 from model.tokenizer import cpu_count
-from model.train import Result
+from model.train import Result, train
 from search.errors import SearchError
 from search.export import Recipe, read_recipe, read_table
 from search.machine import Machine, compare, look
@@ -98,6 +98,8 @@ class Interval:
     low: float
     high: float
     why: str
+    from_noise: bool = True
+    """Or from a tolerance that was given."""
 
 
 def interval(claimed: Claimed, tolerance: float | None = None) -> Interval | None:
@@ -108,7 +110,7 @@ def interval(claimed: Claimed, tolerance: float | None = None) -> Interval | Non
         half = claimed.noise.prediction_half_width(n)
         why = f"95%, one new run: noise from seed to seed {claimed.noise.deviation or 0:.4f} BPB"
         why += f" ({claimed.noise.degrees} degrees of freedom, {claimed.noise_of})" if claimed.noise_of else ""
-    return None if half is None else Interval(claimed.val_bpb - half, claimed.val_bpb + half, why)
+    return None if half is None else Interval(claimed.val_bpb - half, claimed.val_bpb + half, why, tolerance is None)
 
 
 @dataclass(frozen=True)
@@ -119,15 +121,23 @@ class Verdict:
     why: str
 
 
-def judge(bpb: float, wanted: Interval | None, incomparable: str = "") -> Verdict:
-    """Return the verdict on a run's BPB; `incomparable` says why the run couldn't decide, if it couldn't."""
+def judge(bpb: float, wanted: Interval | None, undecided: str = "") -> Verdict:
+    """Return the verdict on a run's BPB; `undecided` says why the run can't decide, if it can't."""
     if wanted is None:
         return Verdict("can't tell", f"the export doesn't know the noise from seed to seed; {WAYS_OUT}")
     inside = wanted.low <= bpb <= wanted.high
     side = "within the interval" if inside else f"{'below' if bpb < wanted.low else 'above'} the interval"
-    if incomparable:
-        return Verdict("can't tell", f"not comparable: {incomparable} (it lies {side})")
+    if undecided:
+        return Verdict("can't tell", f"{undecided} (it lies {side})")
+    # Both sides count: a claim that is too modest isn't what the run came to either.
     return Verdict("yes" if inside else "no", f"it lies {side}")
+
+
+def wide(wanted: Interval | None, corpus: Corpus) -> str:
+    """Return why an interval from noise is too wide to decide anything; empty where it isn't."""
+    if wanted is None or not wanted.from_noise or wanted.high < corpus.unigram_bpb:
+        return ""
+    return f"so few seeds leave an interval in which merely counting tokens would lie ({corpus.unigram_bpb:.4f} BPB)"
 
 
 @dataclass(frozen=True)
@@ -144,7 +154,7 @@ def terms(claimed: Machine | None, here: Machine) -> Terms:
     if claimed is None:
         return Terms(incomparable="the export doesn't name the hardware of its budget")
     found = compare(claimed, here)
-    if not found.said or found.scale == 1.0:
+    if not found.refused and found.scale == 1.0:
         return Terms(said=found.said)
     said = found.said.replace("the study's", "the export's")
     if here.kind != "cuda" or found.scale is None:
@@ -179,8 +189,11 @@ def verify(
     device: torch.device,
     progress: Progress,
     say: Say,
+    trainer: Callable[..., Result] = train,
 ) -> Verdict:
     """Train an export again, for its budget with its first seed, and say whether the BPB comes out.
+
+    `trainer` is called as `model.train.train` is.
 
     Raises `SearchError` before anything is trained where text or tokenizer are not the export's.
     """
@@ -194,10 +207,13 @@ def verify(
     if on.said or on.incomparable:
         say(f"note: {on.said or on.incomparable}")
     chosen = claimed.seeds[0] if seed is None else seed
-    result = train_recipe(recipe, corpus, budget_scale=on.budget_scale, seed=chosen, device=device, say=say)
+    result = train_recipe(
+        recipe, corpus, budget_scale=on.budget_scale, seed=chosen, device=device, say=say, trainer=trainer
+    )
     assert result.val_bpb is not None
     wanted = interval(claimed, tolerance)
-    found = judge(result.val_bpb, wanted, on.incomparable)
+    undecided = f"not comparable: {on.incomparable}" if on.incomparable else wide(wanted, corpus)
+    found = judge(result.val_bpb, wanted, undecided)
     for line in told(recipe, claimed, wanted, result, chosen, on, found):
         say(line)
     return found
