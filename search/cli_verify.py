@@ -39,6 +39,8 @@ def verify(
         raise SearchError("name one of --study and --config: what is to be verified")
     if study is None and (trial is not None or confirmation is not None):
         raise SearchError("--trial and --confirmation are runs of a study: name it with --study, not --config")
+    if trial is not None and confirmation is not None:
+        raise SearchError("name one of --trial and --confirmation: what is to be verified")
     with contextlib.ExitStack() as stack:
         if config is None:
             assert study is not None
@@ -60,13 +62,10 @@ def verify(
 
 def _exported(study: str, storage: str | None, trial: int | None, confirmation: int | None) -> str:
     """Return the export that is to be verified; the study is read for nothing else."""
-    from search.errors import SearchError
     from search.export import best_export, render
     from search.export_run import confirmation_export, trial_export
     from search.study import load_study
 
-    if trial is not None and confirmation is not None:
-        raise SearchError("name one of --trial and --confirmation")
     with open_database(storage, "verify") as database:
         opened = load_study(database, study)
         if trial is not None:
