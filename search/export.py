@@ -18,6 +18,7 @@ from search.errors import SearchError
 from search.inference import least_gap
 from search.machine import budget_machine
 from search.plan import Configuration
+from search.promotion import next_turn
 from search.results import Confirmed, Noise, confirmed, noise, transfer
 from search.sections import Fidelity
 from search.space import RECORDS
@@ -85,9 +86,10 @@ def _unfinished(study: LinkedStudy) -> list[str]:
     proxies = max(0, study.plan.proxy.trials - study.proxy_queue.slots())
     proxies += sum(not t.state.is_finished() for t in study.proxy_trials())
     runs = sum(not t.state.is_finished() for t in study.confirm_trials())
-    if not proxies and not runs:
-        return []
-    return [f"the study is not finished: {proxies} proxies and {runs} long runs that wait or run are still to come."]
+    if proxies or runs:
+        return [f"the study is not finished: proxies still to come {proxies}, long runs waiting or running {runs}."]
+    race = next_turn(study)[2] if study.plan.confirmations else None
+    return [] if race is None or race.over else [f"the race is not over: {race.state}."]
 
 
 def _evidence(entry: Confirmed, pooled: Noise) -> dict[str, Any]:

@@ -9,13 +9,14 @@ from functools import partial
 from typing import Protocol
 
 from model.errors import SettingsError
-from search import studyfile
+from search import paths, studyfile
 from search.errors import SearchError, StudyFileError
 from search.fleet import LocalWorker, Slot, spawn
 from search.plan import Plan
 from search.stop import StopRequest
 from search.study import LinkedStudy, exists, stored_plan
 from storage.database import Database
+from storage.letters import deliver_leftovers
 
 POLL_SECONDS = 1.0
 MOST_RESTARTS = 3
@@ -60,6 +61,7 @@ def run_workers(
     Raises `SearchError` when every worker failed.
     """
     crew = _Crew(study, display, storage_url)
+    crew.deliver_leftovers()
     crew.start(slots)
     while True:
         if stop():
@@ -116,7 +118,13 @@ class _Crew:
                 self._restarts += 1
                 self.workers[index] = self._spawn(worker.slot, index)
 
+    def deliver_leftovers(self) -> None:
+        """Deliver what dead workers of this machine had written and no server has taken."""
+        queues = (self._study.proxy_queue, self._study.confirm_queue)
+        deliver_leftovers(self._study.database, queues, paths.outbox(self._study.plan.name), self._display.say)
+
     def _release(self, worker: LocalWorker) -> None:
+        self.deliver_leftovers()
         for queue in (self._study.proxy_queue, self._study.confirm_queue):
             self._study.database.retrying(partial(queue.release_worker, worker.name))
 

@@ -24,7 +24,7 @@ from search.worker import Worker
 from storage.database import Database
 from tests.search.made import PLAN as MADE
 from tests.search.made import proxy
-from tests.search.test_service import PLAN
+from tests.search.tiny import PLAN
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 CARD = Machine(kind="cuda", name="NVIDIA GeForce RTX 4090", memory_gib=23.6, reference_tokens_per_second=100_000.0)
@@ -86,7 +86,7 @@ def worker(
     study: LinkedStudy, machine: Machine, trainer: Callable[..., Result], said: list[str] | None = None
 ) -> Worker:
     say = (said if said is not None else []).append
-    return Worker(study, "one", torch.device("cpu"), StopRequest(), say, trainer, lambda device: machine)
+    return Worker(study, "one", torch.device("cpu"), StopRequest(), say, trainer, look=lambda device: machine)
 
 
 def test_a_study_pins_its_first_workers_class_and_refuses_others_before_they_claim(

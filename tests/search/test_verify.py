@@ -33,7 +33,7 @@ from search.worker import Worker
 from storage.database import connect
 from tests.conftest import fresh_database
 from tests.model.test_train import World
-from tests.search.test_service import PLAN
+from tests.search.tiny import PLAN
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 HERE = Machine(kind="cpu", name="a processor", threads=1, reference_tokens_per_second=20_000.0)
@@ -130,7 +130,7 @@ def study(
         plan = Plan.parse(PLAN.replace("trials = 7", "trials = 2"), name="tiny", origin="test")
         opened = open_study(database, plan)
         trainer = partial(train, clock=world)
-        Worker(opened, "one", torch.device("cpu"), StopRequest(), print, trainer, lambda device: HERE).run()
+        Worker(opened, "one", torch.device("cpu"), StopRequest(), print, trainer, look=lambda device: HERE).run()
         yield opened
         database.close()
 
