@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from search import cli_artifacts, cli_credential, cli_race, cli_replay, cli_train
+from search import cli_artifacts, cli_credential, cli_race, cli_replay, cli_train, cli_verify
 from search.options import Device, Storage, Study, open_database, pick_device
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.add_typer(cli_train.app)
 app.add_typer(cli_race.app)
 app.add_typer(cli_artifacts.app)
 app.add_typer(cli_replay.app)
+app.add_typer(cli_verify.app)
 app.add_typer(cli_credential.app, name="credential")
 
 

@@ -23,6 +23,7 @@ from rich.text import Text
 from search.caveats import Caveat, caveats
 from search.duration import format_duration
 from search.fleet import LocalWorker
+from search.machine import hardware_line
 from search.preparation import Progress as OnProgress
 from search.pruned import pruning_lines
 from search.race_view import race_line
@@ -38,6 +39,7 @@ def outcome(trial: FrozenTrial, proxy: bool) -> str:
     attrs = trial.user_attrs
     known = {"baseline": "baseline {}", "confirms": "of trial {}", "grid": describe(trial.params), "seed": "seed {}"}
     scaled = f", lr × {attrs['lr_scale']:g}" if attrs.get("lr_scale", 1.0) != 1 else ""
+    scaled += f", budget scaled × {attrs['budget_scale']:.2f}" if "budget_scale" in attrs else ""
     who = ", ".join(text.format(attrs[key]) for key, text in known.items() if key in attrs) + scaled
     if trial.state == TrialState.COMPLETE:
         return f"{label} {trial.value:.4f} BPB  {attrs.get('tokens', 0):>12,} tokens  {who}".rstrip()
@@ -199,6 +201,8 @@ def summary(study: LinkedStudy, bounds: tuple[float, float] | None = None) -> Gr
     if found:
         parts.append(Text(transfer(found).verdict))
     if line := race_line(study):
+        parts.append(Text(line))
+    if line := hardware_line(study):
         parts.append(Text(line))
     parts.append(Text(spent_line(study)))
     warned = caveats(study.plan, study.proxy_trials(), found)

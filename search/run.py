@@ -16,7 +16,7 @@ from search.artifacts import keep_confirmed
 from search.duration import parse_duration
 from search.judging import first_of_the_best, make_pruner, race_pruner
 from search.logback import log_back
-from search.provenance import provenance
+from search.provenance import of_run
 from search.pruner import Verdict, drawn_as_control
 from search.resume import States
 from search.sampler import settle
@@ -71,14 +71,17 @@ class Run:
         self._note_identity()
         corpus = shared_corpus(self.worker.study, configuration.tokenizer, self._should_stop)
         fidelity = self.plan.proxy if self.proxy else self.plan.confirm
+        scale = self.worker.budget_scale
+        self.budget_seconds = scale * parse_duration(attrs.get("budget", fidelity.budget))
+        self.seed = attrs.get("seed", self.plan.proxy.seed)
         self.worker.say(f"{self.label}: {_brief(params)}")
         result = self.worker.trainer(
             configuration.model,
             configuration.train,
             corpus,
-            budget_seconds=parse_duration(attrs.get("budget", fidelity.budget)),
-            horizon_seconds=self.plan.confirm.budget_seconds if self._is_prefix else None,
-            seed=attrs.get("seed", self.plan.proxy.seed),
+            budget_seconds=self.budget_seconds,
+            horizon_seconds=scale * self.plan.confirm.budget_seconds if self._is_prefix else None,
+            seed=self.seed,
             report_points=self.plan.report_points(),
             report_bytes=self.plan.proxy.report_bytes,
             device=self.worker.device,
@@ -178,6 +181,7 @@ class Run:
         return race_pruner(self.plan).judge_among(alike, so_far, step)
 
     def _note_result(self, result: Result, text_sha256: str, tokenizer_sha256: str) -> None:
+        worker, ran = self.worker, {"seed": self.seed, "budget_seconds": self.budget_seconds}
         attrs: dict[str, Any] = {
             "n_params": result.n_params,
             "steps": result.steps,
@@ -192,9 +196,11 @@ class Run:
             "evaluate_seconds": round(result.evaluate_seconds, 3),
             "total_seconds": round(result.total_seconds, 3),
             "micro_batch": result.micro_batch,
-            "provenance": provenance(self.worker.device, result.precision)
+            "provenance": of_run(worker.device, result, worker.machine, **ran)
             | {"text_sha256": text_sha256, "tokenizer_sha256": tokenizer_sha256},
         }
+        if worker.budget_scale != 1:
+            attrs["budget_scale"] = worker.budget_scale
         if self.verdict is not None:
             attrs["pruner"] = self.verdict.reason
             if self.verdict.chance is not None:

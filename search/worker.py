@@ -17,6 +17,7 @@ from search import paths
 from search.artifacts import LastLines, keep_trace, study_artifacts
 from search.errors import SearchError, SpaceExhaustedError
 from search.farewell import Farewell
+from search.machine import Machine, admit, look
 from search.preparation import tokenizers
 from search.promotion import promote, waits_by_hand
 from search.run import Run, run_label
@@ -61,6 +62,11 @@ class Worker:
     """How long it has to stop by itself before its trial is handed back over its head."""
     leave: Callable[[], None] | None = None
     """Ends the process where it must stop and the main thread can't be reached."""
+    look: Callable[[torch.device], Machine] = look
+    """Finds out what the device is, and how fast."""
+    machine: Machine | None = field(default=None, init=False)
+    """What it runs on, with the throughput of the reference step; known once it runs."""
+    budget_scale: float = field(default=1.0, init=False)
     outbox: Outbox = field(init=False)
     _training: tuple[TrialQueue, Claim] | None = field(default=None, init=False)
     _errors: int = field(default=0, init=False)
@@ -72,7 +78,8 @@ class Worker:
         """Work until everything is done or stopping is asked for.
 
         Raises `DataError` before anything is claimed where the text can't be had here, and `SearchError` where
-        it isn't the study's or after errors in a row: a machine that fails must not use up the study's trials.
+        hardware or text isn't the study's or after errors in a row: a machine that fails must not use up the
+        study's trials.
         """
         self.store = self.store or study_artifacts(self.study)  # which refuses what can't be had here
         queues = (self.study.proxy_queue, self.study.confirm_queue)
@@ -86,6 +93,7 @@ class Worker:
             Reaper(queues, database.forget_session, interval_seconds=every),
         ):
             deliver_leftovers(database, queues, folder, self.say)
+            self._agree_on_hardware()
             self._agree_on_text()
             self._work()
 
@@ -104,6 +112,20 @@ class Worker:
                     self.say("waiting for trials that other workers are training")
                 waiting = True
                 self.stop.wait(POLL_SECONDS)
+
+    @property
+    def reference(self) -> float | None:
+        """Throughput of the reference step here, in tokens/s."""
+        return self.machine.reference_tokens_per_second if self.machine else None
+
+    def _agree_on_hardware(self) -> None:
+        """Time the reference step, and find out on what terms this machine works for the study."""
+        here = self.machine = self.look(self.device)
+        admission = self.retrying(lambda: admit(self.study, here))
+        self.budget_scale = admission.budget_scale
+        self.say(f"{here.label}, reference step {here.speed}")
+        if admission.said:
+            self.say(f"note: {admission.said}")
 
     def _agree_on_text(self) -> None:
         """Prepare the text, which must be the same bytes on every machine for their BPB to be comparable."""
