@@ -60,6 +60,8 @@ class Worker:
     """Where machines share files."""
     moment_seconds: float = 3.0
     """How long it has to stop by itself before its trial is handed back over its head."""
+    last_seconds: float = 12.0
+    """How long after that, for what it wrote to be delivered, before it is left."""
     leave: Callable[[], None] | None = None
     """Ends the process where it must stop and the main thread can't be reached."""
     look: Callable[[torch.device], Machine] = look
@@ -89,13 +91,17 @@ class Worker:
         with (
             contextlib.suppress(StoppedError),
             self.outbox,
-            Farewell(self.stop, self._hand_back, self.leave, moment_seconds=self.moment_seconds),
+            self._farewell(),
             Reaper(queues, database.forget_session, interval_seconds=every),
         ):
             deliver_leftovers(database, queues, folder, self.say)
             self._agree_on_hardware()
             self._agree_on_text()
             self._work()
+
+    def _farewell(self) -> Farewell:
+        seconds = {"moment_seconds": self.moment_seconds, "last_seconds": self.last_seconds}
+        return Farewell(self.stop, self._hand_back, self.leave, **seconds)
 
     def _work(self) -> None:
         waiting = False
