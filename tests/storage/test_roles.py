@@ -263,6 +263,32 @@ def test_refusals_are_one_sentence(yard: Yard) -> None:
         roles.revoke(yard.owner, "two")
 
 
+@pytest.mark.parametrize(
+    ("broken", "attempt"),
+    [
+        ("ALTER TABLE trials DISABLE ROW LEVEL SECURITY", "INSERT INTO trials (study_id, state) VALUES (0, 'FAIL')"),
+        ("DROP POLICY lilm_change ON studies", "UPDATE studies SET study_id = study_id"),
+        ("DROP TRIGGER lilm_keep_finished ON trials", "UPDATE trials SET state = 'RUNNING' WHERE number = 0"),
+        ("GRANT DELETE ON trials TO {group}", "DELETE FROM trials"),
+    ],
+)
+def test_the_next_credential_puts_broken_rules_right(broken: str, attempt: str, database_url: str) -> None:
+    owner = connect(database_url)
+    study, queue = make_study(owner, "mine")
+    queue.finish(claimed(queue), TrialState.COMPLETE, 1.0)
+    first = roles.new(owner, [study._study_id], name="first", lifetime_seconds=60)
+    group = f'"lilm_workers_{parse_url(database_url).database}"'
+    with owner.engine.begin() as connection:
+        connection.exec_driver_sql(broken.format(group=group))
+    roles.new(owner, [study._study_id], name="second", lifetime_seconds=60)
+    with contextlib.closing(psycopg2.connect(login(database_url, first))) as session:
+        cursor = session.cursor()
+        with pytest.raises(psycopg2.Error) as caught:
+            cursor.execute(attempt)
+    assert caught.value.pgcode == REFUSED
+    owner.close()
+
+
 def test_an_owner_who_is_no_superuser(any_server_url: str) -> None:
     """CREATEROLE and the database are enough to make a credential, and to end its sessions."""
     url = fresh_database(any_server_url)
