@@ -169,11 +169,29 @@ def install(connection: sa.Connection, group: str) -> None:
     schema = quoted(connection, _schema(connection))
     rules = list(_rules(group, schema))
     version = hashlib.sha256("\n".join(rules).encode()).hexdigest()[:16]
-    if connection.scalar(sa.text("SELECT obj_description(to_regproc('lilm_studies'), 'pg_proc')")) != version:
+    if not _stand(connection, version):
         for statement in (*rules, f"COMMENT ON FUNCTION lilm_studies() IS '{version}'"):
             run(connection, statement)
     for statement in _grants(quoted(connection, group), schema):
         run(connection, statement)
+
+
+# Whether the rules are there as they were made: owners may have put some out of the way, to alter a table.
+STANDING = sa.text(
+    """
+    SELECT coalesce(obj_description(to_regproc('lilm_studies'), 'pg_proc') = :version, false)
+       AND (SELECT count(*) = :policies FROM pg_policies WHERE schemaname = :schema AND policyname LIKE 'lilm_%')
+       AND (SELECT count(*) = :tables FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+            WHERE n.nspname = :schema AND relname = ANY (:names) AND relrowsecurity)
+       AND EXISTS (SELECT FROM pg_trigger WHERE tgname = 'lilm_keep_finished' AND tgenabled = 'O')
+    """
+)
+
+
+def _stand(connection: sa.Connection, version: str) -> bool:
+    policies = sum(1 + bool(t.insert) + bool(t.update) for t in TABLES.values())
+    facts = {"version": version, "policies": policies, "tables": len(TABLES), "names": list(TABLES)}
+    return bool(connection.scalar(STANDING, {**facts, "schema": _schema(connection)}))
 
 
 def _rules(group: str, schema: str) -> Iterator[str]:

@@ -77,7 +77,7 @@ FORBIDDEN = {
     "list files": "SELECT pg_ls_dir('.')",
     "copy to a file": "COPY trials TO '/dev/null'",
     "copy from a file": "COPY trial_params FROM '/etc/passwd'",
-    "run a program": "COPY version_info TO PROGRAM 'true'",
+    "run a program": "COPY version_info TO PROGRAM 'cat > /dev/null'",
     "import a file": "SELECT lo_import('/etc/passwd')",
     "export a file": "SELECT lo_export(1, '/dev/null')",
     "change the server": "ALTER SYSTEM SET fsync = off",
@@ -261,6 +261,32 @@ def test_refusals_are_one_sentence(yard: Yard) -> None:
         roles.new(yard.owner, [1], name="one", lifetime_seconds=60)
     with pytest.raises(StorageError, match="no credential is named two; there are: one, neighbour"):
         roles.revoke(yard.owner, "two")
+
+
+@pytest.mark.parametrize(
+    ("broken", "attempt"),
+    [
+        ("ALTER TABLE trials DISABLE ROW LEVEL SECURITY", "INSERT INTO trials (study_id, state) VALUES (0, 'FAIL')"),
+        ("DROP POLICY lilm_change ON studies", "UPDATE studies SET study_id = study_id"),
+        ("DROP TRIGGER lilm_keep_finished ON trials", "UPDATE trials SET state = 'RUNNING' WHERE number = 0"),
+        ("GRANT DELETE ON trials TO {group}", "DELETE FROM trials"),
+    ],
+)
+def test_the_next_credential_puts_broken_rules_right(broken: str, attempt: str, database_url: str) -> None:
+    owner = connect(database_url)
+    study, queue = make_study(owner, "mine")
+    queue.finish(claimed(queue), TrialState.COMPLETE, 1.0)
+    first = roles.new(owner, [study._study_id], name="first", lifetime_seconds=60)
+    group = f'"lilm_workers_{parse_url(database_url).database}"'
+    with owner.engine.begin() as connection:
+        connection.exec_driver_sql(broken.format(group=group))
+    roles.new(owner, [study._study_id], name="second", lifetime_seconds=60)
+    with contextlib.closing(psycopg2.connect(login(database_url, first))) as session:
+        cursor = session.cursor()
+        with pytest.raises(psycopg2.Error) as caught:
+            cursor.execute(attempt)
+    assert caught.value.pgcode == REFUSED
+    owner.close()
 
 
 def test_an_owner_who_is_no_superuser(any_server_url: str) -> None:
