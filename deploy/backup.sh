@@ -52,7 +52,7 @@ once() {
     name=lilm-$(date -u +%Y%m%dT%H%M%SZ).dump
     part=$FOLDER/$name.part
     trap 'rm -f "$part"' EXIT
-    pg_dump --format=custom --no-owner --no-privileges --lock-wait-timeout=60s --file "$part"
+    pg_dump --format=custom --no-owner --lock-wait-timeout=60s --file "$part"
     pg_restore --list "$part" > /dev/null
     sync "$part"
     mv "$part" "$FOLDER/$name"

@@ -32,26 +32,24 @@ SELECT format('ALTER DATABASE %I ALLOW_CONNECTIONS true', datname) FROM pg_datab
 END
 }
 
-# done_with: the copy of standard input goes, come what may
-done_with() {
-    rm -f ${copied:+"$copied"}
-}
-
 file=${1:-}
-copied=
+scratch=$(mktemp -d)
+rights=$scratch/rights
+trap 'rm -rf "$scratch"' EXIT
 if [[ $file == - ]]; then
-    copied=$(mktemp)
-    trap done_with EXIT
-    cat > "$copied"
-    file=$copied
+    file=$scratch/dump
+    cat > "$file"
 fi
 [[ -n $file && -r $file ]] || fail "name one dump that can be read; there are: $(find /dumps -name '*.dump' 2> /dev/null | sort | tr '\n' ' ')"
 pg_restore --list "$file" > /dev/null || fail "$1 is no whole dump"
 
 echo 'CREATE DATABASE :"fresh" TEMPLATE template0;' | sql
-trap 'undo; done_with' EXIT
+trap 'undo; rm -rf "$scratch"' EXIT
 "$here/roles.sh" "$fresh"
 pg_restore --dbname "$fresh" --role lilm --no-owner --no-privileges --exit-on-error --single-transaction "$file"
+# The rights of workers' roles, as far as these roles are on this server: elsewhere they are given anew.
+pg_restore --list "$file" | grep ' ACL ' > "$rights" || true
+pg_restore --dbname "$fresh" --role lilm --no-owner --use-list "$rights" "$file" 2> /dev/null || true
 psql --no-psqlrc --quiet --dbname "$fresh" --command "ANALYZE"
 
 # Clients of the old one are sent away; workers come back by themselves.
@@ -59,11 +57,13 @@ sql << 'END'
 SELECT EXISTS (SELECT FROM pg_database WHERE datname = :'old') AS there \gset
 \if :there
 ALTER DATABASE :"old" ALLOW_CONNECTIONS false;
+SELECT format('GRANT CONNECT ON DATABASE %I TO %I', :'fresh', rolname) FROM pg_database, aclexplode(datacl), pg_roles
+    WHERE datname = :'old' AND pg_roles.oid = grantee AND privilege_type = 'CONNECT' \gexec
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :'old' \g /dev/null
 ALTER DATABASE :"old" RENAME TO :"before";
 ALTER DATABASE :"before" ALLOW_CONNECTIONS true;
 \endif
 ALTER DATABASE :"fresh" RENAME TO :"old";
 END
-trap done_with EXIT
+trap 'rm -rf "$scratch"' EXIT
 echo "restored: $1 is the database $DATABASE; what was there before is kept as $before"

@@ -124,6 +124,29 @@ def test_a_dump_restores_into_a_fresh_server(server: machine.Server, other_serve
     fill(other_server.owner_url(), "next")  # counters go on where they were
 
 
+def test_on_the_same_server_workers_keep_their_rights(server: machine.Server, dumps: Path) -> None:
+    server.sql("CREATE ROLE worker LOGIN PASSWORD 'known'; GRANT CONNECT ON DATABASE lilm TO worker")
+    server.sql("SET ROLE lilm; GRANT USAGE ON SCHEMA public TO worker")
+    server.sql("SET ROLE lilm; GRANT SELECT, INSERT (study_name) ON studies TO worker")
+    server.inside("bash", SCRIPT, "once", **backup(server, dumps))
+    (made,) = dumps.iterdir()
+    server.inside("bash", RESTORE, str(made), KEYS=str(server.keys), FOLDER=str(machine.ROOT / "deploy"))
+    url = server.url("tables", "worker", passfile="/nowhere", password="known")
+    with psycopg2.connect(url) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT has_column_privilege('studies', 'study_name', 'INSERT'), count(*) FROM studies")
+        assert cursor.fetchone() == (True, len(optuna_studies(server)))
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            cursor.execute("DELETE FROM studies")
+    server.sql("REVOKE CONNECT ON DATABASE lilm FROM worker")
+
+
+def optuna_studies(server: machine.Server) -> list[str]:
+    opened = connect(server.reader_url())
+    names = [s.study_name for s in opened.storage.get_all_studies()]
+    opened.close()
+    return names
+
+
 def test_what_is_no_whole_dump_changes_nothing(server: machine.Server, dumps: Path) -> None:
     server.inside("bash", SCRIPT, "once", **backup(server, dumps))
     (made,) = dumps.iterdir()
@@ -133,7 +156,7 @@ def test_what_is_no_whole_dump_changes_nothing(server: machine.Server, dumps: Pa
     for wrong in (half, server.folder / "absent.dump"):
         done = machine.run(["bash", RESTORE, str(wrong)], env, **machine.as_postgres())
         assert done.returncode != 0
-    assert server.sql("SELECT count(*) FROM pg_database WHERE datname LIKE 'lilm%'") == "1"
+    assert server.sql("SELECT count(*) FROM pg_database WHERE datname LIKE 'lilm_restored%'") == "0"
 
 
 def test_a_backup_that_is_killed_leaves_no_dump(server: machine.Server, dumps: Path) -> None:
