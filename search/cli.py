@@ -56,6 +56,9 @@ def start(
     workers: Annotated[
         int | None, typer.Option(min=0, help="Workers here; the default is one per GPU or core.")
     ] = None,
+    max_usd: Annotated[
+        float | None, typer.Option(min=0, help="Dollars for all workers of the study, from its beginning; 0: no cap.")
+    ] = None,
 ) -> None:
     """Open or resume a study, start this machine's workers, show progress, end with a leaderboard.
 
@@ -66,14 +69,14 @@ def start(
     from search.console import LiveDisplay, preparing
     from search.fleet import slots
     from search.preparation import prepare_all
-    from search.start import asked_plan, run_workers
+    from search.start import asked_plan, run_workers, with_cap
     from search.stop import StopRequest
     from search.study import open_study
 
     console = Console()
     stop = StopRequest()
     with open_database(storage, "start") as database:
-        plan = asked_plan(database, study, data, column, rename, trials)
+        plan = with_cap(database, asked_plan(database, study, data, column, rename, trials), max_usd)
         stop.install()
         with preparing(console) as progress:
             prepare_all(plan, progress, stop)
@@ -135,6 +138,7 @@ def worker(
     import torch
 
     from search.fleet import worker_name
+    from search.presence import present
     from search.stop import StopRequest
     from search.study import load_study
     from search.worker import Worker
@@ -149,7 +153,9 @@ def worker(
         typer.echo(f"{time.strftime('%H:%M:%S')} {line}")
 
     with open_database(storage, "worker") as database:
-        Worker(load_study(database, study), worker_name(os.getpid()), chosen, stop, say).run()
+        opened = load_study(database, study)
+        with present(opened, worker_name(os.getpid()), chosen) as name:
+            Worker(opened, name, chosen, stop, say).run()
 
 
 @app.command()

@@ -51,6 +51,16 @@ def asked_plan(
     return replace(plan, name=studyfile.study_name(rename)) if rename else plan
 
 
+def with_cap(database: Database, plan: Plan, max_usd: float | None) -> Plan:
+    """Return the plan with this cost cap; with the stored one where neither this nor the file says anything."""
+    if max_usd is None and not plan.cost.max_usd and exists(database, plan.name):
+        max_usd = stored_plan(database, plan.name).cost.max_usd
+    try:
+        return plan if max_usd is None else replace(plan, cost=replace(plan.cost, max_usd=max_usd))
+    except SettingsError as error:
+        raise StudyFileError(f"--max-usd: {error}") from None
+
+
 def run_workers(
     study: LinkedStudy, slots: list[Slot], storage_url: str | None, display: Display, stop: StopRequest
 ) -> None:

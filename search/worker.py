@@ -3,6 +3,7 @@
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -15,6 +16,7 @@ from search.errors import SearchError, SpaceExhaustedError
 from search.preparation import tokenizers
 from search.promotion import promote, waits_by_hand
 from search.run import Run, run_label
+from search.spending import Purse
 from search.stop import StopRequest
 from search.study import LinkedStudy, agree
 from storage.claims import Claim, Heartbeat, Outcome, TrialQueue
@@ -42,6 +44,10 @@ class Worker:
     say: Callable[[str], None]
     trainer: Callable[..., Result] = train
     _errors: int = field(default=0, init=False)
+    _purse: Purse = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._purse = Purse(self.study, self.name)
 
     def run(self) -> None:
         """Work until everything is done or stopping is asked for.
@@ -55,9 +61,13 @@ class Worker:
             queue, claim = self._claim()
             if isinstance(claim, Claim):
                 waiting = False
+                self._retrying(partial(self._purse.note, claim))
                 self._attempt(queue, claim)
             elif claim is Outcome.DONE:
                 self.say("nothing left to do")
+                return
+            elif claim is Outcome.REFUSED or self._retrying(self._purse.exhausted):
+                self.say(self._purse.reason)
                 return
             else:
                 if not waiting:
@@ -80,16 +90,17 @@ class Worker:
     def _claim(self) -> tuple[TrialQueue, Claim | Outcome]:
         """Proxies come first, but for what was promoted by hand; the rest of a worker's time goes to confirmations."""
         proxies, confirmations = self.study.proxy_queue, self.study.confirm_queue
+        short, long = (self._purse.allows(fidelity) for fidelity in (self.study.plan.proxy, self.study.plan.confirm))
         if self._retrying(lambda: waits_by_hand(self.study)):
-            wanted = self._retrying(lambda: confirmations.claim(self.name, None, prefer="by_hand"))
+            wanted = self._retrying(lambda: confirmations.claim(self.name, None, "by_hand", long))
             if isinstance(wanted, Claim):
                 return confirmations, wanted
-        first = self._retrying(lambda: proxies.claim(self.name, self.study.plan.proxy.trials))
-        if isinstance(first, Claim):
+        first = self._retrying(lambda: proxies.claim(self.name, self.study.plan.proxy.trials, "", short))
+        if isinstance(first, Claim) or first is Outcome.REFUSED:
             return proxies, first
         self._retrying(lambda: promote(self.study))
-        second = self._retrying(lambda: confirmations.claim(self.name, None))
-        if isinstance(second, Claim):
+        second = self._retrying(lambda: confirmations.claim(self.name, None, "", long))
+        if isinstance(second, Claim) or second is Outcome.REFUSED:
             return confirmations, second
         return confirmations, Outcome.WAIT if Outcome.WAIT in (first, second) else Outcome.DONE
 

@@ -8,7 +8,7 @@ counts, so that workers' clocks and time zones are harmless.
 import contextlib
 import enum
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -67,6 +67,7 @@ class Outcome(enum.Enum):
 
     WAIT = "others still run: ask again"
     DONE = "nothing is left"
+    REFUSED = "the caller's own condition doesn't allow the next one"
 
 
 class TrialQueue:
@@ -79,6 +80,7 @@ class TrialQueue:
         inherited: user attributes that say what a trial is, which its retry takes over; no other is.
         max_tries: how often a configuration may be lost before it counts as failed, so that one that kills
             machines can't loop for ever.
+        lock: name of the lock, where queues share one because a condition of `claim` looks at all of them.
 
     """
 
@@ -90,18 +92,27 @@ class TrialQueue:
         grace_seconds: float,
         inherited: Collection[str] = (),
         max_tries: int = 5,
+        lock: str = "",
     ) -> None:
         self._database, self._storage = database, database.storage
         self._name, self._grace_seconds = study_name, grace_seconds
         self._inherited, self._max_tries = tuple(inherited), max_tries
+        self._lock = f"lilm-search/queue/{lock or study_name}"
         self._study_id = self._storage.get_study_id_from_name(study_name)
 
-    def claim(self, worker: str, limit: int | None, prefer: str = "") -> Claim | Outcome:
+    def claim(
+        self,
+        worker: str,
+        limit: int | None,
+        prefer: str = "",
+        permit: Callable[[Mapping[str, Any]], bool] = lambda user_attrs: True,
+    ) -> Claim | Outcome:
         """Take a waiting trial, or a new one while fewer than `limit` slots are taken (None: no new ones).
 
         A slot is every trial but those that were lost and have a successor: `limit` asked are exactly `limit`
         trained, however many workers race. A waiting trial with the attribute `prefer` goes first. The first
         heartbeat is written before anyone else may look. The caller suggests the parameters, outside the lock.
+        `permit` is asked, under the lock, whether a trial with these attributes may be taken (a new one has none).
         """
         with self._locked():
             self._reconcile()
@@ -109,9 +120,13 @@ class TrialQueue:
             queued = [t for t in trials if t.state == TrialState.WAITING]
             if queued:
                 waiting = next((t for t in queued if t.user_attrs.get(prefer)), queued[0])
+                if not permit(waiting.user_attrs):
+                    return Outcome.REFUSED
                 self._storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING)
                 trial_id = waiting._trial_id
             elif limit is not None and self._slots(trials) < limit:
+                if not permit({}):
+                    return Outcome.REFUSED
                 trial_id = self._storage.create_new_trial(self._study_id)
             elif any(t.state == TrialState.RUNNING for t in trials):
                 return Outcome.WAIT
@@ -177,7 +192,7 @@ class TrialQueue:
         return self._slots(self._trials())
 
     def _locked(self) -> contextlib.AbstractContextManager[None]:
-        return self._database.lock(f"lilm-search/queue/{self._name}")
+        return self._database.lock(self._lock)
 
     def _trials(self) -> list[FrozenTrial]:
         return self._storage.get_all_trials(self._study_id, deepcopy=False)
