@@ -20,8 +20,8 @@ LEAVE_SECONDS = 3.0
 # A name that was here before (a container started again has the same host and process number) is a row of its own.
 ENTER = sa.text(
     """
-    INSERT INTO lilm_workers (study_id, name, machine, launch, device, reference, usd_per_hour)
-    VALUES (:study_id, :name, :machine, :launch, :device, :reference, :usd_per_hour)
+    INSERT INTO lilm_workers (study_id, name, machine, launch, device, reference, usd_per_hour, started, seen)
+    VALUES (:study_id, :name, :machine, :launch, :device, :reference, :usd_per_hour, now(), now())
     ON CONFLICT DO NOTHING
     """
 )
