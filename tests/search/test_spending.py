@@ -3,10 +3,12 @@
 import heapq
 import random
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 import torch
 from optuna.trial import TrialState
 
@@ -178,6 +180,41 @@ def test_racing_workers_do_not_share_the_last_dollars(database: Database, databa
     bound = study_bill(study).bound
     assert bound == pytest.approx(0.05 * running[0] + 0.25 * running[1])
     assert cap - 0.05 < bound <= cap
+
+
+def test_while_one_queue_counts_dollars_the_other_waits(database: Database, database_url: str) -> None:
+    study = open_study(database, capped(1))
+    study.confirm_queue.enqueue({"max_lr": 0.01, "batch_size": 8}, {"seed": 1})
+    counting, done = threading.Event(), threading.Event()
+    seen: list[bool] = []
+
+    def count(attrs: Mapping[str, Any]) -> bool:
+        """Look, while being asked, until the other queue's claim waits for a lock, or has come through."""
+        counting.set()
+        waits = False
+        while not waits and not done.is_set():
+            waits = _waits_for_a_lock(database)
+        seen.append(waits)
+        return True
+
+    def claim_other() -> None:
+        counting.wait()
+        own = connect(database_url)
+        load_study(own, "capped").confirm_queue.claim("two", None)
+        done.set()
+        own.close()
+
+    other = threading.Thread(target=claim_other)
+    other.start()
+    assert isinstance(study.proxy_queue.claim("one", 400, "", count), Claim)
+    other.join()
+    assert seen == [True]
+
+
+def _waits_for_a_lock(database: Database) -> bool:
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    with database.engine.connect() as connection:
+        return bool(connection.execute(sa.text(waiting)).scalar_one())
 
 
 def test_a_worker_says_why_it_takes_no_more_and_ends(database: Database, home: Any) -> None:
