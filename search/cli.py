@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from search import cli_race, cli_replay, cli_train
+from search import cli_credential, cli_race, cli_replay, cli_train
 from search.options import Device, Storage, Study, open_database, pick_device
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.add_typer(studies_app, name="studies")
 app.add_typer(cli_train.app)
 app.add_typer(cli_race.app)
 app.add_typer(cli_replay.app)
+app.add_typer(cli_credential.app, name="credential")
 
 
 @studies_app.callback()
@@ -130,7 +131,7 @@ def worker(
 ) -> None:
     """Run one worker of a study that `start` has made; this is what a rented machine runs.
 
-    Example: lilm-search worker --study babylm --storage postgresql://USER:PASSWORD@HOST/DATABASE
+    Example: lilm-search worker --study babylm --storage file:babylm.credential
     """
     import os
     import time
@@ -248,6 +249,9 @@ def doctor(storage: Storage = None) -> None:
 
 def main() -> None:
     """Run the command line; a person's mistake ends in one message and exit code 1, never in a traceback."""
+    from storage.redaction import guard_streams
+
+    guard_streams()
     try:
         app()
     except KeyboardInterrupt:
@@ -264,9 +268,11 @@ def _explained(error: Exception) -> str | None:
     """Return what to tell the user, or None for a fault of ours."""
     from model.errors import ModelError
     from search.errors import SearchError
-    from storage.database import is_passing
+    from storage.database import is_passing, refusal
     from storage.errors import StorageError
 
     if isinstance(error, SearchError | ModelError | StorageError):
         return str(error)
+    if refused := refusal(error):
+        return str(refused)
     return "the database went away; try again once it is back" if is_passing(error) else None

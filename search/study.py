@@ -73,7 +73,7 @@ def open_study(database: Database, plan: Plan) -> LinkedStudy:
         if stored is not None:
             _refuse_unsafe_changes(stored, plan)
         taught = _taught(database, plan)
-        study = _link(database, plan)
+        study = _link(database, plan, create=True)
         study.confirmations.set_user_attr("confirms", plan.name)
         study.proxies.set_user_attr("confirmed_in", confirm_name(plan.name))
         for part in (study.proxies, study.confirmations):
@@ -105,7 +105,7 @@ def load_study(database: Database, name: str) -> LinkedStudy:
         raise SearchError(
             f'no study is named "{name}" in this database; {there}. `lilm-search start --study {name}` makes one.'
         )
-    return _link(database, stored_plan(database, name))
+    return _link(database, stored_plan(database, name), create=False)
 
 
 def stored_plan(database: Database, name: str) -> Plan:
@@ -116,12 +116,13 @@ def stored_plan(database: Database, name: str) -> Plan:
     return Plan.parse(text, name=name, origin=f"the stored plan of {name}")
 
 
-def _link(database: Database, plan: Plan) -> LinkedStudy:
+def _link(database: Database, plan: Plan, *, create: bool) -> LinkedStudy:
+    """Return both Optuna studies; a worker of a rented machine may not create any."""
     names = (plan.name, confirm_name(plan.name))
-    proxies, confirmations = (
-        optuna.create_study(study_name=n, storage=database.storage, direction="minimize", load_if_exists=True)
-        for n in names
-    )
+    if create:
+        for n in names:
+            optuna.create_study(study_name=n, storage=database.storage, direction="minimize", load_if_exists=True)
+    proxies, confirmations = (optuna.load_study(study_name=n, storage=database.storage) for n in names)
     grace = plan.workers.grace_seconds
     # One lock for both: a cost cap looks at all trials.
     queues = [TrialQueue(database, n, grace_seconds=grace, inherited=IDENTITY, lock=plan.name) for n in names]

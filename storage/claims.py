@@ -18,7 +18,9 @@ import sqlalchemy as sa
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from storage import roles
 from storage.database import Database, is_passing
+from storage.redaction import redact
 
 REQUEUED = ("lost", "interrupted")
 """Causes of failure that are not the configuration's own fault."""
@@ -210,7 +212,7 @@ class TrialQueue:
         try:
             self._storage.set_trial_user_attr(trial_id, "failure", cause)
             if detail:
-                self._storage.set_trial_user_attr(trial_id, "failure_detail", detail[-2000:])
+                self._storage.set_trial_user_attr(trial_id, "failure_detail", redact(detail)[-2000:])
             return self._storage.set_trial_state_values(trial_id, TrialState.FAIL)
         except UpdateFinishedTrialError:
             return False
@@ -220,6 +222,7 @@ class TrialQueue:
             connection.execute(BEAT_FOR_THE_SILENT, {"study_id": self._study_id})
             grace = {"study_id": self._study_id, "grace_seconds": self._grace_seconds}
             stale = connection.execute(STALE, grace).scalars().all()
+            roles.end_expired(connection)
         for trial_id in stale:
             self._fail(trial_id, "lost", f"silent for more than {self._grace_seconds:g} s")
         trials = self._trials()
