@@ -1,5 +1,6 @@
 """What is sent along to a machine: lilm-search itself, the versions it was tested with, the server's authority."""
 
+import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -27,6 +28,13 @@ def build(folder: Path, source: str | None, url: str | None) -> Bundle:
     if certificate:
         (folder / CA_FILE).write_text(certificate, encoding="utf-8")
     return Bundle(requirement=_requirement(folder, source), constraints=pins.exists(), ca=bool(certificate))
+
+
+def foreseen(source: str | None, url: str | None) -> Bundle:
+    """Return what `build` would return, without building anything."""
+    requirement = source or f"lilm_search-{importlib.metadata.version('lilm-search')}-py3-none-any.whl"
+    name = Path(requirement).name if requirement.endswith(".whl") else requirement
+    return Bundle(requirement=name, constraints=(ROOT / "constraints.txt").exists(), ca=bool(authority(url)))
 
 
 def _requirement(folder: Path, source: str | None) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from search import cli_credential, cli_race, cli_replay, cli_train
+from search import cli_credential, cli_fleet, cli_race, cli_replay, cli_train
 from search.options import Device, Storage, Study, open_database, pick_device
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ studies_app = typer.Typer(invoke_without_command=True, help="List the shipped st
 app.add_typer(studies_app, name="studies")
 app.add_typer(cli_train.app)
 app.add_typer(cli_race.app)
+app.add_typer(cli_fleet.app)
 app.add_typer(cli_replay.app)
 app.add_typer(cli_credential.app, name="credential")
 

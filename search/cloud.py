@@ -114,6 +114,7 @@ def need_sky() -> SkyPilot:
     if found := find_sky():
         return found
     raise SearchError(
-        "SkyPilot is not installed: python3 -m venv sky && sky/bin/pip install 'skypilot[runpod,vast,lambda]>=0.14,<0.15', "
+        "SkyPilot is not installed: python3 -m venv sky && "
+        "sky/bin/pip install 'skypilot[runpod,vast,lambda]>=0.14,<0.15', "
         f"set {PROGRAM} to sky/bin/sky, and see `sky check`; without it: launch --print bare, kubernetes or slurm"
     )

@@ -57,7 +57,8 @@ def install_rented(bundle: Bundle) -> str:
     """Return the set-up of a rented machine, whose Python may be too old or lack the headers that compiling needs."""
     fits = (
         "import sys, venv, ensurepip, sysconfig, pathlib; "
-        'sys.exit(sys.version_info < (3, 11) or not pathlib.Path(sysconfig.get_paths()["include"], "Python.h").exists())'
+        'headers = pathlib.Path(sysconfig.get_paths()["include"], "Python.h"); '
+        "sys.exit(sys.version_info < (3, 11) or not headers.exists())"
     )
     root = '$([ "$(id -u)" = 0 ] || echo sudo)'
     return f"""set -e

@@ -15,6 +15,8 @@ from search.plan import Plan
 
 IDLE_MINUTES = 5
 DISK_GB = 64
+CPU = "cpu"
+"""Instead of a GPU's name, for machines of one's own that have none."""
 OVERHEAD = 1.15
 """Of a run's time over its budget, in estimates before anything has run."""
 
@@ -35,7 +37,7 @@ class Rental:
     @property
     def usd_per_hour(self) -> float:
         """Of all machines together, at most."""
-        return self.machines * self.work.gpus * self.work.usd_per_hour
+        return self.machines * max(1, self.work.gpus) * self.work.usd_per_hour
 
     def machine_names(self) -> list[str]:
         """Return what each machine is called."""
@@ -43,7 +45,7 @@ class Rental:
 
     def brief(self, max_usd: float) -> str:
         """Return one line for people."""
-        gpus = f"{self.machines} × {self.work.gpus} {self.gpu}{' (spot)' if self.spot else ''}"
+        gpus = f"{self.machines} × {self.work.gpus or ''} {self.gpu}{' (spot)' if self.spot else ''}".replace("  ", " ")
         where = " or ".join(self.clouds) or "the cheapest cloud that SkyPilot may use"
         until = format_duration(self.work.seconds)
         return (
@@ -86,13 +88,14 @@ def rental(
     seconds = math.floor(3600 * (affordable if hours is None else hours))
     if seconds < plan.proxy.budget_seconds * OVERHEAD:
         raise SearchError(
-            f"${dollars_left:.2f} pay {workers_asked} workers at ${each:g} an hour for {format_duration(seconds)}, less "
-            f"than one trial of {plan.proxy.budget}; rent fewer, or raise --max-usd"
+            f"${dollars_left:.2f} pay {workers_asked} workers at ${each:g} an hour for {format_duration(seconds)}, "
+            f"less than one trial of {plan.proxy.budget}; rent fewer, or raise --max-usd"
         )
-    work = Work(study=plan.name, gpus=per_machine, seconds=seconds, usd_per_hour=each)
+    gpus = 0 if name == CPU else per_machine
+    work = Work(study=plan.name, gpus=gpus, seconds=seconds, usd_per_hour=each)
     return Rental(
         name=launch_name(plan.name, token),
-        gpu=known_gpu(name),
+        gpu=name if name == CPU else known_gpu(name),
         machines=workers_asked // per_machine,
         clouds=clouds,
         spot=spot,
@@ -111,7 +114,7 @@ def is_machine_of(study: str, name: str) -> bool:
 
 
 def _stem(study: str) -> str:
-    return study.replace("_", "-")[:20].strip("-")
+    return study.replace("_", "-")[:18].strip("-")
 
 
 def estimate_usd(plan: Plan, price: float) -> float:
