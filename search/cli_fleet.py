@@ -23,15 +23,9 @@ def launch(
     ] = None,
     cloud: Annotated[str, typer.Option(help="runpod, vast, lambda, …; several: runpod,vast. Default: any.")] = "",
     spot: Annotated[bool, typer.Option(help="Cheaper machines that may be taken away.")] = False,
-    hours: Annotated[
-        float | None, typer.Option(min=0, help="End them by then; by default when --max-usd is used.")
-    ] = None,
-    price: Annotated[
-        float | None, typer.Option(min=0, help="Dollars an hour of a GPU at most; default: [cost].")
-    ] = None,
-    host: Annotated[
-        str | None, typer.Option(help="The study's server as machines reach it: HOST or HOST:PORT.")
-    ] = None,
+    hours: Annotated[float | None, typer.Option(min=0, help="End them by then, if --max-usd lasts as long.")] = None,
+    price: Annotated[float | None, typer.Option(min=0, help="Dollars an hour of a GPU, at most.")] = None,
+    host: Annotated[str | None, typer.Option(help="The study's server as machines reach it: HOST[:PORT].")] = None,
     credential_file: Annotated[
         Path | None, typer.Option(help="One credential for all machines, instead of a new one for each.")
     ] = None,
@@ -108,9 +102,7 @@ def fleet(study: Study, storage: Storage = None) -> None:
 @app.command()
 def down(
     study: Study,
-    names: Annotated[
-        list[str] | None, typer.Argument(help="Machines, launches or workers, as `fleet` shows them.")
-    ] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Machines, launches or workers, as in `fleet`.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All of the study's.")] = False,
     storage: Storage = None,
 ) -> None:

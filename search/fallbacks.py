@@ -5,7 +5,7 @@ from typing import Any
 from search.machine_script import CA_FILE, CREDENTIAL, RESTARTS, STORAGE, Bundle, install, workers
 from search.renting import Rental, as_yaml
 
-READ_CREDENTIAL = f"export {STORAGE}=\"$(grep -v '^#' {{path}})\""
+READ_CREDENTIAL = f"{STORAGE}=\"$(grep -v '^#' {{path}})\" && export {STORAGE}"
 """From a private file, which `ps` doesn't show."""
 
 

@@ -3,7 +3,7 @@
 import secrets
 import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from search import paths, studyfile
@@ -17,7 +17,7 @@ from search.options import open_database
 from search.plan import Plan
 from search.renting import CPU, Rental, as_yaml, estimate_usd, rental, task
 from search.spending import study_bill
-from search.start import with_cap
+from search.start import capped, with_cap
 from search.study import LinkedStudy, load_study, open_study
 from storage import roles
 from storage.address import is_local, read_secret
@@ -68,7 +68,7 @@ def launch(database: Database, url: str | None, asked: Asked, say: Callable[[str
     check_data(study)
     if asked.gpu == CPU:
         raise SearchError("--gpu is cpu, but only GPUs are rented; --print shows what to run on machines of your own")
-    plan = with_cap(database, study.plan, asked.max_usd)
+    plan = with_cap(database, study.plan, asked.max_usd, asked.price)
     total = study_bill(study)
     wanted = asked.rental(plan, secrets.token_hex(2), total.spent + total.bound)
     folder = paths.home() / "launches" / wanted.name
@@ -133,12 +133,11 @@ def _plan(asked: Asked, url: str | None) -> tuple[Plan, float]:
     """Return the plan with the cap asked for, and the dollars that are spent or bound."""
     if url is None:
         plan = studyfile.read(asked.study)
-        cap = plan.cost.max_usd if asked.max_usd is None else asked.max_usd
-        return replace(plan, cost=replace(plan.cost, max_usd=cap)), 0.0
+        return capped(plan, asked.max_usd, asked.price), 0.0
     with open_database(url, "launch") as database:
         study = load_study(database, asked.study)
         total = study_bill(study)
-        return with_cap(database, study.plan, asked.max_usd), total.spent + total.bound
+        return with_cap(database, study.plan, asked.max_usd, asked.price), total.spent + total.bound
 
 
 def check_reachable(database: Database, url: str | None, host: str | None) -> None:

@@ -46,10 +46,10 @@ class Rental:
     def brief(self, max_usd: float) -> str:
         """Return one line for people."""
         gpus = f"{self.machines} × {self.work.gpus or ''} {self.gpu}{' (spot)' if self.spot else ''}".replace("  ", " ")
-        where = " or ".join(self.clouds) or "the cheapest cloud that SkyPilot may use"
+        where = f" on {' or '.join(self.clouds)}" if self.clouds else ""
         until = format_duration(self.work.seconds)
         return (
-            f"{self.name}: {gpus} on {where}, at most ${self.usd_per_hour:.2f} an hour; ended after {until} at the "
+            f"{self.name}: {gpus}{where}, at most ${self.usd_per_hour:.2f} an hour; ended after {until} at the "
             f"latest; the study may cost ${max_usd:.2f} in all"
         )
 
