@@ -170,11 +170,11 @@ def test_a_machines_notice_reaches_its_workers(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_bare_line_and_slurm_script_run_as_written(database: Database, database_url: str, home: Path) -> None:
-    """Both at once, on a machine without a GPU, with the study's two trials: one each, or both by one."""
-    text = PLAN.replace("trials = 7", "trials = 2").replace("top = 1", "top = 0").split("[baselines")[0]
+    """Both at once, on a machine without a GPU, with a study of one trial: one trains it, both end well."""
+    text = PLAN.replace("trials = 7", "trials = 1").replace("top = 1", "top = 0").split("[baselines")[0]
     plan = Plan.parse(text + "[cost]\nusd_per_gpu_hour = 0.1\nmax_usd = 1\n", name="tiny", origin="a test")
     open_study(database, plan)
-    folder = machine(home / "machine", f'PYTHONPATH={ROOT} exec {sys.executable} -m search "$@"')
+    folder = machine(home / "machine", f'PYTHONPATH={ROOT} exec {sys.executable} -m search "$@" --threads 1')
     (folder / "worker.url").write_text(f"# a credential\n{database_url}\n")
     (folder / "home").symlink_to(home)
     cpu = rental(plan, token="3f2a", gpu="cpu", workers_asked=2, dollars_left=1.0)
@@ -189,8 +189,9 @@ def test_bare_line_and_slurm_script_run_as_written(database: Database, database_
     found = registry_of(study).entries()
     assert {e.launch for e in found} == {"lilm-tiny-3f2a", "lilm-tiny-3f2a-2"}
     assert {(e.state, e.usd_per_hour) for e in found} == {("ended", 0.1)}
-    assert {t.user_attrs["worker"] for t in study.proxy_trials()} <= {e.name for e in found}
-    assert [t.state.name for t in study.proxy_trials()] in (["COMPLETE", "COMPLETE"], ["COMPLETE", "PRUNED"])
+    (trial,) = study.proxy_trials()
+    assert trial.state.name == "COMPLETE"
+    assert trial.user_attrs["worker"] in {e.name for e in found}
 
 
 @pytest.mark.parametrize("form", ["bare", "slurm"])
