@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from search import cli_artifacts, cli_credential, cli_race, cli_replay, cli_train, cli_verify
+from search import cli_artifacts, cli_credential, cli_fleet, cli_race, cli_replay, cli_train, cli_verify
 from search.options import Device, Storage, Study, open_database, pick_device
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.add_typer(studies_app, name="studies")
 app.add_typer(cli_train.app)
 app.add_typer(cli_race.app)
 app.add_typer(cli_artifacts.app)
+app.add_typer(cli_fleet.app)
 app.add_typer(cli_replay.app)
 app.add_typer(cli_verify.app)
 app.add_typer(cli_credential.app, name="credential")
@@ -59,6 +60,9 @@ def start(
     workers: Annotated[
         int | None, typer.Option(min=0, help="Workers here; the default is one per GPU or core.")
     ] = None,
+    max_usd: Annotated[
+        float | None, typer.Option(min=0, help="Dollars for all workers of the study, from its beginning; 0: no cap.")
+    ] = None,
 ) -> None:
     """Open or resume a study, start this machine's workers, show progress, end with a leaderboard.
 
@@ -70,14 +74,14 @@ def start(
     from search.fleet import slots
     from search.preparation import prepare_all
     from search.shared import fetch, share
-    from search.start import asked_plan, run_workers
+    from search.start import asked_plan, run_workers, with_cap
     from search.stop import StopRequest
     from search.study import open_study
 
     console = Console()
     stop = StopRequest()
     with open_database(storage, "start") as database:
-        plan = asked_plan(database, study, data, column, rename, trials)
+        plan = with_cap(database, asked_plan(database, study, data, column, rename, trials), max_usd)
         stop.install()
         fetch(database, plan.name)
         with preparing(console) as progress:
@@ -141,6 +145,7 @@ def worker(
     import torch
 
     from search.fleet import worker_name
+    from search.presence import present
     from search.stop import StopRequest
     from search.study import load_study
     from search.worker import Worker
@@ -156,7 +161,8 @@ def worker(
 
     with open_database(storage, "worker") as database:
         opened, leave = load_study(database, study), partial(os._exit, 130)
-        Worker(opened, worker_name(os.getpid()), chosen, stop, say, leave=leave).run()
+        with present(opened, worker_name(os.getpid()), chosen) as name:
+            Worker(opened, name, chosen, stop, say, leave=leave).run()
 
 
 @app.command()

@@ -126,9 +126,10 @@ class WorkerConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class CostConfig(Settings):
-    """What an hour of a worker costs."""
+    """What an hour of a worker costs, and what all of them may."""
 
     usd_per_gpu_hour: float = setting(0.59, "price of one worker's GPU, in dollars an hour", at_least=0)
+    max_usd: float = setting(0.0, "dollars for all workers, beyond which no trial is started; 0: no cap", at_least=0)
 
 
 @dataclass(frozen=True, kw_only=True)

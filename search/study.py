@@ -129,7 +129,8 @@ def _link(database: Database, plan: Plan, *, create: bool) -> LinkedStudy:
             optuna.create_study(study_name=n, storage=database.storage, direction="minimize", load_if_exists=True)
     proxies, confirmations = (optuna.load_study(study_name=n, storage=database.storage) for n in names)
     grace = plan.workers.grace_seconds
-    queues = [TrialQueue(database, n, grace_seconds=grace, inherited=IDENTITY) for n in names]
+    # One lock for both: a cost cap looks at all trials.
+    queues = [TrialQueue(database, n, grace_seconds=grace, inherited=IDENTITY, lock=plan.name) for n in names]
     return LinkedStudy(plan, database, proxies, confirmations, *queues)
 
 

@@ -5,6 +5,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -22,6 +23,7 @@ from search.preparation import tokenizers
 from search.promotion import promote, waits_by_hand
 from search.run import Run, run_label
 from search.shared import agree_on_text, shared_corpus
+from search.spending import Purse
 from search.stop import StopRequest
 from search.study import LinkedStudy
 from storage.claims import Claim, Outcome, TrialQueue
@@ -72,8 +74,10 @@ class Worker:
     outbox: Outbox = field(init=False)
     _training: tuple[TrialQueue, Claim] | None = field(default=None, init=False)
     _errors: int = field(default=0, init=False)
+    _purse: Purse = field(init=False)
 
     def __post_init__(self) -> None:
+        self._purse = Purse(self.study, self.name)
         self.say = self._said = LastLines(self.say)
 
     def run(self) -> None:
@@ -109,9 +113,13 @@ class Worker:
             queue, claim = self._claim()
             if isinstance(claim, Claim):
                 waiting = False
+                self.retrying(partial(self._purse.note, claim))
                 self._attempt(queue, claim)
             elif claim is Outcome.DONE:
                 self.say("nothing left to do")
+                return
+            elif claim is Outcome.REFUSED or self.retrying(self._purse.exhausted):
+                self.say(self._purse.reason)
                 return
             else:
                 if not waiting:
@@ -143,16 +151,17 @@ class Worker:
     def _claim(self) -> tuple[TrialQueue, Claim | Outcome]:
         """Proxies come first, but for what was promoted by hand; the rest of a worker's time goes to confirmations."""
         proxies, confirmations = self.study.proxy_queue, self.study.confirm_queue
+        short, long = (self._purse.allows(fidelity) for fidelity in (self.study.plan.proxy, self.study.plan.confirm))
         if self.retrying(lambda: waits_by_hand(self.study)):
-            wanted = self.retrying(lambda: confirmations.claim(self.name, None, prefer="by_hand"))
+            wanted = self.retrying(lambda: confirmations.claim(self.name, None, "by_hand", long))
             if isinstance(wanted, Claim):
                 return confirmations, wanted
-        first = self.retrying(lambda: proxies.claim(self.name, self.study.plan.proxy.trials))
-        if isinstance(first, Claim):
+        first = self.retrying(lambda: proxies.claim(self.name, self.study.plan.proxy.trials, "", short))
+        if isinstance(first, Claim) or first is Outcome.REFUSED:
             return proxies, first
         self.retrying(lambda: promote(self.study))
-        second = self.retrying(lambda: confirmations.claim(self.name, None))
-        if isinstance(second, Claim):
+        second = self.retrying(lambda: confirmations.claim(self.name, None, "", long))
+        if isinstance(second, Claim) or second is Outcome.REFUSED:
             return confirmations, second
         return confirmations, Outcome.WAIT if Outcome.WAIT in (first, second) else Outcome.DONE
 
