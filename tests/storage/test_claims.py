@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from optuna.trial import Trial, TrialState
 
 from storage.claims import Claim, Outcome, TrialQueue
-from storage.database import Database, connect
+from storage.database import MOST_CONNECTIONS, Database, connect, is_passing
 from storage.heartbeat import Heartbeat
 from storage.silence import NOTICED
 from tests.conftest import fresh_database
@@ -247,3 +247,26 @@ def test_finishing_again_after_a_lost_answer_is_no_contradiction(queue: TrialQue
     assert queue.finish(taken.trial_id, TrialState.COMPLETE, 1.5)
     assert queue.finish(taken.trial_id, TrialState.COMPLETE, 1.5)
     assert not queue.finish(taken.trial_id, TrialState.COMPLETE, 1.6)
+
+
+DYING = """
+    CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END $$
+"""
+
+
+def test_connections_that_break_in_mid_call_come_back_to_the_pool(database: Database, queue: TrialQueue) -> None:
+    """More often than the pool is large: each failed call is one that may succeed later, and then it does."""
+    taken = claim(queue)
+    with database.engine.begin() as connection:
+        connection.execute(sa.text(DYING))
+        on = "CREATE TRIGGER dying BEFORE UPDATE ON trial_heartbeats FOR EACH ROW EXECUTE FUNCTION die()"
+        connection.execute(sa.text(on))
+    for _ in range(MOST_CONNECTIONS + 1):
+        with pytest.raises(sa.exc.OperationalError) as broken:
+            queue.beat(taken.trial_id)
+        assert is_passing(broken.value)
+    with database.engine.begin() as connection:
+        connection.execute(sa.text("DROP TRIGGER dying ON trial_heartbeats"))
+    assert queue.beat(taken.trial_id)
+    assert database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
