@@ -109,7 +109,7 @@ class WorkerConfig(Settings):
     heartbeat_seconds: float = setting(10.0, "between signs of life", above=0)
     grace_seconds: float = setting(60.0, "of silence before a trial is given to another worker", above=0)
     resume_mb: float = setting(
-        128.0, "largest state of a stopped confirmation run that other machines get, in megabytes; 0: none", at_least=0
+        256.0, "largest state of a stopped confirmation run that other machines get, in megabytes; 0: none", at_least=0
     )
 
     def __post_init__(self) -> None:

@@ -118,7 +118,7 @@ def state(seconds: float) -> Callable[[Path], None]:
 class Bench:
     """A run of the race that is lost again and again, and the states of its tries."""
 
-    def __init__(self, database: Database, store: Any = None, resume_mb: float = 128.0) -> None:
+    def __init__(self, database: Database, store: Any = None, resume_mb: float = 256.0) -> None:
         self.study = study_of_one_run(database, TEXT.replace("[workers]", f"[workers]\nresume_mb = {resume_mb}"))
         self.store, self.now, self.stopping = store, 0.0, False
         self.said: list[str] = []
