@@ -105,6 +105,14 @@ def test_status_export_train_sample(started: tuple[Path, str], tmp_path: Path) -
     assert sampled.stdout.startswith("the ")
 
 
+def test_a_confirmation_is_verified(started: tuple[Path, str]) -> None:
+    """A tolerance of 1 BPB, since this machine's load decides how far a run of 2 s comes."""
+    asked = ("--study", "tiny", "--confirmation", "0", "--tolerance", "1", "--device", "cpu")
+    done = run_cli("verify", *asked, LILM_SEARCH_HOME=str(started[0]))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "verdict:  yes: it lies within the interval" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -10,9 +10,10 @@ import pytest
 import sqlalchemy as sa
 from optuna.trial import Trial, TrialState
 
-from storage.claims import NOTICED, Claim, Outcome, TrialQueue
+from storage.claims import Claim, Outcome, TrialQueue
 from storage.database import Database, connect
 from storage.heartbeat import Heartbeat
+from storage.silence import NOTICED
 from tests.conftest import fresh_database
 
 GRACE_SECONDS = 60.0
