@@ -25,8 +25,9 @@ from search.errors import SearchError
 from search.study import LinkedStudy, confirm_name, stored_plan
 from storage.artifacts import MEGABYTE, PostgresArtifactStore
 from storage.claims import Claim
-from storage.database import Database, redact
+from storage.database import Database
 from storage.errors import StorageError
+from storage.redaction import redact
 from storage.s3 import S3ArtifactStore
 
 Say = Callable[[str], None]
@@ -171,14 +172,7 @@ def keep_trace(study: LinkedStudy, part: optuna.Study, claim: Claim, trace: str,
     name = f"error-{claim.number}.txt"
     text = "\n".join([trace.rstrip(), "", "The worker's last lines:", *say.lines, ""])
     with _said(f"{name} could not be stored", say):
-        _keep_text(study, part, claim.trial_id, name, without_secrets(study.database, text))
-
-
-def without_secrets(database: Database, text: str) -> str:
-    """Return the text without the database's password, in whatever line it stands."""
-    password = database.engine.url.password
-    shown = text.replace(password, "***") if password else text
-    return "\n".join(redact(line) for line in shown.split("\n"))
+        _keep_text(study, part, claim.trial_id, name, redact(text))
 
 
 def _keep(study: LinkedStudy, part: optuna.Study, trial_id: int, path: Path) -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
@@ -24,7 +25,8 @@ from search.inference import (
     seeds_to_tell,
 )
 from search.plan import Plan
-from search.results import Confirmed, Noise, noise
+from search.results import OWN_FAULTS, Confirmed, Noise, noise
+from search.space import identity
 from search.study import finished
 
 LEVEL = 0.05
@@ -42,7 +44,6 @@ MOST_FAILED = 0.25
 FEWEST_FAILED = 4
 MOST_SEEDS = 100
 """Beyond so many the number itself says nothing more."""
-OWN_FAULTS = {"diverged": "diverged", "infeasible": "didn't fit into memory", "error": "ended in errors"}
 LOOKS = (25, 50, 75)
 """Percents of progress at which correlations are compared."""
 
@@ -61,7 +62,7 @@ def caveats(plan: Plan, proxies: Sequence[FrozenTrial], found: Sequence[Confirme
     runs += [run for c in found for run in c.runs]
     sentences = {
         "edge": edges(plan.space, ranked(proxies, found)),
-        "learning-rate": rate_drift(plan, proxies, found),
+        "learning-rate": rate_drift(plan, found),
         "noise": noise_hides(found),
         "correlation": [] if plan.is_grid else [*falls_over_time(plan, proxies, found), *falls_late(plan, proxies)],
         "hardware": hardware(plan, runs),
@@ -72,9 +73,9 @@ def caveats(plan: Plan, proxies: Sequence[FrozenTrial], found: Sequence[Confirme
 
 def ranked(proxies: Sequence[FrozenTrial], found: Sequence[Confirmed]) -> list[Ranked]:
     """Return the finished proxies, of which the best tenth and at least 5 count, and the confirmed, the better half."""
-    same: dict[str, list[FrozenTrial]] = {}
+    same: dict[frozenset[Any], list[FrozenTrial]] = {}
     for trial in finished(list(proxies)):
-        same.setdefault(repr(sorted(trial.params.items())), []).append(trial)
+        same.setdefault(identity(trial.params), []).append(trial)
     runs = sorted(same.values(), key=lambda group: float(np.mean([t.value for t in group])))
     groups = []
     if len(runs) >= FEWEST_FINISHED:
@@ -85,16 +86,13 @@ def ranked(proxies: Sequence[FrozenTrial], found: Sequence[Confirmed]) -> list[R
     return groups
 
 
-def rate_drift(plan: Plan, proxies: Sequence[FrozenTrial], found: Sequence[Confirmed]) -> list[str]:
+def rate_drift(plan: Plan, found: Sequence[Confirmed]) -> list[str]:
     """Say whether long runs want another learning rate than short ones, over what was run at both lengths.
 
     The places that a configuration gains or loses in the long run are correlated with its learning rate.
     """
-    rates: dict[int | None, float | None] = {t.number: t.params.get(RATE) for t in proxies}
     pairs = [
-        (float(c.params[RATE]), c.proxy_bpb, c.mean_bpb)
-        for c in found
-        if c.proxy_bpb is not None and RATE in c.params and rates.get(c.proxy_number) == c.params[RATE]
+        (float(c.params[RATE]), c.proxy_bpb, c.mean_bpb) for c in found if c.proxy_bpb is not None and RATE in c.params
     ]
     if len(pairs) < FEWEST_PAIRS or len({rate for rate, _, _ in pairs}) < 3:
         return []

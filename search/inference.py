@@ -10,6 +10,7 @@ from numpy import ndarray
 from scipy import stats
 
 from search.correlation import Numbers, spearman
+from search.foresight import normal_scores
 
 DRAWS = 999
 _MOST = 0.999  # of a correlation, so that Fisher's z stays finite
@@ -28,7 +29,7 @@ def chance_of_lower(values: Sequence[float], order: Sequence[float], inside: Seq
     member = np.asarray(inside, dtype=bool)
     if member.all() or not member.any():
         return 1.0
-    scores = _normal_scores(values)
+    scores = normal_scores(values)
     when = stats.rankdata(order) / len(order)
     trend = np.stack([np.ones_like(when), when, when**2], axis=1)
     left = scores - trend @ np.linalg.lstsq(trend, scores, rcond=None)[0]
@@ -110,7 +111,7 @@ def fall_with_progress(early: Numbers, late: Numbers, final: Numbers) -> Fall:
     The two correlations are not independent: the test is Meng, Rosenthal & Rubin's (Psychological Bulletin 111,
     1992), on normal scores.
     """
-    x1, x2, y = (_normal_scores(v) for v in (early, late, final))
+    x1, x2, y = (normal_scores(v) for v in (early, late, final))
     r1, r2, r12 = (_clipped(np.corrcoef(a, b)[0, 1]) for a, b in ((x1, y), (x2, y), (x1, x2)))
     mean_square = (r1 * r1 + r2 * r2) / 2
     f = min(1.0, (1 - r12) / (2 * (1 - mean_square)))
@@ -118,11 +119,6 @@ def fall_with_progress(early: Numbers, late: Numbers, final: Numbers) -> Fall:
     error = math.sqrt(2 * (1 - r12) * h / (len(y) - 3))
     z = (math.atanh(r2) - math.atanh(r1)) / error
     return Fall(spearman(early, final), spearman(late, final), float(stats.norm.cdf(z)))
-
-
-def _normal_scores(values: Numbers) -> Float[ndarray, " n"]:
-    scores: Float[ndarray, " n"] = stats.norm.ppf(stats.rankdata(values) / (len(values) + 1))
-    return scores
 
 
 def _clipped(rho: float) -> float:

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.space import Params, Space
 
-FAULTS = ("diverged", "infeasible")
+FAULTS = ("diverged", "out_of_memory")
 """Causes of failure that say something about the configuration: as bad as any."""
 
 

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-from search.duration import parse_duration
 from search.errors import SearchError
 from search.lesson import given_to
 from search.race import SPENT, Candidate, Rules, Turn, survivors, turn
-from search.results import confirmed, transfer
+from search.results import confirmed, label, transfer, who
+from search.space import identity
+from search.spending import affordable_runs
 from search.study import LinkedStudy, final_budget, finished
 
 
@@ -30,8 +31,7 @@ class Entry:
     @property
     def key(self) -> str:
         """What people call it."""
-        name = f"baseline {self.baseline}" if self.baseline else f"trial {self.number}"
-        return name if self.lr_scale == 1 else f"{name} at lr × {self.lr_scale:g}"
+        return label(self.baseline, self.number, self.lr_scale)
 
     def attrs(self, seed: int, budget: str) -> dict[str, Any]:
         """Return the attributes that tell one of its runs from all others."""
@@ -70,21 +70,16 @@ def _distinct(proxies: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     One that was run several times counts by its mean, so that no lucky seed decides.
     """
     ended = finished(list(proxies))
-    values: dict[str, list[float]] = {}
+    values: dict[frozenset[Any], list[float]] = {}
     for trial in ended:
-        values.setdefault(_same(trial), []).append(trial.value or 0.0)
-    seen = {_same(t) for t in proxies if "baseline" in t.user_attrs}
+        values.setdefault(identity(trial.params), []).append(trial.value or 0.0)
+    seen = {identity(t.params) for t in proxies if "baseline" in t.user_attrs}
     found = []
-    for trial in sorted(ended, key=lambda t: (np.mean(values[_same(t)]), t.number)):
-        if _same(trial) not in seen:
-            seen.add(_same(trial))
+    for trial in sorted(ended, key=lambda t: (np.mean(values[identity(t.params)]), t.number)):
+        if identity(trial.params) not in seen:
+            seen.add(identity(trial.params))
             found.append(trial)
     return found
-
-
-def _same(trial: FrozenTrial) -> str:
-    """Return what two trials of one configuration have in common."""
-    return repr(sorted(trial.params.items()))
 
 
 def promote(study: LinkedStudy) -> int:
@@ -93,7 +88,7 @@ def promote(study: LinkedStudy) -> int:
     Due once every proxy trial has finished.
     """
     plan = study.plan
-    with study.database.lock(f"lilm-search/promote/{plan.name}"):
+    with study.database.lock(f"lilm-search/promote/{plan.name}", idle_seconds=120):
         if any(not t.state.is_finished() for t in study.proxy_trials()):
             return 0
         if study.proxy_queue.slots() < plan.proxy.trials:
@@ -122,13 +117,8 @@ def promote_by_hand(study: LinkedStudy, number: int, seeds: int) -> int:
     name = trial.user_attrs.get("baseline")
     entry = Entry("baseline" if name else "hand", name, None if name else number, params=params)
     first, budget = study.plan.confirm.first_seed, study.plan.confirm.budget
-    told = {"kind": entry.kind, "by_hand": True}
-    queued = 0
-    for i in range(seeds):
-        attrs = entry.attrs(first + i, budget)
-        why = {"why": f"run {i + 1}: promoted by hand"}
-        queued += study.confirm_queue.enqueue(dict(entry.params), attrs, told | why)
-    return queued
+    said = "promoted by hand"
+    return sum(_enqueue(study, entry, first + i, budget, f"run {i + 1}: {said}", by_hand=True) for i in range(seeds))
 
 
 def waits_by_hand(study: LinkedStudy) -> bool:
@@ -137,15 +127,15 @@ def waits_by_hand(study: LinkedStudy) -> bool:
     return any(r.user_attrs.get("by_hand") for r in waiting)
 
 
-def _enqueue(study: LinkedStudy, entry: Entry, seed: int, budget: str, why: str) -> bool:
-    told = {"why": why, "kind": entry.kind}
+def _enqueue(study: LinkedStudy, entry: Entry, seed: int, budget: str, why: str, *, by_hand: bool = False) -> bool:
+    told = {"why": why, "kind": entry.kind} | ({"by_hand": True} if by_hand else {})
     return study.confirm_queue.enqueue(dict(entry.params), entry.attrs(seed, budget), told)
 
 
 def next_turn(study: LinkedStudy) -> tuple[list[Run], dict[str, Entry], Turn]:
     """Return the runs due on the rungs, everybody in the race by key, and the turn."""
     plan, runs = study.plan, study.confirm_trials()
-    rules = Rules(plan.confirm.seeds, plan.confirm.max_seeds, affordable(study))
+    rules = Rules(plan.confirm.seeds, plan.confirm.max_seeds, affordable_runs(study))
     present, reserve = _entries(study, runs)
     climb = _climb(study, present, runs)
     racing = [_candidate(study, e, runs) for e in climb.passed]
@@ -180,10 +170,9 @@ def _entries(study: LinkedStudy, runs: Sequence[FrozenTrial]) -> tuple[list[Entr
 
 def entry_of(run: FrozenTrial) -> Entry:
     """Return the entry that a confirmation run belongs to."""
-    attrs = run.user_attrs
-    baseline = attrs.get("baseline")
-    kind = attrs.get("kind", "baseline" if baseline else "top")
-    return Entry(kind, baseline, attrs.get("confirms"), attrs.get("lr_scale", 1.0), given_to(run))
+    baseline, number, scale = who(run)
+    kind = run.user_attrs.get("kind", "baseline" if baseline else "top")
+    return Entry(kind, baseline, number, scale, given_to(run))
 
 
 @dataclass(frozen=True)
@@ -247,19 +236,3 @@ def race_field(study: LinkedStudy) -> list[Candidate]:
     left = _climb(study, present, runs).left
     field = [_candidate(study, e, runs) for e in present]
     return [replace(c, out=f"left behind on the rung of {left[c.key]}") if c.key in left else c for c in field]
-
-
-def affordable(study: LinkedStudy) -> int | None:
-    """Return how many further long runs hours and dollars allow; None where neither is limited."""
-    confirm, price = study.plan.confirm, study.plan.cost.usd_per_gpu_hour
-    hours = [confirm.max_hours] if confirm.max_hours else []
-    hours += [confirm.max_usd / price] if confirm.max_usd and price else []
-    if not hours:
-        return None
-    runs = study.confirm_trials()
-    spent = sum(r.user_attrs.get("total_seconds", 0.0) for r in runs if r.state.is_finished())
-    under_way = [parse_duration(r.user_attrs.get("budget", confirm.budget)) for r in runs if not r.state.is_finished()]
-    each = [r.user_attrs["total_seconds"] for r in finished(runs) if final_budget(study.plan, r)]
-    run_seconds = float(np.mean(each)) if each else confirm.budget_seconds
-    left = float(min(hours) * 3600 - spent - sum(under_way))
-    return max(0, math.floor(left / run_seconds + 1e-9))

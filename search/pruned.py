@@ -41,14 +41,14 @@ def _controls(trials: Sequence[FrozenTrial], pruner: CorrelationPruner) -> str:
     """Say what became of controls that would have been pruned: what pruning costs, estimated."""
     ended = finished(list(trials))
     controls = [t for t in ended if t.user_attrs.get("control")]
-    stopped = [t for t in controls if _would_stop(t, trials, pruner)]
     if not controls:
         return ""
+    stopped = [t for t in controls if _would_stop(t, trials, pruner)]
+    if not stopped:
+        return f"; of {len(controls)} controls none would have been pruned"
     tried = len(ended) + sum(t.state == TrialState.PRUNED for t in trials)
     best = sorted(t.value or 0.0 for t in ended)[: max(1, round(BEST_SHARE * tried))]
     lost = sum((t.value or 0.0) <= best[-1] for t in stopped)
-    if not stopped:
-        return f"; of {len(controls)} controls none would have been pruned"
     return (
         f"; of {len(controls)} controls {len(stopped)} would have been pruned, "
         f"{lost or 'none'} of them among the best {BEST_SHARE:.0%}"

@@ -24,7 +24,10 @@ class Verdict:
 
     prune: bool
     reason: str
-    """One word: silent (no report), diverged, control, few (finished trials), late, unproven, promising, hopeless."""
+    """One word: silent (no report), diverged, control, few (finished trials), late, unproven, promising, hopeless.
+
+    Of a worker besides: baseline, and unreachable (the database, so that nothing is known of other trials).
+    """
     proof: float | None = None
     """Probability that losses here say something of final ones."""
     chance: float | None = None

@@ -12,6 +12,9 @@ from scipy import stats
 
 from search.study import LinkedStudy, final_budget, finished
 
+OWN_FAULTS = {"diverged": "diverged", "out_of_memory": "didn't fit into memory", "error": "ended in errors"}
+"""Causes of failure that are the configuration's own, and how they are said."""
+
 
 @dataclass(frozen=True)
 class Confirmed:
@@ -31,8 +34,7 @@ class Confirmed:
     @property
     def label(self) -> str:
         """What people call it: a baseline's name, or the number of its proxy trial."""
-        name = f"baseline {self.baseline}" if self.baseline else f"trial {self.proxy_number}"
-        return name if self.lr_scale == 1 else f"{name} at lr × {self.lr_scale:g}"
+        return label(self.baseline, self.proxy_number, self.lr_scale)
 
     @property
     def key(self) -> str:
@@ -58,6 +60,11 @@ class Noise:
         if self.deviation is None or n_seeds < 1:
             return None
         return float(stats.t.ppf((1 + confidence) / 2, self.degrees)) * self.deviation / math.sqrt(n_seeds)
+
+    def prediction_half_width(self, n_seeds: int, confidence: float = 0.95) -> float | None:
+        """Return half of the interval for one new run, given the mean of so many: t · s · √(1 + 1/n)."""
+        half = self.half_width(n_seeds, confidence)
+        return None if half is None else half * math.sqrt(n_seeds + 1)
 
 
 def pooled_noise(groups: Sequence[Sequence[float]]) -> Noise:
@@ -133,9 +140,9 @@ def confirmed(study: LinkedStudy) -> list[Confirmed]:
     groups: dict[tuple[str | None, int | None, float], list[FrozenTrial]] = {}
     for run in finished(study.confirm_trials()):
         if final_budget(study.plan, run):
-            groups.setdefault(_who(run), []).append(run)
-    faults = [r for r in study.confirm_trials() if r.user_attrs.get("failure") in ("diverged", "infeasible", "error")]
-    broken = Counter(_who(r) for r in faults if final_budget(study.plan, r))
+            groups.setdefault(who(run), []).append(run)
+    faults = [r for r in study.confirm_trials() if r.user_attrs.get("failure") in OWN_FAULTS]
+    broken = Counter(who(r) for r in faults if final_budget(study.plan, r))
     found = []
     for (baseline, number, scale), runs in groups.items():
         proxy = by_baseline.get(baseline) if baseline else by_number.get(number or 0)
@@ -154,7 +161,14 @@ def confirmed(study: LinkedStudy) -> list[Confirmed]:
     return sorted(found, key=lambda c: (c.failed > 0, c.mean_bpb))
 
 
-def _who(run: FrozenTrial) -> tuple[str | None, int | None, float]:
+def label(baseline: str | None, number: int | None, lr_scale: float) -> str:
+    """Return what people call a configuration with long runs."""
+    name = f"baseline {baseline}" if baseline else f"trial {number}"
+    return name if lr_scale == 1 else f"{name} at lr × {lr_scale:g}"
+
+
+def who(run: FrozenTrial) -> tuple[str | None, int | None, float]:
+    """Return whose a long run is: the baseline, or the number of the proxy trial, and the factor on its rate."""
     attrs = run.user_attrs
     return attrs.get("baseline"), attrs.get("confirms"), attrs.get("lr_scale", 1.0)
 

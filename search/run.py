@@ -1,10 +1,11 @@
 """One claimed trial, from its parameters to its told value."""
 
-import contextlib
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from model import checkpoint
 from model.remember import MicroBatches
@@ -15,15 +16,20 @@ from search.artifacts import keep_confirmed
 from search.duration import parse_duration
 from search.judging import first_of_the_best, make_pruner, race_pruner
 from search.logback import log_back
-from search.provenance import provenance
+from search.provenance import of_run
 from search.pruner import Verdict, drawn_as_control
+from search.resume import States
 from search.sampler import settle
 from search.shared import shared_corpus
 from search.study import final_budget
-from storage.claims import Claim, Heartbeat, TrialQueue
+from storage.claims import Claim, TrialQueue
+from storage.heartbeat import Heartbeat
+from storage.outbox import Answer
 
 if TYPE_CHECKING:
     from search.worker import Worker
+
+UNREACHABLE = Verdict(False, "unreachable")
 
 
 def run_label(proxy: bool, number: int) -> str:
@@ -45,13 +51,16 @@ class Run:
     ) -> None:
         self.worker, self.queue, self.claim, self.proxy, self.heart = worker, queue, claim, proxy, heart
         self.plan = worker.study.plan
-        self.retrying = worker.study.database.retrying
+        self.retrying, self.outbox = worker.retrying, worker.outbox
+        self.attributes, self.reports = dict(claim.user_attrs), dict[int, float]()
         if proxy:
             self.retrying(lambda: settle(worker.study, claim.trial_id))
-        self.trial = Trial(study, claim.trial_id)  # which reads what was settled
-        self.pruner = make_pruner(worker.study)
+        self.trial = self.retrying(lambda: Trial(study, claim.trial_id))  # which reads what was settled
+        self.pruner = self.retrying(lambda: make_pruner(worker.study))
         self.label = run_label(proxy, claim.number)
         self.verdict: Verdict | None = None
+        self.late: Answer[Verdict] | None = None
+        self.states = None if proxy else self.retrying(self._find_states)
 
     def train(self) -> None:
         """Settle what the trial trains, train it and tell its value."""
@@ -59,71 +68,120 @@ class Run:
         params = self.retrying(lambda: self.plan.space.suggest(self.trial, self.plan.fixed()))
         params = self.plan.scaled(params, attrs.get("lr_scale", 1.0))
         configuration = self.plan.configuration(params)
-        self.retrying(self._note_identity)
+        self._note_identity()
         corpus = shared_corpus(self.worker.study, configuration.tokenizer, self._should_stop)
         fidelity = self.plan.proxy if self.proxy else self.plan.confirm
+        scale = self.worker.budget_scale
+        self.budget_seconds = scale * parse_duration(attrs.get("budget", fidelity.budget))
+        self.seed = attrs.get("seed", self.plan.proxy.seed)
         self.worker.say(f"{self.label}: {_brief(params)}")
         result = self.worker.trainer(
             configuration.model,
             configuration.train,
             corpus,
-            budget_seconds=parse_duration(attrs.get("budget", fidelity.budget)),
-            horizon_seconds=self.plan.confirm.budget_seconds if self._is_prefix else None,
-            seed=attrs.get("seed", self.plan.proxy.seed),
+            budget_seconds=self.budget_seconds,
+            horizon_seconds=scale * self.plan.confirm.budget_seconds if self._is_prefix else None,
+            seed=self.seed,
             report_points=self.plan.report_points(),
             report_bytes=self.plan.proxy.report_bytes,
             device=self.worker.device,
             micro_batches=MicroBatches(paths.cache() / "micro-batches"),
             on_report=self._report,
             should_stop=self._should_stop,
+            keeper=self.states,
         )
-        if self.heart.lost:
-            return self.worker.say(f"{self.label}: taken over by another worker; its result is left out")
-        self.retrying(lambda: self._note_result(result, corpus.text_sha256, corpus.tokenizer.sha256))
+        if self.lost:
+            return self.say_lost()
+        self._note_result(result, corpus.text_sha256, corpus.tokenizer.sha256)
         return self._tell(result, corpus.tokenizer)
+
+    def _find_states(self) -> States:
+        """Return where the run's states are kept, and those of its earlier tries are found."""
+        worker = self.worker
+
+        def say(line: str) -> None:
+            worker.say(f"{self.label}: {line}")
+
+        return States(worker.study, self.claim.number, worker.store, stopping=worker.stop, go_on=self._go_on, say=say)
+
+    def _go_on(self, reports: Sequence[Report], attributes: dict[str, Any]) -> None:
+        """Report again what the lost try had reported, so that the curve is whole; it has been judged."""
+        for report in reports:
+            self.reports[report.percent] = report.val_bpb
+            self.outbox.report(self.queue, self.claim.trial_id, report.percent, report.val_bpb)
+        self._note(attributes)
+
+    @property
+    def lost(self) -> bool:
+        """Whether another worker has the trial now."""
+        return self.heart.lost or self.outbox.lost(self.claim.trial_id)
+
+    def say_lost(self) -> None:
+        """Tell people that this worker's part is over."""
+        self.worker.say(f"{self.label}: taken over by another worker; its result is left out")
 
     @property
     def _is_prefix(self) -> bool:
         return self.proxy and self.plan.proxy.schedule == "prefix"
 
     def _should_stop(self) -> bool:
-        return self.worker.stop() or self.heart.lost
+        return self.worker.stop() or self.lost
 
     def _note_identity(self) -> None:
         mine = self.claim.user_attrs.keys() & {"control", "baseline", "grid"}
         if self.proxy and not mine:
             control = drawn_as_control(self.plan.name, self.claim.number, self.plan.pruner.controls)
-            self.trial.set_user_attr("control", control)
+            self._note({"control": control})
+
+    def _note(self, attributes: dict[str, Any]) -> None:
+        self.attributes |= attributes
+        self.outbox.attributes(self.queue, self.claim.trial_id, attributes)
 
     def _report(self, report: Report) -> bool:
-        """Report a loss; returns whether to go on."""
-        self.retrying(lambda: self._store_report(report))
-        if report.percent == 100 or self.plan.is_grid:
-            return True
+        """Report a loss, off the clock; returns whether to go on.
+
+        What the database doesn't take, or answer, in a moment is left to the outbox: training goes on unjudged. A
+        verdict that comes late counts at the next report that gets none in time.
+        """
+        self.reports[report.percent] = report.val_bpb
+        self.outbox.report(self.queue, self.claim.trial_id, report.percent, report.val_bpb)
+        judge = None if report.percent == 100 or self.plan.is_grid else self._judge_for()
+        asked = None if judge is None else self.outbox.ask(partial(judge, self._so_far(), report.percent))
+        self.outbox.wait_patiently(self.worker.patience_seconds)
+        if asked is not None:
+            in_time, late = asked.get(), self.late.get() if self.late else None
+            self.verdict = in_time or late or UNREACHABLE
+            self.late = None if in_time else asked
+        return self.verdict is None or not self.verdict.prune
+
+    def _judge_for(self) -> Callable[[FrozenTrial, int], Verdict] | None:
+        """Return who judges this run, if anybody does."""
         if "baseline" in self.claim.user_attrs:
             self.verdict = Verdict(False, "baseline")
         elif self.proxy:
-            self.verdict = self.retrying(self._judge)
+            return self._judge
         elif self.plan.confirm.prune and first_of_the_best(self.plan, self.claim.user_attrs):
-            self.verdict = self.retrying(self._judge_among_long_runs)
-        return self.verdict is None or not self.verdict.prune
+            return self._judge_among_long_runs
+        return None
 
-    def _store_report(self, report: Report) -> None:
-        """Store a report; a trial that was taken away in the meantime takes none, and its heartbeat tells us."""
-        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
-            storage = self.trial.storage
-            storage.set_trial_intermediate_value(self.claim.trial_id, report.percent, report.val_bpb)
+    def _so_far(self) -> FrozenTrial:
+        """Return the trial as this worker knows it, which spares the database a question."""
+        so_far = create_trial(
+            state=TrialState.RUNNING, user_attrs=dict(self.attributes), intermediate_values=dict(self.reports)
+        )
+        so_far.number = self.claim.number
+        return so_far
 
-    def _judge(self) -> Verdict:
-        return self.pruner.judge(self.trial.study, self.trial.storage.get_trial(self.claim.trial_id))
+    def _judge(self, so_far: FrozenTrial, step: int) -> Verdict:
+        return self.pruner.judge(self.trial.study, so_far)
 
-    def _judge_among_long_runs(self) -> Verdict:
+    def _judge_among_long_runs(self, so_far: FrozenTrial, step: int) -> Verdict:
         """Judge by the runs of the long budget: rungs' and proxies' curves have other horizons."""
-        trial = self.trial.storage.get_trial(self.claim.trial_id)
         alike = [t for t in self.worker.study.confirm_trials() if final_budget(self.plan, t)]
-        return race_pruner(self.plan).judge_among(alike, trial, trial.last_step or 0)
+        return race_pruner(self.plan).judge_among(alike, so_far, step)
 
     def _note_result(self, result: Result, text_sha256: str, tokenizer_sha256: str) -> None:
+        worker, ran = self.worker, {"seed": self.seed, "budget_seconds": self.budget_seconds}
         attrs: dict[str, Any] = {
             "n_params": result.n_params,
             "steps": result.steps,
@@ -138,36 +196,40 @@ class Run:
             "evaluate_seconds": round(result.evaluate_seconds, 3),
             "total_seconds": round(result.total_seconds, 3),
             "micro_batch": result.micro_batch,
-            "provenance": provenance(self.worker.device, result.precision)
+            "provenance": of_run(worker.device, result, worker.machine, **ran)
             | {"text_sha256": text_sha256, "tokenizer_sha256": tokenizer_sha256},
         }
+        if worker.budget_scale != 1:
+            attrs["budget_scale"] = worker.budget_scale
         if self.verdict is not None:
             attrs["pruner"] = self.verdict.reason
             if self.verdict.chance is not None:
                 attrs["best_as_bad"] = self.verdict.chance
                 attrs["proof"] = self.verdict.proof
-        for key, value in attrs.items():
-            self.trial.set_user_attr(key, value)
+        self._note(attrs)
 
-    def _finish(self, state: TrialState, value: float) -> bool:
-        return self.retrying(lambda: self.queue.finish(self.claim.trial_id, state, value))
+    def _finish(self, state: TrialState, value: float) -> str:
+        """Record the run's end, which is safe on this machine at once; returns what to add where it isn't counted."""
+        self.outbox.finish(self.queue, self.claim.trial_id, state, value)
+        if not self.worker.delivered():
+            return " (kept here until the database answers)"
+        if self.states is not None:
+            self.states.done()
+        return " (not counted)" if self.outbox.lost(self.claim.trial_id) else ""
 
     def _tell(self, result: Result, tokenizer: Tokenizer) -> None:
         if result.val_bpb is None:
             last = result.reports[-1]
-            self._finish(TrialState.PRUNED, last.val_bpb)
-            return self.worker.say(f"{self.label}: pruned at {last.percent}% with {last.val_bpb:.4f} BPB")
+            but = self._finish(TrialState.PRUNED, last.val_bpb)
+            return self.worker.say(f"{self.label}: pruned at {last.percent}% with {last.val_bpb:.4f} BPB{but}")
         if not self.proxy:
             weights = paths.checkpoints(self.plan.name) / f"confirm-{self.claim.number}.pt"
             weights.parent.mkdir(parents=True, exist_ok=True)
             info = {"study": self.plan.name, "confirmation": self.claim.number, "val_bpb": result.val_bpb}
             checkpoint.save(weights, result.network, tokenizer, info)
-        told = self._finish(TrialState.COMPLETE, result.val_bpb)
-        self.worker.say(
-            f"{self.label}: {result.val_bpb:.4f} BPB after {result.tokens:,} tokens"
-            + ("" if told else " (not counted)")
-        )
-        if not self.proxy and told:
+        but = self._finish(TrialState.COMPLETE, result.val_bpb)
+        self.worker.say(f"{self.label}: {result.val_bpb:.4f} BPB after {result.tokens:,} tokens{but}")
+        if not self.proxy and not but:
             self.retrying(lambda: log_back(self.worker.study))
             keep_confirmed(self.worker.study, self.claim.trial_id, weights, self.worker.device, self.worker.say)
         return None

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.errors import SpaceExhaustedError
 from search.lesson import given_to, lesson_for
 from search.points import Placed, seed_from, sobol
-from search.space import MOST_POINTS, Params, Space
+from search.space import MOST_POINTS, Params, Space, identity
 from search.study import LinkedStudy
 
 MOST_DRAWS = 8
@@ -73,12 +73,12 @@ class Sampler:
         Raises `SpaceExhaustedError` where every configuration has been given to a trial.
         """
         others = [t for t in trials if t.number != number]
-        taken = {_key(given_to(t)) for t in others}
+        taken = {identity(given_to(t)) for t in others}
         lesson = self._lesson(others)
         draws = []
         for attempt in range(2 if self.kind == "gp" else MOST_DRAWS):
             draws.append(self._draw(lesson, number, attempt, given))
-            if _key(draws[-1].params) not in taken:
+            if identity(draws[-1].params) not in taken:
                 return draws[-1]
         return self._neighbour(draws[0].params, taken, number, given)
 
@@ -118,7 +118,7 @@ class Sampler:
         rng = np.random.default_rng(seed)
         every = self.space.configurations(self.fixed, max(MOST_POINTS, 2 * len(taken)))
         if every is not None:
-            free = [p for p in every if _key(p) not in taken and given.items() <= p.items()]
+            free = [p for p in every if identity(p) not in taken and given.items() <= p.items()]
             if not free:
                 raise SpaceExhaustedError(
                     f"all {len(every)} configurations of [space] have been given to trials; "
@@ -129,7 +129,7 @@ class Sampler:
         for index in range(MOST_NEIGHBOURS):
             kept = {k: v for k, v in near.items() if rng.random() > index / MOST_NEIGHBOURS}
             params = self._place(rng.random(len(self.space.parameters)), {**kept, **given})
-            if _key(params) not in taken:
+            if identity(params) not in taken:
                 return Draw(params, "neighbour", seed)
         raise SpaceExhaustedError(f"{MOST_NEIGHBOURS} draws from [space] in a row had all been given to trials")
 
@@ -155,7 +155,7 @@ def settle(study: LinkedStudy, trial_id: int) -> None:
     given = given_to(storage.get_trial(trial_id))
     if plan.space.names({**plan.fixed(), **given}) == given.keys():
         return
-    with study.database.lock(f"lilm-search/draw/{plan.name}"):
+    with study.database.lock(f"lilm-search/draw/{plan.name}", idle_seconds=120):
         drawn = plan_sampler(study).draw(study.proxy_trials(), storage.get_trial(trial_id).number, given)
         storage.set_trial_user_attr(trial_id, "sampler", {"kind": drawn.kind, "seed": drawn.seed})
         storage.set_trial_system_attr(trial_id, "fixed_params", drawn.params)
@@ -167,7 +167,3 @@ def plan_sampler(study: LinkedStudy) -> Sampler:
     return Sampler(
         space=study.plan.space, fixed=study.plan.fixed(), kind=proxy.sampler, seed=proxy.seed, startup=proxy.startup
     )
-
-
-def _key(params: Mapping[str, Any]) -> frozenset[Any]:
-    return frozenset(params.items())

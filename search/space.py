@@ -31,6 +31,11 @@ Params = dict[str, Any]
 Value = bool | int | float | str
 
 
+def identity(params: Mapping[str, Any]) -> frozenset[Any]:
+    """Return what is equal for equal configurations, in whatever order their parameters stand."""
+    return frozenset(params.items())
+
+
 class Suggester(Protocol):
     """What the space needs of an Optuna trial."""
 

@@ -9,13 +9,14 @@ from functools import partial
 from typing import Protocol
 
 from model.errors import SettingsError
-from search import studyfile
+from search import paths, studyfile
 from search.errors import SearchError, StudyFileError
 from search.fleet import LocalWorker, Slot, spawn
 from search.plan import Plan
 from search.stop import StopRequest
 from search.study import LinkedStudy, exists, stored_plan
 from storage.database import Database
+from storage.letters import deliver_leftovers
 
 POLL_SECONDS = 1.0
 MOST_RESTARTS = 3
@@ -51,6 +52,26 @@ def asked_plan(
     return replace(plan, name=studyfile.study_name(rename)) if rename else plan
 
 
+def with_cap(database: Database, plan: Plan, max_usd: float | None, price: float | None = None) -> Plan:
+    """Return the plan with this cost cap; with the stored one where neither this nor the file says anything.
+
+    `price` of a GPU-hour is taken where the plan has none.
+    """
+    if max_usd is None and not plan.cost.max_usd and exists(database, plan.name):
+        max_usd = stored_plan(database, plan.name).cost.max_usd
+    return capped(plan, max_usd, price)
+
+
+def capped(plan: Plan, max_usd: float | None, price: float | None = None) -> Plan:
+    """Return the plan with this cost cap where one is given; raises `StudyFileError` where it can't have it."""
+    cap = plan.cost.max_usd if max_usd is None else max_usd
+    cost = replace(plan.cost, max_usd=cap, usd_per_gpu_hour=plan.cost.usd_per_gpu_hour or price or 0.0)
+    try:
+        return replace(plan, cost=cost)
+    except SettingsError as error:
+        raise StudyFileError(f"--max-usd: {error}") from None
+
+
 def run_workers(
     study: LinkedStudy, slots: list[Slot], storage_url: str | None, display: Display, stop: StopRequest
 ) -> None:
@@ -60,6 +81,7 @@ def run_workers(
     Raises `SearchError` when every worker failed.
     """
     crew = _Crew(study, display, storage_url)
+    crew.deliver_leftovers()
     crew.start(slots)
     while True:
         if stop():
@@ -116,7 +138,13 @@ class _Crew:
                 self._restarts += 1
                 self.workers[index] = self._spawn(worker.slot, index)
 
+    def deliver_leftovers(self) -> None:
+        """Deliver what dead workers of this machine had written and no server has taken."""
+        queues = (self._study.proxy_queue, self._study.confirm_queue)
+        deliver_leftovers(self._study.database, queues, paths.outbox(self._study.plan.name), self._display.say)
+
     def _release(self, worker: LocalWorker) -> None:
+        self.deliver_leftovers()
         for queue in (self._study.proxy_queue, self._study.confirm_queue):
             self._study.database.retrying(partial(queue.release_worker, worker.name))
 

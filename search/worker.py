@@ -1,33 +1,47 @@
 """A worker: claims a trial, trains it, reports and tells, until the study has nothing left for it."""
 
 import contextlib
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 import torch
+from optuna.artifacts._protocol import ArtifactStore
+from optuna.exceptions import UpdateFinishedTrialError
 
 from model.errors import DeviceMemoryError, DivergedError, StoppedError
 from model.train import Result, train
+from search import paths
 from search.artifacts import LastLines, keep_trace, study_artifacts
 from search.errors import SearchError, SpaceExhaustedError
+from search.farewell import Farewell
+from search.machine import Machine, admit, look
 from search.preparation import tokenizers
 from search.promotion import promote, waits_by_hand
 from search.run import Run, run_label
 from search.shared import agree_on_text, shared_corpus
+from search.spending import Purse
 from search.stop import StopRequest
 from search.study import LinkedStudy
-from storage.claims import Claim, Heartbeat, Outcome, TrialQueue
+from storage.claims import Claim, Outcome, TrialQueue
+from storage.errors import UnreachableError
+from storage.heartbeat import Heartbeat, Reaper
+from storage.letters import deliver_leftovers
+from storage.outbox import Outbox
 
 T = TypeVar("T")
 POLL_SECONDS = 1.0
 MOST_ERRORS = 3
+MOST_REAP_SECONDS = 15.0
+MOST_OUTAGE_SECONDS = 900.0
 CAUSES: dict[type[BaseException], str] = {
     StoppedError: "interrupted",
     KeyboardInterrupt: "interrupted",
     DivergedError: "diverged",
-    DeviceMemoryError: "infeasible",
+    DeviceMemoryError: "out_of_memory",
     SpaceExhaustedError: "exhausted",
 }
 
@@ -42,33 +56,90 @@ class Worker:
     stop: StopRequest
     say: Callable[[str], None]
     trainer: Callable[..., Result] = train
+    patience_seconds: float = 2.0
+    """How long a run waits, off the clock, for the database at a report."""
+    store: ArtifactStore | None = None
+    """Where machines share files."""
+    moment_seconds: float = 3.0
+    """How long it has to stop by itself before its trial is handed back over its head."""
+    last_seconds: float = 12.0
+    """How long after that, for what it wrote to be delivered, before it is left."""
+    leave: Callable[[], None] | None = None
+    """Ends the process where it must stop and the main thread can't be reached."""
+    look: Callable[[torch.device], Machine] = look
+    """Finds out what the device is, and how fast."""
+    machine: Machine | None = field(default=None, init=False)
+    """What it runs on, with the throughput of the reference step; known once it runs."""
+    budget_scale: float = field(default=1.0, init=False)
+    outbox: Outbox = field(init=False)
+    _training: tuple[TrialQueue, Claim] | None = field(default=None, init=False)
     _errors: int = field(default=0, init=False)
+    _purse: Purse = field(init=False)
 
     def __post_init__(self) -> None:
+        self._purse = Purse(self.study, self.name)
         self.say = self._said = LastLines(self.say)
 
     def run(self) -> None:
         """Work until everything is done or stopping is asked for.
 
         Raises `DataError` before anything is claimed where the text can't be had here, and `SearchError` where
-        it isn't the study's or after errors in a row: a machine that fails must not use up the study's trials.
+        hardware or text isn't the study's or after errors in a row: a machine that fails must not use up the
+        study's trials.
         """
-        study_artifacts(self.study)  # which refuses what can't be had here
-        self._agree_on_text()
+        self.store = self.store or study_artifacts(self.study)  # which refuses what can't be had here
+        queues = (self.study.proxy_queue, self.study.confirm_queue)
+        database, folder = self.study.database, paths.outbox(self.study.plan.name)
+        every = min(MOST_REAP_SECONDS, self.study.plan.workers.grace_seconds / 4)
+        self.outbox = Outbox(database, self.name, folder, self.say)
+        with (
+            contextlib.suppress(StoppedError),
+            self.outbox,
+            self._farewell(),
+            Reaper(queues, database.forget_session, interval_seconds=every),
+        ):
+            deliver_leftovers(database, queues, folder, self.say)
+            self._agree_on_hardware()
+            self._agree_on_text()
+            self._work()
+
+    def _farewell(self) -> Farewell:
+        seconds = {"moment_seconds": self.moment_seconds, "last_seconds": self.last_seconds}
+        return Farewell(self.stop, self._hand_back, self.leave, **seconds)
+
+    def _work(self) -> None:
         waiting = False
         while not self.stop():
             queue, claim = self._claim()
             if isinstance(claim, Claim):
                 waiting = False
+                self.retrying(partial(self._purse.note, claim))
                 self._attempt(queue, claim)
             elif claim is Outcome.DONE:
                 self.say("nothing left to do")
+                return
+            elif claim is Outcome.REFUSED or self.retrying(self._purse.exhausted):
+                self.say(self._purse.reason)
                 return
             else:
                 if not waiting:
                     self.say("waiting for trials that other workers are training")
                 waiting = True
                 self.stop.wait(POLL_SECONDS)
+
+    @property
+    def reference(self) -> float | None:
+        """Throughput of the reference step here, in tokens/s."""
+        return self.machine.reference_tokens_per_second if self.machine else None
+
+    def _agree_on_hardware(self) -> None:
+        """Time the reference step, and find out on what terms this machine works for the study."""
+        here = self.machine = self.look(self.device)
+        admission = self.retrying(lambda: admit(self.study, here))
+        self.budget_scale = admission.budget_scale
+        self.say(f"{here.label}, reference step {here.speed}")
+        if admission.said:
+            self.say(f"note: {admission.said}")
 
     def _agree_on_text(self) -> None:
         """Prepare the text, which must be the same bytes on every machine for their BPB to be comparable."""
@@ -80,44 +151,83 @@ class Worker:
     def _claim(self) -> tuple[TrialQueue, Claim | Outcome]:
         """Proxies come first, but for what was promoted by hand; the rest of a worker's time goes to confirmations."""
         proxies, confirmations = self.study.proxy_queue, self.study.confirm_queue
-        if self._retrying(lambda: waits_by_hand(self.study)):
-            wanted = self._retrying(lambda: confirmations.claim(self.name, None, prefer="by_hand"))
+        short, long = (self._purse.allows(fidelity) for fidelity in (self.study.plan.proxy, self.study.plan.confirm))
+        if self.retrying(lambda: waits_by_hand(self.study)):
+            wanted = self.retrying(lambda: confirmations.claim(self.name, None, "by_hand", long))
             if isinstance(wanted, Claim):
                 return confirmations, wanted
-        first = self._retrying(lambda: proxies.claim(self.name, self.study.plan.proxy.trials))
-        if isinstance(first, Claim):
+        first = self.retrying(lambda: proxies.claim(self.name, self.study.plan.proxy.trials, "", short))
+        if isinstance(first, Claim) or first is Outcome.REFUSED:
             return proxies, first
-        self._retrying(lambda: promote(self.study))
-        second = self._retrying(lambda: confirmations.claim(self.name, None))
-        if isinstance(second, Claim):
+        self.retrying(lambda: promote(self.study))
+        second = self.retrying(lambda: confirmations.claim(self.name, None, "", long))
+        if isinstance(second, Claim) or second is Outcome.REFUSED:
             return confirmations, second
         return confirmations, Outcome.WAIT if Outcome.WAIT in (first, second) else Outcome.DONE
 
-    def _retrying(self, call: Callable[[], T]) -> T:
-        """Call the database, through its absences: a claim whose answer is lost goes stale and is reaped."""
-        return self.study.database.retrying(call)
+    def retrying(self, call: Callable[[], T]) -> T:
+        """Call the database, through its absences: a claim whose answer is lost goes stale and is reaped.
+
+        Raises `StoppedError` where stopping is asked for meanwhile.
+        """
+        return self.study.database.retrying(call, sleep=self._sleep)
+
+    def _sleep(self, seconds: float) -> None:
+        if self.stop.wait(seconds):
+            raise StoppedError("stopped while the database was away")
+
+    def delivered(self) -> bool:
+        """Wait until the database has what was written; returns False where stopping is asked for before.
+
+        Raises `UnreachableError` where it stays away.
+        """
+        started = time.monotonic()
+        while not self.outbox.wait(POLL_SECONDS):
+            if self.stop():
+                return False
+            if time.monotonic() - started > MOST_OUTAGE_SECONDS:
+                raise UnreachableError(
+                    f"the database has not answered for {MOST_OUTAGE_SECONDS:.0f} s; results are kept"
+                )
+        return True
 
     def _attempt(self, queue: TrialQueue, claim: Claim) -> None:
         """Train one claimed trial; whatever happens to it is recorded."""
+        self._training = queue, claim
         proxy = queue is self.study.proxy_queue
         optuna_study = self.study.proxies if proxy else self.study.confirmations
-        beat = self.study.plan.workers.heartbeat_seconds
+        heart = Heartbeat(queue, claim.trial_id, interval_seconds=self.study.plan.workers.heartbeat_seconds)
         try:
-            with Heartbeat(queue, claim.trial_id, interval_seconds=beat) as heart:
-                run = Run(self, optuna_study, queue, claim, proxy, heart)
-                run.train()
+            with heart:
+                Run(self, optuna_study, queue, claim, proxy, heart).train()
             self._errors = 0
-        except tuple(CAUSES) as error:
-            cause = CAUSES[type(error)]
-            self._fail(queue, claim, cause, str(error))
-            self.say(f"{run_label(proxy, claim.number)}: {cause}: {error}")
-        except Exception as error:
-            self._errors += 1
-            self._fail(queue, claim, "error", traceback.format_exc())
-            keep_trace(self.study, optuna_study, claim, traceback.format_exc(), self._said)
-            self.say(f"{run_label(proxy, claim.number)}: error: {error}\n{traceback.format_exc()}")
-            if self._errors >= MOST_ERRORS:
-                raise SearchError(f"stopped after {MOST_ERRORS} errors in a row; the last: {error}") from error
+        except UnreachableError:
+            raise
+        except (Exception, KeyboardInterrupt) as error:
+            if heart.lost or self.outbox.lost(claim.trial_id) or isinstance(error, UpdateFinishedTrialError):
+                return self.say(f"{run_label(proxy, claim.number)}: taken over by another worker")
+            self._record(queue, claim, error)
+        finally:
+            self._training = None
+        return None
 
-    def _fail(self, queue: TrialQueue, claim: Claim, cause: str, detail: str) -> None:
-        self._retrying(lambda: queue.fail(claim.trial_id, cause, detail))
+    def _record(self, queue: TrialQueue, claim: Claim, error: BaseException) -> None:
+        """Record the cause of a failure; raises `SearchError` after errors in a row."""
+        label = run_label(queue is self.study.proxy_queue, claim.number)
+        cause = next((cause for kind, cause in CAUSES.items() if isinstance(error, kind)), "error")
+        detail = traceback.format_exc() if cause == "error" else str(error)
+        self.outbox.fail(queue, claim.trial_id, cause, detail)
+        self.say(f"{label}: {cause}: {error}" + (f"\n{detail}" if cause == "error" else ""))
+        self.delivered()
+        if cause == "error":
+            part = self.study.proxies if queue is self.study.proxy_queue else self.study.confirmations
+            keep_trace(self.study, part, claim, detail, self._said)
+        self._errors = self._errors + 1 if cause == "error" else self._errors
+        if self._errors >= MOST_ERRORS:
+            raise SearchError(f"stopped after {MOST_ERRORS} errors in a row; the last: {error}") from error
+
+    def _hand_back(self) -> None:
+        """Hand back what the main thread is at, which is told so when it comes to write the end."""
+        training = self._training
+        if training is not None:
+            self.outbox.fail(*(training[0], training[1].trial_id), "interrupted", "handed back before it had stopped")

@@ -1,56 +1,27 @@
 """One Optuna study's trials as a queue that unreliable workers share: claim, heartbeat, reap, retry.
 
-All of it is reconciliation: each step may be cut off at any point, and the next reconciliation completes it.
-Every change of who works on what happens under one advisory lock of the study, and only the database's clock
-counts, so that workers' clocks and time zones are harmless.
+Every change of who works on what is one transaction under one advisory lock of the study: it happens whole or not at
+all, wherever a worker or its network is cut. Only the database's clock counts, so that workers' clocks and time zones
+are harmless.
 """
 
-import contextlib
 import enum
-import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-import optuna
 import sqlalchemy as sa
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from storage.database import Database, is_passing
+from storage import roles
+from storage.database import Database
+from storage.redaction import redact
+from storage.silence import BEAT, NOTICE, STALE
 
 REQUEUED = ("lost", "interrupted")
 """Causes of failure that are not the configuration's own fault."""
-
-# A sign of life, by the server's clock; the row is Optuna's own, which has no zone and means UTC.
-BEAT = sa.text(
-    """
-    INSERT INTO trial_heartbeats (trial_id, heartbeat)
-    SELECT trial_id, now() AT TIME ZONE 'UTC' FROM trials WHERE trial_id = :trial_id AND state = 'RUNNING'
-    ON CONFLICT (trial_id) DO UPDATE SET heartbeat = excluded.heartbeat
-    """
-)
-
-# A worker that died before its first beat would run for ever: its silence counts from when it is first noticed.
-BEAT_FOR_THE_SILENT = sa.text(
-    """
-    INSERT INTO trial_heartbeats (trial_id, heartbeat)
-    SELECT trial_id, now() AT TIME ZONE 'UTC' FROM trials WHERE study_id = :study_id AND state = 'RUNNING'
-    ON CONFLICT (trial_id) DO NOTHING
-    """
-)
-
-# Running trials silent for longer than the grace; none while the server itself is younger, since nobody could beat.
-STALE = sa.text(
-    """
-    SELECT t.trial_id FROM trials t JOIN trial_heartbeats h USING (trial_id)
-    WHERE t.study_id = :study_id AND t.state = 'RUNNING'
-      AND h.heartbeat < now() AT TIME ZONE 'UTC' - make_interval(secs => :grace_seconds)
-      AND pg_postmaster_start_time() < now() - make_interval(secs => :grace_seconds)
-    ORDER BY t.trial_id
-    """
-)
 
 
 @dataclass(frozen=True)
@@ -67,6 +38,7 @@ class Outcome(enum.Enum):
 
     WAIT = "others still run: ask again"
     DONE = "nothing is left"
+    REFUSED = "the caller's own condition doesn't allow the next one"
 
 
 class TrialQueue:
@@ -79,6 +51,7 @@ class TrialQueue:
         inherited: user attributes that say what a trial is, which its retry takes over; no other is.
         max_tries: how often a configuration may be lost before it counts as failed, so that one that kills
             machines can't loop for ever.
+        lock: name of the lock, where queues share one because a condition of `claim` looks at all of them.
 
     """
 
@@ -90,41 +63,47 @@ class TrialQueue:
         grace_seconds: float,
         inherited: Collection[str] = (),
         max_tries: int = 5,
+        lock: str = "",
     ) -> None:
         self._database, self._storage = database, database.storage
         self._name, self._grace_seconds = study_name, grace_seconds
         self._inherited, self._max_tries = tuple(inherited), max_tries
+        self._lock = f"lilm-search/queue/{lock or study_name}"
         self._study_id = self._storage.get_study_id_from_name(study_name)
 
-    def claim(self, worker: str, limit: int | None, prefer: str = "") -> Claim | Outcome:
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self._name
+
+    def claim(
+        self,
+        worker: str,
+        limit: int | None,
+        prefer: str = "",
+        permit: Callable[[Mapping[str, Any]], bool] = lambda user_attrs: True,
+    ) -> Claim | Outcome:
         """Take a waiting trial, or a new one while fewer than `limit` slots are taken (None: no new ones).
 
         A slot is every trial but those that were lost and have a successor: `limit` asked are exactly `limit`
         trained, however many workers race. A waiting trial with the attribute `prefer` goes first. The first
         heartbeat is written before anyone else may look. The caller suggests the parameters, outside the lock.
+        `permit` is asked, under the lock, whether a trial with these attributes may be taken (a new one has none).
+
+        Where the answer is lost the trial may have been taken: nobody beats for it, and it goes stale.
         """
-        with self._locked():
-            self._reconcile()
-            trials = self._trials()
-            queued = [t for t in trials if t.state == TrialState.WAITING]
-            if queued:
-                waiting = next((t for t in queued if t.user_attrs.get(prefer)), queued[0])
-                self._storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING)
-                trial_id = waiting._trial_id
-            elif limit is not None and self._slots(trials) < limit:
-                trial_id = self._storage.create_new_trial(self._study_id)
-            elif any(t.state == TrialState.RUNNING for t in trials):
-                return Outcome.WAIT
-            else:
-                return Outcome.DONE
-            self.beat(trial_id)
-            self._storage.set_trial_user_attr(trial_id, "worker", worker)
-            trial = self._storage.get_trial(trial_id)
-        return Claim(trial_id, trial.number, dict(trial.user_attrs))
+        claim: Claim | Outcome | None = None
+        while claim is None:
+            self.reap()
+            with self._atomic() as connection:
+                claim = self._claim(connection, worker, limit, prefer, permit)
+        if isinstance(claim, Claim):
+            self._trials()  # now that it is certain: Optuna's storage must know of a new trial
+        return claim
 
     def beat(self, trial_id: int) -> bool:
         """Record a sign of life; returns False when the trial isn't running any more: it was taken away."""
-        with self._database.engine.begin() as connection:
+        with self._database.alone() as connection:
             return connection.execute(BEAT, {"trial_id": trial_id}).rowcount == 1
 
     def finish(self, trial_id: int, state: TrialState, value: float | None) -> bool:
@@ -139,11 +118,13 @@ class TrialQueue:
             return trial.state == state and trial.value == value
 
     def fail(self, trial_id: int, cause: str, detail: str = "") -> bool:
-        """Record a failure with its cause; a trial whose fault it isn't is queued again at once."""
-        with self._locked():
-            failed = self._fail(trial_id, cause, detail)
-            self._reconcile()
-        return failed
+        """Record a failure with its cause; a trial whose fault it isn't is queued again at once.
+
+        Returns False, and changes nothing, when it had ended already.
+        """
+        with self._atomic():
+            trials = self._trials()
+            return self._fail([t for t in trials if t._trial_id == trial_id], trials, cause, detail) == 1
 
     def enqueue(
         self, params: Mapping[str, Any], user_attrs: Mapping[str, Any], told: Mapping[str, Any] | None = None
@@ -152,7 +133,7 @@ class TrialQueue:
 
         `told` are further attributes, which don't tell trials apart.
         """
-        with self._locked():
+        with self._atomic():
             if any(user_attrs.items() <= t.user_attrs.items() for t in self._trials()):
                 return False
             self._add(dict(params), {**user_attrs, **(told or {})})
@@ -160,93 +141,130 @@ class TrialQueue:
 
     def reconcile(self) -> None:
         """Take trials from silent workers, and queue again what was lost; may be called by anyone at any time."""
-        with self._locked():
-            self._reconcile()
+        self._find_stale()
+        with self._atomic() as connection:
+            stale = set(connection.execute(STALE, self._grace).scalars())
+            trials = self._trials()
+            silent = [t for t in trials if t._trial_id in stale]
+            self._fail(silent, trials, "lost", f"silent for more than {self._grace_seconds:g} s")
+            self._succeed_lost(trials)
+
+    def reap(self) -> bool:
+        """Reconcile where a worker has fallen silent, which is cheap to find out; returns whether one had."""
+        stale = self._find_stale()
+        if stale:
+            self.reconcile()
+        return stale
 
     def release_worker(self, worker: str) -> int:
         """Take the running trials of a worker that is known to be dead, at once; returns how many."""
-        with self._locked():
-            running = [t for t in self._trials() if t.state == TrialState.RUNNING]
-            mine = [t for t in running if t.user_attrs.get("worker") == worker]
-            taken = sum(self._fail(t._trial_id, "lost", f"worker {worker} died") for t in mine)
-            self._reconcile()
-        return taken
+        with self._atomic():
+            trials = self._trials()
+            mine = [t for t in trials if t.state == TrialState.RUNNING and t.user_attrs.get("worker") == worker]
+            return self._fail(mine, trials, "lost", f"worker {worker} died")
 
     def slots(self) -> int:
         """Return how many trials count towards the number asked for."""
         return self._slots(self._trials())
 
-    def _locked(self) -> contextlib.AbstractContextManager[None]:
-        return self._database.lock(f"lilm-search/queue/{self._name}")
+    def requeues(self, trial: FrozenTrial) -> bool:
+        """Return whether a trial was lost and its slot passes on to a successor."""
+        return trial.state == TrialState.FAIL and self._passes_on(trial, trial.user_attrs.get("failure"))
+
+    def _passes_on(self, trial: FrozenTrial, cause: str | None) -> bool:
+        return cause in REQUEUED and trial.user_attrs.get("tries", 1) < self._max_tries
+
+    def _atomic(self) -> AbstractContextManager[sa.Connection]:
+        return self._database.atomic(self._lock)
+
+    @property
+    def _grace(self) -> dict[str, Any]:
+        return {"study_id": self._study_id, "grace_seconds": self._grace_seconds}
 
     def _trials(self) -> list[FrozenTrial]:
         return self._storage.get_all_trials(self._study_id, deepcopy=False)
 
-    def _slots(self, trials: list[FrozenTrial]) -> int:
+    def _slots(self, trials: Iterable[FrozenTrial]) -> int:
         return sum(not self.requeues(t) for t in trials)
 
-    def requeues(self, trial: FrozenTrial) -> bool:
-        """Return whether a trial was lost and its slot passes on to a successor."""
-        lost = trial.state == TrialState.FAIL and trial.user_attrs.get("failure") in REQUEUED
-        return lost and trial.user_attrs.get("tries", 1) < self._max_tries
+    def _find_stale(self) -> bool:
+        """Note who has fallen silent; returns whether somebody has been so for long enough."""
+        with self._database.alone() as connection:
+            connection.execute(NOTICE, self._grace)
+            roles.end_expired(connection)
+            return connection.execute(STALE, self._grace).first() is not None
 
-    def _fail(self, trial_id: int, cause: str, detail: str) -> bool:
-        """Record cause, then failure: cut off between the two, the trial is still running and goes stale."""
-        try:
-            self._storage.set_trial_user_attr(trial_id, "failure", cause)
-            if detail:
-                self._storage.set_trial_user_attr(trial_id, "failure_detail", detail[-2000:])
-            return self._storage.set_trial_state_values(trial_id, TrialState.FAIL)
-        except UpdateFinishedTrialError:
-            return False
-
-    def _reconcile(self) -> None:
-        with self._database.engine.begin() as connection:
-            connection.execute(BEAT_FOR_THE_SILENT, {"study_id": self._study_id})
-            grace = {"study_id": self._study_id, "grace_seconds": self._grace_seconds}
-            stale = connection.execute(STALE, grace).scalars().all()
-        for trial_id in stale:
-            self._fail(trial_id, "lost", f"silent for more than {self._grace_seconds:g} s")
+    def _claim(
+        self,
+        connection: sa.Connection,
+        worker: str,
+        limit: int | None,
+        prefer: str,
+        permit: Callable[[Mapping[str, Any]], bool],
+    ) -> Claim | Outcome | None:
+        """Claim under the lock; None where one must look again: something had to be put right, or changed."""
         trials = self._trials()
+        if self._succeed_lost(trials):
+            return None
+        if queued := [t for t in trials if t.state == TrialState.WAITING]:
+            first = next((t for t in queued if t.user_attrs.get(prefer)), queued[0])
+            return self._take(connection, first, worker) if permit(first.user_attrs) else Outcome.REFUSED
+        if limit is not None and self._slots(trials) < limit:
+            return self._create(connection, worker) if permit({}) else Outcome.REFUSED
+        return Outcome.WAIT if any(t.state == TrialState.RUNNING for t in trials) else Outcome.DONE
+
+    def _succeed_lost(self, trials: Iterable[FrozenTrial]) -> int:
+        """Give lost trials whose slot nobody has their successors; returns how many there were."""
         succeeded = {t.user_attrs.get("retries") for t in trials}
-        for trial in trials:
-            if self.requeues(trial) and trial.number not in succeeded:
-                kept = {k: v for k, v in trial.user_attrs.items() if k in self._inherited}
-                tries = trial.user_attrs.get("tries", 1) + (trial.user_attrs["failure"] == "lost")
-                params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}  # given, and set so far
-                self._add(params, kept | {"retries": trial.number, "tries": tries})
+        lost = [t for t in trials if self.requeues(t) and t.number not in succeeded]
+        for trial in lost:
+            self._succeed(trial, trial.user_attrs["failure"])
+        return len(lost)
+
+    def _take(self, connection: sa.Connection, trial: FrozenTrial, worker: str) -> Claim | None:
+        try:
+            taken = self._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
+        except UpdateFinishedTrialError:
+            taken = False
+        if not taken:  # by another program, which knows nothing of our lock
+            return None
+        self._hold(connection, trial._trial_id, worker)
+        return Claim(trial._trial_id, trial.number, {**trial.user_attrs, "worker": worker})
+
+    def _create(self, connection: sa.Connection, worker: str) -> Claim:
+        trial_id = self._database.uncached.create_new_trial(self._study_id)
+        self._hold(connection, trial_id, worker)
+        number = sa.text("SELECT number FROM trials WHERE trial_id = :trial_id")
+        return Claim(trial_id, connection.execute(number, {"trial_id": trial_id}).scalar_one(), {"worker": worker})
+
+    def _hold(self, connection: sa.Connection, trial_id: int, worker: str) -> None:
+        connection.execute(BEAT, {"trial_id": trial_id})
+        self._storage.set_trial_user_attr(trial_id, "worker", worker)
+
+    def _fail(self, failing: Iterable[FrozenTrial], trials: Iterable[FrozenTrial], cause: str, detail: str) -> int:
+        """Fail those that still run, and queue a successor for each whose slot passes on; returns how many failed."""
+        failed = 0
+        for trial in failing:
+            try:
+                self._storage.set_trial_user_attr(trial._trial_id, "failure", cause)
+                if detail:
+                    self._storage.set_trial_user_attr(trial._trial_id, "failure_detail", redact(detail)[-2000:])
+                self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+            except UpdateFinishedTrialError:
+                continue
+            failed += 1
+            if self._passes_on(trial, cause):
+                self._succeed(trial, cause)
+        return failed
+
+    def _succeed(self, trial: FrozenTrial, cause: str) -> None:
+        """Queue a lost trial's successor, with what it is and the parameters given and set so far."""
+        kept = {k: v for k, v in trial.user_attrs.items() if k in self._inherited}
+        tries = trial.user_attrs.get("tries", 1) + (cause == "lost")
+        params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+        self._add(params, kept | {"retries": trial.number, "tries": tries})
 
     def _add(self, params: dict[str, Any], user_attrs: dict[str, Any]) -> None:
         """Add a waiting trial; `fixed_params` is how Optuna's own queue hands parameters to `suggest`."""
         waiting = create_trial(state=TrialState.WAITING, system_attrs={"fixed_params": params}, user_attrs=user_attrs)
-        self._storage.create_new_trial(self._study_id, template_trial=waiting)
-
-
-class Heartbeat:
-    """Beats for a trial from a thread of its own while the block runs; `lost` says that it was taken away."""
-
-    def __init__(self, queue: TrialQueue, trial_id: int, *, interval_seconds: float) -> None:
-        self.lost = False
-        self._queue, self._trial_id, self._interval_seconds = queue, trial_id, interval_seconds
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"heartbeat of trial {trial_id}", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._done.wait(self._interval_seconds):
-            try:
-                if not self._queue.beat(self._trial_id):
-                    self.lost = True
-                    return
-            except Exception as error:
-                if not is_passing(error):  # an outage passes; the next beat may come through
-                    optuna.logging.get_logger("lilm_search").warning(f"heartbeat failed: {type(error).__name__}")
+        self._database.uncached.create_new_trial(self._study_id, template_trial=waiting)

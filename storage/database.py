@@ -2,9 +2,10 @@
 
 import contextlib
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import optuna
 import psycopg2
@@ -13,13 +14,22 @@ from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy import exc
 
 from storage import schema
-from storage.errors import LoginError, StorageError, UnreachableError
+from storage.address import CA, settled
+from storage.address import parse_url as parse_url
+from storage.errors import BusyError, DeniedError, LoginError, StorageError, UnreachableError
+from storage.redaction import redact
 
 T = TypeVar("T")
 LOCK_SECONDS = 60
+ATOMIC_IDLE_SECONDS = 30
 OLDEST_SERVER = 13
 PASSING = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, exc.PendingRollbackError)
 """Errors of a server that restarts or a network that breaks; the same call may succeed later."""
+PASSING_CODES = ("25006", "25P03")
+"""So too: read-only for the moment, and a transaction that the server ended because we had been silent in it."""
+
+MOST_CONNECTIONS = 3
+"""Of one process: two locks, one inside the other, and one for what is done under them and by other threads."""
 
 _SESSION = {
     "timezone": "UTC",  # Optuna compares heartbeats in the session's zone
@@ -29,53 +39,39 @@ _SESSION = {
 }
 
 
-def redact(url: str) -> str:
-    """Return the URL with its password hidden, wherever in the URL it stands."""
-    url = re.sub(r"(?<=://)([^:/@?]*):[^/?#]*@", r"\1:***@", url)
-    return re.sub(r"(?i)((?:^|[?&])[^=&]*(?:password|passfile|sslkey)[^=&]*=)[^&]*", r"\1***", url)
-
-
 def connect(url: str, *, application_name: str = "lilm-search") -> "Database":
     """Open a study database, creating Optuna's tables and ours where they are missing.
 
-    Raises `StorageError` for a URL that isn't PostgreSQL's, `UnreachableError` where no server answers,
-    `LoginError` where it refuses the user, the password or the database.
+    The URL may be file:PATH, which holds one (see `storage.address.settled`). Raises `StorageError` for a URL that
+    isn't PostgreSQL's, `UnreachableError` where no server answers, `LoginError` where it refuses the user, the
+    password or the database, `DeniedError` where the user lacks a right.
     """
-    address = parse_url(url)
-    shown = redact(url)
-    engine = sa.create_engine(address, **_engine_options(application_name))
+    address = settled(url)
+    shown = address.set(drivername="postgresql", query={}).render_as_string()
+    options = _engine_options(application_name)
+    first = sa.create_engine(address, poolclass=sa.NullPool, connect_args=options["connect_args"])
     try:
-        _check_server(engine, shown)
-        with _advisory_lock(engine, "lilm-search/schema"):
+        _check_server(first, shown)
+        with _advisory_lock(first, "lilm-search/schema", 0):
             storage = RDBStorage(
                 address.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}"),
-                engine_kwargs=_engine_options(application_name),
+                engine_kwargs=options,
             )
-            schema.create(engine)
+            schema.create(storage.engine)
     except exc.DBAPIError as error:
         raise _explain(error, shown) from None
-    return Database(engine, storage)
+    except optuna.exceptions.StorageInternalError as error:
+        raise refusal(error) or StorageError(f"{shown}: {redact(str(error.__cause__ or error))}") from None
+    return Database(storage)
 
 
-def parse_url(url: str) -> sa.URL:
-    """Return the URL with our driver named; raises `StorageError` for one that isn't PostgreSQL's."""
-    try:
-        address = sa.make_url(url.strip())
-        if address.drivername in ("postgres", "postgresql", "postgresql+psycopg2"):
-            return address.set(drivername="postgresql+psycopg2")
-    except (exc.ArgumentError, ValueError):
-        pass
-    raise StorageError(
-        f"the storage is {redact(url)}, but must be PostgreSQL: postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
-    )
-
-
-def _engine_options(application_name: str) -> dict[str, object]:
+def _engine_options(application_name: str) -> dict[str, Any]:
     options = " ".join(f"-c {key}={value}" for key, value in _SESSION.items())
     keepalives = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
     return {
         "pool_size": 2,
-        "max_overflow": 2,
+        "max_overflow": MOST_CONNECTIONS - 2,
+        "pool_use_lifo": True,
         "pool_timeout": 30,
         "pool_pre_ping": True,
         "connect_args": {
@@ -98,16 +94,41 @@ def _check_server(engine: sa.Engine, shown: str) -> None:
 def _explain(error: exc.DBAPIError, shown: str) -> StorageError:
     text = str(error.orig).strip()
     if "password authentication failed" in text or "no password supplied" in text:
-        return LoginError(f"{shown} refuses the login: wrong user or password. Check both in the URL or in PGPASSFILE.")
+        return LoginError(
+            f"{shown} refuses the login: wrong user or password, or the credential has expired or was revoked. "
+            "Check them in the URL or its file; `lilm-search credential new` makes another credential"
+        )
+    if "certificate" in text or "SSL" in text.split("pg_hba.conf")[0]:
+        return LoginError(
+            f"{shown} is not proven to be that server: {_last_line(text)}. Name the authority of its certificate "
+            f"with sslrootcert=FILE in the URL, or in {CA}"
+        )
     if re.search(r'role ".*" does not exist|role ".*" is not permitted to log in|pg_hba.conf', text):
         return LoginError(f"{shown} refuses the user: {_last_line(text)}")
     if re.search(r'database ".*" does not exist', text):
         return LoginError(f"{shown}: {_last_line(text)}. Create it first: createdb NAME")
-    if isinstance(error.orig, psycopg2.errors.InsufficientPrivilege):
-        return LoginError(f"{shown}: the user may not use this database: {_last_line(text)}")
+    if refused := refusal(error):
+        return refused
     if isinstance(error, exc.OperationalError):
         return UnreachableError(f"{shown} can't be reached: {_last_line(text)}. Check host and port, and that it runs.")
     return StorageError(f"{shown}: {_last_line(text)}")
+
+
+def refusal(error: BaseException | None) -> StorageError | None:
+    """Return what to tell the user where the database refused a right or a login; None for any other error."""
+    while isinstance(error, optuna.exceptions.StorageInternalError):
+        error = error.__cause__
+    if not isinstance(error, exc.DBAPIError):
+        return None
+    said = _last_line(redact(str(error.orig).strip()))
+    if isinstance(error.orig, psycopg2.errors.InsufficientPrivilege):
+        return DeniedError(f"the database user may not do this: {said}. Ask the study's owner, or run it as the owner")
+    if isinstance(error.orig, psycopg2.errors.InvalidAuthorizationSpecification) or _REFUSED.search(said):
+        return LoginError(f"the database refuses the login: {said}. Ask for another: `lilm-search credential new`")
+    return None
+
+
+_REFUSED = re.compile(r'password authentication failed|role ".*" (does not exist|is not permitted to log in)')
 
 
 def _last_line(text: str) -> str:
@@ -116,42 +137,82 @@ def _last_line(text: str) -> str:
 
 
 @contextlib.contextmanager
-def _advisory_lock(engine: sa.Engine, name: str) -> Iterator[None]:
+def _advisory_lock(engine: sa.Engine, name: str, idle_seconds: float) -> Iterator[sa.Connection]:
     """Hold a lock that every process on this database respects; it ends with its transaction, come what may."""
     with engine.begin() as connection:
         try:
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name})
         except exc.OperationalError as error:
             if isinstance(error.orig, psycopg2.errors.LockNotAvailable):
-                raise StorageError(
+                raise BusyError(
                     f'waited {LOCK_SECONDS} s for the lock "{name}"; another process holds it: see `lilm-search doctor`'
                 ) from None
             raise
-        # Whoever holds the lock works on other connections: this one is idle on purpose, for as long as it takes.
-        connection.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = 0"))
-        yield
+        connection.execute(sa.text(f"SET LOCAL idle_in_transaction_session_timeout = '{1000 * idle_seconds:.0f}ms'"))
+        yield connection
 
 
 def is_passing(error: BaseException) -> bool:
     """Return whether a failed database call may succeed later: the server restarts, the network is cut."""
     cause = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else error
-    return isinstance(cause, PASSING)
+    if refusal(cause) is not None:
+        return False
+    if isinstance(cause, exc.DBAPIError) and getattr(cause.orig, "pgcode", None) in PASSING_CODES:
+        return True
+    cut = isinstance(cause, exc.DBAPIError) and cause.connection_invalidated
+    return cut or isinstance(cause, (*PASSING, BusyError))
 
 
 class Database:
     """A study database. `storage` is what Optuna's studies are made with; `engine` is for our own queries."""
 
-    def __init__(self, engine: sa.Engine, storage: RDBStorage) -> None:
-        self.engine = engine
-        self._rdb = storage
+    def __init__(self, storage: RDBStorage) -> None:
+        self.engine = storage.engine
+        self.uncached = storage
+        """Optuna's storage for what isn't committed yet, which must not be remembered."""
         self.storage: BaseStorage = optuna.storages.get_storage(storage)  # cached: finished trials are read once
+        self._locking = threading.RLock()
 
-    def lock(self, name: str) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def lock(self, name: str, *, idle_seconds: float = 0) -> Iterator[None]:
         """Hold a lock of this name against every process on the database; not re-entrant.
 
-        Raises `StorageError` when another holds it for longer than `LOCK_SECONDS`.
+        What is done under it goes through other connections: should this one be cut, the lock is lost unnoticed
+        until the block's end. A holder that does nothing for `idle_seconds` (0: no limit) loses it too. Where that
+        matters see `atomic`. Raises `BusyError` when another holds it for longer than `LOCK_SECONDS`.
         """
-        return _advisory_lock(self.engine, name)
+        with self._one_thread(name), _advisory_lock(self.engine, name, idle_seconds):
+            yield
+
+    @contextlib.contextmanager
+    def atomic(self, name: str) -> Iterator[sa.Connection]:
+        """Hold a lock, and make what this thread writes meanwhile one transaction of the lock's own connection.
+
+        All of it happens while the lock is held, or nothing: a holder that is cut off, or stopped for longer than
+        `ATOMIC_IDLE_SECONDS`, has changed nothing. Trials are to be read before the first write: finished ones are
+        remembered, and what isn't committed yet must not be. Not to be nested. Raises as `lock` does.
+        """
+        with self._one_thread(name), _advisory_lock(self.engine, name, ATOMIC_IDLE_SECONDS) as connection:
+            self.uncached.remove_session()
+            self.uncached.scoped_session(bind=connection, join_transaction_mode="create_savepoint")
+            try:
+                yield connection
+            finally:
+                self.uncached.remove_session()
+
+    def alone(self) -> sa.Connection:
+        """Return a connection on which each statement is a transaction of its own."""
+        return self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+
+    @contextlib.contextmanager
+    def _one_thread(self, name: str) -> Iterator[None]:
+        """Let only one thread of this process hold locks, or threads could wait for one another's connections."""
+        if not self._locking.acquire(timeout=LOCK_SECONDS):
+            raise BusyError(f'waited {LOCK_SECONDS} s for another thread\'s lock before "{name}"')
+        try:
+            yield
+        finally:
+            self._locking.release()
 
     def retrying(
         self,
@@ -164,20 +225,29 @@ class Database:
         """Return what `call` returns, calling again while the server is away, for at most so long.
 
         Only for calls that may run twice: reads, and writes that set a value rather than add a row.
-        Raises `UnreachableError` after that time, and at once whatever isn't the server's absence.
+        Raises `UnreachableError` after that time, and at once whatever isn't the server's absence: `DeniedError` or
+        `LoginError` where it refuses the user.
         """
         started, pause = clock(), 0.5
         while True:
             try:
                 return call()
             except Exception as error:
+                if refused := refusal(error):
+                    raise refused from None
                 if not is_passing(error):
                     raise
-                self._rdb.remove_session()
+                self.forget_session()
                 if clock() - started >= give_up_seconds:
+                    if isinstance(error, BusyError):
+                        raise
                     raise UnreachableError(f"the database has not answered for {give_up_seconds:.0f} s") from None
                 sleep(pause)
                 pause = min(2 * pause, 15.0)
+
+    def forget_session(self) -> None:
+        """Forget what this thread had begun: after an outage nothing of it can go on."""
+        self.uncached.remove_session()
 
     def server_version(self) -> str:
         """Return the server's version, such as 18.4."""
@@ -186,6 +256,5 @@ class Database:
 
     def close(self) -> None:
         """Give every connection back."""
-        self._rdb.remove_session()
-        self._rdb.engine.dispose()
+        self.uncached.remove_session()
         self.engine.dispose()

@@ -9,8 +9,16 @@ class UnreachableError(StorageError):
     """No server answers at the address, or it stopped answering for too long."""
 
 
+class BusyError(StorageError):
+    """Another process holds a lock for longer than is reasonable; it may be free later."""
+
+
 class LoginError(StorageError):
     """A server answers, but refuses the user, the password or the database."""
+
+
+class DeniedError(StorageError):
+    """The user may log in, but lacks the right to what was asked."""
 
 
 class EmbeddedError(StorageError):

@@ -22,7 +22,7 @@ from search.space import Parameter, Params, Space
 
 CURVES = Path(__file__).parents[3] / "shared" / "data" / "curves"
 SETS = ("taskset_patch32_GRU128_bs128", "taskset_patch128_LSTM128_bs64")
-INFEASIBLE, DIVERGED = "infeasible", "diverged"
+OUT_OF_MEMORY, DIVERGED = "out_of_memory", "diverged"
 Loss = Callable[[Params], float | str]
 
 
@@ -94,7 +94,7 @@ def bits_per_byte(params: Params) -> float | str:
     vocab, batch = params["vocab_size"], params["batch_size"]
     size = 12 * depth * width**2 + vocab * width
     if batch * depth * width > 6e5:
-        return INFEASIBLE
+        return OUT_OF_MEMORY
     speed = 6e13 * batch / (batch + 12) * width / (width + 150)  # small products leave a GPU idle
     tokens = 360 * speed / (6 * size)
     best_lr = 3e-3 * (256 / width) ** 0.7 * (12 / depth) ** 0.3 * (batch / 64) ** 0.4

@@ -39,7 +39,7 @@ from storage.artifacts import PostgresArtifactStore
 from storage.claims import Claim
 from storage.database import Database
 from storage.errors import StorageError
-from tests.search.test_service import PLAN
+from tests.search.tiny import PLAN
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 CPU = torch.device("cpu")

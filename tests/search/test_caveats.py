@@ -42,7 +42,7 @@ def test_a_study_that_has_hardly_begun_is_left_in_peace() -> None:
 def drifting(rates: list[float], short: list[float], long: list[float]) -> list[str]:
     trials = [proxy(i, bpb, {"max_lr": rate}) for i, (rate, bpb) in enumerate(zip(rates, short, strict=True))]
     found = sorted((confirmed_of(t, [bpb]) for t, bpb in zip(trials, long, strict=True)), key=lambda c: c.mean_bpb)
-    return rate_drift(PLAN, trials, found)
+    return rate_drift(PLAN, found)
 
 
 RATES = [8e-3, 4e-3, 2e-3, 1e-3, 5e-4, 2.5e-4]
@@ -73,8 +73,8 @@ def test_a_copy_at_a_scaled_rate_is_no_pair() -> None:
     found = [confirmed_of(t, [bpb]) for t, bpb in zip(trials, RISING[::-1], strict=True)]
     c = found[0]
     params = {**c.params, "max_lr": 0.7 * RATES[0]}
-    found[0] = Confirmed(c.baseline, c.proxy_number, params, c.proxy_bpb, c.bpb_by_seed, c.runs)
-    assert rate_drift(PLAN, trials, found) == []
+    found[0] = Confirmed(c.baseline, c.proxy_number, params, None, c.bpb_by_seed, c.runs, lr_scale=0.7)
+    assert rate_drift(PLAN, found) == []
 
 
 # noise

@@ -52,7 +52,7 @@ def test_standing_at_a_step_that_none_finished_through_is_the_worst() -> None:
     assert seen.value == 3.0
 
 
-@pytest.mark.parametrize("why", ["diverged", "infeasible"])
+@pytest.mark.parametrize("why", ["diverged", "out_of_memory"])
 def test_a_configurations_own_fault_counts_as_the_worst(why: str) -> None:
     failed = trial(TrialState.FAIL, why=why, reports={5: 0.1})
     (seen,) = told("gp", failed)
@@ -85,5 +85,5 @@ def test_what_runs_or_waits_is_running_with_what_it_was_given() -> None:
 
 
 def test_without_results_a_gaussian_process_has_nothing_to_compare_with() -> None:
-    assert lesson_for("gp", [trial(TrialState.FAIL, why="infeasible")], SPACE) == []
-    assert len(lesson_for("tpe", [trial(TrialState.FAIL, why="infeasible")], SPACE)) == 1
+    assert lesson_for("gp", [trial(TrialState.FAIL, why="out_of_memory")], SPACE) == []
+    assert len(lesson_for("tpe", [trial(TrialState.FAIL, why="out_of_memory")], SPACE)) == 1

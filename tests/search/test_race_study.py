@@ -118,6 +118,20 @@ def test_a_run_that_fails_on_a_rung_climbs_no_further(database: Database) -> Non
     assert len({r.user_attrs.get("confirms") for r in long}) == 3
 
 
+def test_an_export_before_the_race_is_over_says_so(database: Database) -> None:
+    """After each run, whether another one came: only then was the study not at its end."""
+    study = open_study(database, plan())
+    trainer = Trainer(study, rising, rising)
+    while not confirmed(study):
+        trainer.step()
+    said = [best_export(study)["warnings"]]
+    while trainer.step():
+        said.append(best_export(study)["warnings"])
+    unfinished = [any("is not finished" in w or "race is not over" in w for w in warnings) for warnings in said]
+    assert unfinished == [True] * (len(said) - 1) + [False]
+    assert any("race is not over" in w for warnings in said for w in warnings)
+
+
 def test_a_scaled_rate_can_win_and_is_exported(database: Database, tmp_path: Path) -> None:
     """The proxies want the rate 0.02, long runs half of the best proxy's."""
 

@@ -47,7 +47,7 @@ def ended(space: Space, number: int, params: Params, value: float | None, why: s
     return trial
 
 
-def history(count: int, largest: int = 16, why: str = "infeasible") -> list[FrozenTrial]:
+def history(count: int, largest: int = 16, why: str = "out_of_memory") -> list[FrozenTrial]:
     """Trials at random, better the deeper they are, until they are too deep."""
     trials: list[FrozenTrial] = []
     for number in range(count):
@@ -104,7 +104,7 @@ def test_every_configuration_is_drawn_once_and_then_there_is_none(kind: str) -> 
         sampler(kind, SMALL, startup=2).draw(trials, 6, {})
 
 
-@pytest.mark.parametrize("why", ["diverged", "infeasible", "error", "lost"])
+@pytest.mark.parametrize("why", ["diverged", "out_of_memory", "error", "lost"])
 def test_what_failed_is_not_drawn_again(why: str) -> None:
     every = SMALL.configurations({}, 6)
     assert every is not None
@@ -138,7 +138,7 @@ def test_what_does_not_fit_is_avoided(kind: str) -> None:
         drawn = [sampler(kind).draw(trials, number, {}).params for number in range(seen, seen + draws)]
         return sum(p["n_layer"] > 8 for p in drawn)
 
-    assert too_deep("infeasible") <= draws / 5
+    assert too_deep("out_of_memory") <= draws / 5
     assert too_deep("error") >= draws * 4 / 5  # where nothing is told of them
 
 

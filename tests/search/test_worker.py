@@ -14,7 +14,7 @@ from search.promotion import Entry
 from search.stop import StopRequest
 from search.study import open_study
 from storage.database import Database
-from tests.search.test_service import PLAN
+from tests.search.tiny import PLAN
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")

@@ -10,8 +10,10 @@ import pytest
 import sqlalchemy as sa
 from optuna.trial import Trial, TrialState
 
-from storage.claims import Claim, Heartbeat, Outcome, TrialQueue
+from storage.claims import Claim, Outcome, TrialQueue
 from storage.database import Database, connect
+from storage.heartbeat import Heartbeat
+from storage.silence import NOTICED
 from tests.conftest import fresh_database
 
 GRACE_SECONDS = 60.0
@@ -62,6 +64,15 @@ def claim(queue: TrialQueue, limit: int | None = 10, worker: str = "w") -> Claim
 
 
 def silence(database: Database, trial_id: int, seconds: float = GRACE_SECONDS + 5) -> None:
+    """Set a trial's last sign of life back in time, and have its silence noticed half a grace ago."""
+    unheard(database, trial_id, seconds)
+    TrialQueue(database, STUDY, grace_seconds=GRACE_SECONDS).reap()
+    moved = "UPDATE trial_system_attributes SET value_json = (value_json::float8 - :s)::text WHERE key = :k"
+    with database.engine.begin() as connection:
+        assert connection.execute(sa.text(moved), {"s": GRACE_SECONDS / 2, "k": NOTICED}).rowcount == 1
+
+
+def unheard(database: Database, trial_id: int, seconds: float) -> None:
     """Set a trial's last sign of life back in time."""
     moved = sa.text("UPDATE trial_heartbeats SET heartbeat = heartbeat - make_interval(secs => :s) WHERE trial_id = :t")
     with database.engine.begin() as connection:

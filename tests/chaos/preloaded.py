@@ -1,0 +1,17 @@
+"""What every worker needs, imported once by the process that they are forked from."""
+
+import gc
+
+import alembic.command
+import scipy.stats
+import sqlalchemy.dialects.postgresql.psycopg2
+
+import search.cli
+import search.fleet
+import search.worker
+import tests.chaos.worker
+from search.provenance import source_version
+
+source_version()  # which asks git, and is remembered
+loaded = (alembic.command, scipy.stats, sqlalchemy.dialects.postgresql.psycopg2, search, tests)
+gc.freeze()  # so that collections in its children leave its pages shared
