@@ -11,8 +11,9 @@ import pytest
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
-from storage.claims import NOTICED, Claim, Outcome, TrialQueue
+from storage.claims import Claim, Outcome, TrialQueue
 from storage.database import Database, connect
+from storage.silence import NOTICED
 from tests.storage.test_claims import (
     GRACE_SECONDS,
     STUDY,
