@@ -10,7 +10,7 @@ quickstart: $(READY)
 	$(BIN)/lilm-search start --study quickstart
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .

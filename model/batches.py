@@ -42,6 +42,18 @@ class Batches:
         self._last = int(stream[-1])
         return torch.from_numpy(sliding_window_view(stream, self._context + 1)[:: self._context].copy())
 
+    def skip(self, tokens: int) -> None:
+        """Go on, on a fresh stream, as if so many had been handed out."""
+        if tokens:
+            passes, self._done = divmod(tokens - 1, int(self._ends[-1]))
+            for _ in range(passes):
+                done = self._done
+                self._shuffle()
+                self._done = done
+            last = np.empty(1, dtype=np.int64)
+            self._fill(last)
+            self._last = int(last[0])
+
     def _shuffle(self) -> None:
         """Begin a pass: the k-th document of the new order is the pass's tokens up to ends[k]."""
         self._order = self._random.permutation(len(self._starts) - 1)

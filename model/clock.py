@@ -1,5 +1,6 @@
 """Time under a budget: a clock that can be injected, and a stopwatch that runs and pauses."""
 
+import gc
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,10 @@ class Stopwatch:
         """Stop running; does nothing when paused."""
         self._total, self._since = self.seconds, None
 
+    def add(self, seconds: float) -> None:
+        """Count seconds that were measured elsewhere."""
+        self._total += seconds
+
     @property
     def seconds(self) -> float:
         """Seconds so far."""
@@ -45,3 +50,16 @@ class Stopwatch:
             yield
         finally:
             self.pause()
+
+
+@contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """Collect before a block and not in it: in the middle of a step it would be paid from the budget."""
+    was = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()

@@ -17,13 +17,13 @@ from typing import IO
 
 import numpy as np
 
-from model import text
+from model import text, trained
 from model.cache import finish, locked, scratch, whole
 from model.config import DataConfig, TokenizerConfig
 from model.errors import DataError
 from model.tokenizer import Tokenizer, train_tokenizer
 
-FORMAT = 2  # of what is cached; raise it when a tokenizer or tokens come out differently
+FORMAT = 3  # of what is cached; raise it when tokens come out differently
 CHUNK_BYTES = 4_000_000
 
 OnProgress = Callable[[str, int, int | None], None]
@@ -75,21 +75,45 @@ def prepare(
     tokenizer: TokenizerConfig,
     cache: Path,
     on_progress: OnProgress = lambda stage, done, total: None,
+    proto: bytes | None = None,
 ) -> Corpus:
     """Return the corpus, from the cache where it is there already.
 
-    Raises `DataError` for text that can't be read, is empty, or doesn't come back the same from the tokenizer.
+    `proto` is a tokenizer's bytes that are to be used, whatever these settings would give here. Raises `DataError`
+    for text that can't be read, is empty, or doesn't come back the same from the tokenizer.
     """
-    sha = _text_sha256(data, cache, on_progress)
-    folder = cache / "tokens" / _key(sha, tokenizer)
+    sha = text_sha256(data, cache, on_progress)
+    proto = proto or tokenizer_bytes(sha, tokenizer, cache, on_progress)
+    folder = tokens_folder(cache, sha, hashlib.sha256(proto).hexdigest())
     if not whole(folder):
         with locked(cache, folder.name):
             if not whole(folder):
-                _tokenize(cache / "text" / sha, folder, tokenizer, on_progress)
+                _tokenize(cache / "text" / sha, folder, Tokenizer(proto), on_progress)
     return _open(folder, sha)
 
 
-def _text_sha256(data: DataConfig, cache: Path, on_progress: OnProgress) -> str:
+def tokenizer_bytes(
+    text_sha256: str,
+    config: TokenizerConfig,
+    cache: Path,
+    on_progress: OnProgress = lambda stage, done, total: None,
+) -> bytes:
+    """Return the tokenizer of a text that is in the cache, trained where it isn't there yet."""
+
+    def train() -> bytes:
+        on_progress(f"training {config.kind} tokenizer, {config.vocab_size} tokens", 0, None)
+        return train_tokenizer(_sample(cache / "text" / text_sha256, config.sample_bytes), config)
+
+    return trained.keep(cache, text_sha256, config, train)
+
+
+def tokens_folder(cache: Path, text_sha256: str, tokenizer_sha256: str) -> Path:
+    """Return where a text's tokens are kept, its tokenizer with them."""
+    key = hashlib.sha256(json.dumps([FORMAT, text_sha256, tokenizer_sha256]).encode()).hexdigest()
+    return cache / "tokens" / key[:32]
+
+
+def text_sha256(data: DataConfig, cache: Path, on_progress: OnProgress = lambda stage, done, total: None) -> str:
     """Return the identity of the source's text, which is then whole in the cache; read only where it isn't yet."""
     source = text.fingerprint(data)
     index = cache / "sources" / source
@@ -109,10 +133,6 @@ def _text_sha256(data: DataConfig, cache: Path, on_progress: OnProgress) -> str:
 def _known(index: Path) -> str | None:
     sha = index.read_text() if index.exists() else ""
     return sha if sha and whole(index.parent.parent / "text" / sha) else None
-
-
-def _key(sha: str, tokenizer: TokenizerConfig) -> str:
-    return hashlib.sha256(json.dumps([FORMAT, sha, tokenizer.table()]).encode()).hexdigest()[:32]
 
 
 def _read_text(data: DataConfig, cache: Path, source: str, on_progress: OnProgress) -> str:
@@ -198,15 +218,13 @@ def _sample(folder: Path, sample_bytes: int) -> Iterator[str]:
                 return
 
 
-def _tokenize(source: Path, folder: Path, config: TokenizerConfig, on_progress: OnProgress) -> None:
+def _tokenize(source: Path, folder: Path, tokenizer: Tokenizer, on_progress: OnProgress) -> None:
     place = scratch(folder)
-    on_progress(f"training {config.kind} tokenizer, {config.vocab_size} tokens", 0, None)
-    tokenizer = Tokenizer(train_tokenizer(_sample(source, config.sample_bytes), config))
-    (place / "tokenizer.model").write_bytes(tokenizer.proto)
+    (place / trained.FILE).write_bytes(tokenizer.proto)
     train_counts = _encode(source, place, "train", tokenizer, on_progress)
     _encode(source, place, "validation", tokenizer, on_progress)
     uniform, unigram = bounds(train_counts, _tokens(place, "validation"))
-    finish(place, folder, {"uniform_bpb": uniform, "unigram_bpb": unigram, "settings": config.table()})
+    finish(place, folder, {"uniform_bpb": uniform, "unigram_bpb": unigram})
 
 
 def _encode(source: Path, place: Path, part: text.Part, tokenizer: Tokenizer, on_progress: OnProgress) -> np.ndarray:
@@ -259,7 +277,7 @@ def _open(folder: Path, sha: str) -> Corpus:
     return Corpus(
         train=_tokens(folder, "train"),
         validation=_tokens(folder, "validation"),
-        tokenizer=Tokenizer((folder / "tokenizer.model").read_bytes()),
+        tokenizer=Tokenizer((folder / trained.FILE).read_bytes()),
         text_sha256=sha,
         uniform_bpb=facts["uniform_bpb"],
         unigram_bpb=facts["unigram_bpb"],

@@ -1,5 +1,8 @@
 """AdamW, alone or beside Muon, with a learning rate that lives on the device, and the averaging of weights."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
@@ -73,13 +76,16 @@ class Optimizer:
             for p in self.parameters:
                 p.grad = torch.zeros_like(p) if self._keep_gradients else None
 
+    def state(self) -> list[Tensor]:
+        """Return what it remembers of the steps so far, in an order that depends on the network alone."""
+        parts: list[torch.optim.Optimizer] = [self.adamw, *([self.muon] if self.muon is not None else [])]
+        of = [p.state[w] for p in parts for group in p.param_groups for w in group["params"] if w in p.state]
+        return [value for state in of for _, value in sorted(state.items()) if isinstance(value, Tensor)]
+
     def reset(self) -> None:
         """Forget every step, in place: as if none had been made."""
-        for part in filter(None, (self.adamw, self.muon)):
-            for state in part.state.values():
-                for value in state.values():
-                    if isinstance(value, Tensor):
-                        value.zero_()
+        for value in self.state():
+            value.zero_()
         self.clear()
 
 
@@ -87,23 +93,32 @@ class Average:
     """The running mean of a network's weights over steps (stochastic weight averaging, arXiv:1803.05407)."""
 
     def __init__(self, parameters: list[Tensor]) -> None:
-        self._parameters, self._count = parameters, 0
-        self._mean = [torch.empty_like(p) for p in parameters]
+        self._parameters, self.count = parameters, 0
+        self.mean = [torch.zeros_like(p) for p in parameters]
 
     @torch.no_grad()
     def add(self) -> None:
         """Count the weights as they are now."""
-        self._count += 1
-        if self._count == 1:
-            torch._foreach_copy_(self._mean, self._parameters)
+        self.count += 1
+        if self.count == 1:
+            torch._foreach_copy_(self.mean, self._parameters)
         else:
-            torch._foreach_lerp_(self._mean, self._parameters, 1 / self._count)
+            torch._foreach_lerp_(self.mean, self._parameters, 1 / self.count)
 
     @torch.no_grad()
     def swap(self) -> None:
         """Exchange the weights and their mean, where there is one."""
-        if self._count:
-            for p, mean in zip(self._parameters, self._mean, strict=True):
+        if self.count:
+            for p, mean in zip(self._parameters, self.mean, strict=True):
                 kept = p.detach().clone()
                 p.copy_(mean)
                 mean.copy_(kept)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Put the mean in the weights' place for the length of a block."""
+        self.swap()
+        try:
+            yield
+        finally:
+            self.swap()

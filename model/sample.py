@@ -5,6 +5,9 @@ import torch
 from model.checkpoint import Checkpoint
 from model.device import autocast, precision
 
+PROMPTS = ("caitlin stood on the", "jayden had a jolly good time", "in japanese culture, women are often")
+"""What every confirmed network is asked to go on from."""
+
 
 @torch.inference_mode()
 def sample(
@@ -44,3 +47,11 @@ def _draw(logits: torch.Tensor, temperature: float, top_k: int, generator: torch
     best, places = logits.topk(min(top_k, len(logits)))
     chosen = torch.multinomial(torch.softmax(best / temperature, dim=-1), 1, generator=generator)
     return int(places[chosen])
+
+
+def samples(checkpoint: Checkpoint, *, max_tokens: int = 100, seed: int = 0) -> str:
+    """Return what a network makes of the standard prompts, as text for people."""
+    parts = [
+        f"> {prompt}\n{prompt}{sample(checkpoint, prompt, max_tokens=max_tokens, seed=seed)}\n" for prompt in PROMPTS
+    ]
+    return f"{max_tokens} tokens at most, temperature 0.8, top 50, seed {seed}\n\n" + "\n".join(parts)

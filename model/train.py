@@ -4,15 +4,14 @@ On the clock: data, forward, backward, optimizer. Off it, and reported apart: st
 and evaluation.
 """
 
-import contextlib
-import gc
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 
 import torch
+from torch import Tensor
 
 from model.batches import Batches
-from model.clock import SYSTEM_CLOCK, Clock, Stopwatch
+from model.clock import SYSTEM_CLOCK, Clock, Stopwatch, no_garbage_collection
 from model.config import ModelConfig, TrainConfig
 from model.corpus import Corpus, Tokens
 from model.counts import flops_per_token
@@ -23,53 +22,16 @@ from model.network import Transformer
 from model.optimizer import Average
 from model.peak import peak_flops
 from model.remember import MicroBatches, shape_key
+from model.report import Report, Result
 from model.schedule import learning_rate
+from model.state import Keeper, TrainingState, alike, copy_into, identity, load, save
 from model.step import Step
+
+__all__ = ["EVERY_FIVE", "Report", "Result", "count", "train"]
 
 EVERY_FIVE = tuple(range(5, 101, 5))
 HOPELESS = 1.05
 """Times a uniform guess's BPB on the same text: a run above has diverged; untrained networks are within it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """What is known at a report point."""
-
-    percent: int
-    val_bpb: float
-    train_seconds: float
-    tokens: int
-    steps: int
-    learning_rate: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """A run's end. `val_bpb` is over the full validation text, or None when a report stopped the run."""
-
-    val_bpb: float | None
-    reports: tuple[Report, ...]
-    network: Transformer
-    n_params: int
-    steps: int
-    tokens: int
-    micro_batch: int
-    mode: str
-    """How steps were run: eager or compiled, with CUDA graphs or without."""
-    precision: str
-    """Of matrix products."""
-    mfu: float
-    """Model FLOPs utilisation: operations that the model needs ÷ what the device could have done in that time."""
-    startup_seconds: float
-    compile_seconds: float
-    train_seconds: float
-    evaluate_seconds: float
-    total_seconds: float
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Training tokens per second on the clock."""
-        return self.tokens / self.train_seconds if self.train_seconds > 0 else 0.0
 
 
 def train(
@@ -87,6 +49,7 @@ def train(
     micro_batches: MicroBatches | None = None,
     on_report: Callable[[Report], bool] = lambda report: True,
     should_stop: Callable[[], bool] = lambda: False,
+    keeper: Keeper | None = None,
 ) -> Result:
     """Train until the clock says stop; weights and data order are functions of the seed.
 
@@ -94,8 +57,10 @@ def train(
     at each of the `report_points` (percents of the budget, 100 the last) and returns whether to go on.
     `horizon_seconds`, by default the budget, is the budget whose schedule is followed: a run that is shorter is the
     first part of one that isn't, step for step where the clock agrees, and ends with its rate and averaging unfinished.
-    `micro_batches` remembers what fitted into the device's memory. Raises `DivergedError`, `DeviceMemoryError`,
-    `CompileError`, and `StoppedError` once `should_stop` returns True.
+    `micro_batches` remembers what fitted into the device's memory. `keeper` is offered the run's state after each
+    report and when it is stopped, and may hand one back at the start, from which the run goes on as if it had never
+    been cut off: the time spent until then is on the clock, and nothing is reported twice. Raises `DivergedError`,
+    `DeviceMemoryError`, `CompileError`, and `StoppedError` once `should_stop` returns True.
     """
     device = device or torch.device("cpu")
     horizon = budget_seconds if horizon_seconds is None else horizon_seconds
@@ -105,26 +70,17 @@ def train(
         run = _Run(config, training, corpus, budget_seconds, horizon, seed, report_bytes, device, clock, should_stop)
         run.prepare(micro_batches or MicroBatches(None))
         try:
-            with _no_garbage_collection():
-                final = run.loop(sorted(report_points), on_report)
+            run.go_on_from(keeper, points := sorted(report_points))
+            with no_garbage_collection():
+                final = run.loop(points, on_report)
+        except StoppedError:
+            run.keep()  # nothing is lost
+            raise
         except Exception as error:
             if not out_of_memory(error):
                 raise
             raise run.out_of_memory_later() from None
         return run.result(final)
-
-
-@contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """A collection in the middle of a step would be paid from the budget."""
-    was = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 class _Run:
@@ -147,17 +103,18 @@ class _Run:
         self.whole, self.starting, self.compiling, self.training, self.evaluating = watches
         self.whole.start()
         with self.starting.running():
-            self.corpus, self.settings, self.should_stop = corpus, training, should_stop
-            self.budget_seconds, self.horizon_seconds = budget_seconds, horizon_seconds
+            self.corpus, self.settings, self.should_stop, self.seed = corpus, training, should_stop, seed
+            self.budget_seconds, self.horizon_seconds, self.report_bytes = budget_seconds, horizon_seconds, report_bytes
             generator = torch.Generator().manual_seed(seed)
             self.network = Transformer(config, corpus.tokenizer.vocab_size, generator).to(device)
             self.step = Step(self.network, training, horizon_seconds)  # compiled or not, as the long run is
             self.batches = Batches(corpus.train, corpus.tokenizer.separator, config.context, seed)
             self.report_text = corpus.validation.subset(report_bytes)
             self.pace = Pace(device, clock)
-            self.average = Average(self.step.optimizer.parameters) if training.average_fraction else None
+            self.average = Average(self.step.optimizer.parameters if training.average_fraction else [])
         self.reports: list[Report] = []
-        self.steps = 0
+        self.steps, self.rate = 0, 0.0
+        self.keeper: Keeper | None = None
 
     @property
     def tokens(self) -> int:
@@ -183,28 +140,79 @@ class _Run:
             f"{self.step.micro_batch} had fitted; is something else using it?"
         )
 
+    def go_on_from(self, keeper: Keeper | None, points: list[int]) -> None:
+        """Take up what a keeper has of this very run; a damaged state, or another run's, is as none."""
+        self.keeper = keeper
+        facts = (self.seed, self.budget_seconds, self.horizon_seconds, self.report_bytes, points, str(self.step.dtype))
+        self.identity = identity(self.network.config, self.settings, self.corpus, facts)
+        with self.starting.running():
+            path = keeper.newest() if keeper is not None else None
+            state = load(path, self.identity) if path is not None else None
+        if keeper is not None and state is not None and self._take_over(state):
+            keeper.resumed(self.reports, self.training.seconds / self.budget_seconds)
+
+    def _take_over(self, state: TrainingState) -> bool:
+        if not alike(self._tensors(), state.tensors):
+            return False
+        copy_into(self._tensors(), state.tensors)
+        self.average.count = state.averaged
+        for name, watch in self._watches().items():
+            watch.add(state.seconds[name])
+        self.steps, self.rate = state.steps, state.learning_rate
+        self.batches.skip(self.tokens)
+        self.reports = [Report(**r) for r in state.reports]
+        return True
+
+    def keep(self) -> None:
+        """Offer the run as it is now to its keeper; off the clock."""
+        self.pace.settle()
+        self.training.pause()
+        if self.keeper is not None and self.steps:
+            self.keeper.keep(self.training.seconds, lambda path: save(path, self._state()))
+
+    def _state(self) -> TrainingState:
+        return TrainingState(
+            identity=self.identity,
+            steps=self.steps,
+            learning_rate=self.rate,
+            seconds={name: watch.seconds for name, watch in self._watches().items()},
+            reports=[asdict(r) for r in self.reports],
+            tensors=self._tensors(),
+            averaged=self.average.count,
+        )
+
+    def _tensors(self) -> list[Tensor]:
+        return [*self.step.optimizer.parameters, *self.step.optimizer.state(), *self.average.mean]
+
+    def _watches(self) -> dict[str, Stopwatch]:
+        names = ("whole", "starting", "compiling", "training", "evaluating")
+        return {name: getattr(self, name) for name in names}
+
     def loop(self, points: list[int], on_report: Callable[[Report], bool]) -> float | None:
         """Train to the end of the budget; returns the final BPB, or None when a report stopped the run."""
-        due = [p for p in points if p < 100]
+        reported = {r.percent for r in self.reports}
+        due = [p for p in points if p < 100 and p not in reported]
         budget = self.budget_seconds
         self.training.start()
-        while (elapsed := self.training.seconds + self.pace.in_flight_seconds) < budget:
-            if self.should_stop():
-                raise StoppedError("stopped before the budget was spent")
-            rate = self._rate(elapsed)
-            self._take_step(rate, elapsed)
+        while True:
             percent = 100 * self.training.seconds / budget
             if due and percent >= due[0]:
                 passed = [p for p in due if p <= percent]
                 due = due[len(passed) :]
-                if not self._report_all(passed, rate, on_report):
+                if not self._report_all(passed, on_report):
                     return None
+            if (elapsed := self.training.seconds + self.pace.in_flight_seconds) >= budget:
+                break
+            if self.should_stop():
+                raise StoppedError("stopped before the budget was spent")
+            self._take_step(elapsed)
         self.pace.settle()
         self.training.pause()
-        if self.average is not None:
-            self.average.swap()
-        final = self._measure(self.corpus.validation, 100)
-        self._report(100, final, self._rate(budget), on_report)
+        with self.average.in_place():
+            final = self._measure(self.corpus.validation, 100)
+        self.rate = self._rate(budget)
+        self._report(100, final, on_report)
+        self.average.swap()
         return final
 
     def _rate(self, seconds: float) -> float:
@@ -219,30 +227,24 @@ class _Run:
             decay_fraction=s.decay_fraction,
         )
 
-    def _take_step(self, rate: float, seconds: float) -> None:
-        self.step(self.batches.next(self.settings.batch_size), rate)
-        if self.average is not None and seconds / self.horizon_seconds >= 1 - self.settings.average_fraction:
+    def _take_step(self, seconds: float) -> None:
+        self.rate = self._rate(seconds)
+        self.step(self.batches.next(self.settings.batch_size), self.rate)
+        if self.settings.average_fraction and seconds / self.horizon_seconds >= 1 - self.settings.average_fraction:
             self.average.add()
         self.steps += 1
         self.pace.step_launched()
 
-    def _report_all(self, percents: list[int], rate: float, on_report: Callable[[Report], bool]) -> bool:
+    def _report_all(self, percents: list[int], on_report: Callable[[Report], bool]) -> bool:
         """Measure once, off the clock, for every report point that the last step passed."""
         self.pace.settle()
         with self.training.paused():
-            with self._averaged():
+            with self.average.in_place():
                 bpb = self._measure(self.report_text, percents[-1])
-            wanted = [self._report(p, bpb, rate, on_report) for p in percents]
+            wanted = [self._report(p, bpb, on_report) for p in percents]
+            if all(wanted):
+                self.keep()
         return all(wanted)
-
-    @contextlib.contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """Put the weights' mean in their place, as the end of the run will."""
-        if self.average is not None:
-            self.average.swap()
-        yield
-        if self.average is not None:
-            self.average.swap()
 
     def _measure(self, tokens: Tokens, percent: int) -> float:
         with self.evaluating.running():
@@ -252,14 +254,14 @@ class _Run:
             raise DivergedError(f"{bpb:.4g} BPB at {percent}% of the budget; a uniform guess has {uniform:.4g}")
         return bpb
 
-    def _report(self, percent: int, bpb: float, rate: float, on_report: Callable[[Report], bool]) -> bool:
+    def _report(self, percent: int, bpb: float, on_report: Callable[[Report], bool]) -> bool:
         report = Report(
             percent=percent,
             val_bpb=bpb,
             train_seconds=self.training.seconds,
             tokens=self.tokens,
             steps=self.steps,
-            learning_rate=rate,
+            learning_rate=self.rate,
         )
         self.reports.append(report)
         return on_report(report)

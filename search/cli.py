@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from search import cli_race, cli_replay, cli_train
+from search import cli_artifacts, cli_credential, cli_fleet, cli_race, cli_replay, cli_train, cli_verify
 from search.options import Device, Storage, Study, open_database, pick_device
 
 app = typer.Typer(
@@ -20,7 +20,11 @@ studies_app = typer.Typer(invoke_without_command=True, help="List the shipped st
 app.add_typer(studies_app, name="studies")
 app.add_typer(cli_train.app)
 app.add_typer(cli_race.app)
+app.add_typer(cli_artifacts.app)
+app.add_typer(cli_fleet.app)
 app.add_typer(cli_replay.app)
+app.add_typer(cli_verify.app)
+app.add_typer(cli_credential.app, name="credential")
 
 
 @studies_app.callback()
@@ -56,6 +60,9 @@ def start(
     workers: Annotated[
         int | None, typer.Option(min=0, help="Workers here; the default is one per GPU or core.")
     ] = None,
+    max_usd: Annotated[
+        float | None, typer.Option(min=0, help="Dollars for all workers of the study, from its beginning; 0: no cap.")
+    ] = None,
 ) -> None:
     """Open or resume a study, start this machine's workers, show progress, end with a leaderboard.
 
@@ -66,20 +73,23 @@ def start(
     from search.console import LiveDisplay, preparing
     from search.fleet import slots
     from search.preparation import prepare_all
-    from search.start import asked_plan, run_workers
+    from search.shared import fetch, share
+    from search.start import asked_plan, run_workers, with_cap
     from search.stop import StopRequest
     from search.study import open_study
 
     console = Console()
     stop = StopRequest()
     with open_database(storage, "start") as database:
-        plan = asked_plan(database, study, data, column, rename, trials)
+        plan = with_cap(database, asked_plan(database, study, data, column, rename, trials), max_usd)
         stop.install()
+        fetch(database, plan.name)
         with preparing(console) as progress:
             prepare_all(plan, progress, stop)
         if stop():
             raise typer.Exit(130)
         opened = open_study(database, plan)
+        share(opened)
         display = LiveDisplay(console)
         display.know(opened)
         with display:
@@ -91,15 +101,14 @@ def start(
 
 
 def _print_summary(console: Any, opened: Any) -> None:
-    from model.corpus import prepare
-    from search import paths
     from search.console import summary
     from search.results import confirmed
+    from search.shared import shared_corpus
 
     found = confirmed(opened)
     bounds = None
     if found:
-        corpus = prepare(opened.plan.data, opened.plan.configuration(found[0].params).tokenizer, paths.cache())
+        corpus = shared_corpus(opened, opened.plan.configuration(found[0].params).tokenizer, lambda: False)
         bounds = (corpus.uniform_bpb, corpus.unigram_bpb)
     console.print(summary(opened, bounds), highlight=False)
 
@@ -127,7 +136,7 @@ def worker(
 ) -> None:
     """Run one worker of a study that `start` has made; this is what a rented machine runs.
 
-    Example: lilm-search worker --study babylm --storage postgresql://USER:PASSWORD@HOST/DATABASE
+    Example: lilm-search worker --study babylm --storage file:babylm.credential
     """
     import os
     import time
@@ -136,6 +145,7 @@ def worker(
     import torch
 
     from search.fleet import worker_name
+    from search.presence import present
     from search.stop import StopRequest
     from search.study import load_study
     from search.worker import Worker
@@ -151,7 +161,8 @@ def worker(
 
     with open_database(storage, "worker") as database:
         opened, leave = load_study(database, study), partial(os._exit, 130)
-        Worker(opened, worker_name(os.getpid()), chosen, stop, say, leave=leave).run()
+        with present(opened, worker_name(os.getpid()), chosen) as name:
+            Worker(opened, name, chosen, stop, say, leave=leave).run()
 
 
 @app.command()
@@ -208,22 +219,28 @@ def export(
 
 @app.command()
 def dashboard(
-    study: Study = "quickstart",
+    study: Annotated[str | None, typer.Option(help="The study to point to; without it, all are listed.")] = None,
     storage: Storage = None,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 8080,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8080,
+    host: Annotated[str, typer.Option(help="Address to listen on; beyond this machine --behind-gateway too.")] = (
+        "127.0.0.1"
+    ),
+    behind_gateway: Annotated[
+        bool, typer.Option("--behind-gateway", help="A gateway with TLS and a login stands before it: docs/deploy.md.")
+    ] = False,
 ) -> None:
-    """Open optuna-dashboard on the study's storage, on this machine only.
+    """Open optuna-dashboard on the study's storage, on this machine only; reading rights are enough for it.
 
     Example: lilm-search dashboard --study quickstart
     """
-    from search.dashboard import serve
+    from search.dashboard import Address, serve
     from search.stop import StopRequest
-    from search.study import load_study
 
+    address = Address(host=host, port=port, behind_gateway=behind_gateway)
     stop = StopRequest()
     with open_database(storage, "dashboard") as database:
         stop.install()
-        serve(load_study(database, study), port, stop, typer.echo)
+        serve(database, study, address, stop, typer.echo)
 
 
 @app.command()
@@ -244,6 +261,9 @@ def doctor(storage: Storage = None) -> None:
 
 def main() -> None:
     """Run the command line; a person's mistake ends in one message and exit code 1, never in a traceback."""
+    from storage.redaction import guard_streams
+
+    guard_streams()
     try:
         app()
     except KeyboardInterrupt:
@@ -260,9 +280,11 @@ def _explained(error: Exception) -> str | None:
     """Return what to tell the user, or None for a fault of ours."""
     from model.errors import ModelError
     from search.errors import SearchError
-    from storage.database import is_passing
+    from storage.database import is_passing, refusal
     from storage.errors import StorageError
 
     if isinstance(error, SearchError | ModelError | StorageError):
         return str(error)
+    if refused := refusal(error):
+        return str(refused)
     return "the database went away; try again once it is back" if is_passing(error) else None

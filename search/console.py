@@ -23,11 +23,13 @@ from rich.text import Text
 from search.caveats import Caveat, caveats
 from search.duration import format_duration
 from search.fleet import LocalWorker
+from search.machine import hardware_line
 from search.preparation import Progress as OnProgress
 from search.pruned import pruning_lines
 from search.race_view import race_line
 from search.results import Confirmed, confirmed, noise, transfer
 from search.run import run_label
+from search.spending import run_usd, study_bill
 from search.study import LinkedStudy, finished
 from search.sweep import sweep_table
 
@@ -38,6 +40,7 @@ def outcome(trial: FrozenTrial, proxy: bool) -> str:
     attrs = trial.user_attrs
     known = {"baseline": "baseline {}", "confirms": "of trial {}", "grid": describe(trial.params), "seed": "seed {}"}
     scaled = f", lr × {attrs['lr_scale']:g}" if attrs.get("lr_scale", 1.0) != 1 else ""
+    scaled += f", budget scaled × {attrs['budget_scale']:.2f}" if "budget_scale" in attrs else ""
     who = ", ".join(text.format(attrs[key]) for key, text in known.items() if key in attrs) + scaled
     if trial.state == TrialState.COMPLETE:
         return f"{label} {trial.value:.4f} BPB  {attrs.get('tokens', 0):>12,} tokens  {who}".rstrip()
@@ -171,12 +174,27 @@ def describe(params: Any) -> str:
 
 
 def spent_line(study: LinkedStudy) -> str:
-    """Return the training time so far, and its price."""
+    """Return the workers' time in finished trials, and the dollars of all their time."""
     trials = [*study.proxy_trials(), *study.confirm_trials()]
     seconds = sum(t.user_attrs.get("total_seconds", 0.0) for t in trials)
-    dollars = seconds / 3600 * study.plan.cost.usd_per_gpu_hour
-    price = f", ${dollars:.2f} at ${study.plan.cost.usd_per_gpu_hour:.2f} an hour" if dollars else ""
-    return f"Worker time in finished trials: {format_duration(seconds)}{price}."
+    bill = study_bill(study)
+    price = f" Spent on workers: ${bill.spent:.2f}" if bill.spent >= 0.005 or bill.cap else ""
+    price += f" of ${bill.cap:.2f} (max_usd)" if bill.cap else ""
+    price += f", ${bill.bound:.2f} more until the runs under way end" if bill.bound >= 0.005 else ""
+    return f"Worker time in finished trials: {format_duration(seconds)}.{price + '.' if price else ''}"
+
+
+def cap_line(study: LinkedStudy) -> str:
+    """Return what the cost cap keeps from being started; empty where it doesn't, or there is none."""
+    plan, bill = study.plan, study_bill(study)
+    kinds = [(plan.confirm, study.confirm_trials()), (plan.proxy, study.proxy_trials())]
+    if study.proxy_queue.slots() < plan.proxy.trials:
+        kinds.reverse()
+    elif not any(not t.state.is_finished() for t in study.confirm_trials()):
+        return ""
+    fidelity, trials = kinds[0]
+    usd = run_usd(trials, fidelity.budget_seconds, plan.cost.usd_per_gpu_hour)
+    return "" if bill.fits(usd) else f"C{bill.refusal(plan.name, usd)[1:]}"
 
 
 def summary(study: LinkedStudy, bounds: tuple[float, float] | None = None) -> Group:
@@ -198,9 +216,8 @@ def summary(study: LinkedStudy, bounds: tuple[float, float] | None = None) -> Gr
         parts.append(Text(pruning_lines(study)))
     if found:
         parts.append(Text(transfer(found).verdict))
-    if line := race_line(study):
-        parts.append(Text(line))
-    parts.append(Text(spent_line(study)))
+    lines = [race_line(study), hardware_line(study), spent_line(study), cap_line(study)]
+    parts += [Text(line) for line in lines if line]
     warned = caveats(study.plan, study.proxy_trials(), found)
     if warned:
         parts += [Text(), Text("Caveats:"), bullets(warned)]

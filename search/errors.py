@@ -13,5 +13,9 @@ class StudyChangedError(SearchError):
     """A study is reopened with settings that would make its earlier results incomparable."""
 
 
+class HardwareError(SearchError):
+    """A machine is not of the study's class, or too slow for it; nothing was claimed."""
+
+
 class SpaceExhaustedError(SearchError):
     """A trial needs a configuration, and every one of the space has been given to another."""

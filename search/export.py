@@ -9,12 +9,14 @@ from typing import Any
 
 import tomli_w
 import yaml
+from optuna.trial import FrozenTrial
 
 from model.config import DataConfig
 from model.errors import SettingsError
 from search.caveats import caveats
 from search.errors import SearchError
 from search.inference import least_gap
+from search.machine import budget_machine
 from search.plan import Configuration
 from search.promotion import next_turn
 from search.results import Confirmed, Noise, confirmed, noise, transfer
@@ -41,20 +43,42 @@ def best_export(study: LinkedStudy) -> dict[str, Any]:
         )
     best, pooled = found[0], noise(found)
     baselines = [_evidence(c, pooled) | {"name": c.baseline} for c in found if c.baseline]
-    configuration = study.plan.configuration(best.params)
     return {
         "study": study.plan.name,
         "configuration": best.label,
         "budget": study.plan.confirm.budget,
         "parameters": dict(best.params),
-        "result": _evidence(best, pooled) | {"better_than_baseline": _better(best, found, pooled)},
+        "result": _evidence(best, pooled)
+        | {"better_than_baseline": _better(best, found, pooled), **noise_table(pooled, "long runs")},
         "baselines": baselines,
         "transfer": transfer(found).verdict,
         "warnings": _unfinished(study) + [c.sentence for c in caveats(study.plan, study.proxy_trials(), found)],
-        "data": study.plan.data.table(),
-        **configuration.table(),
-        "provenance": dict(best.runs[0].user_attrs.get("provenance", {})),
+        **to_train_again(study, best.params, best.runs[0]),
     }
+
+
+def to_train_again(study: LinkedStudy, params: Mapping[str, Any], run: FrozenTrial) -> dict[str, Any]:
+    """Return what training a configuration again needs: text, settings, the hardware of its budget, versions."""
+    machine = budget_machine(study, run)
+    known = run.user_attrs.get("provenance", {})
+    return {
+        "data": study.plan.data.table(),
+        **study.plan.configuration(params).table(),
+        **({"hardware": machine.table()} if machine else {}),
+        "provenance": {k: v for k, v in known.items() if k not in ("host", "hardware")},
+    }
+
+
+def noise_table(pooled: Noise, of: str) -> dict[str, Any]:
+    """Return the noise from seed to seed and what it was measured on; nothing where it isn't known."""
+    known = {"deviation": pooled.deviation, "degrees": pooled.degrees, "of": of}
+    return {} if pooled.deviation is None else {"seed_noise": known}
+
+
+def mean_speed(runs: Sequence[FrozenTrial]) -> float | None:
+    """Return the runs' mean tokens/s."""
+    known = [t.user_attrs["tokens_per_second"] for t in runs if "tokens_per_second" in t.user_attrs]
+    return sum(known) / len(known) if known else None
 
 
 def _unfinished(study: LinkedStudy) -> list[str]:
@@ -63,8 +87,7 @@ def _unfinished(study: LinkedStudy) -> list[str]:
     proxies += sum(not t.state.is_finished() for t in study.proxy_trials())
     runs = sum(not t.state.is_finished() for t in study.confirm_trials())
     if proxies or runs:
-        still = f"{proxies} proxies and {runs} long runs that wait or run are still to come"
-        return [f"the study is not finished: {still}."]
+        return [f"the study is not finished: proxies still to come {proxies}, long runs waiting or running {runs}."]
     race = next_turn(study)[2] if study.plan.confirmations else None
     return [] if race is None or race.over else [f"the race is not over: {race.state}."]
 
@@ -77,6 +100,7 @@ def _evidence(entry: Confirmed, pooled: Noise) -> dict[str, Any]:
         "interval_95": None if half is None else [entry.mean_bpb - half, entry.mean_bpb + half],
         "seeds": seeds,
         "bpb_by_seed": [entry.bpb_by_seed[s] for s in seeds],
+        "tokens_per_second": mean_speed(entry.runs),
         "proxy_bpb": entry.proxy_bpb,
     }
     return {k: v for k, v in table.items() if v is not None}
@@ -115,23 +139,32 @@ class Recipe:
     data: DataConfig
     configuration: Configuration
     budget: str
+    horizon: str | None = None
+    """Budget whose schedule is followed, where the run is the first part of a longer one."""
 
 
-def read_recipe(path: Path) -> Recipe:
-    """Read an export in any of its formats; raises `SearchError` that names file and key."""
+def read_table(path: Path) -> dict[str, Any]:
+    """Read an export's keys in any of its formats; raises `SearchError` where it is none."""
     try:
         table = _parse(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise SearchError(f"{path}: can't be read: {getattr(error, 'strerror', None) or 'not text'}") from None
     if not isinstance(table, dict) or not {"data", "budget", *RECORDS} <= table.keys():
         raise SearchError(f"{path}: not an export of lilm-search (it needs data, tokenizer, model, train and budget)")
+    return table
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read what an export trains; raises `SearchError` that names file and key."""
+    table = read_table(path)
     try:
         sections = {s: record.parse(table[s], f"[{s}]") for s, record in RECORDS.items()}
         data = DataConfig.parse(table["data"], "[data]")
         budget = Fidelity(budget=table["budget"]).budget
+        horizon = Fidelity(budget=table["horizon"]).budget if "horizon" in table else None
     except SettingsError as error:
         raise SearchError(f"{path}: {error}") from None
-    return Recipe(data, Configuration(**sections), budget)  # type: ignore[arg-type]
+    return Recipe(data, Configuration(**sections), budget, horizon)  # type: ignore[arg-type]
 
 
 def _parse(text: str) -> Any:

@@ -31,6 +31,7 @@ def hardware(plan: Plan, runs: Sequence[FrozenTrial]) -> list[str]:
         _differing("workers' devices", known, lambda t: _of(t, "device")),
         _differing("workers' versions of torch", known, lambda t: _of(t, "torch")),
         _precisions(plan, known),
+        _scaled(known),
     ]
     for device in sorted({_of(t, "device") for t in known}):
         found.append(_speeds(device, [t for t in known if _of(t, "device") == device]))
@@ -72,6 +73,18 @@ def _precisions(plan: Plan, runs: Sequence[FrozenTrial]) -> str | None:
         if text:
             return text
     return None
+
+
+def _scaled(runs: Sequence[FrozenTrial]) -> str | None:
+    """Say which runs had other budgets than the rest, so that slower hardware did equal work."""
+    some = [t for t in runs if "budget_scale" in t.user_attrs]
+    if not some:
+        return None
+    factors = [t.user_attrs["budget_scale"] for t in some]
+    return (
+        f"budgets of {len(some)} of {len(runs)} runs were scaled by their workers' speed, by {min(factors):.2f} to "
+        f"{max(factors):.2f} ({_names(some)}): equal work on the reference step is nearly, not quite, equal training."
+    )
 
 
 def _speeds(device: str, runs: Sequence[FrozenTrial]) -> str | None:

@@ -1,6 +1,8 @@
 """What several commands share: their options, the database they open, the device they train on."""
 
 import contextlib
+import re
+import sys
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,7 +21,8 @@ Storage = Annotated[
         "--storage",
         envvar="LILM_SEARCH_STORAGE",
         show_envvar=True,
-        help="postgresql://USER:PASSWORD@HOST/DATABASE; without it, an embedded PostgreSQL on this machine.",
+        help="postgresql://USER@HOST/DATABASE, or file:PATH of a private file that holds such a URL with its "
+        "password; without it, an embedded PostgreSQL on this machine.",
     ),
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1; the default is the GPU where there is one.")]
@@ -31,9 +34,12 @@ def open_database(url: str | None, command: str) -> Iterator["Database"]:
     import optuna
 
     from search import paths
+    from storage.address import stored_url
     from storage.database import connect
     from storage.embedded import embedded
 
+    _warn_of_shown_password(url)
+    url = url or stored_url()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     with contextlib.ExitStack() as stack:
@@ -41,6 +47,16 @@ def open_database(url: str | None, command: str) -> Iterator["Database"]:
         database = connect(address, application_name=f"lilm-search {command}")
         stack.callback(database.close)
         yield database
+
+
+def _warn_of_shown_password(url: str | None) -> None:
+    """Every user of a machine can read the arguments of its processes."""
+    if url and any(url in argument for argument in sys.argv[1:]) and re.search(r"://[^/@]*:[^/@]+@|password=", url):
+        typer.echo(
+            "warning: everybody on this machine can read a password on the command line; "
+            "use LILM_SEARCH_STORAGE, or --storage file:PATH",
+            err=True,
+        )
 
 
 def pick_device(name: str | None) -> Any:

@@ -28,6 +28,11 @@ def checkpoints(study: str) -> Path:
     return home() / "checkpoints" / study
 
 
+def resume(study: str) -> Path:
+    """Return the folder of the states of a study's unfinished confirmation runs."""
+    return home() / "resume" / study
+
+
 def logs(study: str) -> Path:
     """Return the folder of a study's worker logs."""
     return home() / "logs" / study

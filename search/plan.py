@@ -75,6 +75,12 @@ class Plan:
                 f"[confirm] `lr_scales` has {max(self.confirm.lr_scales):g}, but max_lr, {highest:g} at most, "
                 "must stay <= 1"
             )
+        for section, cap in (("cost", self.cost.max_usd), ("confirm", self.confirm.max_usd)):
+            if cap and not self.cost.usd_per_gpu_hour:
+                raise SettingsError(
+                    f"[{section}] `max_usd` is {cap:g}, but [cost] `usd_per_gpu_hour` is 0, so that it would never be "
+                    "reached; give the price of an hour"
+                )
         fewer = None if self.is_grid else self.space.configurations(self.fixed(), self.proxy.trials - 1)
         if fewer is not None:
             raise SettingsError(

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-from search.duration import parse_duration
 from search.errors import SearchError
 from search.lesson import given_to
 from search.race import SPENT, Candidate, Rules, Turn, survivors, turn
 from search.results import confirmed, label, transfer, who
 from search.space import identity
+from search.spending import affordable_runs
 from search.study import LinkedStudy, final_budget, finished
 
 
@@ -135,7 +135,7 @@ def _enqueue(study: LinkedStudy, entry: Entry, seed: int, budget: str, why: str,
 def next_turn(study: LinkedStudy) -> tuple[list[Run], dict[str, Entry], Turn]:
     """Return the runs due on the rungs, everybody in the race by key, and the turn."""
     plan, runs = study.plan, study.confirm_trials()
-    rules = Rules(plan.confirm.seeds, plan.confirm.max_seeds, affordable(study))
+    rules = Rules(plan.confirm.seeds, plan.confirm.max_seeds, affordable_runs(study))
     present, reserve = _entries(study, runs)
     climb = _climb(study, present, runs)
     racing = [_candidate(study, e, runs) for e in climb.passed]
@@ -236,19 +236,3 @@ def race_field(study: LinkedStudy) -> list[Candidate]:
     left = _climb(study, present, runs).left
     field = [_candidate(study, e, runs) for e in present]
     return [replace(c, out=f"left behind on the rung of {left[c.key]}") if c.key in left else c for c in field]
-
-
-def affordable(study: LinkedStudy) -> int | None:
-    """Return how many further long runs hours and dollars allow; None where neither is limited."""
-    confirm, price = study.plan.confirm, study.plan.cost.usd_per_gpu_hour
-    hours = [confirm.max_hours] if confirm.max_hours else []
-    hours += [confirm.max_usd / price] if confirm.max_usd and price else []
-    if not hours:
-        return None
-    runs = study.confirm_trials()
-    spent = sum(r.user_attrs.get("total_seconds", 0.0) for r in runs if r.state.is_finished())
-    under_way = [parse_duration(r.user_attrs.get("budget", confirm.budget)) for r in runs if not r.state.is_finished()]
-    each = [r.user_attrs["total_seconds"] for r in finished(runs) if final_budget(study.plan, r)]
-    run_seconds = float(np.mean(each)) if each else confirm.budget_seconds
-    left = float(min(hours) * 3600 - spent - sum(under_way))
-    return max(0, math.floor(left / run_seconds + 1e-9))

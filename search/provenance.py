@@ -1,24 +1,46 @@
-"""Where and with what a run was trained; enough to tell two machines' results apart."""
+"""Where and with what a run was trained: enough to tell two machines' results apart, and to train it again.
+
+Names of people, folders and passwords have no place in it; the host's name stays in the study, whose workers are
+called by it, and is left out of exports.
+"""
 
 import importlib.metadata
+import json
+import os
 import platform
+import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+
+from model.train import Result
+
+if TYPE_CHECKING:
+    from search.machine import Machine
+
+LIBRARIES = ("numpy", "optuna", "sentencepiece")
+GPU_FACTS = {
+    "driver_version": "driver",
+    "power.limit": "power_limit_watts",
+    "clocks.max.sm": "max_clock_mhz",
+    "clocks.max.memory": "max_memory_clock_mhz",
+}
+"""What `nvidia-smi` is asked for, and what we call it."""
 
 
 def device_name(device: torch.device) -> str:
     """Return the GPU's name, or the processor's with the threads in use."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
-    return f"{_processor()} ({torch.get_num_threads()} threads)"
+    return f"{processor()} ({torch.get_num_threads()} threads)"
 
 
 @cache
-def _processor() -> str:
+def processor() -> str:
+    """Return the processor's name."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
@@ -27,29 +49,69 @@ def _processor() -> str:
 
 
 @cache
-def source_version() -> str:
-    """Return the package's version, with the git commit where it runs from a checkout."""
-    version = importlib.metadata.version("lilm-search")
+def source_version() -> dict[str, Any]:
+    """Return the package's version, and the commit where it runs from a checkout or was installed from git."""
+    version: dict[str, Any] = {"lilm_search": importlib.metadata.version("lilm-search")}
     here = Path(__file__).parent.parent
-    if not (here / ".git").exists():
-        return version
-    git = subprocess.run(
-        ["git", "-C", str(here), "describe", "--always", "--dirty"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return f"{version}+{git.stdout.strip()}" if git.returncode == 0 and git.stdout.strip() else version
+    if (here / ".git").exists() and (commit := _git(here, "rev-parse", "HEAD")):
+        changed = bool(_git(here, "status", "--porcelain", "--untracked-files=no"))
+        return version | {"commit": commit, "changed_since_commit": changed}
+    installed = json.loads(importlib.metadata.distribution("lilm-search").read_text("direct_url.json") or "{}")
+    commit = installed.get("vcs_info", {}).get("commit_id")
+    return version | ({"commit": commit} if commit else {})
 
 
-def provenance(device: torch.device, precision: str) -> dict[str, Any]:
+def _git(folder: Path, *arguments: str) -> str:
+    if not shutil.which("git"):
+        return ""
+    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def provenance(device: torch.device, precision: str, machine: "Machine | None" = None) -> dict[str, Any]:
     """Return what a run's result may depend on besides its configuration and data."""
+    image = os.environ.get("LILM_SEARCH_IMAGE")
     return {
-        "lilm_search": source_version(),
+        **source_version(),
         "python": platform.python_version(),
         "torch": str(torch.__version__),
-        "sentencepiece": importlib.metadata.version("sentencepiece"),
+        **{name: importlib.metadata.version(name) for name in LIBRARIES},
         "device": device_name(device),
+        **(_cuda(device) if device.type == "cuda" else {}),
+        **({"hardware": machine.table()} if machine else {}),
         "precision": precision,
         "host": platform.node(),
+        **({"image": image} if image else {}),
     }
+
+
+def of_run(
+    device: torch.device, result: Result, machine: "Machine | None", *, seed: int, budget_seconds: float
+) -> dict[str, Any]:
+    """Return the provenance of one run that has ended."""
+    own = {"seed": seed, "budget_seconds": budget_seconds, "mode": result.mode, "micro_batch": result.micro_batch}
+    return provenance(device, result.precision, machine) | own
+
+
+def _cuda(device: torch.device) -> dict[str, Any]:
+    known = {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}  # type: ignore[no-untyped-call]
+    uuid = str(getattr(torch.cuda.get_device_properties(device), "uuid", ""))
+    return {k: v for k, v in known.items() if v is not None} | gpu_facts(uuid)
+
+
+@cache
+def gpu_facts(uuid: str) -> dict[str, Any]:
+    """Return driver, power limit and clocks of a GPU as `nvidia-smi` tells them; nothing where it can't."""
+    if not uuid or not (program := shutil.which("nvidia-smi")):
+        return {}
+    name = uuid if uuid.startswith(("GPU-", "MIG-")) else f"GPU-{uuid}"
+    asked = [f"--query-gpu={','.join(GPU_FACTS)}", "--format=csv,noheader,nounits", f"--id={name}"]
+    try:
+        done = subprocess.run([program, *asked], capture_output=True, text=True, check=False, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    answers = [a.strip() for a in done.stdout.strip().split(",")]
+    if done.returncode or len(answers) != len(GPU_FACTS):
+        return {}
+    known = {key: a for key, a in zip(GPU_FACTS.values(), answers, strict=True) if not a.startswith("[")}
+    return {key: a if key == "driver" else float(a) for key, a in known.items()}

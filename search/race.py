@@ -89,10 +89,10 @@ def turn(
             [Start(c.key, 0, f"first run: {KINDS[c.kind]}") for c in fresh], "every candidate runs once", rules
         )
     if climbing:
-        return Turn((), f"{climbing} runs on the rungs are under way")
+        return Turn((), f"queued or under way on the rungs: {climbing}")
     waiting = sum(c.pending for c in field if not c.bpb)
     if waiting:
-        return Turn((), f"{waiting} first runs are under way")
+        return Turn((), f"first runs queued or under way: {waiting}")
     if wider and not transfer.proven:
         why = f"first run: {KINDS['wider']} ({transfer.figures})"
         return _within(
@@ -126,7 +126,7 @@ def _separate(field: Sequence[Candidate], most: int, spent: int, rules: Rules) -
         return Turn((), f"who could still win has had {rules.max_seeds} runs", over=not any(c.pending for c in field))
     pair = sorted((c for c in open_[:2] if not c.pending), key=lambda c: (c.runs, c.mean))
     if not pair:
-        return Turn((), "the leader's and its rival's runs are under way")
+        return Turn((), "the leader's and its rival's runs are queued or under way")
     starts = [
         Start(c.key, c.runs, _why(c, leader, rivals, field))
         for c in pair[: min(left, 1 + (pair[0].runs == pair[-1].runs))]
@@ -178,7 +178,7 @@ def standing(field: Sequence[Candidate]) -> list[tuple[Candidate, str]]:
         if c.out:
             said = c.out
         elif not c.bpb:
-            said = "its first run is under way" if c.pending else "has not run"
+            said = "its first run is queued or under way" if c.pending else "has not run"
         elif leader is not None and c.key == leader.key:
             said = "leads" + ("" if close or len(ran) == 1 else ", ahead of all by more than noise")
         else:

@@ -61,6 +61,11 @@ class Noise:
             return None
         return float(stats.t.ppf((1 + confidence) / 2, self.degrees)) * self.deviation / math.sqrt(n_seeds)
 
+    def prediction_half_width(self, n_seeds: int, confidence: float = 0.95) -> float | None:
+        """Return half of the interval for one new run, given the mean of so many: t · s · √(1 + 1/n)."""
+        half = self.half_width(n_seeds, confidence)
+        return None if half is None else half * math.sqrt(n_seeds + 1)
+
 
 def pooled_noise(groups: Sequence[Sequence[float]]) -> Noise:
     """Return √(Σ squared deviations from each group's mean / Σ (n − 1)) over groups of at least two values."""

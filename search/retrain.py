@@ -8,17 +8,18 @@ from pathlib import Path
 import torch
 
 from model import checkpoint
-from model.corpus import prepare
+from model.corpus import Corpus, prepare
 from model.remember import MicroBatches
 from model.step import shall_compile
 from model.train import Report, Result, train
 from search import paths, studyfile
 from search.duration import parse_duration
 from search.errors import SearchError
-from search.export import read_recipe, render
+from search.export import Recipe, read_recipe, render
+from search.machine import look
 from search.plan import Configuration, Plan
 from search.preparation import Progress
-from search.provenance import provenance
+from search.provenance import of_run
 from search.recipe import follow, recipe_export, starting_point
 from search.stop import StopRequest
 
@@ -35,37 +36,64 @@ def retrain(
 ) -> float:
     """Train an export for its budget, or another, save a checkpoint and return its BPB."""
     recipe = read_recipe(config)
-    budget_seconds = _seconds(budget or recipe.budget)
+    if budget:
+        recipe = replace(recipe, budget=budget, horizon=None)
+    budget_seconds = _seconds(recipe.budget)
     _check_out(out)
-    text = studyfile.local_source(data) if data else recipe.data.source
-    corpus = prepare(replace(recipe.data, source=text), recipe.configuration.tokenizer, paths.cache(), progress)
+    corpus = recipes_text(recipe, data, progress)
+    result = train_recipe(recipe, corpus, budget_scale=1.0, seed=seed, device=device, say=say)
+    assert result.val_bpb is not None
+    info = {
+        "val_bpb": result.val_bpb,
+        "seed": seed,
+        "budget_seconds": budget_seconds,
+        "provenance": of_run(device, result, None, seed=seed, budget_seconds=budget_seconds) | hashes(corpus),
+    }
+    checkpoint.save(out, result.network, corpus.tokenizer, info)
+    say(account(result))
+    say(f"{result.val_bpb:.4f} BPB after {result.train_seconds:.1f} s of training; checkpoint: {out}")
+    return result.val_bpb
+
+
+def recipes_text(recipe: Recipe, data: str | None, progress: Progress) -> Corpus:
+    """Prepare a recipe's text, where `data` says, or else where the recipe does."""
+    source = studyfile.local_source(data) if data else recipe.data.source
+    return prepare(replace(recipe.data, source=source), recipe.configuration.tokenizer, paths.cache(), progress)
+
+
+def train_recipe(
+    recipe: Recipe,
+    corpus: Corpus,
+    *,
+    budget_scale: float,
+    seed: int,
+    device: torch.device,
+    say: Callable[[str], None],
+    trainer: Callable[..., Result] = train,
+) -> Result:
+    """Train a recipe for its budget, times a factor; a line is said for each tenth of it."""
 
     def show(report: Report) -> bool:
         say(f"{report.percent:>3}%  {report.val_bpb:.4f} BPB  {report.tokens:,} tokens  {report.train_seconds:.0f} s")
         return True
 
-    result = train(
+    return trainer(
         recipe.configuration.model,
         recipe.configuration.train,
         corpus,
-        budget_seconds=budget_seconds,
+        budget_seconds=budget_scale * _seconds(recipe.budget),
+        horizon_seconds=budget_scale * _seconds(recipe.horizon) if recipe.horizon else None,
         seed=seed,
         report_points=tuple(range(10, 101, 10)),
         device=device,
         micro_batches=MicroBatches(paths.cache() / "micro-batches"),
         on_report=show,
     )
-    assert result.val_bpb is not None
-    info = {
-        "val_bpb": result.val_bpb,
-        "seed": seed,
-        "budget_seconds": budget_seconds,
-        "provenance": provenance(device, result.precision),
-    }
-    checkpoint.save(out, result.network, corpus.tokenizer, info)
-    say(account(result))
-    say(f"{result.val_bpb:.4f} BPB after {result.train_seconds:.1f} s of training; checkpoint: {out}")
-    return result.val_bpb
+
+
+def hashes(corpus: Corpus) -> dict[str, str]:
+    """Return the identity of a text and of its tokenizer."""
+    return {"text_sha256": corpus.text_sha256, "tokenizer_sha256": corpus.tokenizer.sha256}
 
 
 def account(result: Result) -> str:
@@ -138,9 +166,11 @@ def search_by_hand(
             should_stop=stop,
         )
 
+    machine = look(device)
     outcome = follow(plan, budget_seconds, trainer, say)
-    known = provenance(device, outcome.result.precision) | {"text_sha256": corpus.text_sha256}
-    table = recipe_export(plan, outcome, budget, seed, known)
+    known = of_run(device, outcome.result, None, seed=seed, budget_seconds=budget_seconds) | hashes(corpus)
+    known.pop("host")
+    table = recipe_export(plan, outcome, budget, seed, known) | {"hardware": machine.table()}
     try:
         out.write_text(render(table, "toml"), encoding="utf-8")
     except OSError as error:

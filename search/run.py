@@ -1,6 +1,6 @@
 """One claimed trial, from its parameters to its told value."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -8,17 +8,19 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from model import checkpoint
-from model.corpus import prepare
 from model.remember import MicroBatches
 from model.tokenizer import Tokenizer
 from model.train import Report, Result
 from search import paths
+from search.artifacts import keep_confirmed
 from search.duration import parse_duration
 from search.judging import first_of_the_best, make_pruner, race_pruner
 from search.logback import log_back
-from search.provenance import provenance
+from search.provenance import of_run
 from search.pruner import Verdict, drawn_as_control
+from search.resume import States
 from search.sampler import settle
+from search.shared import shared_corpus
 from search.study import final_budget
 from storage.claims import Claim, TrialQueue
 from storage.heartbeat import Heartbeat
@@ -58,6 +60,7 @@ class Run:
         self.label = run_label(proxy, claim.number)
         self.verdict: Verdict | None = None
         self.late: Answer[Verdict] | None = None
+        self.states = None if proxy else self.retrying(self._find_states)
 
     def train(self) -> None:
         """Settle what the trial trains, train it and tell its value."""
@@ -66,27 +69,47 @@ class Run:
         params = self.plan.scaled(params, attrs.get("lr_scale", 1.0))
         configuration = self.plan.configuration(params)
         self._note_identity()
-        corpus = prepare(self.plan.data, configuration.tokenizer, paths.cache())
+        corpus = shared_corpus(self.worker.study, configuration.tokenizer, self._should_stop)
         fidelity = self.plan.proxy if self.proxy else self.plan.confirm
+        scale = self.worker.budget_scale
+        self.budget_seconds = scale * parse_duration(attrs.get("budget", fidelity.budget))
+        self.seed = attrs.get("seed", self.plan.proxy.seed)
         self.worker.say(f"{self.label}: {_brief(params)}")
         result = self.worker.trainer(
             configuration.model,
             configuration.train,
             corpus,
-            budget_seconds=parse_duration(attrs.get("budget", fidelity.budget)),
-            horizon_seconds=self.plan.confirm.budget_seconds if self._is_prefix else None,
-            seed=attrs.get("seed", self.plan.proxy.seed),
+            budget_seconds=self.budget_seconds,
+            horizon_seconds=scale * self.plan.confirm.budget_seconds if self._is_prefix else None,
+            seed=self.seed,
             report_points=self.plan.report_points(),
             report_bytes=self.plan.proxy.report_bytes,
             device=self.worker.device,
             micro_batches=MicroBatches(paths.cache() / "micro-batches"),
             on_report=self._report,
             should_stop=self._should_stop,
+            keeper=self.states,
         )
         if self.lost:
             return self.say_lost()
         self._note_result(result, corpus.text_sha256, corpus.tokenizer.sha256)
         return self._tell(result, corpus.tokenizer)
+
+    def _find_states(self) -> States:
+        """Return where the run's states are kept, and those of its earlier tries are found."""
+        worker = self.worker
+
+        def say(line: str) -> None:
+            worker.say(f"{self.label}: {line}")
+
+        return States(worker.study, self.claim.number, worker.store, stopping=worker.stop, go_on=self._go_on, say=say)
+
+    def _go_on(self, reports: Sequence[Report], attributes: dict[str, Any]) -> None:
+        """Report again what the lost try had reported, so that the curve is whole; it has been judged."""
+        for report in reports:
+            self.reports[report.percent] = report.val_bpb
+            self.outbox.report(self.queue, self.claim.trial_id, report.percent, report.val_bpb)
+        self._note(attributes)
 
     @property
     def lost(self) -> bool:
@@ -158,6 +181,7 @@ class Run:
         return race_pruner(self.plan).judge_among(alike, so_far, step)
 
     def _note_result(self, result: Result, text_sha256: str, tokenizer_sha256: str) -> None:
+        worker, ran = self.worker, {"seed": self.seed, "budget_seconds": self.budget_seconds}
         attrs: dict[str, Any] = {
             "n_params": result.n_params,
             "steps": result.steps,
@@ -172,9 +196,11 @@ class Run:
             "evaluate_seconds": round(result.evaluate_seconds, 3),
             "total_seconds": round(result.total_seconds, 3),
             "micro_batch": result.micro_batch,
-            "provenance": provenance(self.worker.device, result.precision)
+            "provenance": of_run(worker.device, result, worker.machine, **ran)
             | {"text_sha256": text_sha256, "tokenizer_sha256": tokenizer_sha256},
         }
+        if worker.budget_scale != 1:
+            attrs["budget_scale"] = worker.budget_scale
         if self.verdict is not None:
             attrs["pruner"] = self.verdict.reason
             if self.verdict.chance is not None:
@@ -187,6 +213,8 @@ class Run:
         self.outbox.finish(self.queue, self.claim.trial_id, state, value)
         if not self.worker.delivered():
             return " (kept here until the database answers)"
+        if self.states is not None:
+            self.states.done()
         return " (not counted)" if self.outbox.lost(self.claim.trial_id) else ""
 
     def _tell(self, result: Result, tokenizer: Tokenizer) -> None:
@@ -195,14 +223,15 @@ class Run:
             but = self._finish(TrialState.PRUNED, last.val_bpb)
             return self.worker.say(f"{self.label}: pruned at {last.percent}% with {last.val_bpb:.4f} BPB{but}")
         if not self.proxy:
-            folder = paths.checkpoints(self.plan.name)
-            folder.mkdir(parents=True, exist_ok=True)
+            weights = paths.checkpoints(self.plan.name) / f"confirm-{self.claim.number}.pt"
+            weights.parent.mkdir(parents=True, exist_ok=True)
             info = {"study": self.plan.name, "confirmation": self.claim.number, "val_bpb": result.val_bpb}
-            checkpoint.save(folder / f"confirm-{self.claim.number}.pt", result.network, tokenizer, info)
+            checkpoint.save(weights, result.network, tokenizer, info)
         but = self._finish(TrialState.COMPLETE, result.val_bpb)
         self.worker.say(f"{self.label}: {result.val_bpb:.4f} BPB after {result.tokens:,} tokens{but}")
         if not self.proxy and not but:
             self.retrying(lambda: log_back(self.worker.study))
+            keep_confirmed(self.worker.study, self.claim.trial_id, weights, self.worker.device, self.worker.say)
         return None
 
 

@@ -108,6 +108,12 @@ class WorkerConfig(Settings):
 
     heartbeat_seconds: float = setting(10.0, "between signs of life", above=0)
     grace_seconds: float = setting(60.0, "of silence before a trial is given to another worker", above=0)
+    mixed_hardware: bool = setting(False, "admit hardware unlike the first worker's, budgets scaled by speed")
+    resume_mb: float = setting(
+        256.0, "largest state of a stopped confirmation run that other machines get, in megabytes; 0: none", at_least=0
+    )
+    artifacts: str = setting("", "where files are kept: s3://BUCKET/PREFIX, or empty for the study's database")
+    artifact_mb: float = setting(256.0, "largest file that is kept in the database, in megabytes", above=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -120,9 +126,10 @@ class WorkerConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class CostConfig(Settings):
-    """What an hour of a worker costs."""
+    """What an hour of a worker costs, and what all of them may."""
 
     usd_per_gpu_hour: float = setting(0.59, "price of one worker's GPU, in dollars an hour", at_least=0)
+    max_usd: float = setting(0.0, "dollars for all workers, beyond which no trial is started; 0: no cap", at_least=0)
 
 
 @dataclass(frozen=True, kw_only=True)

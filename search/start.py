@@ -52,6 +52,26 @@ def asked_plan(
     return replace(plan, name=studyfile.study_name(rename)) if rename else plan
 
 
+def with_cap(database: Database, plan: Plan, max_usd: float | None, price: float | None = None) -> Plan:
+    """Return the plan with this cost cap; with the stored one where neither this nor the file says anything.
+
+    `price` of a GPU-hour is taken where the plan has none.
+    """
+    if max_usd is None and not plan.cost.max_usd and exists(database, plan.name):
+        max_usd = stored_plan(database, plan.name).cost.max_usd
+    return capped(plan, max_usd, price)
+
+
+def capped(plan: Plan, max_usd: float | None, price: float | None = None) -> Plan:
+    """Return the plan with this cost cap where one is given; raises `StudyFileError` where it can't have it."""
+    cap = plan.cost.max_usd if max_usd is None else max_usd
+    cost = replace(plan.cost, max_usd=cap, usd_per_gpu_hour=plan.cost.usd_per_gpu_hour or price or 0.0)
+    try:
+        return replace(plan, cost=cost)
+    except SettingsError as error:
+        raise StudyFileError(f"--max-usd: {error}") from None
+
+
 def run_workers(
     study: LinkedStudy, slots: list[Slot], storage_url: str | None, display: Display, stop: StopRequest
 ) -> None:

@@ -73,7 +73,7 @@ def open_study(database: Database, plan: Plan) -> LinkedStudy:
         if stored is not None:
             _refuse_unsafe_changes(stored, plan)
         taught = _taught(database, plan)
-        study = _link(database, plan)
+        study = _link(database, plan, create=True)
         study.confirmations.set_user_attr("confirms", plan.name)
         study.proxies.set_user_attr("confirmed_in", confirm_name(plan.name))
         for part in (study.proxies, study.confirmations):
@@ -96,8 +96,8 @@ def agree(study: LinkedStudy, key: str, value: str) -> str:
         return str(stored or value)
 
 
-def load_study(database: Database, name: str) -> LinkedStudy:
-    """Return a study that the database holds, by its name or its file's path; raises `SearchError` if there is none."""
+def known_name(database: Database, name: str) -> str:
+    """Return the name of a study that the database holds, given it or its file's path; else raise `SearchError`."""
     name = Path(name).stem if name.endswith(".toml") else name
     if not exists(database, name):
         names = [n for n in optuna.get_all_study_names(database.storage) if not n.endswith("-confirm")]
@@ -105,7 +105,12 @@ def load_study(database: Database, name: str) -> LinkedStudy:
         raise SearchError(
             f'no study is named "{name}" in this database; {there}. `lilm-search start --study {name}` makes one.'
         )
-    return _link(database, stored_plan(database, name))
+    return name
+
+
+def load_study(database: Database, name: str) -> LinkedStudy:
+    """Return a study that the database holds, by its name or its file's path; raises `SearchError` if there is none."""
+    return _link(database, stored_plan(database, known_name(database, name)), create=False)
 
 
 def stored_plan(database: Database, name: str) -> Plan:
@@ -116,14 +121,16 @@ def stored_plan(database: Database, name: str) -> Plan:
     return Plan.parse(text, name=name, origin=f"the stored plan of {name}")
 
 
-def _link(database: Database, plan: Plan) -> LinkedStudy:
+def _link(database: Database, plan: Plan, *, create: bool) -> LinkedStudy:
+    """Return both Optuna studies; a worker of a rented machine may not create any."""
     names = (plan.name, confirm_name(plan.name))
-    proxies, confirmations = (
-        optuna.create_study(study_name=n, storage=database.storage, direction="minimize", load_if_exists=True)
-        for n in names
-    )
+    if create:
+        for n in names:
+            optuna.create_study(study_name=n, storage=database.storage, direction="minimize", load_if_exists=True)
+    proxies, confirmations = (optuna.load_study(study_name=n, storage=database.storage) for n in names)
     grace = plan.workers.grace_seconds
-    queues = [TrialQueue(database, n, grace_seconds=grace, inherited=IDENTITY) for n in names]
+    # One lock for both: a cost cap looks at all trials.
+    queues = [TrialQueue(database, n, grace_seconds=grace, inherited=IDENTITY, lock=plan.name) for n in names]
     return LinkedStudy(plan, database, proxies, confirmations, *queues)
 
 

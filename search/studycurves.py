@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.curves import REPORTS, CurveSet, Run, curve_set, whole_runs
 from search.errors import SearchError
 from search.options import open_database
-from storage.database import redact
+from storage.redaction import redact
 
 MOST_REPORTS = 50
 """Report points above which a study's curves are thinned, to keep a replay quick."""

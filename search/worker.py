@@ -5,22 +5,27 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 import torch
+from optuna.artifacts._protocol import ArtifactStore
 from optuna.exceptions import UpdateFinishedTrialError
 
-from model.corpus import prepare
 from model.errors import DeviceMemoryError, DivergedError, StoppedError
 from model.train import Result, train
 from search import paths
+from search.artifacts import LastLines, keep_trace, study_artifacts
 from search.errors import SearchError, SpaceExhaustedError
 from search.farewell import Farewell
+from search.machine import Machine, admit, look
 from search.preparation import tokenizers
 from search.promotion import promote, waits_by_hand
 from search.run import Run, run_label
+from search.shared import agree_on_text, shared_corpus
+from search.spending import Purse
 from search.stop import StopRequest
-from search.study import LinkedStudy, agree
+from search.study import LinkedStudy
 from storage.claims import Claim, Outcome, TrialQueue
 from storage.errors import UnreachableError
 from storage.heartbeat import Heartbeat, Reaper
@@ -53,20 +58,36 @@ class Worker:
     trainer: Callable[..., Result] = train
     patience_seconds: float = 2.0
     """How long a run waits, off the clock, for the database at a report."""
+    store: ArtifactStore | None = None
+    """Where machines share files."""
     moment_seconds: float = 3.0
     """How long it has to stop by itself before its trial is handed back over its head."""
+    last_seconds: float = 12.0
+    """How long after that, for what it wrote to be delivered, before it is left."""
     leave: Callable[[], None] | None = None
     """Ends the process where it must stop and the main thread can't be reached."""
+    look: Callable[[torch.device], Machine] = look
+    """Finds out what the device is, and how fast."""
+    machine: Machine | None = field(default=None, init=False)
+    """What it runs on, with the throughput of the reference step; known once it runs."""
+    budget_scale: float = field(default=1.0, init=False)
     outbox: Outbox = field(init=False)
     _training: tuple[TrialQueue, Claim] | None = field(default=None, init=False)
     _errors: int = field(default=0, init=False)
+    _purse: Purse = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._purse = Purse(self.study, self.name)
+        self.say = self._said = LastLines(self.say)
 
     def run(self) -> None:
         """Work until everything is done or stopping is asked for.
 
         Raises `DataError` before anything is claimed where the text can't be had here, and `SearchError` where
-        it isn't the study's or after errors in a row: a machine that fails must not use up the study's trials.
+        hardware or text isn't the study's or after errors in a row: a machine that fails must not use up the
+        study's trials.
         """
+        self.store = self.store or study_artifacts(self.study)  # which refuses what can't be had here
         queues = (self.study.proxy_queue, self.study.confirm_queue)
         database, folder = self.study.database, paths.outbox(self.study.plan.name)
         every = min(MOST_REAP_SECONDS, self.study.plan.workers.grace_seconds / 4)
@@ -74,12 +95,17 @@ class Worker:
         with (
             contextlib.suppress(StoppedError),
             self.outbox,
-            Farewell(self.stop, self._hand_back, self.leave, moment_seconds=self.moment_seconds),
+            self._farewell(),
             Reaper(queues, database.forget_session, interval_seconds=every),
         ):
             deliver_leftovers(database, queues, folder, self.say)
+            self._agree_on_hardware()
             self._agree_on_text()
             self._work()
+
+    def _farewell(self) -> Farewell:
+        seconds = {"moment_seconds": self.moment_seconds, "last_seconds": self.last_seconds}
+        return Farewell(self.stop, self._hand_back, self.leave, **seconds)
 
     def _work(self) -> None:
         waiting = False
@@ -87,9 +113,13 @@ class Worker:
             queue, claim = self._claim()
             if isinstance(claim, Claim):
                 waiting = False
+                self.retrying(partial(self._purse.note, claim))
                 self._attempt(queue, claim)
             elif claim is Outcome.DONE:
                 self.say("nothing left to do")
+                return
+            elif claim is Outcome.REFUSED or self.retrying(self._purse.exhausted):
+                self.say(self._purse.reason)
                 return
             else:
                 if not waiting:
@@ -97,31 +127,41 @@ class Worker:
                 waiting = True
                 self.stop.wait(POLL_SECONDS)
 
+    @property
+    def reference(self) -> float | None:
+        """Throughput of the reference step here, in tokens/s."""
+        return self.machine.reference_tokens_per_second if self.machine else None
+
+    def _agree_on_hardware(self) -> None:
+        """Time the reference step, and find out on what terms this machine works for the study."""
+        here = self.machine = self.look(self.device)
+        admission = self.retrying(lambda: admit(self.study, here))
+        self.budget_scale = admission.budget_scale
+        self.say(f"{here.label}, reference step {here.speed}")
+        if admission.said:
+            self.say(f"note: {admission.said}")
+
     def _agree_on_text(self) -> None:
         """Prepare the text, which must be the same bytes on every machine for their BPB to be comparable."""
-        plan = self.study.plan
-        first = tokenizers(plan)[0]  # one that the study trains with: another may not even fit the text
-        sha256 = prepare(plan.data, first, paths.cache()).text_sha256
-        agreed = self.retrying(lambda: agree(self.study, "text_sha256", sha256))
-        if agreed != sha256:
-            raise SearchError(
-                f"the text of {plan.data.source} is not the study's: sha-256 {sha256[:9]}… here, {agreed[:9]}… there. "
-                "Bring the same files (for built-in text: the same Python version), or start another study."
-            )
+        agree_on_text(self.study)
+        first = tokenizers(self.study.plan)[0]  # one that the study trains with: another may not even fit the text
+        with contextlib.suppress(StoppedError):
+            shared_corpus(self.study, first, self.stop)
 
     def _claim(self) -> tuple[TrialQueue, Claim | Outcome]:
         """Proxies come first, but for what was promoted by hand; the rest of a worker's time goes to confirmations."""
         proxies, confirmations = self.study.proxy_queue, self.study.confirm_queue
+        short, long = (self._purse.allows(fidelity) for fidelity in (self.study.plan.proxy, self.study.plan.confirm))
         if self.retrying(lambda: waits_by_hand(self.study)):
-            wanted = self.retrying(lambda: confirmations.claim(self.name, None, prefer="by_hand"))
+            wanted = self.retrying(lambda: confirmations.claim(self.name, None, "by_hand", long))
             if isinstance(wanted, Claim):
                 return confirmations, wanted
-        first = self.retrying(lambda: proxies.claim(self.name, self.study.plan.proxy.trials))
-        if isinstance(first, Claim):
+        first = self.retrying(lambda: proxies.claim(self.name, self.study.plan.proxy.trials, "", short))
+        if isinstance(first, Claim) or first is Outcome.REFUSED:
             return proxies, first
         self.retrying(lambda: promote(self.study))
-        second = self.retrying(lambda: confirmations.claim(self.name, None))
-        if isinstance(second, Claim):
+        second = self.retrying(lambda: confirmations.claim(self.name, None, "", long))
+        if isinstance(second, Claim) or second is Outcome.REFUSED:
             return confirmations, second
         # The last runs may have ended between the two calls, and made others due.
         if Outcome.WAIT in (first, second) or self.retrying(lambda: promote(self.study)):
@@ -182,6 +222,9 @@ class Worker:
         self.outbox.fail(queue, claim.trial_id, cause, detail)
         self.say(f"{label}: {cause}: {error}" + (f"\n{detail}" if cause == "error" else ""))
         self.delivered()
+        if cause == "error":
+            part = self.study.proxies if queue is self.study.proxy_queue else self.study.confirmations
+            keep_trace(self.study, part, claim, detail, self._said)
         self._errors = self._errors + 1 if cause == "error" else self._errors
         if self._errors >= MOST_ERRORS:
             raise SearchError(f"stopped after {MOST_ERRORS} errors in a row; the last: {error}") from error

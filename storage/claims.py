@@ -6,7 +6,7 @@ are harmless.
 """
 
 import enum
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -15,59 +15,13 @@ import sqlalchemy as sa
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from storage import roles
 from storage.database import Database
+from storage.redaction import redact
+from storage.silence import BEAT, NOTICE, STALE
 
 REQUEUED = ("lost", "interrupted")
 """Causes of failure that are not the configuration's own fault."""
-
-NOTICED = "noticed_silent"
-"""System attribute of a running trial: when, in the server's seconds, it was first found silent since its last beat."""
-
-# A sign of life, by the server's clock; the row is Optuna's own, which has no zone and means UTC.
-BEAT = sa.text(
-    """
-    INSERT INTO trial_heartbeats (trial_id, heartbeat)
-    SELECT trial_id, clock_timestamp() AT TIME ZONE 'UTC' FROM trials WHERE trial_id = :trial_id AND state = 'RUNNING'
-    ON CONFLICT (trial_id) DO UPDATE SET heartbeat = excluded.heartbeat
-    """
-)
-
-# Who runs without a heartbeat (another program's trial, say) gets one now: its silence counts from here. Who has been
-# silent for half the grace is noticed: a server that was paused finds everyone silent, and must listen once more.
-NOTICE = sa.text(
-    f"""
-    WITH unheard AS (
-        INSERT INTO trial_heartbeats (trial_id, heartbeat)
-        SELECT trial_id, now() AT TIME ZONE 'UTC' FROM trials t WHERE study_id = :study_id AND state = 'RUNNING'
-          AND NOT EXISTS (SELECT 1 FROM trial_heartbeats h WHERE h.trial_id = t.trial_id)
-        ON CONFLICT (trial_id) DO NOTHING
-    )
-    INSERT INTO trial_system_attributes AS noticed (trial_id, key, value_json)
-    SELECT t.trial_id, '{NOTICED}', extract(epoch FROM now())::text
-    FROM trials t JOIN trial_heartbeats h USING (trial_id)
-    WHERE t.study_id = :study_id AND t.state = 'RUNNING'
-      AND h.heartbeat < now() AT TIME ZONE 'UTC' - make_interval(secs => :grace_seconds / 2)
-    ON CONFLICT (trial_id, key) DO UPDATE SET value_json = excluded.value_json
-    WHERE to_timestamp(noticed.value_json::float8) AT TIME ZONE 'UTC'
-        < (SELECT heartbeat FROM trial_heartbeats h WHERE h.trial_id = noticed.trial_id)
-    """
-)
-
-# Running trials silent for longer than the grace, and for half of it since that was noticed; none while the server
-# itself is younger, since nobody could beat.
-STALE = sa.text(
-    f"""
-    SELECT t.trial_id FROM trials t JOIN trial_heartbeats h USING (trial_id)
-    JOIN trial_system_attributes n ON n.trial_id = t.trial_id AND n.key = '{NOTICED}'
-    CROSS JOIN LATERAL (SELECT to_timestamp(CASE n.key WHEN '{NOTICED}' THEN n.value_json::float8 END)) AS noticed (at)
-    WHERE t.study_id = :study_id AND t.state = 'RUNNING'
-      AND h.heartbeat < now() AT TIME ZONE 'UTC' - make_interval(secs => :grace_seconds)
-      AND noticed.at AT TIME ZONE 'UTC' > h.heartbeat
-      AND noticed.at <= now() - make_interval(secs => :grace_seconds / 2)
-      AND pg_postmaster_start_time() < now() - make_interval(secs => :grace_seconds)
-    ORDER BY t.trial_id
-    """
-)
 
 
 @dataclass(frozen=True)
@@ -84,6 +38,7 @@ class Outcome(enum.Enum):
 
     WAIT = "others still run: ask again"
     DONE = "nothing is left"
+    REFUSED = "the caller's own condition doesn't allow the next one"
 
 
 class TrialQueue:
@@ -96,6 +51,7 @@ class TrialQueue:
         inherited: user attributes that say what a trial is, which its retry takes over; no other is.
         max_tries: how often a configuration may be lost before it counts as failed, so that one that kills
             machines can't loop for ever.
+        lock: name of the lock, where queues share one because a condition of `claim` looks at all of them.
 
     """
 
@@ -107,10 +63,12 @@ class TrialQueue:
         grace_seconds: float,
         inherited: Collection[str] = (),
         max_tries: int = 5,
+        lock: str = "",
     ) -> None:
         self._database, self._storage = database, database.storage
         self._name, self._grace_seconds = study_name, grace_seconds
         self._inherited, self._max_tries = tuple(inherited), max_tries
+        self._lock = f"lilm-search/queue/{lock or study_name}"
         self._study_id = self._storage.get_study_id_from_name(study_name)
 
     @property
@@ -118,12 +76,19 @@ class TrialQueue:
         """The study's name."""
         return self._name
 
-    def claim(self, worker: str, limit: int | None, prefer: str = "") -> Claim | Outcome:
+    def claim(
+        self,
+        worker: str,
+        limit: int | None,
+        prefer: str = "",
+        permit: Callable[[Mapping[str, Any]], bool] = lambda user_attrs: True,
+    ) -> Claim | Outcome:
         """Take a waiting trial, or a new one while fewer than `limit` slots are taken (None: no new ones).
 
         A slot is every trial but those that were lost and have a successor: `limit` asked are exactly `limit`
         trained, however many workers race. A waiting trial with the attribute `prefer` goes first. The first
         heartbeat is written before anyone else may look. The caller suggests the parameters, outside the lock.
+        `permit` is asked, under the lock, whether a trial with these attributes may be taken (a new one has none).
 
         Where the answer is lost the trial may have been taken: nobody beats for it, and it goes stale.
         """
@@ -131,15 +96,15 @@ class TrialQueue:
         while claim is None:
             self.reap()
             with self._atomic() as connection:
-                claim = self._claim(connection, self._trials(), worker, limit, prefer)
+                claim = self._claim(connection, worker, limit, prefer, permit)
         if isinstance(claim, Claim):
             self._trials()  # now that it is certain: Optuna's storage must know of a new trial
         return claim
 
     def beat(self, trial_id: int) -> bool:
         """Record a sign of life; returns False when the trial isn't running any more: it was taken away."""
-        with self._database.alone() as alone:
-            return alone.execute(BEAT, {"trial_id": trial_id}).rowcount == 1
+        with self._database.alone() as connection:
+            return connection.execute(BEAT, {"trial_id": trial_id}).rowcount == 1
 
     def finish(self, trial_id: int, state: TrialState, value: float | None) -> bool:
         """Record the end of a trial; returns False, and changes nothing, when it had ended otherwise.
@@ -210,7 +175,7 @@ class TrialQueue:
         return cause in REQUEUED and trial.user_attrs.get("tries", 1) < self._max_tries
 
     def _atomic(self) -> AbstractContextManager[sa.Connection]:
-        return self._database.atomic(f"lilm-search/queue/{self._name}")
+        return self._database.atomic(self._lock)
 
     @property
     def _grace(self) -> dict[str, Any]:
@@ -224,20 +189,28 @@ class TrialQueue:
 
     def _find_stale(self) -> bool:
         """Note who has fallen silent; returns whether somebody has been so for long enough."""
-        with self._database.alone() as alone:
-            alone.execute(NOTICE, self._grace)
-            return alone.execute(STALE, self._grace).first() is not None
+        with self._database.alone() as connection:
+            connection.execute(NOTICE, self._grace)
+            roles.end_expired(connection)
+            return connection.execute(STALE, self._grace).first() is not None
 
     def _claim(
-        self, connection: sa.Connection, trials: list[FrozenTrial], worker: str, limit: int | None, prefer: str
+        self,
+        connection: sa.Connection,
+        worker: str,
+        limit: int | None,
+        prefer: str,
+        permit: Callable[[Mapping[str, Any]], bool],
     ) -> Claim | Outcome | None:
-        """Claim among these trials; None where one must look again: something had to be put right, or changed."""
+        """Claim under the lock; None where one must look again: something had to be put right, or changed."""
+        trials = self._trials()
         if self._succeed_lost(trials):
             return None
         if queued := [t for t in trials if t.state == TrialState.WAITING]:
-            return self._take(connection, next((t for t in queued if t.user_attrs.get(prefer)), queued[0]), worker)
+            first = next((t for t in queued if t.user_attrs.get(prefer)), queued[0])
+            return self._take(connection, first, worker) if permit(first.user_attrs) else Outcome.REFUSED
         if limit is not None and self._slots(trials) < limit:
-            return self._create(connection, worker)
+            return self._create(connection, worker) if permit({}) else Outcome.REFUSED
         return Outcome.WAIT if any(t.state == TrialState.RUNNING for t in trials) else Outcome.DONE
 
     def _succeed_lost(self, trials: Iterable[FrozenTrial]) -> int:
@@ -275,7 +248,7 @@ class TrialQueue:
             try:
                 self._storage.set_trial_user_attr(trial._trial_id, "failure", cause)
                 if detail:
-                    self._storage.set_trial_user_attr(trial._trial_id, "failure_detail", detail[-2000:])
+                    self._storage.set_trial_user_attr(trial._trial_id, "failure_detail", redact(detail)[-2000:])
                 self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
             except UpdateFinishedTrialError:
                 continue

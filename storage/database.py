@@ -14,7 +14,10 @@ from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy import exc
 
 from storage import schema
-from storage.errors import BusyError, LoginError, StorageError, UnreachableError
+from storage.address import CA, settled
+from storage.address import parse_url as parse_url
+from storage.errors import BusyError, DeniedError, LoginError, StorageError, UnreachableError
+from storage.redaction import redact
 
 T = TypeVar("T")
 LOCK_SECONDS = 60
@@ -39,20 +42,15 @@ _SESSION = {
 }
 
 
-def redact(url: str) -> str:
-    """Return the URL with its password hidden, wherever in the URL it stands."""
-    url = re.sub(r"(?<=://)([^:/@?]*):[^/?#]*@", r"\1:***@", url)
-    return re.sub(r"(?i)((?:^|[?&])[^=&]*(?:password|passfile|sslkey)[^=&]*=)[^&]*", r"\1***", url)
-
-
 def connect(url: str, *, application_name: str = "lilm-search") -> "Database":
     """Open a study database, creating Optuna's tables and ours where they are missing.
 
-    Raises `StorageError` for a URL that isn't PostgreSQL's, `UnreachableError` where no server answers,
-    `LoginError` where it refuses the user, the password or the database.
+    The URL may be file:PATH, which holds one (see `storage.address.settled`). Raises `StorageError` for a URL that
+    isn't PostgreSQL's, `UnreachableError` where no server answers, `LoginError` where it refuses the user, the
+    password or the database, `DeniedError` where the user lacks a right.
     """
-    address = parse_url(url)
-    shown = redact(url)
+    address = settled(url)
+    shown = address.set(drivername="postgresql", query={}).render_as_string()
     options = _engine_options(application_name)
     first = sa.create_engine(address, poolclass=sa.NullPool, connect_args=options["connect_args"])
     try:
@@ -65,20 +63,9 @@ def connect(url: str, *, application_name: str = "lilm-search") -> "Database":
             schema.create(storage.engine)
     except exc.DBAPIError as error:
         raise _explain(error, shown) from None
+    except optuna.exceptions.StorageInternalError as error:
+        raise refusal(error) or StorageError(f"{shown}: {redact(str(error.__cause__ or error))}") from None
     return Database(storage)
-
-
-def parse_url(url: str) -> sa.URL:
-    """Return the URL with our driver named; raises `StorageError` for one that isn't PostgreSQL's."""
-    try:
-        address = sa.make_url(url.strip())
-        if address.drivername in ("postgres", "postgresql", "postgresql+psycopg2"):
-            return address.set(drivername="postgresql+psycopg2")
-    except (exc.ArgumentError, ValueError):
-        pass
-    raise StorageError(
-        f"the storage is {redact(url)}, but must be PostgreSQL: postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
-    )
 
 
 def _engine_options(application_name: str) -> dict[str, Any]:
@@ -110,16 +97,41 @@ def _check_server(engine: sa.Engine, shown: str) -> None:
 def _explain(error: exc.DBAPIError, shown: str) -> StorageError:
     text = str(error.orig).strip()
     if "password authentication failed" in text or "no password supplied" in text:
-        return LoginError(f"{shown} refuses the login: wrong user or password. Check both in the URL or in PGPASSFILE.")
+        return LoginError(
+            f"{shown} refuses the login: wrong user or password, or the credential has expired or was revoked. "
+            "Check them in the URL or its file; `lilm-search credential new` makes another credential"
+        )
+    if "certificate" in text or "SSL" in text.split("pg_hba.conf")[0]:
+        return LoginError(
+            f"{shown} is not proven to be that server: {_last_line(text)}. Name the authority of its certificate "
+            f"with sslrootcert=FILE in the URL, or in {CA}"
+        )
     if re.search(r'role ".*" does not exist|role ".*" is not permitted to log in|pg_hba.conf', text):
         return LoginError(f"{shown} refuses the user: {_last_line(text)}")
     if re.search(r'database ".*" does not exist', text):
         return LoginError(f"{shown}: {_last_line(text)}. Create it first: createdb NAME")
-    if isinstance(error.orig, psycopg2.errors.InsufficientPrivilege):
-        return LoginError(f"{shown}: the user may not use this database: {_last_line(text)}")
+    if refused := refusal(error):
+        return refused
     if isinstance(error, exc.OperationalError):
         return UnreachableError(f"{shown} can't be reached: {_last_line(text)}. Check host and port, and that it runs.")
     return StorageError(f"{shown}: {_last_line(text)}")
+
+
+def refusal(error: BaseException | None) -> StorageError | None:
+    """Return what to tell the user where the database refused a right or a login; None for any other error."""
+    while isinstance(error, optuna.exceptions.StorageInternalError):
+        error = error.__cause__
+    if not isinstance(error, exc.DBAPIError):
+        return None
+    said = _last_line(redact(str(error.orig).strip()))
+    if isinstance(error.orig, psycopg2.errors.InsufficientPrivilege):
+        return DeniedError(f"the database user may not do this: {said}. Ask the study's owner, or run it as the owner")
+    if isinstance(error.orig, psycopg2.errors.InvalidAuthorizationSpecification) or _REFUSED.search(said):
+        return LoginError(f"the database refuses the login: {said}. Ask for another: `lilm-search credential new`")
+    return None
+
+
+_REFUSED = re.compile(r'password authentication failed|role ".*" (does not exist|is not permitted to log in)')
 
 
 def _last_line(text: str) -> str:
@@ -146,6 +158,8 @@ def _advisory_lock(engine: sa.Engine, name: str, idle_seconds: float) -> Iterato
 def is_passing(error: BaseException) -> bool:
     """Return whether a failed database call may succeed later: the server restarts, the network is cut."""
     cause = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else error
+    if refusal(cause) is not None:
+        return False
     if isinstance(cause, exc.DBAPIError) and getattr(cause.orig, "pgcode", None) in PASSING_CODES:
         return True
     cut = isinstance(cause, exc.DBAPIError) and cause.connection_invalidated
@@ -227,13 +241,16 @@ class Database:
         """Return what `call` returns, calling again while the server is away, for at most so long.
 
         Only for calls that may run twice: reads, and writes that set a value rather than add a row.
-        Raises `UnreachableError` after that time, and at once whatever isn't the server's absence.
+        Raises `UnreachableError` after that time, and at once whatever isn't the server's absence: `DeniedError` or
+        `LoginError` where it refuses the user.
         """
         started, pause = clock(), 0.5
         while True:
             try:
                 return call()
             except Exception as error:
+                if refused := refusal(error):
+                    raise refused from None
                 if not is_passing(error):
                     raise
                 self.forget_session()

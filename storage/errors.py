@@ -17,5 +17,13 @@ class LoginError(StorageError):
     """A server answers, but refuses the user, the password or the database."""
 
 
+class DeniedError(StorageError):
+    """The user may log in, but lacks the right to what was asked."""
+
+
 class EmbeddedError(StorageError):
     """The PostgreSQL on this machine can't be created or started."""
+
+
+class ArtifactSizeError(StorageError):
+    """A file is too large to be kept in the database."""

@@ -17,6 +17,7 @@ from storage.claims import TrialQueue
 from storage.database import Database, is_passing
 from storage.journal import Journal, Letter
 from storage.letters import deliver
+from storage.redaction import redact
 
 T = TypeVar("T")
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 5.0
@@ -110,7 +111,7 @@ class Outbox:
 
     def fail(self, queue: TrialQueue, trial_id: int, cause: str, detail: str = "") -> None:
         """Set a trial's failure with its cause; a trial whose fault it isn't is queued again."""
-        self._put(queue, trial_id, {"fail": [cause, detail]})
+        self._put(queue, trial_id, {"fail": [cause, redact(detail)]})
 
     def ask(self, question: Callable[[], T]) -> Answer[T]:
         """Have a question answered once all letters before it are delivered; an unanswered earlier one is dropped."""

@@ -39,8 +39,23 @@ workers = sa.Table(
     sa.Column("started", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
     sa.Column("seen", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
     sa.Column("ended", sa.DateTime(timezone=True)),
+    sa.Column("role", sa.Text, nullable=False, server_default=sa.text("CURRENT_USER")),
 )
-"""Workers by their name: `reference` is the throughput of the reference step in tokens/s; times are the server's."""
+"""Workers by their name: `reference` is the throughput of the reference step in tokens/s; times are the server's.
+
+`role` is the database user, which the server itself writes: no other worker may change the row.
+"""
+
+credentials = sa.Table(
+    "lilm_credentials",
+    _metadata,
+    _of_study(primary_key=True),
+    sa.Column("role", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("created", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.Column("expires", sa.DateTime(timezone=True), nullable=False),
+)
+"""Which database role works on which Optuna study, and until when; a credential has a row for each of its studies."""
 
 
 def create(engine: sa.Engine) -> None:

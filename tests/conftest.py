@@ -7,6 +7,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import optuna
 import pytest
@@ -18,7 +19,11 @@ from model.corpus import Corpus, prepare
 from storage.database import Database, connect, parse_url
 from storage.embedded import _Server, _unprivileged, embedded
 
+if TYPE_CHECKING:
+    from tests.tls import TlsServer
+
 BUILTIN = DataConfig(source="builtin", holdout_period=16, holdout_rows=1)
+NAMESPACE_ADDRESS = f"10.231.{os.getpid() % 250}.1"  # of its own for each run of the tests on a machine
 SHARED_TEXT = Path(__file__).parent.parent.parent / "shared" / "data" / "text"
 
 
@@ -65,6 +70,19 @@ def system_url() -> Iterator[str]:
     yield server.ensure_running()
     server.stop()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def tls_server() -> Iterator["TlsServer"]:
+    """The system's PostgreSQL, which takes TLS and SCRAM alone, for db.lilm.test and the namespaces' address."""
+    from tests.tls import NAME, TlsServer
+
+    if not _system_programs() or not shutil.which("openssl"):
+        pytest.skip("this machine has no PostgreSQL of its own, or no openssl")
+    server = TlsServer(f"DNS:{NAME},IP:{NAMESPACE_ADDRESS}")
+    yield server
+    server.stop()
+    shutil.rmtree(server.folder, ignore_errors=True)
 
 
 @pytest.fixture(params=["embedded", "system"])

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from model.config import DataConfig, TokenizerConfig
-from model.corpus import CHUNK_BYTES, _chunks, _sample, _text_sha256, prepare
+from model.corpus import CHUNK_BYTES, _chunks, _sample, prepare, text_sha256
 from model.tokenizer import Tokenizer, train_tokenizer
 
 VOCAB = 6144
@@ -26,7 +26,7 @@ VOCAB = 6144
 
 def read(source: str, cache: Path) -> None:
     """Read, split and store the text."""
-    _text_sha256(DataConfig(source=source, rows_per_document=50), cache, lambda *stage: None)
+    text_sha256(DataConfig(source=source, rows_per_document=50), cache, lambda *stage: None)
 
 
 def whole(source: str, cache: Path) -> None:

@@ -69,3 +69,14 @@ def test_it_is_the_documents_joined_one_by_one(lengths: list[int], sizes: list[i
         assert rows.shape == (size, 9)
         assert rows.tolist() == [expected[at + 8 * j : at + 8 * j + 9] for j in range(size)]
         at += 8 * size
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=9), st.integers(0, 40), st.integers(1, 5))
+def test_skipping_is_as_having_been_handed_out(lengths: list[int], rows: int, context: int) -> None:
+    """To any place, many passes on: the stream goes on as for one who drew all of it."""
+    tokens = documents(lengths)
+    drawn, skipped = (Batches(tokens, SEPARATOR, context, 5) for _ in range(2))
+    if rows:
+        drawn.next(rows)
+    skipped.skip(rows * context)
+    assert torch.equal(drawn.next(9), skipped.next(9))

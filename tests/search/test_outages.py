@@ -27,7 +27,7 @@ from storage.database import MOST_CONNECTIONS, Database, connect
 from storage.embedded import _Server, _unprivileged
 from tests.conftest import _open_folder, fresh_database
 from tests.outages import CalledOutage, Exhausted, Outage, Paused, Proxy, full_disk, read_only
-from tests.search.test_service import PLAN
+from tests.search.tiny import PLAN
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
@@ -165,13 +165,17 @@ def test_training_goes_on_and_reports_arrive_in_order_and_once(
     database.close()
 
 
+def unreachable() -> sa.exc.OperationalError:
+    return sa.exc.OperationalError("", {}, psycopg2.OperationalError("connection refused"))
+
+
 def test_a_verdict_that_is_not_to_be_had_lets_the_run_go_on(
     database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unreachable(*args: Any) -> Verdict:
-        raise sa.exc.OperationalError("", {}, psycopg2.OperationalError("connection refused"))
+    def judge(*args: Any) -> Verdict:
+        raise unreachable()
 
-    monkeypatch.setattr(Run, "_judge", unreachable)
+    monkeypatch.setattr(Run, "_judge", judge)
     study = opened(database)
     worker(study, Simulated()).run()
     (trial,) = study.proxy_trials()
@@ -181,26 +185,25 @@ def test_a_verdict_that_is_not_to_be_had_lets_the_run_go_on(
 def test_a_verdict_that_comes_late_counts_at_the_next_report_without_one(
     database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At 20% the answer takes until after 20%; at 40% there is none in time, so that of 20% prunes."""
-    reached_40, over = threading.Event(), threading.Event()
+    """That of 20% comes once the run has gone on; at 40% there is none, so that of 20% prunes."""
+    gone_on = threading.Event()
 
     def judge(self: Run, so_far: FrozenTrial, step: int) -> Verdict:
-        assert (reached_40 if step == 20 else over).wait(SECONDS)
-        return Verdict(step == 20, "hopeless")
+        if step > 20:
+            raise unreachable()
+        assert gone_on.wait(SECONDS)
+        return Verdict(True, "hopeless")
 
     def at(percent: int) -> None:
         if percent == 40:
-            reached_40.set()
+            gone_on.set()
             assert one.outbox.wait(SECONDS)
 
     monkeypatch.setattr(Run, "_judge", judge)
     study = opened(database)
     trainer = Simulated(at)
     one = worker(study, trainer, patience_seconds=0.05)
-    finishing = threading.Timer(0.3, over.set)
-    finishing.start()
     one.run()
-    finishing.join()
     (trial,) = study.proxy_trials()
     assert trainer.passed == [[20, 40]]
     assert (trial.state, trial.user_attrs["pruner"]) == (TrialState.PRUNED, "hopeless")

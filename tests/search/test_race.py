@@ -40,9 +40,9 @@ def test_every_candidate_runs_once_at_first_and_the_log_says_what_it_is() -> Non
 
 def test_nothing_more_starts_while_first_runs_or_rungs_are_under_way() -> None:
     now = turn([c("a", 1.3), c("b", pending=1)], [c("w")], UNPROVEN, RULES)
-    assert (now.start, now.state, now.over) == ((), "1 first runs are under way", False)
+    assert (now.start, now.state, now.over) == ((), "first runs queued or under way: 1", False)
     now = turn([c("a", 1.3), c("b", 1.31)], [c("w")], UNPROVEN, RULES, climbing=3)
-    assert (now.start, now.state, now.over) == ((), "3 runs on the rungs are under way", False)
+    assert (now.start, now.state, now.over) == ((), "queued or under way on the rungs: 3", False)
 
 
 def test_first_runs_need_not_wait_for_the_rungs() -> None:
@@ -142,7 +142,7 @@ def test_hours_or_dollars_stop_every_kind_of_run() -> None:
 
 def test_runs_under_way_are_waited_for() -> None:
     now = turn([c("a", 1.30, pending=1), c("b", 1.31, pending=1), c("x", 1.5)], [], PROVEN, RULES)
-    assert (now.start, now.state) == ((), "the leader's and its rival's runs are under way")
+    assert (now.start, now.state) == ((), "the leader's and its rival's runs are queued or under way")
     assert started([c("a", 1.30, pending=1), c("b", 1.31), c("x", 1.5), c("y", 1.6)]) == [("b", 1)]
 
 
@@ -222,7 +222,7 @@ def test_standing_says_why_each_gets_runs_or_none() -> None:
         ("b", "not surely behind"),
         ("x", "behind by more than noise"),
         ("gone", "diverged in a long run"),
-        ("late", "its first run is under way"),
+        ("late", "its first run is queued or under way"),
         ("new", "has not run"),
     ]
     assert standing([field[2], field[3]])[0][1] == "leads, ahead of all by more than noise"

@@ -16,7 +16,7 @@ from search.stop import StopRequest
 from search.study import open_study
 from storage.claims import Claim, Outcome
 from storage.database import Database
-from tests.search.test_service import PLAN
+from tests.search.tiny import PLAN
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")

@@ -10,9 +10,10 @@ import pytest
 import sqlalchemy as sa
 from optuna.trial import Trial, TrialState
 
-from storage.claims import NOTICED, Claim, Outcome, TrialQueue
+from storage.claims import Claim, Outcome, TrialQueue
 from storage.database import MOST_CONNECTIONS, Database, connect, is_passing
 from storage.heartbeat import Heartbeat
+from storage.silence import NOTICED
 from tests.conftest import fresh_database
 
 GRACE_SECONDS = 60.0
@@ -31,13 +32,13 @@ def url(any_server_url: str) -> str:
 @pytest.fixture
 def database(url: str) -> Iterator[Database]:
     opened = connect(url)
-    _let_server_be_old(opened)
+    let_server_be_old(opened)
     optuna.create_study(study_name=STUDY, storage=opened.storage)
     yield opened
     opened.close()
 
 
-def _let_server_be_old(database: Database) -> None:
+def let_server_be_old(database: Database) -> None:
     """Nobody is reaped while the server is younger than the grace; the tests' servers are: shadow its start time."""
     with database.engine.begin() as connection:
         connection.execute(sa.text("CREATE SCHEMA aged"))
@@ -78,6 +79,10 @@ def unheard(database: Database, trial_id: int, seconds: float) -> None:
         assert connection.execute(moved, {"s": seconds, "t": trial_id}).rowcount == 1
 
 
+def states(database: Database) -> list[TrialState]:
+    return [t.state for t in trials(database)]
+
+
 def suggest(database: Database, taken: Claim) -> float:
     return Trial(optuna.load_study(study_name=STUDY, storage=database.storage), taken.trial_id).suggest_float("x", 0, 1)
 
@@ -104,7 +109,7 @@ def _claim_and_hang(url: str, ready: Any) -> None:
     signal.pause()
 
 
-def _run_all(processes: list[SpawnProcess]) -> None:
+def run_all(processes: list[SpawnProcess]) -> None:
     for process in processes:
         process.start()
     for process in processes:
@@ -114,7 +119,7 @@ def _run_all(processes: list[SpawnProcess]) -> None:
 
 def test_racing_workers_train_exactly_what_was_asked(database: Database, url: str) -> None:
     results = spawn.Queue()
-    _run_all([spawn.Process(target=_claim_all, args=(url, results)) for _ in range(5)])
+    run_all([spawn.Process(target=_claim_all, args=(url, results)) for _ in range(5)])
     numbers = sorted(results.get(timeout=5) for _ in range(25))
     assert numbers == list(range(25))
     assert results.empty()
@@ -130,7 +135,7 @@ def test_a_killed_workers_trial_gets_one_successor_with_its_parameters(database:
     os.kill(doomed.pid, signal.SIGKILL)
     doomed.join(10)
     silence(database, trial_id)
-    _run_all([spawn.Process(target=_reconcile, args=(url,)) for _ in range(4)])
+    run_all([spawn.Process(target=_reconcile, args=(url,)) for _ in range(4)])
     lost, successor = trials(database)
     assert (lost.state, lost.user_attrs["failure"]) == (TrialState.FAIL, "lost")
     assert successor.state == TrialState.WAITING
@@ -242,41 +247,6 @@ def test_finishing_again_after_a_lost_answer_is_no_contradiction(queue: TrialQue
     assert queue.finish(taken.trial_id, TrialState.COMPLETE, 1.5)
     assert queue.finish(taken.trial_id, TrialState.COMPLETE, 1.5)
     assert not queue.finish(taken.trial_id, TrialState.COMPLETE, 1.6)
-
-
-@pytest.mark.parametrize("survives", range(6))
-def test_a_reaper_that_dies_between_two_writes_is_completed_by_the_next(
-    database: Database, queue: TrialQueue, monkeypatch: pytest.MonkeyPatch, survives: int
-) -> None:
-    taken = claim(queue)
-    x = suggest(database, taken)
-    silence(database, taken.trial_id)
-    storage = database.storage
-    writes = 0
-
-    def dying(name: str) -> Any:
-        real = getattr(storage, name)
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            nonlocal writes
-            if writes >= survives:
-                raise KeyboardInterrupt
-            writes += 1
-            return real(*args, **kwargs)
-
-        return call
-
-    with monkeypatch.context() as patch:
-        for name in ("set_trial_user_attr", "set_trial_state_values", "create_new_trial"):
-            patch.setattr(storage, name, dying(name))
-        try:
-            queue.reconcile()
-        except KeyboardInterrupt:
-            assert writes == survives
-    queue.reconcile()
-    lost, successor = trials(database)
-    assert (lost.state, successor.state) == (TrialState.FAIL, TrialState.WAITING)
-    assert successor.system_attrs["fixed_params"] == {"x": x}
 
 
 DYING = """

@@ -7,8 +7,9 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.database import Database, connect, parse_url, redact
+from storage.database import Database, connect, parse_url
 from storage.errors import LoginError, StorageError, UnreachableError
+from storage.redaction import redact
 
 SECRET = "s3cr3t-Pa55"
 spawn = multiprocessing.get_context("spawn")

@@ -1,0 +1,65 @@
+"""A study's files for people: listed, and brought here."""
+
+import os
+import shutil
+from pathlib import Path
+
+from optuna.artifacts.exceptions import ArtifactNotFound
+
+from search.artifacts import File, files, study_artifacts
+from search.errors import SearchError
+from search.run import run_label
+from search.study import LinkedStudy
+from storage.artifacts import MEGABYTE, PostgresArtifactStore
+
+
+def listing(study: LinkedStudy, trial: int | None = None, confirmation: int | None = None) -> list[str]:
+    """Return a line for each file: whose it is, its name, its size where the database keeps it."""
+    found = _chosen(study, trial, confirmation)
+    store = study_artifacts(study)
+    sizes = store.sizes() if isinstance(store, PostgresArtifactStore) else {}
+    lines = [f"{owner:<18}{file.filename:<36}{_size(sizes.get(file.artifact_id))}" for owner, file in found]
+    total = sum(sizes.get(file.artifact_id, 0) for _, file in found)
+    place = "the study's database" if isinstance(store, PostgresArtifactStore) else study.plan.workers.artifacts
+    return [*lines, f"{len(found)} files in {place}" + (f", {_size(total).strip()}" if total else "")]
+
+
+def bring(study: LinkedStudy, name: str, trial: int | None, confirmation: int | None, out: Path) -> str:
+    """Write the file of this name to `out`, whole or not at all; returns its size in words.
+
+    Raises `SearchError` where there is no such file, or `out` exists already or can't be written.
+    """
+    found = [file for _, file in _chosen(study, trial, confirmation) if file.filename == name]
+    if not found:
+        names = sorted({file.filename for _, file in _chosen(study, trial, confirmation)})
+        there = f"there are: {', '.join(names)}" if names else "there are none"
+        raise SearchError(f'--get is "{name}", but {study.plan.name} has no such file here; {there}')
+    if out.exists():
+        raise SearchError(f"--out is {out}, which exists already; name another file")
+    unfinished = out.with_name(f"{out.name}.{os.getpid()}.tmp")
+    try:
+        with study_artifacts(study).open_reader(found[0].artifact_id) as source, unfinished.open("wb") as target:
+            shutil.copyfileobj(source, target)
+        unfinished.replace(out)
+    except ArtifactNotFound:
+        raise SearchError(f"{name} is listed, but its content is gone: it was removed") from None
+    except OSError as error:
+        raise SearchError(f"--out is {out}, but it can't be written: {error.strerror}") from None
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return f"{_size(out.stat().st_size).strip()}, written to {out}"
+
+
+def _chosen(study: LinkedStudy, trial: int | None, confirmation: int | None) -> list[tuple[str, File]]:
+    everything = trial is None and confirmation is None
+    found = []
+    for part, wanted, proxy in ((study.proxies, trial, True), (study.confirmations, confirmation, False)):
+        for file in files(part):
+            if everything or (wanted is not None and file.trial == wanted):
+                owner = "study" if file.trial is None else run_label(proxy, file.trial)
+                found.append((owner, file))
+    return found
+
+
+def _size(size: int | None) -> str:
+    return "" if size is None else f"{size / MEGABYTE:9.3f} MB"

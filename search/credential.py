@@ -1,0 +1,88 @@
+"""Credentials of a study: issued, written as a URL that a worker can use, shown."""
+
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+import sqlalchemy as sa
+from rich.table import Table
+
+from search import paths
+from search.duration import parse_duration
+from search.errors import SearchError
+from search.study import load_study
+from storage import roles
+from storage.address import is_local
+from storage.database import Database
+from storage.errors import StorageError
+
+
+def issue(database: Database, study: str, name: str, expires: str, connections: int | None = None) -> roles.Issued:
+    """Make a credential for a study of ours, which is two of Optuna's. Raises `SearchError` or `StorageError`."""
+    try:
+        lifetime_seconds = parse_duration(expires)
+    except ValueError as error:
+        raise SearchError(f"--expires: {error}") from None
+    opened = load_study(database, study)
+    both = [opened.proxies._study_id, opened.confirmations._study_id]
+    return roles.new(
+        database, both, name=name, lifetime_seconds=lifetime_seconds, connections=connections or roles.CONNECTIONS
+    )
+
+
+def default_name(database: Database, study: str) -> str:
+    """Return a name for a credential whose owner gave none."""
+    stem = load_study(database, study).plan.name.lower()
+    return (
+        "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in stem)[:24]
+        + f"-{secrets.token_hex(2)}"
+    )
+
+
+def file_for(name: str, to: str | None) -> Path | None:
+    """Return the file to write a credential to, None to print it; raises `StorageError` where it exists already."""
+    if to == "-":
+        return None
+    path = Path(to).expanduser() if to else paths.home() / "credentials" / name
+    if path.exists():
+        raise StorageError(f"{path} exists; name another file with --to, or remove it")
+    return path
+
+
+def credential_text(database: Database, issued: roles.Issued, study: str, host: str | None) -> str:
+    """Return the credential as a worker's file holds it: what it is in a comment, and its URL."""
+    address = worker_url(database.engine.url, issued, host)
+    note = f"# lilm-search: works on {study} until {issued.expires:%Y-%m-%d %H:%M} UTC; keep it private"
+    return f"{note}\n{address.render_as_string(hide_password=False)}\n"
+
+
+def worker_url(owners: sa.URL, issued: roles.Issued, host: str | None) -> sa.URL:
+    """Return the owner's address with the credential's login, at the host that the machine can reach.
+
+    What stands in the owner's URL about files of its own machine is left out.
+    """
+    address = sa.URL.create("postgresql", issued.role, issued.password, owners.host, owners.port, owners.database)
+    if host:
+        name, _, port = host.partition(":") if host.count(":") == 1 else (host, "", "")
+        if port and not port.isdigit():
+            raise SearchError(f"--host is {host!r}, but must be HOST or HOST:PORT")
+        address = address.set(host=name, port=int(port) if port else address.port)
+    return address if is_local(address) else address.update_query_dict({"sslmode": "verify-full"})
+
+
+def table(found: Sequence[roles.Credential]) -> Table:
+    """Return the credentials as a table for people."""
+    shown = Table()
+    for column in ("name", "study", "state", "until (UTC)", "connections", "last seen (UTC)", "role"):
+        shown.add_column(column)
+    for c in found:
+        shown.add_row(
+            c.name,
+            c.study,
+            c.state,
+            f"{c.expires:%Y-%m-%d %H:%M}",
+            f"{c.connections} of {c.connection_limit}" if c.connection_limit is not None else "–",
+            f"{c.seen:%Y-%m-%d %H:%M}" if c.seen else "–",
+            c.role,
+        )
+    return shown

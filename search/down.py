@@ -1,0 +1,51 @@
+"""Giving machines back: SkyPilot ends them, the registry is told, their trials go to others."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from search.cloud import find_sky, need_sky
+from search.errors import SearchError
+from search.fleet_view import chosen, is_of_launch
+from search.launch import withdraw_all
+from search.renting import is_machine_of
+from search.spending import registry_of
+from search.study import LinkedStudy
+from storage.workers import Entry
+
+
+def take_down(study: LinkedStudy, names: Sequence[str], everything: bool, say: Callable[[str], None]) -> None:
+    """End machines by name; raises `SearchError` where a name means none, or SkyPilot doesn't end one."""
+    entries = registry_of(study).entries()
+    meant = chosen(entries, names, everything)
+    known = _rented(study, meant)
+    machines = [m for m in known if everything or any(n == m or is_of_launch(n, m) for n in names)]
+    machines += [e.launch for e in meant if e.launch in known]
+    machines = sorted(set(machines))
+    if not meant and not machines:
+        there = ", ".join(sorted({*known, *(e.name for e in entries if e.state != "ended")})) or "none"
+        raise SearchError(f"nothing here goes by {', '.join(names) or '--all'}; running: {there}")
+    if machines:
+        need_sky().down(machines)
+    for entry in meant:
+        _settle(study, entry, entry.launch in machines, say)
+    for machine in machines:
+        say(f"{machine}: given back")
+    withdraw_all(study.database, machines, say)
+
+
+def _rented(study: LinkedStudy, meant: Sequence[Entry]) -> list[str]:
+    """Return the study's machines that SkyPilot has; without SkyPilot, and with nothing rented, none."""
+    if any(is_machine_of(study.plan.name, e.launch) and e.alive for e in meant):
+        need_sky()
+    sky = find_sky()
+    return [m.name for m in sky.machines() if is_machine_of(study.plan.name, m.name)] if sky else []
+
+
+def _settle(study: LinkedStudy, entry: Entry, ended: bool, say: Callable[[str], None]) -> None:
+    """Hand on the trial of a worker that is gone; one that SkyPilot didn't rent, and lives, is only named."""
+    if entry.alive and not ended:
+        say(f"{entry.name}: not rented through SkyPilot here; stop it on its machine")
+        return
+    for queue in (study.proxy_queue, study.confirm_queue):
+        study.database.retrying(partial(queue.release_worker, entry.name))
+    study.database.retrying(partial(registry_of(study).give_up, entry.name))

@@ -1,0 +1,84 @@
+"""The fleet as people see it: machines, what each worker does, what it has done and cost."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from search.cloud import Machine
+from search.duration import format_duration
+from search.renting import is_machine_of
+from search.run import run_label
+from search.spending import bill, registry_of, stored_cap
+from search.study import LinkedStudy
+from storage.workers import Entry
+
+COLUMNS = ("worker", "rented as", "device", "does", "trials", "$/h", "$", "seen")
+
+
+def fleet(study: LinkedStudy, rented: Sequence[Machine]) -> Group:
+    """Return every worker there was, machines that have none yet, and the sum."""
+    entries = registry_of(study).entries()
+    running, done = _running(study), _done(study)
+    table = Table(title=f"{study.plan.name}: workers", title_justify="left", pad_edge=False)
+    for column in COLUMNS:
+        table.add_column(column, justify="right" if column in ("trials", "$/h", "$") else "left")
+    for e in sorted(entries, key=lambda e: e.state == "ended"):
+        price = f"{e.usd_per_hour:.2f}" if e.alive else "–"
+        seen = f"{format_duration(max(1.0, e.silent_seconds))} ago"
+        does = doing(e, running.get(e.name))
+        table.add_row(e.name, e.launch or "–", e.device, does, str(done[e.name]), price, f"{e.usd:.2f}", seen)
+    launches = {e.launch for e in entries if e.alive}
+    for m in rented:
+        if is_machine_of(study.plan.name, m.name) and m.name not in launches:
+            table.add_row("–", m.name, m.where, f"{m.status.lower()}, no worker", "–", "?", "–", "–")
+    return Group(table, Text(_sum(study, entries)))
+
+
+def doing(entry: Entry, trial: tuple[bool, FrozenTrial] | None) -> str:
+    """Return what a worker does now, in a few words."""
+    if not entry.alive:
+        return entry.state
+    if trial is None:
+        return "idle"
+    proxy, run = trial
+    return f"{run_label(proxy, run.number)}, {run.last_step or 0}%"
+
+
+def _running(study: LinkedStudy) -> dict[str, tuple[bool, FrozenTrial]]:
+    kinds = ((True, study.proxy_trials()), (False, study.confirm_trials()))
+    running = [(proxy, t) for proxy, trials in kinds for t in trials if t.state == TrialState.RUNNING]
+    return {t.user_attrs.get("worker", ""): (proxy, t) for proxy, t in running}
+
+
+def _done(study: LinkedStudy) -> Counter[str]:
+    trials = [*study.proxy_trials(), *study.confirm_trials()]
+    ended = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    return Counter(t.user_attrs.get("worker", "") for t in ended)
+
+
+def _sum(study: LinkedStudy, entries: Sequence[Entry]) -> str:
+    total = bill(study, entries, stored_cap(study))
+    states = Counter(e.state for e in entries)
+    counts = ", ".join(f"{states[s]} {s}" for s in ("alive", "dead", "ended") if states[s]) or "none yet"
+    hourly = sum(e.usd_per_hour for e in entries if e.alive)
+    cap = f" of ${total.cap:.2f} (max_usd)" if total.cap else ""
+    return f"workers: {counts}; ${hourly:.2f} an hour now; ${total.spent:.2f}{cap} so far."
+
+
+def chosen(entries: Sequence[Entry], names: Sequence[str], everything: bool) -> list[Entry]:
+    """Return the workers that haven't ended and are meant by a worker's, a machine's or a launch's name."""
+    open_ones = [e for e in entries if e.state != "ended"]
+    return open_ones if everything else [e for e in open_ones if any(_meant(n, e) for n in names)]
+
+
+def _meant(name: str, entry: Entry) -> bool:
+    return name in (entry.name, entry.machine, entry.launch) or is_of_launch(name, entry.launch)
+
+
+def is_of_launch(launch: str, machine: str) -> bool:
+    """Return whether a machine's name is that of a launch, with its number."""
+    return machine.rpartition("-")[0] == launch

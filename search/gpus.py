@@ -1,0 +1,48 @@
+"""The names of GPUs as SkyPilot spells them: one that nobody rents out would be searched for in vain for ever."""
+
+import csv
+import difflib
+from pathlib import Path
+
+from search.errors import SearchError
+
+KNOWN = (
+    *("RTX3060", "RTX3070", "RTX3080", "RTX3080Ti", "RTX3090", "RTX3090Ti"),
+    *("RTX4070Ti", "RTX4080", "RTX4080SUPER", "RTX4090", "RTX5080", "RTX5090"),
+    *("RTX4000-Ada", "RTX5000-Ada", "RTX6000-Ada", "RTXA4000", "RTXA4500", "RTXA5000", "RTXA6000"),
+    *("A10", "A10G", "A30", "A40", "A100", "A100-80GB", "A100-80GB-SXM", "L4", "L40", "L40S", "P100", "T4", "V100"),
+    *("H100", "H100-NVL", "H100-SXM", "H200", "H200-SXM", "GH200", "B200", "MI300X"),
+)
+"""Those that SkyPilot 0.14 rents; its own catalogue, where it has fetched one, is asked too."""
+
+
+def split(text: str) -> tuple[str, int]:
+    """Return name and number of "RTX4090" or "RTX4090:2"; raises `SearchError`."""
+    name, _, count = text.partition(":")
+    if not name or (count and not (count.isdigit() and 1 <= int(count) <= 16)):
+        raise SearchError(f'--gpu is "{text}", but must be a name, or NAME:COUNT with 1 to 16 in one machine')
+    return name, int(count or 1)
+
+
+def known_gpu(name: str, catalogues: Path | None = None) -> str:
+    """Return the name as it is spelt; raises `SearchError` with the nearest for one that nobody rents out."""
+    names = {_plain(n): n for n in (*_catalogue(catalogues or Path.home() / ".sky" / "catalogs"), *KNOWN)}
+    if found := names.get(_plain(name)):
+        return found
+    near = difflib.get_close_matches(_plain(name), names, n=3, cutoff=0.5)
+    hint = f"did you mean {', '.join(names[n] for n in near)}?" if near else f"known: {', '.join(sorted(KNOWN))}"
+    raise SearchError(f'--gpu is "{name}", which nobody rents out by that name; {hint}')
+
+
+def _plain(name: str) -> str:
+    """Return what two spellings of one name have in common."""
+    return "".join(c for c in name.lower().removeprefix("nvidia") if c.isalnum()).removeprefix("geforce")
+
+
+def _catalogue(folder: Path) -> list[str]:
+    """Return the names in SkyPilot's own catalogue, empty where it has fetched none."""
+    found: list[str] = []
+    for file in sorted(folder.glob("*/common/accelerators.csv")):
+        with file.open(encoding="utf-8", newline="") as lines:
+            found += [row["AcceleratorName"] for row in csv.DictReader(lines) if row.get("AcceleratorName")]
+    return found

@@ -1,0 +1,114 @@
+"""What a machine runs, as shell text: lilm-search installed, then a worker on each of its GPUs.
+
+The texts are read before they are run, and run where no lilm-search is yet: plain commands, no downloads but pip's.
+"""
+
+import shlex
+from dataclasses import dataclass
+
+FOLDER = "lilm-search"
+"""Where a rented machine finds what was sent along, below its home."""
+STORAGE = "LILM_SEARCH_STORAGE"
+CREDENTIAL = "worker.url"
+"""The file of a machine's credential: its last line is the URL."""
+CA_FILE = "ca.pem"
+RESTARTS = 3
+INSTALL_MINUTES = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """What is brought to a machine, by the names of its files there."""
+
+    requirement: str
+    """What pip installs: a wheel's file name, or anything else that pip understands."""
+    constraints: bool
+    """Whether constraints.txt comes along."""
+    ca: bool
+    """Whether the certificate of the server's authority comes along."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a machine works on, for how long, and at what price."""
+
+    study: str
+    gpus: int
+    """Of the machine, each with a worker of its own."""
+    seconds: int
+    """After which its workers are ended, hung or not."""
+    usd_per_hour: float
+    """Of one GPU."""
+
+
+def install(bundle: Bundle) -> str:
+    """Return a command that makes venv/, where there is none, and lilm-search in it, where it isn't yet."""
+    pins = " --constraint constraints.txt" if bundle.constraints else ""
+    pip = f"venv/bin/python -m pip install --quiet{pins} {shlex.quote(_named(bundle.requirement))}"
+    return f"test -x venv/bin/lilm-search || {{ test -x venv/bin/python || python3 -m venv venv; {pip}; }}"
+
+
+def _named(requirement: str) -> str:
+    """Return a wheel as a path, so that pip doesn't look for a project of that name."""
+    return f"./{requirement}" if requirement.endswith(".whl") and "/" not in requirement else requirement
+
+
+def install_rented(bundle: Bundle) -> str:
+    """Return the set-up of a rented machine, whose Python may be too old or lack the headers that compiling needs."""
+    fits = (
+        "import sys, venv, ensurepip, sysconfig, pathlib; "
+        'headers = pathlib.Path(sysconfig.get_paths()["include"], "Python.h"); '
+        "sys.exit(sys.version_info < (3, 11) or not headers.exists())"
+    )
+    root = '$([ "$(id -u)" = 0 ] || echo sudo)'
+    return f"""set -e
+cd ~/{FOLDER}
+command -v g++ >/dev/null || {{ {root} apt-get update -qq; {root} apt-get install -qq --yes g++; }}
+if ! python3 -c '{fits}'; then
+  python3 -m pip install --quiet uv && python3 -m uv venv --quiet --seed --python 3.12 --managed-python venv
+fi
+timeout {INSTALL_MINUTES}m sh -ec '{install(bundle)}'
+"""
+
+
+def environment(work: Work, bundle: Bundle, launch: str, folder: str) -> dict[str, str]:
+    """Return the variables that aren't secret; `folder` is where the bundle is on the machine."""
+    ca = {"LILM_SEARCH_CA": f"{folder}/{CA_FILE}"} if bundle.ca else {}
+    return {"LILM_SEARCH_LAUNCH": launch, "LILM_SEARCH_USD_PER_HOUR": f"{work.usd_per_hour:g}", **ca}
+
+
+def workers(work: Work) -> str:
+    """Return a script that runs a worker on each GPU until nothing is left, or the time is over.
+
+    A worker that crashes is started again, a few times; one that ends by itself (0), was refused (1) or has used up
+    the time (124) is not. A signal reaches the workers, which hand their trials back.
+    """
+    return f"""end=$(( $(date +%s) + {work.seconds} ))
+work() {{
+  for try in $(seq 0 {RESTARTS}); do
+    left=$(( end - $(date +%s) ))
+    [ "$left" -gt 0 ] || return 124
+    [ "$try" = 0 ] || {{ echo "worker on $1 ended with $code; starting it again ($try of {RESTARTS})"; sleep 5; }}
+    timeout --kill-after=60 "$left" venv/bin/lilm-search worker --study {work.study} --device "$1" &
+    worker=$!
+    trap 'kill -TERM "$worker" 2>/dev/null; try={RESTARTS}' TERM INT
+    wait "$worker"; code=$?  # which a signal cuts short
+    while kill -0 "$worker" 2>/dev/null; do wait "$worker"; code=$?; done
+    case $code in 0 | 1 | 124) return "$code" ;; esac
+    [ "$try" != {RESTARTS} ] || return "$code"
+  done
+}}
+crew=
+for device in {" ".join(f"cuda:{i}" for i in range(work.gpus)) if work.gpus else "cpu"}; do
+  work "$device" &
+  crew="$crew $!"
+done
+trap 'kill -TERM $crew 2>/dev/null' TERM INT
+result=0
+for member in $crew; do
+  wait "$member"; code=$?
+  while kill -0 "$member" 2>/dev/null; do wait "$member"; code=$?; done
+  [ "$code" = 0 ] || result=$code
+done
+exit "$result"
+"""

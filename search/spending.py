@@ -1,0 +1,178 @@
+"""What a study costs: dollars spent, dollars bound by runs under way, and whether one more run fits under its cap.
+
+One way of counting for every cap: a worker costs its price from its start to its end, idle or not, by the server's
+clock. A run under way will cost what is left of its budget and of the overhead (start-up, compilation, evaluation)
+that finished runs had on average; so will the next one.
+"""
+
+import math
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from optuna.trial import FrozenTrial, TrialState
+
+from search.duration import parse_duration
+from search.sections import Fidelity
+from search.study import LinkedStudy
+from storage.claims import Claim
+from storage.workers import Entry, Registry
+
+CLAIMED_AT = "claimed_at"
+"""Attribute of a trial: when it was claimed, by the server's clock, in seconds since 1970."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bill:
+    """A study's dollars."""
+
+    spent: float
+    """Of all workers until now."""
+    bound: float
+    """Of runs under way until their end, beyond what is spent."""
+    cap: float
+    """0: none."""
+
+    def fits(self, usd: float) -> bool:
+        """Return whether so much more stays within the cap; a billionth is rounding."""
+        return not self.cap or self.spent + self.bound + usd <= self.cap * (1 + 1e-9)
+
+    def refusal(self, study: str, usd: float) -> str:
+        """Return why a run of this price isn't started, and what to do."""
+        return (
+            f"cost cap: ${self.spent:.2f} spent, ${self.bound:.2f} bound by runs under way, ${usd:.2f} for the next "
+            f"run: more than max_usd, ${self.cap:.2f}. `lilm-search start --study {study} --max-usd N` raises it."
+        )
+
+
+def registry_of(study: LinkedStudy) -> Registry:
+    """Return the registry of a study's workers."""
+    return Registry(study.database, study.plan.name, grace_seconds=study.plan.workers.grace_seconds)
+
+
+def overhead_seconds(trials: Sequence[FrozenTrial]) -> float:
+    """Return the mean time of runs outside training, 0 before any is known."""
+    known = [t.user_attrs for t in trials if {"total_seconds", "train_seconds"} <= t.user_attrs.keys()]
+    return float(np.mean([max(0.0, a["total_seconds"] - a["train_seconds"]) for a in known])) if known else 0.0
+
+
+def budget_seconds(trial: FrozenTrial, fidelity: Fidelity) -> float:
+    """Return a trial's own budget, which on a rung isn't the fidelity's."""
+    return parse_duration(trial.user_attrs.get("budget", fidelity.budget))
+
+
+def bill(study: LinkedStudy, entries: Sequence[Entry], cap: float) -> Bill:
+    """Return what the study has cost, and what it will when the runs under way end with their budgets."""
+    by_name = {e.name: e for e in entries}
+    spent, bound = sum(e.usd for e in entries), 0.0
+    plan = study.plan
+    for fidelity, trials in ((plan.proxy, study.proxy_trials()), (plan.confirm, study.confirm_trials())):
+        overhead = overhead_seconds(trials)
+        for trial in trials:
+            entry = by_name.get(trial.user_attrs.get("worker", ""))
+            price = entry.usd_per_hour if entry else plan.cost.usd_per_gpu_hour
+            if trial.state == TrialState.RUNNING:
+                whole = budget_seconds(trial, fidelity) + overhead
+                bound += max(0.0, whole - _elapsed(trial, entry)) / 3600 * price
+            elif entry is None:  # of a worker that no registry knew
+                spent += trial.user_attrs.get("total_seconds", 0.0) / 3600 * price
+    return Bill(spent=spent, bound=bound, cap=cap)
+
+
+def _elapsed(trial: FrozenTrial, entry: Entry | None) -> float:
+    claimed = trial.user_attrs.get(CLAIMED_AT)
+    return max(0.0, entry.now - claimed) if entry and claimed is not None else 0.0
+
+
+def study_bill(study: LinkedStudy) -> Bill:
+    """Return the study's bill as it stands, under the cap that is stored with it now."""
+    return bill(study, registry_of(study).entries(), stored_cap(study))
+
+
+def stored_cap(study: LinkedStudy) -> float:
+    """Return the cap that the study has now, which may have been raised since this process loaded it."""
+    text = study.proxies.user_attrs.get("plan")
+    return float(tomllib.loads(text).get("cost", {}).get("max_usd", 0.0)) if text else study.plan.cost.max_usd
+
+
+def run_usd(trials: Sequence[FrozenTrial], seconds: float, price: float) -> float:
+    """Return the dollars that a run with this budget is expected to cost, by runs of its kind so far."""
+    return (seconds + overhead_seconds(trials)) / 3600 * price
+
+
+class Purse:
+    """One worker's view of the cap: whether it may take a trial, and why it may not."""
+
+    def __init__(self, study: LinkedStudy, worker: str) -> None:
+        self.reason = ""
+        self._study, self._worker = study, worker
+        self._registry = registry_of(study)
+
+    def allows(self, fidelity: Fidelity) -> Callable[[Mapping[str, Any]], bool]:
+        """Return the condition under which a queue of this fidelity gives this worker a trial.
+
+        It is asked under the lock that both queues share, so that no two workers take the last dollars.
+        """
+        return lambda attrs: self._fits(fidelity, parse_duration(attrs.get("budget", fidelity.budget)))
+
+    def exhausted(self) -> bool:
+        """Return whether not even the shortest run fits any more: waiting for one would only cost."""
+        plan = self._study.plan
+        return not self._fits(min(plan.proxy, plan.confirm, key=lambda f: f.budget_seconds), None)
+
+    def note(self, claim: Claim) -> None:
+        """Record when a trial was claimed; until then all of its budget counts as still to come."""
+        if stored_cap(self._study):
+            self._study.database.storage.set_trial_user_attr(claim.trial_id, CLAIMED_AT, self._registry.now())
+
+    def _fits(self, fidelity: Fidelity, seconds: float | None) -> bool:
+        cap = stored_cap(self._study)
+        if not cap:
+            return True
+        entries = self._registry.entries()
+        price = next((e.usd_per_hour for e in entries if e.name == self._worker), None)
+        plan = self._study.plan
+        trials = self._study.proxy_trials() if fidelity is plan.proxy else self._study.confirm_trials()
+        usd = run_usd(
+            trials,
+            fidelity.budget_seconds if seconds is None else seconds,
+            plan.cost.usd_per_gpu_hour if price is None else price,
+        )
+        now = bill(self._study, entries, cap)
+        if not now.fits(usd):
+            self.reason = now.refusal(plan.name, usd)
+        return now.fits(usd)
+
+
+def affordable_runs(study: LinkedStudy) -> int | None:
+    """Return how many further long runs [confirm]'s own hours and dollars allow; None where neither is limited."""
+    confirm, runs = study.plan.confirm, study.confirm_trials()
+    limits = []
+    if confirm.max_hours:
+        limits.append(_left(study, runs, confirm.max_hours * 3600, lambda trial: 1.0, 1.0))
+    if confirm.max_usd:
+        prices = {e.name: e.usd_per_hour / 3600 for e in registry_of(study).entries()}
+        usual = study.plan.cost.usd_per_gpu_hour / 3600
+        price = lambda trial: prices.get(trial.user_attrs.get("worker", ""), usual)  # noqa: E731
+        limits.append(_left(study, runs, confirm.max_usd, price, usual))
+    return min(limits, default=None)
+
+
+def _left(
+    study: LinkedStudy,
+    runs: Sequence[FrozenTrial],
+    limit: float,
+    price: Callable[[FrozenTrial], float],
+    usual: float,
+) -> int:
+    """Return how many further long runs fit, in seconds or dollars; `price` is what a run's second counts."""
+    confirm, overhead = study.plan.confirm, overhead_seconds(runs)
+    left = limit
+    for run in runs:
+        if run.state.is_finished():
+            left -= run.user_attrs.get("total_seconds", 0.0) * price(run)
+        else:
+            left -= (budget_seconds(run, confirm) + overhead) * price(run)
+    return max(0, math.floor(left / ((confirm.budget_seconds + overhead) * usual) + 1e-9))

@@ -1,0 +1,207 @@
+"""Where the study's server is and how to reach it safely: secrets from private files, TLS that proves who answers."""
+
+import ipaddress
+import os
+import ssl
+import stat
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import optuna
+import sqlalchemy as sa
+from psycopg2.extensions import libpq_version
+from sqlalchemy import exc
+
+from storage.errors import StorageError
+from storage.redaction import keep_secret, redact
+
+STORAGE_FILE = "LILM_SEARCH_STORAGE_FILE"
+PASSWORD_FILE = "LILM_SEARCH_PASSWORD_FILE"
+CA = "LILM_SEARCH_CA"
+PLAIN_WORDS = ("disable", "require", "verify-ca")
+"""TLS modes that leave something unproven, but say plainly what they do: taken where the URL itself has them."""
+
+_BUNDLES = (
+    *("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"),
+    *("/etc/ssl/cert.pem", "/etc/ssl/ca-bundle.pem"),
+)
+
+
+def parse_url(url: str) -> sa.URL:
+    """Return the URL with our driver named; raises `StorageError` for one that isn't PostgreSQL's."""
+    try:
+        address = sa.make_url(url.strip())
+        if address.drivername in ("postgres", "postgresql", "postgresql+psycopg2"):
+            return address.set(drivername="postgresql+psycopg2")
+    except (exc.ArgumentError, ValueError):
+        pass
+    raise StorageError(
+        f"the storage is {redact(url)}, but must be PostgreSQL: postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+    )
+
+
+def settled(url: str) -> sa.URL:
+    """Return the address that a URL, or a file named as file:PATH, stands for, with password and TLS settled.
+
+    A password that isn't in the URL comes from the file LILM_SEARCH_PASSWORD_FILE, else from where PostgreSQL's
+    own programs look. Servers elsewhere must prove their name (sslmode=verify-full) to the authority in the URL
+    (sslrootcert), in LILM_SEARCH_CA, or of this machine. Raises `StorageError` for secrets that others can read.
+    """
+    if url.strip().startswith("file:"):
+        url = read_secret(Path(url.strip().removeprefix("file:").removeprefix("//")).expanduser())
+    address = parse_url(url)
+    if address.password is None and (file := os.environ.get(PASSWORD_FILE)):
+        address = address.set(password=read_secret(Path(file)))
+    _keep_secrets(address)
+    return _with_tls(address)
+
+
+def stored_url() -> str | None:
+    """Return the URL in the file that the environment names, where it names one."""
+    file = os.environ.get(STORAGE_FILE)
+    return f"file:{file}" if file else None
+
+
+def read_secret(path: Path) -> str:
+    """Return a file's first line that is no comment; raises `StorageError` where others can read the file."""
+    check_private(path)
+    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    kept = [line for line in lines if line and not line.startswith("#")]
+    if not kept:
+        raise StorageError(f"{path} holds no secret: its first line must be it")
+    keep_secret(kept[0])
+    return kept[0]
+
+
+def check_private(path: Path) -> None:
+    """Raise `StorageError` unless the file is there, and its owner alone can read it."""
+    try:
+        with path.open("rb"):
+            mode = path.stat().st_mode
+    except OSError as error:
+        raise StorageError(f"{path} can't be read: {error.strerror}") from None
+    if stat.S_ISREG(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise StorageError(f"{path} holds a secret, but others can read it (mode {mode & 0o777:o}): chmod 600 {path}")
+
+
+def write_secret(path: Path, text: str) -> None:
+    """Write a new file that its owner alone can read; raises `StorageError` where there is one already."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise StorageError(f"{path} exists; name another file, or remove it") from None
+    except OSError as error:
+        raise StorageError(f"{path} can't be written: {error.strerror}") from None
+
+
+def is_local(address: sa.URL) -> bool:
+    """Return whether the server is this machine's: reached by a Unix socket or a loopback address."""
+    query = {k: v if isinstance(v, str) else ",".join(v) for k, v in address.query.items()}
+    hosts = [address.host, query.get("host"), query.get("hostaddr")]
+    if not any(hosts):
+        hosts = [os.environ.get("PGHOST"), os.environ.get("PGHOSTADDR")]
+    return all(_loopback(host) for given in hosts if given for host in given.split(","))
+
+
+def _loopback(host: str) -> bool:
+    name = host.strip().strip("[]").split(":")[0] if host.count(":") < 2 else host.strip("[]")
+    if name in ("", "localhost") or name.startswith(("/", "@", "%2F")):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _with_tls(address: sa.URL) -> sa.URL:
+    given = address.query.get("sslmode")
+    if is_local(address):
+        return _with(address, sslrootcert=_authority(address))
+    if given in (None, "verify-full"):
+        named = "sslrootcert" in address.query
+        return _with(address, sslmode="verify-full", sslrootcert=None if named else _authority(address) or _bundle())
+    if given not in PLAIN_WORDS:
+        raise StorageError(
+            f"sslmode is {given}, which proves nothing about the server {address.host}: leave it out for verify-full, "
+            f"and name the server's authority with sslrootcert=FILE or {CA}; sslmode=disable where the network is safe"
+        )
+    _warn(f"sslmode={given}: {_UNPROVEN[str(given)]} (server {address.host}); leave it out for verify-full")
+    return _with(address, sslrootcert=_authority(address), require_auth=_scram(address))
+
+
+_UNPROVEN = {
+    "disable": "nothing is encrypted, and whoever is between can read and change all",
+    "require": "encrypted, but whoever is between can pass for the server",
+    "verify-ca": "any machine with a certificate of the same authority can pass for the server",
+}
+
+
+@cache
+def _warn(line: str) -> None:
+    """Say this once."""
+    optuna.logging.get_logger("lilm_search").warning(line)
+
+
+def _scram(address: sa.URL) -> str | None:
+    """Never hand the password itself to a server that can't be told from another."""
+    return "scram-sha-256" if libpq_version() >= 160_000 and "require_auth" not in address.query else None
+
+
+def _with(address: sa.URL, **settings: str | None) -> sa.URL:
+    return address.update_query_dict({k: v for k, v in settings.items() if v is not None})
+
+
+def _authority(address: sa.URL) -> str | None:
+    """Return the file that LILM_SEARCH_CA stands for; None where the URL names another, or nothing is set."""
+    if "sslrootcert" in address.query:
+        return None
+    given = os.environ.get(CA, "").strip()
+    if not given:
+        return None
+    if "-----BEGIN CERTIFICATE-----" in given:
+        return _private_copy(given)
+    path = Path(given).expanduser()
+    if not path.is_file():
+        raise StorageError(f"{CA} is {redact(given)[:80]!r}, but must be a certificate's file, or its PEM text")
+    return str(path)
+
+
+@cache
+def _private_copy(pem: str) -> str:
+    """Return a file with this text, which lives as long as the process: some machines have no place but variables."""
+    folder = tempfile.TemporaryDirectory(prefix="lilm-search-ca-")
+    _folders.append(folder)
+    path = Path(folder.name) / "ca.pem"
+    write_secret(path, pem.replace("\\n", "\n") + "\n")
+    return str(path)
+
+
+_folders: list["tempfile.TemporaryDirectory[str]"] = []
+
+
+def _bundle() -> str | None:
+    """Return this machine's own authorities; None leaves it to PostgreSQL's files in the home folder.
+
+    By file, since the library that comes with psycopg2 was built to look for them where they are not.
+    """
+    if os.environ.get("PGSSLROOTCERT") or Path("~/.postgresql/root.crt").expanduser().exists():
+        return None
+    places = [ssl.get_default_verify_paths().cafile, *_BUNDLES]
+    return next((p for p in places if p and Path(p).is_file()), "system")
+
+
+def _keep_secrets(address: sa.URL) -> None:
+    keep_secret(None if address.password is None else str(address.password))
+    keep_secret(os.environ.get("PGPASSWORD"))
+    for key in ("password", "sslpassword"):
+        value = address.query.get(key)
+        keep_secret(value if isinstance(value, str) else None)
+    given = address.query.get("passfile") or os.environ.get("PGPASSFILE")
+    if isinstance(given, str) and address.password is None and not os.environ.get("PGPASSWORD"):
+        path = Path(given).expanduser()
+        check_private(path)  # libpq would ignore a file that others can read, and then the login would fail
+        for line in path.read_text(encoding="utf-8").splitlines():
+            keep_secret(line.rsplit(":", 1)[-1].strip() if line.count(":") >= 4 else None)
