@@ -163,7 +163,10 @@ class Worker:
         second = self.retrying(lambda: confirmations.claim(self.name, None, "", long))
         if isinstance(second, Claim) or second is Outcome.REFUSED:
             return confirmations, second
-        return confirmations, Outcome.WAIT if Outcome.WAIT in (first, second) else Outcome.DONE
+        # The last runs may have ended between the two calls, and made others due.
+        if Outcome.WAIT in (first, second) or self.retrying(lambda: promote(self.study)):
+            return confirmations, Outcome.WAIT
+        return confirmations, Outcome.DONE
 
     def retrying(self, call: Callable[[], T]) -> T:
         """Call the database, through its absences: a claim whose answer is lost goes stale and is reaped.

@@ -5,6 +5,7 @@ from typing import Any, NoReturn
 
 import pytest
 import torch
+from optuna.trial import TrialState
 
 from model.config import TrainConfig
 from model.errors import DivergedError
@@ -13,6 +14,7 @@ from search.plan import Plan
 from search.promotion import Entry
 from search.stop import StopRequest
 from search.study import open_study
+from storage.claims import Claim, Outcome
 from storage.database import Database
 from tests.search.tiny import PLAN
 
@@ -50,3 +52,26 @@ def test_a_run_of_the_race_has_its_rungs_budget_and_its_scaled_rate(database: Da
     study.confirm_queue.enqueue(dict(entry.params), entry.attrs(102, "1.5s"), {"kind": "top"})
     worker.Worker(study, "one", torch.device("cpu"), StopRequest(), lambda line: None, train).run()
     assert asked == [(1e-2, 1.0, 0), (1e-2, 2.0, 100), (4e-3, 1.5, 102), (4e-3, 2.0, 100)]
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_worker_stays_when_the_last_run_ends_while_it_asks(
+    database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One asks, and nothing is due since a first run is under way; it ends before the other question is asked."""
+    study = open_study(database, Plan.parse(PLAN.replace("trials = 7", "trials = 1"), name="tiny", origin="test"))
+    proxy = study.proxy_queue.claim("other", 1)
+    long = study.confirm_queue.claim("other", None)
+    assert isinstance(proxy, Claim)
+    assert isinstance(long, Claim)
+    study.proxy_queue.finish(proxy.trial_id, TrialState.COMPLETE, 2.0)
+    claim = study.confirm_queue.claim
+
+    def claim_late(*args: Any, **options: Any) -> Claim | Outcome:
+        study.confirm_queue.finish(long.trial_id, TrialState.COMPLETE, 1.9)
+        return claim(*args, **options)
+
+    monkeypatch.setattr(study.confirm_queue, "claim", claim_late)
+    asking = worker.Worker(study, "one", torch.device("cpu"), StopRequest(), lambda line: None)
+    assert asking._claim()[1] is Outcome.WAIT
+    assert isinstance(asking._claim()[1], Claim)
