@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -122,8 +123,10 @@ def test_a_rented_machine_finishes_a_study(
     assert f'does not match host name "{WRONG_ADDRESS}"' in refused.stderr
     assert "Traceback" not in refused.stderr
 
+    before = len(tls_server.log)
     worked = box.run(*work, **stored, **authority)
     assert worked.returncode == 0, worked.stdout + worked.stderr
+    assert re.findall(r"^42501 .*", tls_server.log[before:], re.M) == []  # it asks for nothing that it may not have
     database = connect(url)
     study = load_study(database, "tiny")
     assert [t.state for t in study.proxy_trials()] == [TrialState.COMPLETE] * 2
