@@ -110,7 +110,7 @@ class WorkerConfig(Settings):
     grace_seconds: float = setting(60.0, "of silence before a trial is given to another worker", above=0)
     mixed_hardware: bool = setting(False, "admit hardware unlike the first worker's, budgets scaled by speed")
     resume_mb: float = setting(
-        128.0, "largest state of a stopped confirmation run that other machines get, in megabytes; 0: none", at_least=0
+        256.0, "largest state of a stopped confirmation run that other machines get, in megabytes; 0: none", at_least=0
     )
     artifacts: str = setting("", "where files are kept: s3://BUCKET/PREFIX, or empty for the study's database")
     artifact_mb: float = setting(256.0, "largest file that is kept in the database, in megabytes", above=0)

@@ -36,6 +36,9 @@ _SESSION = {
     "statement_timeout": "60s",
     "lock_timeout": f"{LOCK_SECONDS}s",
     "idle_in_transaction_session_timeout": "60s",  # else a vanished client would hold the study's row for ever
+    "tcp_keepalives_idle": "10",  # and the locks that it holds idle on purpose: the server, too, asks who is there
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
 }
 
 
@@ -174,6 +177,23 @@ class Database:
         self._locking = threading.RLock()
 
     @contextlib.contextmanager
+    def alone(self) -> Iterator[sa.Connection]:
+        """Make each statement a transaction by itself, in one round trip.
+
+        SQLAlchemy's own AUTOCOMMIT asks the server once more when the connection is given back; where that is cut,
+        the connection never returns, and the pool is soon empty.
+        """
+        with self.engine.connect() as connection:
+            raw = connection.connection.driver_connection
+            assert raw is not None
+            raw.autocommit = True
+            try:
+                yield connection
+            finally:
+                if not raw.closed:
+                    raw.autocommit = False
+
+    @contextlib.contextmanager
     def lock(self, name: str, *, idle_seconds: float = 0) -> Iterator[None]:
         """Hold a lock of this name against every process on the database; not re-entrant.
 
@@ -199,10 +219,6 @@ class Database:
                 yield connection
             finally:
                 self.uncached.remove_session()
-
-    def alone(self) -> sa.Connection:
-        """Return a connection on which each statement is a transaction of its own."""
-        return self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
 
     @contextlib.contextmanager
     def _one_thread(self, name: str) -> Iterator[None]:

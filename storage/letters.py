@@ -65,8 +65,7 @@ def deliver(database: Database, queue: TrialQueue, letter: Letter) -> bool:
 
 
 def _write(database: Database, statement: sa.TextClause, values: dict[str, Any]) -> bool:
-    with database.engine.connect() as connection:
-        alone = connection.execution_options(isolation_level="AUTOCOMMIT")
+    with database.alone() as alone:
         return alone.execute(statement, values).rowcount > 0
 
 

@@ -184,11 +184,13 @@ def main() -> None:
     print(f"{options.finished} trials beforehand, 6 minutes in {options.trial_seconds:g} s\n\n{table(results)}")
 
 
-def measure_all(options: Options, kinds: Sequence[str], out: Path | None = None) -> list[dict[str, Any]]:
-    """Measure each number of workers with each kind of client."""
+def measure_all(
+    options: Options, kinds: Sequence[str], out: Path | None = None, **settings: str
+) -> list[dict[str, Any]]:
+    """Measure each number of workers with each kind of client, on a server with these further settings."""
     _refuse_to_swap(options)
     results: list[dict[str, Any]] = []
-    with server(max_connections="1000") as postgres:
+    with server(max_connections="1000", **settings) as postgres:
         postgres.start()
         for workers in options.workers:
             for kind in kinds:

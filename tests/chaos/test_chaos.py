@@ -78,7 +78,11 @@ DAMAGES = [
         checks.one_successor_each,
     ),
     (f"UPDATE trials SET state = 'RUNNING' WHERE {ONE}", checks.nothing_is_left),
-    (f"UPDATE trials SET study_id = 2, number = 1000 WHERE {ONE}", checks.count_is_exact),
+    (
+        "WITH other AS (INSERT INTO studies (study_name) VALUES ('elsewhere') RETURNING study_id) "
+        f"UPDATE trials SET study_id = (SELECT study_id FROM other) WHERE {ONE}",
+        checks.count_is_exact,
+    ),
     (
         "UPDATE trial_user_attributes SET value_json = '4711' WHERE key = 'seed'",
         checks.every_confirmation_is_there,

@@ -1,5 +1,6 @@
 """A run that was cut off and gone on from its state ends as one that never was."""
 
+import contextlib
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
@@ -118,38 +119,36 @@ def test_killed_it_goes_on_from_the_last_report(small: Corpus, tmp_path: Path) -
     assert_same(result, whole)
 
 
-def test_time_spent_before_is_on_the_clock_and_the_rest_is_added_up(small: Corpus, tmp_path: Path) -> None:
-    """15 of 30 steps before, 15 after; each report took 100 s off the clock, two before and three after."""
-    kept, taken = Kept(tmp_path / "state"), list[World]()
-    for first in (True, False):
-        with pytest.MonkeyPatch.context() as patch:
-            world = World(patch, itertools.repeat(2.0))
+class Slow(Kept):
+    """A keeper on a disk that takes 10 s for each state."""
 
-            def slow(report: Report, world: World = world) -> bool:
-                world.now += 100
-                return True
+    world: World
 
-            options: dict[str, Any] = {"report_points": (20, 40, 60, 80, 100), "report_bytes": 2000}
-            if first:
-                options["should_stop"] = lambda world=world: world.now >= 230
-            try:
-                result = train(
-                    WIDE,
-                    TRAINING,
-                    small,
-                    budget_seconds=60,
-                    seed=3,
-                    clock=world,
-                    keeper=kept,
-                    on_report=slow,
-                    **options,
-                )
-            except StoppedError:
-                assert first
-            taken.append(world)
-    assert [len(w.taken) for w in taken] == [15, 15]
+    def keep(self, seconds: float, write: Callable[[Path], None]) -> None:
+        super().keep(seconds, write)
+        self.world.now += 10
+
+
+def test_time_spent_before_is_on_the_clock_and_keeping_is_not(small: Corpus, tmp_path: Path) -> None:
+    """15 of 30 steps before, 15 after; off the clock five reports of 100 s and five states of 10 s."""
+    kept, results = Slow(tmp_path / "state"), list[Result]()
+
+    def slow(report: Report) -> bool:
+        kept.world.now += 100
+        return True
+
+    for stop_at in (2 * 110 + 30.0, 1e9):
+        with pytest.MonkeyPatch.context() as patch, contextlib.suppress(StoppedError):
+            kept.world = world = World(patch, itertools.repeat(2.0))
+            options: dict[str, Any] = {"should_stop": lambda at=stop_at: kept.world.now >= at, "on_report": slow}
+            options |= {"report_points": (20, 40, 60, 80, 100), "report_bytes": 2000, "keeper": kept, "clock": world}
+            results.append(train(WIDE, TRAINING, small, budget_seconds=60, seed=3, **options))
+        assert len(world.taken) == 15
+    (result,) = results
     assert (result.train_seconds, result.steps) == (60.0, 30)
-    assert result.total_seconds == pytest.approx(60 + 5 * 100)
+    assert result.total_seconds == pytest.approx(
+        60 + 5 * 100 + 4 * 10
+    )  # the state of the stop says itself nothing of it
 
 
 def damage(path: Path, how: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
+import sqlalchemy as sa
 import torch
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.trial import FrozenTrial, TrialState
@@ -43,7 +44,7 @@ def runs(study: LinkedStudy) -> list[FrozenTrial]:
     return [t for t in study.confirm_trials() if "by_hand" in t.user_attrs or "retries" in t.user_attrs]
 
 
-def work(study: LinkedStudy, name: str, store: FileSystemArtifactStore | None, stop_at: int) -> list[int]:
+def work(study: LinkedStudy, name: str, store: Any = None, stop_at: int = 100) -> list[int]:
     """Work on one run, up to this report at most; returns what was reported."""
     stop, seen = StopRequest(), list[int]()
 
@@ -76,25 +77,21 @@ def assert_gone_on(study: LinkedStudy, before: str) -> None:
     assert attrs["total_seconds"] >= sum(attrs[p] for p in parts)
 
 
-def test_another_machine_goes_on_with_what_was_shared(
-    database: Database, home: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    study, store = study_of_one_run(database), FileSystemArtifactStore(tmp_path)
-    first = work(study, "one", store, stop_at=40)
-    assert len(list(tmp_path.iterdir())) == 1
-    other = home.with_name(f"{home.name}-other")
-    other.mkdir()
-    (other / "cache").symlink_to(cache)
-    monkeypatch.setenv("LILM_SEARCH_HOME", str(other))
-    second = work(study, "two", store, stop_at=100)
-    assert first + second == [20, 40, 60, 80, 100]  # none measured twice
-    assert_gone_on(study, "one")
-    assert list(tmp_path.iterdir()) == []
-    assert list(paths.resume("tiny").iterdir()) == []
+class Broken:
+    """A store that is away."""
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        raise OSError("no route to host")
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        raise OSError("no route to host")
+
+    def remove(self, artifact_id: str) -> None:
+        raise OSError("no route to host")
 
 
-def test_a_worker_that_gets_sigterm_leaves_its_run_to_the_next_on_its_machine(
-    database: Database, database_url: str, home: Path
+def test_what_sigterm_stops_goes_on_on_another_machine(
+    database: Database, database_url: str, home: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = study_of_one_run(database)
     process = spawn_worker(database_url, home)
@@ -103,8 +100,24 @@ def test_a_worker_that_gets_sigterm_leaves_its_run_to_the_next_on_its_machine(
         time.sleep(0.1)
     os.kill(process.pid, signal.SIGTERM)
     process.communicate(timeout=60)
-    work(study, "two", None, stop_at=100)
-    assert_gone_on(study, runs(study)[0].user_attrs["worker"])
+    (tmp_path / "cache").symlink_to(cache)
+    monkeypatch.setenv("LILM_SEARCH_HOME", str(tmp_path))
+    reported = work(study, "two")
+    lost, _ = runs(study)
+    assert [*lost.intermediate_values, *reported] == [20, 40, 60, 80, 100]  # none measured twice
+    assert_gone_on(study, lost.user_attrs["worker"])
+    assert list(paths.resume("tiny").iterdir()) == []
+    with database.engine.connect() as connection:
+        left = sa.text("SELECT count(*) FROM lilm_artifacts WHERE artifact_id LIKE '%-state-%'")
+        assert connection.execute(left).scalar_one() == 0
+
+
+def test_on_the_same_machine_it_needs_no_store(database: Database, home: Path) -> None:
+    study = study_of_one_run(database)
+    first, second = (work(study, name, Broken(), stop_at) for name, stop_at in (("one", 40), ("two", 100)))
+    assert first + second == [20, 40, 60, 80, 100]
+    assert_gone_on(study, "one")
+    assert list(paths.resume("tiny").iterdir()) == []
 
 
 def state(seconds: float) -> Callable[[Path], None]:
@@ -118,7 +131,7 @@ def state(seconds: float) -> Callable[[Path], None]:
 class Bench:
     """A run of the race that is lost again and again, and the states of its tries."""
 
-    def __init__(self, database: Database, store: Any = None, resume_mb: float = 128.0) -> None:
+    def __init__(self, database: Database, store: Any = None, resume_mb: float = 256.0) -> None:
         self.study = study_of_one_run(database, TEXT.replace("[workers]", f"[workers]\nresume_mb = {resume_mb}"))
         self.store, self.now, self.stopping = store, 0.0, False
         self.said: list[str] = []
@@ -269,19 +282,6 @@ def test_what_is_too_large_to_share_stays_and_is_said(database: Database, home: 
     assert list(tmp_path.iterdir()) == []
     assert bench.path.exists()
     assert bench.said == ["its state stays on this machine: 0 MB, and [workers] resume_mb is 1e-06"]
-
-
-class Broken:
-    """A store that is away."""
-
-    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        raise OSError("no route to host")
-
-    def open_reader(self, artifact_id: str) -> BinaryIO:
-        raise OSError("no route to host")
-
-    def remove(self, artifact_id: str) -> None:
-        raise OSError("no route to host")
 
 
 def test_a_store_that_is_away_costs_nothing_but_the_state(database: Database, home: Path) -> None:

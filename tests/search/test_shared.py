@@ -17,15 +17,17 @@ from model.corpus import Corpus
 from model.errors import StoppedError
 from model.tokenizer import Tokenizer, train_tokenizer
 from search import paths, shared
-from search.artifacts import files, study_artifacts
+from search.artifacts import attach, files, study_artifacts
 from search.errors import SearchError
 from search.plan import Plan
 from search.preparation import prepare_all
 from search.shared import agree_on_text, fetch, share, shared_corpus
 from search.stop import StopRequest
 from search.study import LinkedStudy, load_study, open_study
+from storage import roles
 from storage.database import Database, connect
 from storage.lease import lease
+from tests.storage.test_roles import login
 
 spawn = multiprocessing.get_context("spawn")
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -221,3 +223,25 @@ def test_who_is_killed_while_training_is_replaced_by_who_waits(
     assert machines.trained == 1
     assert Tokenizer(found.tokenizer.proto).vocab_size == 400
     assert len(files(study.proxies)) == 1
+
+
+def test_a_workers_credential_is_enough(
+    study: LinkedStudy, machines: Machines, database_url: str, tmp_path: Path
+) -> None:
+    """It trains, shares, stores and reads; what it removes stays, in silence, for the owner to remove."""
+    parts = [part._study_id for part in (study.proxies, study.confirmations)]
+    issued = roles.new(study.database, parts, name="one", lifetime_seconds=3600)
+    worker = connect(login(database_url, issued))
+    theirs = load_study(worker, "mine")
+    shared_corpus(theirs, CONFIG, never)
+    machines.move("two")
+    shared_corpus(theirs, CONFIG, never)
+    assert machines.trained == 1
+    trial = theirs.confirmations.ask()
+    theirs.confirmations.tell(trial, 1.0)
+    (tmp_path / "confirm-0.pt").write_bytes(b"weights" * 200_000)
+    found = attach(theirs, theirs.confirmations, trial._trial_id, tmp_path / "confirm-0.pt")
+    study_artifacts(theirs).remove(found)
+    with study_artifacts(study).open_reader(found) as file:
+        assert file.read() == (tmp_path / "confirm-0.pt").read_bytes()
+    worker.close()

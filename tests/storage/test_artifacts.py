@@ -150,7 +150,7 @@ def test_a_writer_that_is_killed_leaves_nothing(
 
 
 def test_no_file_is_ever_held_whole(ours: PostgresArtifactStore, tmp_path: Path) -> None:
-    parts = 24
+    parts = 16
     path = tmp_path / "large"
     path.write_bytes(content(PART_BYTES) * parts)
     tracemalloc.start()

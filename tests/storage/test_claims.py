@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from optuna.trial import Trial, TrialState
 
 from storage.claims import Claim, Outcome, TrialQueue
-from storage.database import Database, connect
+from storage.database import MOST_CONNECTIONS, Database, connect, is_passing
 from storage.heartbeat import Heartbeat
 from storage.silence import NOTICED
 from tests.conftest import fresh_database
@@ -32,13 +32,13 @@ def url(any_server_url: str) -> str:
 @pytest.fixture
 def database(url: str) -> Iterator[Database]:
     opened = connect(url)
-    _let_server_be_old(opened)
+    let_server_be_old(opened)
     optuna.create_study(study_name=STUDY, storage=opened.storage)
     yield opened
     opened.close()
 
 
-def _let_server_be_old(database: Database) -> None:
+def let_server_be_old(database: Database) -> None:
     """Nobody is reaped while the server is younger than the grace; the tests' servers are: shadow its start time."""
     with database.engine.begin() as connection:
         connection.execute(sa.text("CREATE SCHEMA aged"))
@@ -79,6 +79,10 @@ def unheard(database: Database, trial_id: int, seconds: float) -> None:
         assert connection.execute(moved, {"s": seconds, "t": trial_id}).rowcount == 1
 
 
+def states(database: Database) -> list[TrialState]:
+    return [t.state for t in trials(database)]
+
+
 def suggest(database: Database, taken: Claim) -> float:
     return Trial(optuna.load_study(study_name=STUDY, storage=database.storage), taken.trial_id).suggest_float("x", 0, 1)
 
@@ -105,7 +109,7 @@ def _claim_and_hang(url: str, ready: Any) -> None:
     signal.pause()
 
 
-def _run_all(processes: list[SpawnProcess]) -> None:
+def run_all(processes: list[SpawnProcess]) -> None:
     for process in processes:
         process.start()
     for process in processes:
@@ -115,7 +119,7 @@ def _run_all(processes: list[SpawnProcess]) -> None:
 
 def test_racing_workers_train_exactly_what_was_asked(database: Database, url: str) -> None:
     results = spawn.Queue()
-    _run_all([spawn.Process(target=_claim_all, args=(url, results)) for _ in range(5)])
+    run_all([spawn.Process(target=_claim_all, args=(url, results)) for _ in range(5)])
     numbers = sorted(results.get(timeout=5) for _ in range(25))
     assert numbers == list(range(25))
     assert results.empty()
@@ -131,7 +135,7 @@ def test_a_killed_workers_trial_gets_one_successor_with_its_parameters(database:
     os.kill(doomed.pid, signal.SIGKILL)
     doomed.join(10)
     silence(database, trial_id)
-    _run_all([spawn.Process(target=_reconcile, args=(url,)) for _ in range(4)])
+    run_all([spawn.Process(target=_reconcile, args=(url,)) for _ in range(4)])
     lost, successor = trials(database)
     assert (lost.state, lost.user_attrs["failure"]) == (TrialState.FAIL, "lost")
     assert successor.state == TrialState.WAITING
@@ -245,36 +249,24 @@ def test_finishing_again_after_a_lost_answer_is_no_contradiction(queue: TrialQue
     assert not queue.finish(taken.trial_id, TrialState.COMPLETE, 1.6)
 
 
-@pytest.mark.parametrize("survives", range(6))
-def test_a_reaper_that_dies_between_two_writes_is_completed_by_the_next(
-    database: Database, queue: TrialQueue, monkeypatch: pytest.MonkeyPatch, survives: int
-) -> None:
+DYING = """
+    CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END $$
+"""
+
+
+def test_connections_that_break_in_mid_call_come_back_to_the_pool(database: Database, queue: TrialQueue) -> None:
+    """More often than the pool is large: each failed call is one that may succeed later, and then it does."""
     taken = claim(queue)
-    x = suggest(database, taken)
-    silence(database, taken.trial_id)
-    storage = database.storage
-    writes = 0
-
-    def dying(name: str) -> Any:
-        real = getattr(storage, name)
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            nonlocal writes
-            if writes >= survives:
-                raise KeyboardInterrupt
-            writes += 1
-            return real(*args, **kwargs)
-
-        return call
-
-    with monkeypatch.context() as patch:
-        for name in ("set_trial_user_attr", "set_trial_state_values", "create_new_trial"):
-            patch.setattr(storage, name, dying(name))
-        try:
-            queue.reconcile()
-        except KeyboardInterrupt:
-            assert writes == survives
-    queue.reconcile()
-    lost, successor = trials(database)
-    assert (lost.state, successor.state) == (TrialState.FAIL, TrialState.WAITING)
-    assert successor.system_attrs["fixed_params"] == {"x": x}
+    with database.engine.begin() as connection:
+        connection.execute(sa.text(DYING))
+        on = "CREATE TRIGGER dying BEFORE UPDATE ON trial_heartbeats FOR EACH ROW EXECUTE FUNCTION die()"
+        connection.execute(sa.text(on))
+    for _ in range(MOST_CONNECTIONS + 1):
+        with pytest.raises(sa.exc.OperationalError) as broken:
+            queue.beat(taken.trial_id)
+        assert is_passing(broken.value)
+    with database.engine.begin() as connection:
+        connection.execute(sa.text("DROP TRIGGER dying ON trial_heartbeats"))
+    assert queue.beat(taken.trial_id)
+    assert database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]

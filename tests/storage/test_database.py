@@ -1,4 +1,5 @@
 import multiprocessing
+from contextlib import AbstractContextManager
 
 import psycopg2
 import pytest
@@ -76,9 +77,30 @@ def test_sessions_are_in_utc_and_never_idle_in_a_transaction_for_ever(database: 
     with database.engine.connect() as connection:
         shown = {
             k: connection.execute(sa.text(f"SHOW {k}")).scalar_one()
-            for k in ("timezone", "statement_timeout", "idle_in_transaction_session_timeout")
+            for k in ("timezone", "statement_timeout", "idle_in_transaction_session_timeout", "tcp_keepalives_idle")
         }
-    assert shown == {"timezone": "UTC", "statement_timeout": "1min", "idle_in_transaction_session_timeout": "1min"}
+    assert shown == {
+        "timezone": "UTC",
+        "statement_timeout": "1min",
+        "idle_in_transaction_session_timeout": "1min",
+        "tcp_keepalives_idle": "10",
+    }
+
+
+def test_a_statement_alone_is_kept_at_once_and_the_next_transaction_is_one_again(database: Database) -> None:
+    with database.engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE kept (x int)"))
+
+    def insert(x: int, block: AbstractContextManager[sa.Connection]) -> None:
+        with block as connection:
+            connection.execute(sa.text("INSERT INTO kept VALUES (:x)"), {"x": x})
+            raise RuntimeError("cut off after the statement")
+
+    for x, block in ((1, database.alone()), (2, database.engine.begin()), (3, database.alone())):
+        with pytest.raises(RuntimeError, match="cut off"):
+            insert(x, block)
+    with database.engine.connect() as connection:
+        assert list(connection.execute(sa.text("SELECT x FROM kept")).scalars()) == [1, 3]
 
 
 class Clock:
