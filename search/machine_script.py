@@ -85,13 +85,14 @@ def workers(work: Work) -> str:
     """
     return f"""end=$(( $(date +%s) + {work.seconds} ))
 work() {{
+  worker=
+  trap 'end=0; kill -TERM "$worker" 2>/dev/null' TERM INT  # no time is left to start it again
   for try in $(seq 0 {RESTARTS}); do
     left=$(( end - $(date +%s) ))
     [ "$left" -gt 0 ] || return 124
     [ "$try" = 0 ] || {{ echo "worker on $1 ended with $code; starting it again ($try of {RESTARTS})"; sleep 5; }}
     timeout --kill-after=60 "$left" venv/bin/lilm-search worker --study {work.study} --device "$1" &
     worker=$!
-    trap 'kill -TERM "$worker" 2>/dev/null; try={RESTARTS}' TERM INT
     wait "$worker"; code=$?  # which a signal cuts short
     while kill -0 "$worker" 2>/dev/null; do wait "$worker"; code=$?; done
     case $code in 0 | 1 | 124) return "$code" ;; esac
@@ -99,11 +100,11 @@ work() {{
   done
 }}
 crew=
+trap 'kill -TERM $crew 2>/dev/null' TERM INT
 for device in {" ".join(f"cuda:{i}" for i in range(work.gpus)) if work.gpus else "cpu"}; do
   work "$device" &
   crew="$crew $!"
 done
-trap 'kill -TERM $crew 2>/dev/null' TERM INT
 result=0
 for member in $crew; do
   wait "$member"; code=$?

@@ -59,8 +59,9 @@ def overhead_seconds(trials: Sequence[FrozenTrial]) -> float:
 
 
 def budget_seconds(trial: FrozenTrial, fidelity: Fidelity) -> float:
-    """Return a trial's own budget, which on a rung isn't the fidelity's."""
-    return parse_duration(trial.user_attrs.get("budget", fidelity.budget))
+    """Return a trial's own budget, which on a rung isn't the fidelity's, and on a slower machine is longer."""
+    scale = float(trial.user_attrs.get("budget_scale", 1.0))
+    return scale * parse_duration(trial.user_attrs.get("budget", fidelity.budget))
 
 
 def bill(study: LinkedStudy, entries: Sequence[Entry], cap: float) -> Bill:
@@ -107,8 +108,14 @@ class Purse:
 
     def __init__(self, study: LinkedStudy, worker: str) -> None:
         self.reason = ""
+        self.budget_scale = 1.0
         self._study, self._worker = study, worker
         self._registry = registry_of(study)
+
+    def measured(self, reference: float, budget_scale: float) -> None:
+        """Take in what the reference step showed: how fast the machine is, and how much longer its budgets are."""
+        self.budget_scale = budget_scale
+        self._registry.measured(self._worker, reference)
 
     def allows(self, fidelity: Fidelity) -> Callable[[Mapping[str, Any]], bool]:
         """Return the condition under which a queue of this fidelity gives this worker a trial.
@@ -125,7 +132,10 @@ class Purse:
     def note(self, claim: Claim) -> None:
         """Record when a trial was claimed; until then all of its budget counts as still to come."""
         if stored_cap(self._study):
-            self._study.database.storage.set_trial_user_attr(claim.trial_id, CLAIMED_AT, self._registry.now())
+            storage = self._study.database.storage
+            storage.set_trial_user_attr(claim.trial_id, CLAIMED_AT, self._registry.now())
+            if self.budget_scale != 1:
+                storage.set_trial_user_attr(claim.trial_id, "budget_scale", self.budget_scale)
 
     def _fits(self, fidelity: Fidelity, seconds: float | None) -> bool:
         cap = stored_cap(self._study)
@@ -137,7 +147,7 @@ class Purse:
         trials = self._study.proxy_trials() if fidelity is plan.proxy else self._study.confirm_trials()
         usd = run_usd(
             trials,
-            fidelity.budget_seconds if seconds is None else seconds,
+            self.budget_scale * (fidelity.budget_seconds if seconds is None else seconds),
             plan.cost.usd_per_gpu_hour if price is None else price,
         )
         now = bill(self._study, entries, cap)

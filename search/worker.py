@@ -137,6 +137,7 @@ class Worker:
         here = self.machine = self.look(self.device)
         admission = self.retrying(lambda: admit(self.study, here))
         self.budget_scale = admission.budget_scale
+        self.retrying(lambda: self._purse.measured(here.reference_tokens_per_second, self.budget_scale))
         self.say(f"{here.label}, reference step {here.speed}")
         if admission.said:
             self.say(f"note: {admission.said}")

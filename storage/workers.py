@@ -35,6 +35,8 @@ ENDED = sa.text(
     """
 )
 
+MEASURED = sa.text("UPDATE lilm_workers SET reference = :reference WHERE study_id = :study_id AND name = :name")
+
 # What was known dead is not paid for any longer than it was seen.
 GIVEN_UP = sa.text("UPDATE lilm_workers SET ended = seen WHERE study_id = :study_id AND name = :name AND ended IS NULL")
 
@@ -127,6 +129,10 @@ class Registry:
     def seen(self, name: str) -> bool:
         """Record a sign of life; returns False where the worker is recorded as ended, or unknown."""
         return self._execute(SEEN, name)
+
+    def measured(self, name: str, reference: float) -> bool:
+        """Record the throughput of a worker's reference step; returns False where it never entered."""
+        return self._execute(MEASURED, name, reference=reference)
 
     def end(self, name: str) -> bool:
         """Record that a worker ended now, by itself."""

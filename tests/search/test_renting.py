@@ -157,7 +157,7 @@ def test_workers_are_started_again_after_a_crash_and_ended_with_their_time(
 
 def test_a_machines_notice_reaches_its_workers(tmp_path: Path) -> None:
     """A worker that is told to stop ends by itself, and isn't started again."""
-    told = "trap 'echo told >> starts; exit 0' TERM; echo up; echo up >> starts; while :; do /bin/sleep 0.05; done"
+    told = "trap 'echo told >> starts; exit 0' TERM; echo up >> starts; echo up; while :; do /bin/sleep 0.05; done"
     machine(tmp_path, told)
     script = workers(Work(study="s", gpus=1, seconds=600, usd_per_hour=1))
     with subprocess.Popen(["bash", "-c", script], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as shell:

@@ -13,7 +13,9 @@ import torch
 from optuna.trial import TrialState
 
 from search import presence, spending
+from search.console import cap_line, spent_line
 from search.errors import SearchError, StudyFileError
+from search.machine import Machine
 from search.plan import Plan
 from search.spending import Purse, bill, registry_of, study_bill
 from search.start import with_cap
@@ -78,6 +80,20 @@ def test_a_bill_by_hand(database: Database) -> None:
     assert found.bound == pytest.approx(1.0 * (240 + 30) / 3600)
     assert found.cap == 10
     assert bill(study, [], 10).spent == pytest.approx(0.3)
+
+
+def test_a_slower_machines_longer_budget_counts(database: Database) -> None:
+    """Twice as long is $0.10: one fits under 16 cents, a second only for who takes $0.05."""
+    study = open_study(database, capped(0.16))
+    ServerClock(database)
+    slow, quick = (enter(registry_of(study), n) for n in ("slow", "quick"))
+    purse = Purse(study, slow)
+    purse.measured(10_000, 2.0)
+    assert isinstance(take(study, purse, slow), Claim)
+    assert study_bill(study).bound == pytest.approx(0.10)
+    assert take(study, purse, slow) is Outcome.REFUSED
+    assert isinstance(take(study, Purse(study, quick), quick), Claim)
+    assert {e.name: e.reference for e in registry_of(study).entries()} == {"slow": 10_000, "quick": None}
 
 
 @dataclass
@@ -220,12 +236,23 @@ def _waits_for_a_lock(database: Database) -> bool:
 def test_a_worker_says_why_it_takes_no_more_and_ends(database: Database, home: Any) -> None:
     study = open_study(database, capped(0.04))
     said: list[str] = []
-    Worker(study, "one", torch.device("cpu"), StopRequest(), said.append, _never).run()
+    Worker(study, "one", torch.device("cpu"), StopRequest(), said.append, _never, look=_at_once).run()
     assert [line for line in said if "cost cap" in line] == [
         "cost cap: $0.00 spent, $0.00 bound by runs under way, $0.05 for the next run: more than max_usd, $0.04. "
         "`lilm-search start --study capped --max-usd N` raises it."
     ]
     assert not any(t.state == TrialState.RUNNING for t in study.proxy_trials())
+
+
+def test_status_says_what_the_cap_stops(database: Database) -> None:
+    study = open_study(database, capped(0.04))
+    assert cap_line(study).startswith("Cost cap: $0.00 spent, $0.00 bound by runs under way, $0.05 for the next run")
+    assert "$0.00 of $0.04 (max_usd)" in spent_line(study)
+    raised = open_study(database, with_cap(database, capped(0), 1.0))
+    assert cap_line(raised) == ""
+    free = open_study(database, with_cap(database, capped(0), 0.0))
+    assert cap_line(free) == ""
+    assert "max_usd" not in spent_line(free)
 
 
 def test_waiting_ends_where_no_run_fits_any_more(database: Database, home: Any) -> None:
@@ -237,8 +264,12 @@ def test_waiting_ends_where_no_run_fits_any_more(database: Database, home: Any) 
     for trial in taken:
         study.database.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
     said: list[str] = []
-    Worker(study, "idle", torch.device("cpu"), StopRequest(), said.append, _never).run()
+    Worker(study, "idle", torch.device("cpu"), StopRequest(), said.append, _never, look=_at_once).run()
     assert "cost cap" in said[-1]
+
+
+def _at_once(device: torch.device) -> Machine:
+    return Machine(kind="cpu", name="a processor", threads=1, reference_tokens_per_second=20_000.0)
 
 
 def _never(*args: Any, **options: Any) -> Any:

@@ -61,6 +61,9 @@ def test_who_has_ended_or_never_was_gives_no_sign_of_life(database: Database, re
     assert registry.end("one")
     assert registry.give_up("two")
     clock.set(200)
+    assert registry.measured("one", 1234.5)
+    assert not registry.measured("nobody", 1234.5)
+    assert {e.name: e.reference for e in registry.entries()} == {"one": 1234.5, "two": None}
     for name in ("one", "two", "nobody"):
         assert not registry.seen(name)
         assert not registry.end(name)
