@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,8 +106,10 @@ class CorrelationPruner(BasePruner):
         """Return whether to stop the trial; called by Optuna's `Trial.should_prune`."""
         return self.judge(study, trial).prune
 
-    def judge(self, study: Study, trial: FrozenTrial) -> Verdict:
-        """Return the decision with its reason and figures."""
+    def judge(
+        self, study: Study, trial: FrozenTrial, trials: Callable[[], Sequence[FrozenTrial]] | None = None
+    ) -> Verdict:
+        """Return the decision with its reason and figures; by the study's trials, or by what `trials` returns."""
         step = trial.last_step
         if step is None:
             return Verdict(False, "silent")
@@ -115,9 +117,8 @@ class CorrelationPruner(BasePruner):
             return Verdict(True, "diverged")
         if trial.user_attrs.get("control", drawn_as_control(study.study_name, trial.number, self.controls)):
             return Verdict(False, "control")
-        return self.judge_among(
-            study.get_trials(deepcopy=False), trial, step, maximise=study.direction == StudyDirection.MAXIMIZE
-        )
+        among = trials() if trials is not None else study.get_trials(deepcopy=False)
+        return self.judge_among(among, trial, step, maximise=study.direction == StudyDirection.MAXIMIZE)
 
     def judge_among(
         self, trials: Sequence[FrozenTrial], trial: FrozenTrial, step: int, *, maximise: bool = False

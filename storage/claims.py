@@ -19,6 +19,7 @@ from storage import roles
 from storage.database import Database
 from storage.redaction import redact
 from storage.silence import BEAT, NOTICE, STALE
+from storage.standings import Standings
 
 REQUEUED = ("lost", "interrupted")
 """Causes of failure that are not the configuration's own fault."""
@@ -70,6 +71,8 @@ class TrialQueue:
         self._inherited, self._max_tries = tuple(inherited), max_tries
         self._lock = f"lilm-search/queue/{lock or study_name}"
         self._study_id = self._storage.get_study_id_from_name(study_name)
+        self.standings = Standings(database, self._study_id)
+        """Its trials for a pruner."""
 
     @property
     def name(self) -> str:

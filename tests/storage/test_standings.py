@@ -1,0 +1,66 @@
+"""What a pruner is told of a study's trials is what Optuna tells of them."""
+
+import math
+import random
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from search.pruner import CorrelationPruner
+from storage.claims import TrialQueue
+from storage.database import Database
+
+
+def told(trials: list[FrozenTrial]) -> dict[int, tuple[Any, ...]]:
+    """What pruners look at, of the trials that tell something; NaN as itself."""
+    wanted = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+    return {
+        t.number: (t.state, t.value, {s: repr(v) for s, v in t.intermediate_values.items()})
+        for t in trials
+        if t.state in wanted
+    }
+
+
+def test_standings_are_optunas_however_trials_come_report_and_end(database: Database) -> None:
+    """200 random acts, with a second pair of eyes that looks only now and then, and one that looks first at the end."""
+    study = optuna.create_study(study_name="s", storage=database.storage)
+    queue, seldom = (TrialQueue(database, "s", grace_seconds=60.0) for _ in range(2))
+    draw, running = random.Random(5), list[int]()
+    for act in range(200):
+        chosen = draw.random()
+        if chosen < 0.25 or not running:
+            running.append(study.ask()._trial_id)
+        elif chosen < 0.3:
+            study.enqueue_trial({"x": act})
+        elif chosen < 0.8:
+            value = draw.choice([draw.random(), math.nan, math.inf, -math.inf])
+            database.storage.set_trial_intermediate_value(draw.choice(running), draw.randrange(5, 100, 5), value)
+        else:
+            ending = running.pop(draw.randrange(len(running)))
+            state = draw.choice([TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL])
+            database.storage.set_trial_state_values(
+                ending, state, None if state == TrialState.FAIL else [draw.random()]
+            )
+        assert told(queue.standings.trials()) == told(study.get_trials())
+        if act % 37 == 0:
+            assert told(seldom.standings.trials()) == told(study.get_trials())
+    late = TrialQueue(database, "s", grace_seconds=60.0)
+    assert told(late.standings.trials()) == told(seldom.standings.trials()) == told(study.get_trials())
+
+
+def test_a_pruner_decides_as_by_optunas_own_trials(database: Database) -> None:
+    study = optuna.create_study(study_name="s", storage=database.storage)
+    draw, pruner = random.Random(1), CorrelationPruner(controls=0.0, min_trials=4)
+    queue = TrialQueue(database, "s", grace_seconds=60.0)
+    verdicts = []
+    for number in range(40):
+        trial, end = study.ask(), draw.random()
+        for step in range(10, 100, 10):
+            trial.report(end + draw.gauss(0, 0.02), step)
+            frozen = database.storage.get_trial(trial._trial_id)
+            verdicts.append(pruner.judge(study, frozen, queue.standings.trials))
+            assert verdicts[-1] == pruner.judge(study, frozen)
+        if number % 7:
+            study.tell(trial, end)
+    assert {v.reason for v in verdicts} >= {"hopeless", "promising"}
