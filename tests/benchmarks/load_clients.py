@@ -23,7 +23,7 @@ from search.study import load_study
 from search.worker import Worker
 from storage.claims import Claim, Outcome, TrialQueue
 from storage.database import connect
-from tests.chaos.simulated import Simulated, loss
+from tests.chaos.simulated import MACHINE, Simulated, loss
 
 NAME = "load"
 HEARTBEAT_SECONDS = 60
@@ -122,7 +122,10 @@ def _ours(post: Post, tape: Tape) -> None:
     tape.stop("open")
     _wait(post)
     trainer = timed_trainer(tape, Simulated(post.scale, slice_seconds=0.5))
-    worker = TimedWorker(study, f"w{post.number}", torch.device("cpu"), StopRequest(), lambda line: None, trainer)
+    device, stop = torch.device("cpu"), StopRequest()
+    worker = TimedWorker(
+        study, f"w{post.number}", device, stop, lambda line: None, trainer, look=lambda device: MACHINE
+    )
     worker.tape = tape
     worker.run()
 

@@ -18,9 +18,14 @@ from model.corpus import Corpus
 from model.errors import DeviceMemoryError, DivergedError, StoppedError
 from model.network import Transformer
 from model.train import Report, Result
+from search.machine import Machine
 
 DIVERGES_AT = 30
 """Percent of the budget at which a configuration that diverges does."""
+
+
+MACHINE = Machine(kind="cpu", name="simulated", threads=1, reference_tokens_per_second=20_000.0)
+"""What every simulated worker runs on: timing a real step would only time how busy this machine is."""
 
 
 def luck(*parts: object) -> float:

@@ -18,7 +18,7 @@ from search.study import load_study
 from search.worker import Worker
 from storage.database import connect
 from storage.errors import UnreachableError
-from tests.chaos.simulated import Simulated
+from tests.chaos.simulated import MACHINE, Simulated
 
 DONE, FAILED, UNREACHABLE = 0, 1, 75
 
@@ -67,7 +67,8 @@ def _work(post: Post) -> None:
     def say(line: str) -> None:
         print(f"{time.time():.2f} {post.name} {line}")
 
-    Worker(study, post.name, torch.device("cpu"), stop, say, Simulated(post.scale)).run()
+    trainer = Simulated(post.scale)
+    Worker(study, post.name, torch.device("cpu"), stop, say, trainer, look=lambda device: MACHINE).run()
     database.close()
 
 
