@@ -141,10 +141,9 @@ def home(fresh_home: Path, cache: Path) -> Path:
 
 
 def run_cli(*arguments: str, **env: str) -> "subprocess.CompletedProcess[str]":
-    """Run the installed command as a user would."""
+    """Run the installed command as a user would, on one thread: other tests run beside it."""
     from sys import executable
 
     command = [executable, "-m", "search", *arguments]
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=240, env={**os.environ, **env}, check=False, cwd="/"
-    )
+    env = {**os.environ, "OMP_NUM_THREADS": "1", **env}
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, env=env, check=False, cwd="/")

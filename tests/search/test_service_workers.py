@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 from optuna.trial import TrialState
@@ -66,7 +67,10 @@ def test_start_replaces_its_only_worker_when_it_is_killed(
 ) -> None:
     command = [sys.executable, "-m", "search", "start", "--study", str(plan_file), "--workers", "1"]
     env = {**os.environ, "LILM_SEARCH_STORAGE": database_url, "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env) as started:
+    one_core = partial(os.sched_setaffinity, 0, {min(os.sched_getaffinity(0))})  # and so one thread of training
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, preexec_fn=one_core
+    ) as started:
         wait_for(started, "BPB")
         running = [t for t in proxies(load_study(database, "tiny")) if t.state == TrialState.RUNNING]
         while not running:
