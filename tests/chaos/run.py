@@ -131,8 +131,9 @@ class Chaos:
         getattr(self, f"_{event.kind}")(event, glance)
 
     def _kill(self, event: Event, glance: Glance) -> None:
-        late = event.ended >= self.options.sizes.trials  # most workers wait then: the others are worth more
-        victim = self._crew.pick(self._draw, lambda m: not late or m.post.name in glance.busy)
+        # Every other one may be claiming or waiting; most wait at the end, when those at work are worth more.
+        at_work = event.way % 2 == 0 or event.ended >= self.options.sizes.trials
+        victim = self._crew.pick(self._draw, lambda m: not at_work or m.post.name in glance.busy)
         if victim is not None:
             self._crew.kill(victim)
             self._done["kill"] += 1
