@@ -29,6 +29,10 @@ AIM = 0.005
 """Of a worker's time."""
 
 
+class ShortWindowError(RuntimeError):
+    """The window saw too little: a longer one is needed."""
+
+
 @contextlib.contextmanager
 def clients(posts: Sequence[Post]) -> Iterator[list[BaseProcess]]:
     """Run these clients while the block runs."""
@@ -112,7 +116,7 @@ def digest(tapes: Sequence[Sequence[dict[str, Any]]], begun: float, ended: float
     for kind, times in (("ask", 1), ("report", REPORTS), ("tell", 1)):
         of = [line for line in lines if line["kind"] == kind]
         if not of:
-            raise RuntimeError(f"no {kind} fell into the window of {ended - begun:.0f} s: a longer one is needed")
+            raise ShortWindowError(f"no {kind} fell into the window of {ended - begun:.0f} s: a longer one is needed")
         walls = [line["wall"] for line in of]
         p50, p95 = np.percentile(walls, [50, 95])
         cpu = float(np.mean([line["cpu"] for line in of]))

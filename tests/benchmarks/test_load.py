@@ -1,12 +1,13 @@
 """The load benchmark in small: both clients do their work, and its figures are those of a hand-worked case."""
 
+import contextlib
 from typing import Any
 
 import pytest
 
 from search.plan import Plan
 from storage.database import MOST_CONNECTIONS
-from tests.benchmarks.load import digest, measure_all, table
+from tests.benchmarks.load import ShortWindowError, digest, measure_all, table
 from tests.benchmarks.load_study import Options, finished_trials
 
 
@@ -29,7 +30,7 @@ def test_a_trials_calls_are_an_ask_twenty_reports_and_a_tell() -> None:
 
 
 def test_a_window_too_short_is_refused() -> None:
-    with pytest.raises(RuntimeError, match="no ask fell into the window"):
+    with pytest.raises(ShortWindowError, match="no ask fell into the window"):
         digest([[line("open", 1, 5.0, 4.0, 4.0)]], 9.0, 15.0)
 
 
@@ -46,14 +47,21 @@ def test_the_trials_beforehand_are_like_real_ones() -> None:
         assert trial.state.name == "PRUNED" or len(points) == 20
 
 
+def measured() -> list[dict[str, Any]]:
+    """Measure for as long as it takes this machine to end a trial or two."""
+    for seconds in (2.0, 8.0, 32.0, 128.0):
+        options = Options(workers=[2], trial_seconds=0.5, window_seconds=seconds, finished=30)
+        with contextlib.suppress(ShortWindowError):
+            found = measure_all(options, ["bare", "ours"], fsync="off")
+            if all(f["ask"]["n"] >= 2 and f["report"]["n"] >= 40 and f["tell"]["n"] >= 2 for f in found):
+                return found
+    pytest.fail("in 128 s no two trials have ended")
+
+
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_both_clients_are_measured_and_ours_keeps_to_its_connections() -> None:
-    options = Options(workers=[2], trial_seconds=0.5, window_seconds=2.0, finished=30)
-    bare, ours = measure_all(options, ["bare", "ours"], fsync="off")
+    bare, ours = measured()
     for found in (bare, ours):
-        assert found["ask"]["n"] >= 2
-        assert found["report"]["n"] >= 40
-        assert found["tell"]["n"] >= 2
         assert 0 < found["call_cpu"] <= found["client_cpu"]
         assert found["server_cpu"] > 0
         assert found["commits"] >= found["report"]["n"]
