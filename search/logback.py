@@ -1,6 +1,7 @@
 """Log back: what is confirmed, written into the proxy study, where optuna-dashboard shows it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from optuna.trial import Trial
 from optuna_dashboard import save_note
@@ -21,21 +22,35 @@ def log_back(study: LinkedStudy) -> None:
         by_number = {t.number: t for t in study.proxy_trials()}
         stored = study.proxies.user_attrs
         for place, entry in enumerate(found, start=1):
-            record = {
-                "bpb": entry.mean_bpb,
-                "seeds": {str(k): v for k, v in sorted(entry.bpb_by_seed.items())},
-                "proxy_bpb": entry.proxy_bpb,
-                "proxy_trial": entry.proxy_number,
-                "baseline": entry.baseline,
-                "lr_scale": entry.lr_scale,
-            }
-            if stored.get(f"confirmed:{entry.key}") != record:
-                study.proxies.set_user_attr(f"confirmed:{entry.key}", record)
+            if stored.get(_key(entry)) != _record(entry):
+                study.proxies.set_user_attr(_key(entry), _record(entry))
             proxy = by_number.get(entry.proxy_number) if entry.proxy_number is not None else None
             if proxy is not None and entry.lr_scale == 1:
                 save_note(Trial(study.proxies, proxy._trial_id), _trial_note(study, entry, place, len(found)))
         if found:
             save_note(study.proxies, study_note(study, found))
+
+
+def log_back_missing(study: LinkedStudy) -> None:
+    """Log back where a run's worker was lost before it could: its result came later, or by another way."""
+    stored = study.proxies.user_attrs
+    if any(stored.get(_key(entry)) != _record(entry) for entry in confirmed(study)):
+        log_back(study)
+
+
+def _key(entry: Confirmed) -> str:
+    return f"confirmed:{entry.key}"
+
+
+def _record(entry: Confirmed) -> dict[str, Any]:
+    return {
+        "bpb": entry.mean_bpb,
+        "seeds": {str(k): v for k, v in sorted(entry.bpb_by_seed.items())},
+        "proxy_bpb": entry.proxy_bpb,
+        "proxy_trial": entry.proxy_number,
+        "baseline": entry.baseline,
+        "lr_scale": entry.lr_scale,
+    }
 
 
 def _trial_note(study: LinkedStudy, entry: Confirmed, place: int, among: int) -> str:

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from model import checkpoint
+from model.errors import CheckpointError
 from model.remember import MicroBatches
 from model.tokenizer import Tokenizer
 from model.train import Report, Result
@@ -29,7 +31,7 @@ from storage.outbox import Answer
 if TYPE_CHECKING:
     from search.worker import Worker
 
-UNREACHABLE = Verdict(False, "unreachable")
+UNREACHABLE, UNJUDGED = Verdict(False, "unreachable"), Verdict(False, "unjudged")
 
 
 def run_label(proxy: bool, number: int) -> str:
@@ -60,6 +62,7 @@ class Run:
         self.label = run_label(proxy, claim.number)
         self.verdict: Verdict | None = None
         self.late: Answer[Verdict] | None = None
+        self.told = False
         self.states = None if proxy else self.retrying(self._find_states)
 
     def train(self) -> None:
@@ -125,7 +128,7 @@ class Run:
         return self.proxy and self.plan.proxy.schedule == "prefix"
 
     def _should_stop(self) -> bool:
-        return self.worker.stop() or self.lost
+        return self.worker.stop() or self.lost or self.outbox.refused is not None
 
     def _note_identity(self) -> None:
         mine = self.claim.user_attrs.keys() & {"control", "baseline", "grid"}
@@ -149,10 +152,18 @@ class Run:
         asked = None if judge is None else self.outbox.ask(partial(judge, self._so_far(), report.percent))
         self.outbox.wait_patiently(self.worker.patience_seconds)
         if asked is not None:
-            in_time, late = asked.get(), self.late.get() if self.late else None
+            in_time, late = self._answer(asked), self._answer(self.late) if self.late else None
             self.verdict = in_time or late or UNREACHABLE
             self.late = None if in_time else asked
         return self.verdict is None or not self.verdict.prune
+
+    def _answer(self, asked: Answer[Verdict]) -> Verdict | None:
+        """Return the verdict that is here; what goes wrong with the judge is no reason to end a run."""
+        try:
+            return asked.get()
+        except Exception as error:
+            self.worker.say(f"{self.label}: not judged: {type(error).__name__}: {error}")
+            return UNJUDGED
 
     def _judge_for(self) -> Callable[[FrozenTrial, int], Verdict] | None:
         """Return who judges this run, if anybody does."""
@@ -213,26 +224,38 @@ class Run:
         self.outbox.finish(self.queue, self.claim.trial_id, state, value)
         if not self.worker.delivered():
             return " (kept here until the database answers)"
+        if self.outbox.lost(self.claim.trial_id):
+            return " (not counted)"
+        self.told = True
         if self.states is not None:
             self.states.done()
-        return " (not counted)" if self.outbox.lost(self.claim.trial_id) else ""
+        return ""
 
     def _tell(self, result: Result, tokenizer: Tokenizer) -> None:
         if result.val_bpb is None:
             last = result.reports[-1]
             but = self._finish(TrialState.PRUNED, last.val_bpb)
             return self.worker.say(f"{self.label}: pruned at {last.percent}% with {last.val_bpb:.4f} BPB{but}")
-        if not self.proxy:
-            weights = paths.checkpoints(self.plan.name) / f"confirm-{self.claim.number}.pt"
-            weights.parent.mkdir(parents=True, exist_ok=True)
-            info = {"study": self.plan.name, "confirmation": self.claim.number, "val_bpb": result.val_bpb}
-            checkpoint.save(weights, result.network, tokenizer, info)
+        weights = None if self.proxy else self._save(result, tokenizer)
         but = self._finish(TrialState.COMPLETE, result.val_bpb)
         self.worker.say(f"{self.label}: {result.val_bpb:.4f} BPB after {result.tokens:,} tokens{but}")
         if not self.proxy and not but:
             self.retrying(lambda: log_back(self.worker.study))
+        if weights and not but:
             keep_confirmed(self.worker.study, self.claim.trial_id, weights, self.worker.device, self.worker.say)
         return None
+
+    def _save(self, result: Result, tokenizer: Tokenizer) -> Path | None:
+        """Save the weights; a disk that doesn't take them is no reason to lose the result."""
+        weights = paths.checkpoints(self.plan.name) / f"confirm-{self.claim.number}.pt"
+        info = {"study": self.plan.name, "confirmation": self.claim.number, "val_bpb": result.val_bpb}
+        try:
+            weights.parent.mkdir(parents=True, exist_ok=True)
+            checkpoint.save(weights, result.network, tokenizer, info)
+        except (CheckpointError, OSError) as error:
+            self.worker.say(f"note: {self.label} has no weights: {error}")
+            return None
+        return weights
 
 
 def _brief(params: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ from search import paths
 from search.artifacts import LastLines, keep_trace, study_artifacts
 from search.errors import SearchError, SpaceExhaustedError
 from search.farewell import Farewell
+from search.logback import log_back_missing
 from search.machine import Machine, admit, look
 from search.preparation import tokenizers
 from search.promotion import promote, waits_by_hand
@@ -27,7 +28,7 @@ from search.spending import Purse
 from search.stop import StopRequest
 from search.study import LinkedStudy
 from storage.claims import Claim, Outcome, TrialQueue
-from storage.errors import UnreachableError
+from storage.errors import LoginError, UnreachableError
 from storage.heartbeat import Heartbeat, Reaper
 from storage.letters import deliver_leftovers
 from storage.outbox import Outbox
@@ -113,9 +114,9 @@ class Worker:
             queue, claim = self._claim()
             if isinstance(claim, Claim):
                 waiting = False
-                self.retrying(partial(self._purse.note, claim))
                 self._attempt(queue, claim)
             elif claim is Outcome.DONE:
+                self.retrying(lambda: log_back_missing(self.study))
                 self.say("nothing left to do")
                 return
             elif claim is Outcome.REFUSED or self.retrying(self._purse.exhausted):
@@ -187,6 +188,8 @@ class Worker:
         """
         started = time.monotonic()
         while not self.outbox.wait(POLL_SECONDS):
+            if self.outbox.refused:
+                raise self.outbox.refused
             if self.stop():
                 return False
             if time.monotonic() - started > MOST_OUTAGE_SECONDS:
@@ -201,13 +204,20 @@ class Worker:
         proxy = queue is self.study.proxy_queue
         optuna_study = self.study.proxies if proxy else self.study.confirmations
         heart = Heartbeat(queue, claim.trial_id, interval_seconds=self.study.plan.workers.heartbeat_seconds)
+        run: Run | None = None
         try:
             with heart:
-                Run(self, optuna_study, queue, claim, proxy, heart).train()
+                self.retrying(partial(self._purse.note, claim))
+                run = Run(self, optuna_study, queue, claim, proxy, heart)
+                run.train()
             self._errors = 0
-        except UnreachableError:
+        except (UnreachableError, LoginError):
             raise
         except (Exception, KeyboardInterrupt) as error:
+            if self.outbox.refused:
+                raise self.outbox.refused from None
+            if run is not None and run.told:
+                return self.say(f"note: {run.label} is counted, but what follows it was cut short: {error}")
             if heart.lost or self.outbox.lost(claim.trial_id) or isinstance(error, UpdateFinishedTrialError):
                 return self.say(f"{run_label(proxy, claim.number)}: taken over by another worker")
             self._record(queue, claim, error)

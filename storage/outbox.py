@@ -14,7 +14,8 @@ from typing import Any, Generic, Self, TypeVar
 from optuna.trial import TrialState
 
 from storage.claims import TrialQueue
-from storage.database import Database, is_passing
+from storage.database import Database, is_passing, refusal
+from storage.errors import LoginError
 from storage.journal import Journal, Letter
 from storage.letters import deliver
 from storage.redaction import redact
@@ -38,11 +39,11 @@ class Answer(Generic[T]):
         return self._value
 
     def find(self) -> None:
-        """Answer the question; an outage leaves it open."""
+        """Answer the question; an outage leaves it open, and so does a login that is refused."""
         try:
             self._value = self._question()
         except Exception as error:
-            if is_passing(error):
+            if is_passing(error) or refusal(error):
                 raise
             self._error = error
 
@@ -67,6 +68,7 @@ class Outbox:
         self._waiting: deque[Letter | Answer[Any]] = deque()
         self._lost: set[int] = set()
         self._away = self._said_away = self._closing = False
+        self._refused: LoginError | None = None
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
 
@@ -93,8 +95,13 @@ class Outbox:
         """Whether the database didn't answer when last it was called."""
         return self._away
 
+    @property
+    def refused(self) -> LoginError | None:
+        """Why the database takes nothing from this worker any more; what it wrote stays in the journal."""
+        return self._refused
+
     def lost(self, trial_id: int) -> bool:
-        """Return whether a letter found its trial taken away; later ones are dropped."""
+        """Return whether a letter found its trial taken away, or was not taken; later ones are dropped."""
         return trial_id in self._lost
 
     def report(self, queue: TrialQueue, trial_id: int, step: int, value: float) -> None:
@@ -162,9 +169,20 @@ class Outbox:
                     self._sleep(pause)
                     pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
                     continue
-                self._say(f"a result could not be stored: {type(error).__name__}: {error}")
+                refused = refusal(error)
+                if isinstance(refused, LoginError):
+                    return self._give_up(refused)
+                self._say(f"not stored: {refused or f'{type(error).__name__}: {error}'}")
+                if not isinstance(first, Answer):
+                    self._lost.add(first["trial_id"])
             pause = FIRST_PAUSE_SECONDS
             self._done_with(first)
+        return None
+
+    def _give_up(self, refused: LoginError) -> None:
+        with self._changed:
+            self._refused, self._away = refused, True
+            self._changed.notify_all()
 
     def _first(self) -> "Letter | Answer[Any] | None":
         with self._changed:
