@@ -172,8 +172,8 @@ class Outbox:
                 refused = refusal(error)
                 if isinstance(refused, LoginError):
                     return self._give_up(refused)
-                self._say(f"not stored: {refused or f'{type(error).__name__}: {error}'}")
-                if not isinstance(first, Answer):
+                self._say(f"a result could not be stored: {refused or f'{type(error).__name__}: {error}'}")
+                if not isinstance(first, Answer) and (refused or "finish" in first):
                     self._lost.add(first["trial_id"])
             pause = FIRST_PAUSE_SECONDS
             self._done_with(first)
