@@ -184,7 +184,7 @@ class Run:
         return so_far
 
     def _judge(self, so_far: FrozenTrial, step: int) -> Verdict:
-        return self.pruner.judge(self.trial.study, so_far, self.queue.standings.trials)
+        return self.pruner.judge(self.trial.study, so_far, self.queue.standings.reported)
 
     def _judge_among_long_runs(self, so_far: FrozenTrial, step: int) -> Verdict:
         """Judge by the runs of the long budget: rungs' and proxies' curves have other horizons."""

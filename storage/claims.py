@@ -72,7 +72,8 @@ class TrialQueue:
         self._lock = f"lilm-search/queue/{lock or study_name}"
         self._study_id = self._storage.get_study_id_from_name(study_name)
         self.standings = Standings(database, self._study_id)
-        """Its trials for a pruner."""
+        """Its trials for a pruner, which asks from a thread of its own."""
+        self._standings = Standings(database, self._study_id)
 
     @property
     def name(self) -> str:
@@ -101,7 +102,7 @@ class TrialQueue:
             with self._atomic() as connection:
                 claim = self._claim(connection, worker, limit, prefer, permit)
         if isinstance(claim, Claim):
-            self._trials()  # now that it is certain: Optuna's storage must know of a new trial
+            self._remember(claim.trial_id)
         return claim
 
     def beat(self, trial_id: int) -> bool:
@@ -187,6 +188,20 @@ class TrialQueue:
     def _trials(self) -> list[FrozenTrial]:
         return self._storage.get_all_trials(self._study_id, deepcopy=False)
 
+    def identified(self) -> list[FrozenTrial]:
+        """Return every trial, those that wait or run with attributes and given parameters alone.
+
+        To be called under a lock of the database, which lets in one thread of this process.
+        """
+        return self._standings.identified()
+
+    def _remember(self, trial_id: int) -> None:
+        """Let Optuna's storage know of a trial, now that it is certain: it sets parameters of those it knows alone."""
+        storage: Any = self._storage
+        trial = self._database.uncached.get_trial(trial_id)
+        with storage._lock:
+            storage._add_trials_to_cache(self._study_id, [trial])
+
     def _slots(self, trials: Iterable[FrozenTrial]) -> int:
         return sum(not self.requeues(t) for t in trials)
 
@@ -206,7 +221,7 @@ class TrialQueue:
         permit: Callable[[Mapping[str, Any]], bool],
     ) -> Claim | Outcome | None:
         """Claim under the lock; None where one must look again: something had to be put right, or changed."""
-        trials = self._trials()
+        trials = self._standings.identified(connection)
         if self._succeed_lost(trials):
             return None
         if queued := [t for t in trials if t.state == TrialState.WAITING]:

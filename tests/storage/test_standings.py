@@ -22,6 +22,15 @@ def told(trials: list[FrozenTrial]) -> dict[int, tuple[Any, ...]]:
     }
 
 
+def identities(trials: list[FrozenTrial]) -> list[tuple[Any, ...]]:
+    """What claims and samplers look at; of who waits or runs, the parameters that were given, not those set since."""
+    return [
+        (t._trial_id, t.number, t.state, t.value, t.user_attrs, t.system_attrs.get("fixed_params"))
+        + ((t.params,) if t.state.is_finished() else ())
+        for t in trials
+    ]
+
+
 def test_standings_are_optunas_however_trials_come_report_and_end(database: Database) -> None:
     """200 random acts, with a second pair of eyes that looks only now and then, and one that looks first at the end."""
     study = optuna.create_study(study_name="s", storage=database.storage)
@@ -32,7 +41,9 @@ def test_standings_are_optunas_however_trials_come_report_and_end(database: Data
         if chosen < 0.25 or not running:
             running.append(study.ask()._trial_id)
         elif chosen < 0.3:
-            study.enqueue_trial({"x": act})
+            study.enqueue_trial({"x": act}, user_attrs={"retries": act, "why": [1.5, None, "'"]})
+        elif chosen < 0.4:
+            database.storage.set_trial_user_attr(draw.choice(running), draw.choice("ab"), draw.random())
         elif chosen < 0.8:
             value = draw.choice([draw.random(), math.nan, math.inf, -math.inf])
             database.storage.set_trial_intermediate_value(draw.choice(running), draw.randrange(5, 100, 5), value)
@@ -42,11 +53,13 @@ def test_standings_are_optunas_however_trials_come_report_and_end(database: Data
             database.storage.set_trial_state_values(
                 ending, state, None if state == TrialState.FAIL else [draw.random()]
             )
-        assert told(queue.standings.trials()) == told(study.get_trials())
+        assert told(queue.standings.reported()) == told(study.get_trials())
+        assert identities(queue.identified()) == identities(study.get_trials())
         if act % 37 == 0:
-            assert told(seldom.standings.trials()) == told(study.get_trials())
+            assert told(seldom.standings.reported()) == told(study.get_trials())
+            assert identities(seldom.identified()) == identities(study.get_trials())
     late = TrialQueue(database, "s", grace_seconds=60.0)
-    assert told(late.standings.trials()) == told(seldom.standings.trials()) == told(study.get_trials())
+    assert told(late.standings.reported()) == told(seldom.standings.reported()) == told(study.get_trials())
 
 
 def test_a_pruner_decides_as_by_optunas_own_trials(database: Database) -> None:
@@ -59,7 +72,7 @@ def test_a_pruner_decides_as_by_optunas_own_trials(database: Database) -> None:
         for step in range(10, 100, 10):
             trial.report(end + draw.gauss(0, 0.02), step)
             frozen = database.storage.get_trial(trial._trial_id)
-            verdicts.append(pruner.judge(study, frozen, queue.standings.trials))
+            verdicts.append(pruner.judge(study, frozen, queue.standings.reported))
             assert verdicts[-1] == pruner.judge(study, frozen)
         if number % 7:
             study.tell(trial, end)
