@@ -32,10 +32,11 @@ def new(
 
     Example: lilm-search credential new --study babylm --name box-1 --expires 12h --host db.example.org
     """
-    from search.credential import credential_text, default_name, file_for, issue
-    from storage.address import write_secret
+    from search.credential import check_reachable, credential_text, default_name, file_for, issue
+    from storage.address import stored_url, write_secret
     from storage.redaction import reveal
 
+    check_reachable(storage or stored_url(), host)
     with open_database(storage, "credential") as database:
         chosen = name or default_name(database, study)
         target = file_for(chosen, to)
@@ -45,11 +46,15 @@ def new(
         reveal(text)
     else:
         write_secret(target, text)
-    _tell(issued, chosen, study, target)
+    _tell(issued, chosen, study, target, here_alone=not (storage or stored_url()))
 
 
-def _tell(issued: "Issued", name: str, study: str, target: Path | None) -> None:
+def _tell(issued: "Issued", name: str, study: str, target: Path | None, *, here_alone: bool) -> None:
     typer.echo(f"{name}: good for {study} until {issued.expires:%Y-%m-%d %H:%M} UTC (role {issued.role})", err=True)
+    if here_alone:
+        typer.echo(
+            "note: the embedded PostgreSQL serves this machine alone, while a command of lilm-search runs", err=True
+        )
     for gap in issued.gaps:
         typer.echo(f"warning: {gap}", err=True)
     if target:
@@ -81,8 +86,8 @@ def revoke(
 
     Example: lilm-search credential revoke box-1
     """
-    from storage import roles
+    from search.credential import revoke as end
 
     with open_database(storage, "credential") as database:
-        ended = roles.revoke(database, name)
-    typer.echo(f"{name} is revoked; {ended} connections ended")
+        ended, trials = end(database, name)
+    typer.echo(f"{name} is revoked; connections ended: {ended}, trials handed on: {trials}")

@@ -1,5 +1,6 @@
 """Credentials of a study: issued, written as a URL that a worker can use, shown."""
 
+import re
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,6 +57,35 @@ def credential_text(database: Database, issued: roles.Issued, study: str, host: 
     return f"{note}\n{address.render_as_string(hide_password=False)}\n"
 
 
+def check_reachable(url: str | None, host: str | None) -> None:
+    """Refuse what no other machine could use: `url` is None for this machine's own server."""
+    if host:
+        host_and_port(host)
+    if host and not url:
+        raise SearchError(
+            f"--host is {host}, but this machine's embedded PostgreSQL is out of others' reach; "
+            "set up a server (docs/deploy.md) and name it with --storage"
+        )
+
+
+def host_and_port(host: str) -> tuple[str, int | None]:
+    """Return the two parts of HOST or HOST:PORT; raises `SearchError` for anything else."""
+    name, _, port = host.partition(":") if host.count(":") == 1 else (host, "", "")
+    if not re.fullmatch(r"[\w.:\[\]-]+", name) or (port and not (port.isdigit() and 0 < int(port) < 65536)):
+        raise SearchError(f"--host is {host!r}, but must be HOST or HOST:PORT, such as db.example.org:5432")
+    return name, int(port) if port else None
+
+
+def revoke(database: Database, name: str) -> tuple[int, int]:
+    """End a credential, and hand on what its workers were at; returns how many sessions and trials these were."""
+    known = next((c for c in roles.listed(database) if name in (c.name, c.role)), None)
+    workers = roles.workers_of(database, known.role) if known else []
+    ended = roles.revoke(database, name)
+    study = load_study(database, known.study) if known and workers else None
+    queues = (study.proxy_queue, study.confirm_queue) if study else ()
+    return ended, sum(queue.release_worker(worker) for queue in queues for worker in workers)
+
+
 def worker_url(owners: sa.URL, issued: roles.Issued, host: str | None) -> sa.URL:
     """Return the owner's address with the credential's login, at the host that the machine can reach.
 
@@ -63,10 +93,8 @@ def worker_url(owners: sa.URL, issued: roles.Issued, host: str | None) -> sa.URL
     """
     address = sa.URL.create("postgresql", issued.role, issued.password, owners.host, owners.port, owners.database)
     if host:
-        name, _, port = host.partition(":") if host.count(":") == 1 else (host, "", "")
-        if port and not port.isdigit():
-            raise SearchError(f"--host is {host!r}, but must be HOST or HOST:PORT")
-        address = address.set(host=name, port=int(port) if port else address.port)
+        name, port = host_and_port(host)
+        address = address.set(host=name, port=port or address.port)
     return address if is_local(address) else address.update_query_dict({"sslmode": "verify-full"})
 
 

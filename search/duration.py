@@ -8,8 +8,10 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 def parse_duration(text: str) -> float:
     """Return the seconds of "90s", "6m" or "1.5h"; raises ValueError on anything else."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh])", text.strip())
-    if not match or float(match[1]) <= 0:
-        raise ValueError(f'"{text}" is no duration; write a number and a unit, such as 90s, 6m or 1.5h')
+    if not match:
+        raise ValueError(f'"{text}" is no duration; write a number and s, m or h, such as 90s, 6m or 1.5h')
+    if float(match[1]) <= 0:
+        raise ValueError(f'"{text}" is no duration above 0; write such as 90s, 6m or 1.5h')
     return float(match[1]) * _UNITS[match[2]]
 
 

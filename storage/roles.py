@@ -151,6 +151,13 @@ def revoke(database: Database, name: str) -> int:
     return ended
 
 
+def workers_of(database: Database, role: str) -> list[str]:
+    """Return the names of the workers that have logged in with a role."""
+    with database.engine.connect() as connection:
+        found = connection.execute(sa.text("SELECT name FROM lilm_workers WHERE role = :role"), {"role": role})
+        return list(found.scalars())
+
+
 def end_expired(connection: sa.Connection) -> int:
     """End the sessions of expired credentials that the caller may end; returns how many.
 
