@@ -95,7 +95,7 @@ def start(
         with display:
             run_workers(opened, slots(workers) if workers != 0 else [], storage, display, stop)
         _print_summary(console, opened)
-        _print_next(console, plan)
+        _print_next(console, opened)
     if stop():
         raise typer.Exit(130)
 
@@ -113,12 +113,17 @@ def _print_summary(console: Any, opened: Any) -> None:
     console.print(summary(opened, bounds), highlight=False)
 
 
-def _print_next(console: Any, plan: Any) -> None:
-    name = plan.name
+def _print_next(console: Any, opened: Any) -> None:
+    from search.results import confirmed
+
+    plan, name = opened.plan, opened.plan.name
+    trials = [*opened.proxy_trials(), *opened.confirm_trials()]
     lines = [f"lilm-search status --study {name}", f"lilm-search dashboard --study {name}"]
+    if not all(t.state.is_finished() for t in trials):
+        lines.insert(0, f"lilm-search worker --study {name}")
     if plan.is_grid:
         lines += [f"lilm-search sweep --study {name} --html {name}.html"]
-    if plan.confirmations:
+    if confirmed(opened):
         lines += [
             f"lilm-search export --study {name} > best.toml",
             "lilm-search train --config best.toml --out best.pt",

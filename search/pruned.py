@@ -23,6 +23,8 @@ def pruning_lines(study: LinkedStudy) -> str:
         said = f"{len(pruned)} pruned, which saved {format_duration(left)} of training{_controls(trials, pruner)}"
     else:
         said = f"none pruned: {_held_back(relations, pruner)}"
+    if max(r.n for r in relations) < pruner.needed:
+        return f"Pruning: {said}."
     return f"Pruning: {said}.\nCorrelation with the final loss by progress: {sparkline(relations)}"
 
 
