@@ -124,6 +124,8 @@ def _with_tls(address: sa.URL) -> sa.URL:
         named = "sslrootcert" in address.query
         return _with(address, sslmode="verify-full", sslrootcert=None if named else _authority(address) or _bundle())
     if given not in PLAIN_WORDS:
+        if given not in ("allow", "prefer"):
+            raise StorageError(f"sslmode is {given}, but must be verify-full, {', '.join(PLAIN_WORDS)}; leave it out")
         raise StorageError(
             f"sslmode is {given}, which proves nothing about the server {address.host}: leave it out for verify-full, "
             f"and name the server's authority with sslrootcert=FILE or {CA}; sslmode=disable where the network is safe"
@@ -165,7 +167,7 @@ def _authority(address: sa.URL) -> str | None:
         return _private_copy(given)
     path = Path(given).expanduser()
     if not path.is_file():
-        raise StorageError(f"{CA} is {redact(given)[:80]!r}, but must be a certificate's file, or its PEM text")
+        raise StorageError(f"{CA} is {redact(given)[:80]!r}, no file; it must be a certificate's file, or its PEM text")
     return str(path)
 
 

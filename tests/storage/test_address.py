@@ -73,10 +73,15 @@ def test_elsewhere_the_server_must_prove_its_name(monkeypatch: pytest.MonkeyPatc
         settled(remote)
 
 
-@pytest.mark.parametrize("mode", ["allow", "prefer", "on"])
+@pytest.mark.parametrize("mode", ["allow", "prefer"])
 def test_a_mode_that_proves_nothing_is_refused(mode: str) -> None:
     with pytest.raises(StorageError, match=f"sslmode is {mode}, which proves nothing.*sslmode=disable where"):
         settled(f"postgresql://u:p@db.example.org/d?sslmode={mode}")
+
+
+def test_a_mode_that_does_not_exist_is_named_with_those_that_do() -> None:
+    with pytest.raises(StorageError, match="sslmode is on, but must be verify-full, disable, require, verify-ca"):
+        settled("postgresql://a@db.example.org/x?sslmode=on")
 
 
 @pytest.mark.parametrize("mode", ["disable", "require", "verify-ca"])
