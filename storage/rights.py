@@ -1,15 +1,18 @@
 """What a worker's role may do: its own study's rows, and no more. Installed once per database, by its owner.
 
 Rights are granted to one group per database, of which every credential is a member; which rows they reach is
-settled by row security, for which the table's owner and superusers are not subject. Rules name no role, so that a
-backup of the database can be restored on a server that has none of them.
+settled by row security, to which the table's owner and superusers are not subject. Rules name no role, so that a
+backup of the database can be restored on a server that has none of them, and its database be renamed.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+
+GROUPS = "lilm_workers_"
+"""What every group's name begins with, on the whole server."""
 
 MINE = "((SELECT lilm_studies()) IS NULL OR study_id = ANY ((SELECT lilm_studies())::integer[]))"
 FREE = "(SELECT lilm_studies()) IS NULL"
@@ -120,7 +123,8 @@ TABLES: Mapping[str, Table] = {
 UNRULED = ("version_info", "alembic_version")
 """Optuna's own bookkeeping, which every client reads."""
 
-# The studies that the user may work on; null for one who isn't a worker, whose rights are what the owner granted.
+# The studies that the user may work on; null for one who isn't a worker, whose rights are what the owner granted: who
+# has a credential, or is a member of any such group, is one, or a database renamed would take workers for owners.
 # It also ends what a session may do once its credential has expired: PostgreSQL itself asks at the login only.
 STUDIES = """
 CREATE OR REPLACE FUNCTION lilm_studies() RETURNS integer[] LANGUAGE plpgsql STABLE SET search_path = {schema}, pg_temp
@@ -129,11 +133,11 @@ DECLARE
     found integer[];
     expiry timestamptz;
 BEGIN
-    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {group} AND pg_has_role(oid, 'MEMBER')) THEN
-        RETURN NULL;
+    IF has_table_privilege('lilm_credentials', 'SELECT') THEN
+        SELECT array_agg(study_id), min(expires) INTO found, expiry FROM lilm_credentials WHERE role = current_user;
     END IF;
-    SELECT array_agg(study_id), min(expires) INTO found, expiry FROM lilm_credentials WHERE role = current_user;
-    IF found IS NULL THEN
+    IF found IS NULL
+        AND EXISTS (SELECT FROM pg_roles WHERE starts_with(rolname, '{groups}') AND pg_has_role(oid, 'MEMBER')) THEN
         RAISE EXCEPTION 'the credential % was revoked', current_user USING ERRCODE = '28000';
     ELSIF expiry <= now() THEN
         RAISE EXCEPTION 'the credential % expired at %', current_user, expiry USING ERRCODE = '28000';
@@ -161,19 +165,20 @@ CREATE TRIGGER lilm_keep_finished BEFORE UPDATE ON trials FOR EACH ROW
 """
 
 
-def install(connection: sa.Connection, group: str) -> None:
-    """Give the group a worker's rights, and install the rules that confine it, where they aren't there yet.
+def install(connection: sa.Connection, groups: Iterable[str]) -> None:
+    """Give the groups a worker's rights, and install the rules that confine them, where they aren't there yet.
 
     The rules lock every table for a moment, so they are left alone while they are the same.
     """
     schema = quoted(connection, _schema(connection))
-    rules = list(_rules(group, schema))
+    rules = list(_rules(schema))
     version = hashlib.sha256("\n".join(rules).encode()).hexdigest()[:16]
     if not _stand(connection, version):
         for statement in (*rules, f"COMMENT ON FUNCTION lilm_studies() IS '{version}'"):
             run(connection, statement)
-    for statement in _grants(quoted(connection, group), schema):
-        run(connection, statement)
+    for group in groups:
+        for statement in _grants(quoted(connection, group), schema):
+            run(connection, statement)
 
 
 # Whether the rules are there as they were made: owners may have put some out of the way, to alter a table.
@@ -194,8 +199,8 @@ def _stand(connection: sa.Connection, version: str) -> bool:
     return bool(connection.scalar(STANDING, {**facts, "schema": _schema(connection)}))
 
 
-def _rules(group: str, schema: str) -> Iterator[str]:
-    yield STUDIES.format(schema=schema, group="'" + group.replace("'", "''") + "'")
+def _rules(schema: str) -> Iterator[str]:
+    yield STUDIES.format(schema=schema, groups=GROUPS)
     yield KEEP_FINISHED
     for name, table in TABLES.items():
         rows = table.rows.format(table=name)
@@ -227,13 +232,14 @@ def _grants(group: str, schema: str) -> Iterator[str]:
             yield f"GRANT USAGE ON SEQUENCE {name}_{table.sequence}_seq TO {group}"
 
 
-def close_databases(connection: sa.Connection, group: str) -> None:
-    """Let none but the group, and whoever was named, into this database; and nobody unnamed into the owner's others."""
+def close_databases(connection: sa.Connection, groups: Iterable[str]) -> None:
+    """Let none but the groups and whoever was named into this database, and nobody unnamed into the owner's others."""
     database = connection.scalar(sa.text("SELECT current_database()"))
     mine = "SELECT datname FROM pg_database WHERE datdba = (SELECT oid FROM pg_roles WHERE rolname = current_user)"
     for name in connection.execute(sa.text(mine)).scalars().all():
         run(connection, f"REVOKE CONNECT, TEMPORARY ON DATABASE {quoted(connection, name)} FROM PUBLIC")
-    run(connection, f"GRANT CONNECT ON DATABASE {quoted(connection, database)} TO {quoted(connection, group)}")
+    for group in groups:
+        run(connection, f"GRANT CONNECT ON DATABASE {quoted(connection, database)} TO {quoted(connection, group)}")
 
 
 def gaps(connection: sa.Connection, role: str) -> list[str]:
