@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from storage.readable import BEAT, FLOAT, JSON, READABLE, TIME
+
 GROUPS = "lilm_workers_"
 """What every group's name begins with, on the whole server."""
 
@@ -23,6 +25,9 @@ OWNERS_FACT = "(key IN ('plan', 'confirms', 'confirmed_in') OR starts_with(key, 
 AGREED_FACT = "(key IN ('text_sha256', 'hardware') OR starts_with(key, 'tokenizer:'))"
 """What the first worker settles for all: later ones may not change it."""
 SHOWN = "(starts_with(key, 'dashboard:') OR starts_with(key, 'artifacts:'))"
+
+TIMES = " AND ".join(TIME.format(column=column) for column in ("datetime_start", "datetime_complete"))
+VALUE, REPORT = FLOAT.format(column="value"), FLOAT.format(column="intermediate_value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,37 +53,39 @@ TABLES: Mapping[str, Table] = {
     "study_directions": Table(),
     "study_user_attributes": Table(
         insert=("study_id", *_ATTRIBUTE),
-        insert_check=f"{FREE} OR NOT {OWNERS_FACT}",
+        insert_check=f"({FREE} OR NOT {OWNERS_FACT}) AND {JSON}",
         update=("value_json",),
-        update_check=f"{FREE} OR NOT ({OWNERS_FACT} OR {AGREED_FACT})",
+        update_check=f"({FREE} OR NOT ({OWNERS_FACT} OR {AGREED_FACT})) AND {JSON}",
         sequence="study_user_attribute_id",
     ),
     "study_system_attributes": Table(
         insert=("study_id", *_ATTRIBUTE),
-        insert_check=f"{FREE} OR {SHOWN}",
+        insert_check=f"({FREE} OR {SHOWN}) AND {JSON}",
         update=("value_json",),
-        update_check=f"{FREE} OR {SHOWN}",
+        update_check=f"({FREE} OR {SHOWN}) AND {JSON}",
         sequence="study_system_attribute_id",
     ),
     "trials": Table(
         insert=("number", "study_id", "state", "datetime_start", "datetime_complete"),
+        insert_check=TIMES,
         update=("number", "state", "datetime_start", "datetime_complete"),
+        update_check=TIMES,
         sequence="trial_id",
     ),
     "trial_user_attributes": Table(
         rows=TRIAL,
         insert=("trial_id", *_ATTRIBUTE),
-        insert_check=UNFINISHED,
+        insert_check=f"{UNFINISHED} AND {JSON}",
         update=("value_json",),
-        update_check=UNFINISHED,
+        update_check=f"{UNFINISHED} AND {JSON}",
         sequence="trial_user_attribute_id",
     ),
     "trial_system_attributes": Table(
         rows=TRIAL,
         insert=("trial_id", *_ATTRIBUTE),
-        insert_check=UNFINISHED,
+        insert_check=f"{UNFINISHED} AND {JSON}",
         update=("value_json",),
-        update_check=UNFINISHED,
+        update_check=f"{UNFINISHED} AND {JSON}",
         sequence="trial_system_attribute_id",
     ),
     "trial_params": Table(
@@ -91,25 +98,25 @@ TABLES: Mapping[str, Table] = {
     "trial_values": Table(
         rows=TRIAL,
         insert=("trial_id", "objective", "value", "value_type"),
-        insert_check=UNFAILED,
+        insert_check=f"{UNFAILED} AND {VALUE}",
         update=("value", "value_type"),
-        update_check=UNFINISHED,
+        update_check=f"{UNFINISHED} AND {VALUE}",
         sequence="trial_value_id",
     ),
     "trial_intermediate_values": Table(
         rows=TRIAL,
         insert=("trial_id", "step", "intermediate_value", "intermediate_value_type"),
-        insert_check=UNFINISHED,
+        insert_check=f"{UNFINISHED} AND {REPORT}",
         update=("intermediate_value", "intermediate_value_type"),
-        update_check=UNFINISHED,
+        update_check=f"{UNFINISHED} AND {REPORT}",
         sequence="trial_intermediate_value_id",
     ),
     "trial_heartbeats": Table(
         rows=TRIAL,
         insert=("trial_id", "heartbeat"),
-        insert_check=UNFINISHED,
+        insert_check=f"{UNFINISHED} AND {BEAT}",
         update=("heartbeat",),
-        update_check=UNFINISHED,
+        update_check=f"{UNFINISHED} AND {BEAT}",
         sequence="trial_heartbeat_id",
     ),
     "lilm_artifacts": Table(insert=("study_id", "artifact_id", "part", "content")),
@@ -201,7 +208,7 @@ def _stand(connection: sa.Connection, version: str) -> bool:
 
 def _rules(schema: str) -> Iterator[str]:
     yield STUDIES.format(schema=schema, groups=GROUPS)
-    yield KEEP_FINISHED
+    yield from (KEEP_FINISHED, READABLE)
     for name, table in TABLES.items():
         rows = table.rows.format(table=name)
         yield f"ALTER TABLE {name} ENABLE ROW LEVEL SECURITY"

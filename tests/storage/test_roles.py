@@ -60,6 +60,20 @@ FORBIDDEN = {
     "leave files in another study": "INSERT INTO lilm_artifacts VALUES ({other}, 'x', 0, '')",
     "change a file": "UPDATE lilm_artifacts SET content = ''",
     "speak for another worker": "UPDATE lilm_workers SET seen = now() WHERE name = 'of the owner'",
+    "leave what none can read": "INSERT INTO trial_user_attributes (trial_id, key, value_json) "
+    "VALUES ({running}, 'x', 'nonsense')",
+    "make a trial unreadable": "INSERT INTO trial_system_attributes (trial_id, key, value_json) "
+    "VALUES ({running}, 'noticed_silent', 'nonsense')",
+    "make a study unreadable": "INSERT INTO study_user_attributes (study_id, key, value_json) "
+    "VALUES ({mine}, 'x', 'nonsense')",
+    "show nonsense": "INSERT INTO study_system_attributes (study_id, key, value_json) "
+    "VALUES ({mine}, 'dashboard:x', 'nonsense')",
+    "start at no time": "INSERT INTO trials (study_id, state, datetime_start) VALUES ({mine}, 'RUNNING', 'infinity')",
+    "end at no time": "UPDATE trials SET datetime_complete = 'infinity' WHERE trial_id = {running}",
+    "report no number": "INSERT INTO trial_intermediate_values (trial_id, step, intermediate_value_type) "
+    "VALUES ({running}, 5, 'FINITE')",
+    "value no number": "INSERT INTO trial_values (trial_id, objective, value_type) VALUES ({running}, 0, 'FINITE')",
+    "live for ever": "UPDATE trial_heartbeats SET heartbeat = 'infinity' WHERE trial_id = {running}",
     "enter another study": "INSERT INTO lilm_credentials (study_id, role, name, expires) "
     "VALUES ({other}, current_user, 'x', 'infinity')",
     "live longer": "UPDATE lilm_credentials SET expires = 'infinity'",
