@@ -1,6 +1,7 @@
 """Where the study's server is and how to reach it safely: secrets from private files, TLS that proves who answers."""
 
 import ipaddress
+import logging
 import os
 import ssl
 import stat
@@ -8,7 +9,6 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-import optuna
 import sqlalchemy as sa
 from psycopg2.extensions import libpq_version
 from sqlalchemy import exc
@@ -144,7 +144,7 @@ _UNPROVEN = {
 @cache
 def _warn(line: str) -> None:
     """Say this once."""
-    optuna.logging.get_logger("lilm_search").warning(line)
+    logging.getLogger("lilm_search").warning(line)
 
 
 def _scram(address: sa.URL) -> str | None:

@@ -176,7 +176,7 @@ class TrialQueue:
         return trial.state == TrialState.FAIL and self._passes_on(trial, trial.user_attrs.get("failure"))
 
     def _passes_on(self, trial: FrozenTrial, cause: str | None) -> bool:
-        return cause in REQUEUED and trial.user_attrs.get("tries", 1) < self._max_tries
+        return cause in REQUEUED and _tries(trial) < self._max_tries
 
     def _atomic(self) -> AbstractContextManager[sa.Connection]:
         return self._database.atomic(self._lock)
@@ -233,7 +233,7 @@ class TrialQueue:
 
     def _succeed_lost(self, trials: Iterable[FrozenTrial]) -> int:
         """Give lost trials whose slot nobody has their successors; returns how many there were."""
-        succeeded = {t.user_attrs.get("retries") for t in trials}
+        succeeded = {r for t in trials if isinstance(r := t.user_attrs.get("retries"), int)}
         lost = [t for t in trials if self.requeues(t) and t.number not in succeeded]
         for trial in lost:
             self._succeed(trial, trial.user_attrs["failure"])
@@ -278,11 +278,18 @@ class TrialQueue:
     def _succeed(self, trial: FrozenTrial, cause: str) -> None:
         """Queue a lost trial's successor, with what it is and the parameters given and set so far."""
         kept = {k: v for k, v in trial.user_attrs.items() if k in self._inherited}
-        tries = trial.user_attrs.get("tries", 1) + (cause == "lost")
-        params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+        tries = _tries(trial) + (cause == "lost")
+        fixed = trial.system_attrs.get("fixed_params")
+        params = (fixed if isinstance(fixed, dict) else {}) | trial.params
         self._add(params, kept | {"retries": trial.number, "tries": tries})
 
     def _add(self, params: dict[str, Any], user_attrs: dict[str, Any]) -> None:
         """Add a waiting trial; `fixed_params` is how Optuna's own queue hands parameters to `suggest`."""
         waiting = create_trial(state=TrialState.WAITING, system_attrs={"fixed_params": params}, user_attrs=user_attrs)
         self._database.uncached.create_new_trial(self._study_id, template_trial=waiting)
+
+
+def _tries(trial: FrozenTrial) -> int:
+    """Return which try of its configuration a trial is; what a worker wrote that is no number counts as absent."""
+    tries = trial.user_attrs.get("tries")
+    return max(1, tries) if isinstance(tries, int) else 1

@@ -27,3 +27,8 @@ class EmbeddedError(StorageError):
 
 class ArtifactSizeError(StorageError):
     """A file is too large to be kept in the database."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text; its kind where it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,13 +1,18 @@
 """Whether the study's server answers: `python -m storage.ping`, for a container's health check.
 
-It imports the driver alone and leaves the GPU be: what trains beside it must not be disturbed.
+It reaches the server as a worker does, by the same environment, and imports neither Optuna nor torch: what trains
+beside it must not be disturbed.
 """
 
 import os
-import re
 import sys
 
 import psycopg2
+import sqlalchemy as sa
+
+from storage.address import settled, stored_url
+from storage.errors import StorageError, first_line
+from storage.redaction import redact
 
 
 def answers(url: str | None) -> bool:
@@ -15,11 +20,13 @@ def answers(url: str | None) -> bool:
     if not url:
         return True
     try:
-        psycopg2.connect(re.sub(r"^postgres(ql)?(\+psycopg2)?://", "postgresql://", url), connect_timeout=5).close()
-    except psycopg2.Error:
+        engine = sa.create_engine(settled(url), poolclass=sa.NullPool, connect_args={"connect_timeout": 5})
+        engine.raw_connection().close()
+    except (StorageError, psycopg2.Error) as error:
+        print(f"error: {redact(first_line(error))}", file=sys.stderr)
         return False
     return True
 
 
 if __name__ == "__main__":
-    sys.exit(0 if answers(os.environ.get("LILM_SEARCH_STORAGE")) else 1)
+    sys.exit(0 if answers(os.environ.get("LILM_SEARCH_STORAGE") or stored_url()) else 1)

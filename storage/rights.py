@@ -1,15 +1,20 @@
 """What a worker's role may do: its own study's rows, and no more. Installed once per database, by its owner.
 
 Rights are granted to one group per database, of which every credential is a member; which rows they reach is
-settled by row security, for which the table's owner and superusers are not subject. Rules name no role, so that a
-backup of the database can be restored on a server that has none of them.
+settled by row security, to which the table's owner and superusers are not subject. Rules name no role, so that a
+backup of the database can be restored on a server that has none of them, and its database be renamed.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+
+from storage.readable import BEAT, FLOAT, JSON, READABLE, TIME
+
+GROUPS = "lilm_workers_"
+"""What every group's name begins with, on the whole server."""
 
 MINE = "((SELECT lilm_studies()) IS NULL OR study_id = ANY ((SELECT lilm_studies())::integer[]))"
 FREE = "(SELECT lilm_studies()) IS NULL"
@@ -20,6 +25,9 @@ OWNERS_FACT = "(key IN ('plan', 'confirms', 'confirmed_in') OR starts_with(key, 
 AGREED_FACT = "(key IN ('text_sha256', 'hardware') OR starts_with(key, 'tokenizer:'))"
 """What the first worker settles for all: later ones may not change it."""
 SHOWN = "(starts_with(key, 'dashboard:') OR starts_with(key, 'artifacts:'))"
+
+TIMES = " AND ".join(TIME.format(column=column) for column in ("datetime_start", "datetime_complete"))
+VALUE, REPORT = FLOAT.format(column="value"), FLOAT.format(column="intermediate_value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,37 +53,39 @@ TABLES: Mapping[str, Table] = {
     "study_directions": Table(),
     "study_user_attributes": Table(
         insert=("study_id", *_ATTRIBUTE),
-        insert_check=f"{FREE} OR NOT {OWNERS_FACT}",
+        insert_check=f"({FREE} OR NOT {OWNERS_FACT}) AND {JSON}",
         update=("value_json",),
-        update_check=f"{FREE} OR NOT ({OWNERS_FACT} OR {AGREED_FACT})",
+        update_check=f"({FREE} OR NOT ({OWNERS_FACT} OR {AGREED_FACT})) AND {JSON}",
         sequence="study_user_attribute_id",
     ),
     "study_system_attributes": Table(
         insert=("study_id", *_ATTRIBUTE),
-        insert_check=f"{FREE} OR {SHOWN}",
+        insert_check=f"({FREE} OR {SHOWN}) AND {JSON}",
         update=("value_json",),
-        update_check=f"{FREE} OR {SHOWN}",
+        update_check=f"({FREE} OR {SHOWN}) AND {JSON}",
         sequence="study_system_attribute_id",
     ),
     "trials": Table(
         insert=("number", "study_id", "state", "datetime_start", "datetime_complete"),
+        insert_check=TIMES,
         update=("number", "state", "datetime_start", "datetime_complete"),
+        update_check=TIMES,
         sequence="trial_id",
     ),
     "trial_user_attributes": Table(
         rows=TRIAL,
         insert=("trial_id", *_ATTRIBUTE),
-        insert_check=UNFINISHED,
+        insert_check=f"{UNFINISHED} AND {JSON}",
         update=("value_json",),
-        update_check=UNFINISHED,
+        update_check=f"{UNFINISHED} AND {JSON}",
         sequence="trial_user_attribute_id",
     ),
     "trial_system_attributes": Table(
         rows=TRIAL,
         insert=("trial_id", *_ATTRIBUTE),
-        insert_check=UNFINISHED,
+        insert_check=f"{UNFINISHED} AND {JSON}",
         update=("value_json",),
-        update_check=UNFINISHED,
+        update_check=f"{UNFINISHED} AND {JSON}",
         sequence="trial_system_attribute_id",
     ),
     "trial_params": Table(
@@ -88,25 +98,25 @@ TABLES: Mapping[str, Table] = {
     "trial_values": Table(
         rows=TRIAL,
         insert=("trial_id", "objective", "value", "value_type"),
-        insert_check=UNFAILED,
+        insert_check=f"{UNFAILED} AND {VALUE}",
         update=("value", "value_type"),
-        update_check=UNFINISHED,
+        update_check=f"{UNFINISHED} AND {VALUE}",
         sequence="trial_value_id",
     ),
     "trial_intermediate_values": Table(
         rows=TRIAL,
         insert=("trial_id", "step", "intermediate_value", "intermediate_value_type"),
-        insert_check=UNFINISHED,
+        insert_check=f"{UNFINISHED} AND {REPORT}",
         update=("intermediate_value", "intermediate_value_type"),
-        update_check=UNFINISHED,
+        update_check=f"{UNFINISHED} AND {REPORT}",
         sequence="trial_intermediate_value_id",
     ),
     "trial_heartbeats": Table(
         rows=TRIAL,
         insert=("trial_id", "heartbeat"),
-        insert_check=UNFINISHED,
+        insert_check=f"{UNFINISHED} AND {BEAT}",
         update=("heartbeat",),
-        update_check=UNFINISHED,
+        update_check=f"{UNFINISHED} AND {BEAT}",
         sequence="trial_heartbeat_id",
     ),
     "lilm_artifacts": Table(insert=("study_id", "artifact_id", "part", "content")),
@@ -120,7 +130,8 @@ TABLES: Mapping[str, Table] = {
 UNRULED = ("version_info", "alembic_version")
 """Optuna's own bookkeeping, which every client reads."""
 
-# The studies that the user may work on; null for one who isn't a worker, whose rights are what the owner granted.
+# The studies that the user may work on; null for one who isn't a worker, whose rights are what the owner granted: who
+# has a credential, or is a member of any such group, is one, or a database renamed would take workers for owners.
 # It also ends what a session may do once its credential has expired: PostgreSQL itself asks at the login only.
 STUDIES = """
 CREATE OR REPLACE FUNCTION lilm_studies() RETURNS integer[] LANGUAGE plpgsql STABLE SET search_path = {schema}, pg_temp
@@ -129,11 +140,11 @@ DECLARE
     found integer[];
     expiry timestamptz;
 BEGIN
-    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {group} AND pg_has_role(oid, 'MEMBER')) THEN
-        RETURN NULL;
+    IF has_table_privilege('lilm_credentials', 'SELECT') THEN
+        SELECT array_agg(study_id), min(expires) INTO found, expiry FROM lilm_credentials WHERE role = current_user;
     END IF;
-    SELECT array_agg(study_id), min(expires) INTO found, expiry FROM lilm_credentials WHERE role = current_user;
-    IF found IS NULL THEN
+    IF found IS NULL
+        AND EXISTS (SELECT FROM pg_roles WHERE starts_with(rolname, '{groups}') AND pg_has_role(oid, 'MEMBER')) THEN
         RAISE EXCEPTION 'the credential % was revoked', current_user USING ERRCODE = '28000';
     ELSIF expiry <= now() THEN
         RAISE EXCEPTION 'the credential % expired at %', current_user, expiry USING ERRCODE = '28000';
@@ -161,19 +172,20 @@ CREATE TRIGGER lilm_keep_finished BEFORE UPDATE ON trials FOR EACH ROW
 """
 
 
-def install(connection: sa.Connection, group: str) -> None:
-    """Give the group a worker's rights, and install the rules that confine it, where they aren't there yet.
+def install(connection: sa.Connection, groups: Iterable[str]) -> None:
+    """Give the groups a worker's rights, and install the rules that confine them, where they aren't there yet.
 
     The rules lock every table for a moment, so they are left alone while they are the same.
     """
     schema = quoted(connection, _schema(connection))
-    rules = list(_rules(group, schema))
+    rules = list(_rules(schema))
     version = hashlib.sha256("\n".join(rules).encode()).hexdigest()[:16]
     if not _stand(connection, version):
         for statement in (*rules, f"COMMENT ON FUNCTION lilm_studies() IS '{version}'"):
             run(connection, statement)
-    for statement in _grants(quoted(connection, group), schema):
-        run(connection, statement)
+    for group in groups:
+        for statement in _grants(quoted(connection, group), schema):
+            run(connection, statement)
 
 
 # Whether the rules are there as they were made: owners may have put some out of the way, to alter a table.
@@ -194,9 +206,9 @@ def _stand(connection: sa.Connection, version: str) -> bool:
     return bool(connection.scalar(STANDING, {**facts, "schema": _schema(connection)}))
 
 
-def _rules(group: str, schema: str) -> Iterator[str]:
-    yield STUDIES.format(schema=schema, group="'" + group.replace("'", "''") + "'")
-    yield KEEP_FINISHED
+def _rules(schema: str) -> Iterator[str]:
+    yield STUDIES.format(schema=schema, groups=GROUPS)
+    yield from (KEEP_FINISHED, READABLE)
     for name, table in TABLES.items():
         rows = table.rows.format(table=name)
         yield f"ALTER TABLE {name} ENABLE ROW LEVEL SECURITY"
@@ -227,13 +239,14 @@ def _grants(group: str, schema: str) -> Iterator[str]:
             yield f"GRANT USAGE ON SEQUENCE {name}_{table.sequence}_seq TO {group}"
 
 
-def close_databases(connection: sa.Connection, group: str) -> None:
-    """Let none but the group, and whoever was named, into this database; and nobody unnamed into the owner's others."""
+def close_databases(connection: sa.Connection, groups: Iterable[str]) -> None:
+    """Let none but the groups and whoever was named into this database, and nobody unnamed into the owner's others."""
     database = connection.scalar(sa.text("SELECT current_database()"))
     mine = "SELECT datname FROM pg_database WHERE datdba = (SELECT oid FROM pg_roles WHERE rolname = current_user)"
     for name in connection.execute(sa.text(mine)).scalars().all():
         run(connection, f"REVOKE CONNECT, TEMPORARY ON DATABASE {quoted(connection, name)} FROM PUBLIC")
-    run(connection, f"GRANT CONNECT ON DATABASE {quoted(connection, database)} TO {quoted(connection, group)}")
+    for group in groups:
+        run(connection, f"GRANT CONNECT ON DATABASE {quoted(connection, database)} TO {quoted(connection, group)}")
 
 
 def gaps(connection: sa.Connection, role: str) -> list[str]:

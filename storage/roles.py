@@ -99,16 +99,16 @@ def new(
         expires = connection.scalar(
             sa.text("SELECT now() + make_interval(secs => :seconds)"), {"seconds": lifetime_seconds}
         )
-        group = _group(connection)
-        rights.install(connection, group)
-        rights.close_databases(connection, group)
+        groups = _groups(connection)
+        rights.install(connection, groups)
+        rights.close_databases(connection, groups)
         raw = connection.connection.driver_connection
         verifier = encrypt_password(password, role, scope=raw, algorithm="scram-sha-256")
         rights.run(
             connection,
             CREATE.format(
                 role=rights.quoted(connection, role),
-                group=rights.quoted(connection, group),
+                group=rights.quoted(connection, groups[0]),
                 connections=int(connections),
                 expires=expires.isoformat(),
                 verifier=verifier,
@@ -181,12 +181,28 @@ def _as_owner(database: Database) -> Iterator[sa.Connection]:
         raise refusal(error) or error from None
 
 
-def _group(connection: sa.Connection) -> str:
-    """Return the role that holds this database's rights, created where it is missing; roles are the whole server's."""
-    name = f"lilm_workers_{connection.scalar(sa.text('SELECT current_database()'))}"[:63]
-    if not connection.scalar(sa.text("SELECT 1 FROM pg_roles WHERE rolname = :name"), {"name": name}):
-        rights.run(connection, f"CREATE ROLE {rights.quoted(connection, name)} NOLOGIN NOINHERIT")
-    return name
+# Groups that have rights on this database's tables: it may have been renamed, or restored under them.
+GROUPS = sa.text(
+    """
+    SELECT rolname FROM pg_class, aclexplode(relacl), pg_roles
+    WHERE pg_class.oid = 'studies'::regclass AND pg_roles.oid = grantee AND starts_with(rolname, :prefix)
+    GROUP BY rolname ORDER BY rolname <> :own, rolname
+    """
+)
+OWN_GROUP = sa.text("SELECT concat(:prefix ::text, oid) FROM pg_database WHERE datname = current_database()")
+
+
+def _groups(connection: sa.Connection) -> list[str]:
+    """Return the roles that hold this database's rights, one created where none does; new credentials join the first.
+
+    Its name is the database's number, since roles are the whole server's, and names go from one database to another.
+    """
+    own = connection.execute(OWN_GROUP, {"prefix": rights.GROUPS}).scalar_one()
+    if found := connection.execute(GROUPS, {"prefix": rights.GROUPS, "own": own}).scalars().all():
+        return list(found)
+    if not connection.scalar(sa.text("SELECT 1 FROM pg_roles WHERE rolname = :name"), {"name": own}):
+        rights.run(connection, f"CREATE ROLE {rights.quoted(connection, own)} NOLOGIN NOINHERIT")
+    return [own]
 
 
 def _let_owner_end_sessions(connection: sa.Connection, role: str) -> None:

@@ -5,6 +5,9 @@ import sqlalchemy as sa
 NOTICED = "noticed_silent"
 """System attribute of a running trial: when, in the server's seconds, it was first found silent since its last beat."""
 
+# The time in an attribute, which a worker may have written: null for what is none.
+_AT = "to_timestamp(CASE WHEN {0}.value_json ~ '^[0-9]{{1,12}}([.][0-9]{{1,12}})?$' THEN {0}.value_json::float8 END)"
+
 # A sign of life, by the server's clock; the row is Optuna's own, which has no zone and means UTC.
 BEAT = sa.text(
     """
@@ -30,8 +33,8 @@ NOTICE = sa.text(
     WHERE t.study_id = :study_id AND t.state = 'RUNNING'
       AND h.heartbeat < now() AT TIME ZONE 'UTC' - make_interval(secs => :grace_seconds / 2)
     ON CONFLICT (trial_id, key) DO UPDATE SET value_json = excluded.value_json
-    WHERE to_timestamp(noticed.value_json::float8) AT TIME ZONE 'UTC'
-        < (SELECT heartbeat FROM trial_heartbeats h WHERE h.trial_id = noticed.trial_id)
+    WHERE (SELECT {_AT.format("noticed")} AT TIME ZONE 'UTC' BETWEEN heartbeat AND now() AT TIME ZONE 'UTC'
+           FROM trial_heartbeats h WHERE h.trial_id = noticed.trial_id) IS NOT TRUE
     """
 )
 
@@ -41,7 +44,7 @@ STALE = sa.text(
     f"""
     SELECT t.trial_id FROM trials t JOIN trial_heartbeats h USING (trial_id)
     JOIN trial_system_attributes n ON n.trial_id = t.trial_id AND n.key = '{NOTICED}'
-    CROSS JOIN LATERAL (SELECT to_timestamp(CASE n.key WHEN '{NOTICED}' THEN n.value_json::float8 END)) AS noticed (at)
+    CROSS JOIN LATERAL (SELECT {_AT.format("n")}) AS noticed (at)
     WHERE t.study_id = :study_id AND t.state = 'RUNNING'
       AND h.heartbeat < now() AT TIME ZONE 'UTC' - make_interval(secs => :grace_seconds)
       AND noticed.at AT TIME ZONE 'UTC' > h.heartbeat

@@ -11,6 +11,7 @@ import psycopg2
 import pytest
 import sqlalchemy as sa
 
+from storage import roles
 from storage.database import connect
 from storage.schema import artifacts
 from tests.deploy import machine
@@ -138,6 +139,37 @@ def test_on_the_same_server_workers_keep_their_rights(server: machine.Server, du
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
             cursor.execute("DELETE FROM studies")
     server.sql("REVOKE CONNECT ON DATABASE lilm FROM worker")
+
+
+def test_on_the_same_server_credentials_stay_what_they_were(server: machine.Server, dumps: Path) -> None:
+    """The restored database is another one, under the same name: the next credential makes owners of no workers."""
+    fill(server.owner_url(), "theirs")
+    fill(server.owner_url(), "others")
+    owner = connect(server.owner_url())
+    study_id = owner.storage.get_study_id_from_name("theirs")
+    issued = roles.new(owner, [study_id], name="kept", lifetime_seconds=3600)
+    owner.close()
+    server.inside("bash", SCRIPT, "once", **backup(server, dumps))
+    (made,) = dumps.iterdir()
+    server.inside("bash", RESTORE, str(made), KEYS=str(server.keys), FOLDER=str(machine.ROOT / "deploy"))
+    url = server.url("tables", issued.role, passfile="/nowhere", password=issued.password)
+    for next_name in ("", "next"):
+        owner = connect(server.owner_url())
+        if next_name:
+            roles.new(owner, [owner.storage.get_study_id_from_name("others")], name=next_name, lifetime_seconds=3600)
+        with psycopg2.connect(url) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT study_name FROM studies")
+            assert cursor.fetchall() == [("theirs",)]
+            cursor.execute("INSERT INTO trials (study_id, state, number) VALUES (%s, 'FAIL', 99)", (study_id,))
+            with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+                cursor.execute("DELETE FROM trials")
+            connection.rollback()
+        connection.close()
+        owner.close()
+    owner = connect(server.owner_url())
+    for name in ("kept", "next"):
+        roles.revoke(owner, name)
+    owner.close()
 
 
 def optuna_studies(server: machine.Server) -> list[str]:

@@ -60,6 +60,20 @@ FORBIDDEN = {
     "leave files in another study": "INSERT INTO lilm_artifacts VALUES ({other}, 'x', 0, '')",
     "change a file": "UPDATE lilm_artifacts SET content = ''",
     "speak for another worker": "UPDATE lilm_workers SET seen = now() WHERE name = 'of the owner'",
+    "leave what none can read": "INSERT INTO trial_user_attributes (trial_id, key, value_json) "
+    "VALUES ({running}, 'x', 'nonsense')",
+    "make a trial unreadable": "INSERT INTO trial_system_attributes (trial_id, key, value_json) "
+    "VALUES ({running}, 'noticed_silent', 'nonsense')",
+    "make a study unreadable": "INSERT INTO study_user_attributes (study_id, key, value_json) "
+    "VALUES ({mine}, 'x', 'nonsense')",
+    "show nonsense": "INSERT INTO study_system_attributes (study_id, key, value_json) "
+    "VALUES ({mine}, 'dashboard:x', 'nonsense')",
+    "start at no time": "INSERT INTO trials (study_id, state, datetime_start) VALUES ({mine}, 'RUNNING', 'infinity')",
+    "end at no time": "UPDATE trials SET datetime_complete = 'infinity' WHERE trial_id = {running}",
+    "report no number": "INSERT INTO trial_intermediate_values (trial_id, step, intermediate_value_type) "
+    "VALUES ({running}, 5, 'FINITE')",
+    "value no number": "INSERT INTO trial_values (trial_id, objective, value_type) VALUES ({running}, 0, 'FINITE')",
+    "live for ever": "UPDATE trial_heartbeats SET heartbeat = 'infinity' WHERE trial_id = {running}",
     "enter another study": "INSERT INTO lilm_credentials (study_id, role, name, expires) "
     "VALUES ({other}, current_user, 'x', 'infinity')",
     "live longer": "UPDATE lilm_credentials SET expires = 'infinity'",
@@ -277,8 +291,8 @@ def test_the_next_credential_puts_broken_rules_right(broken: str, attempt: str, 
     study, queue = make_study(owner, "mine")
     queue.finish(claimed(queue), TrialState.COMPLETE, 1.0)
     first = roles.new(owner, [study._study_id], name="first", lifetime_seconds=60)
-    group = f'"lilm_workers_{parse_url(database_url).database}"'
     with owner.engine.begin() as connection:
+        (group,) = roles._groups(connection)
         connection.exec_driver_sql(broken.format(group=group))
     roles.new(owner, [study._study_id], name="second", lifetime_seconds=60)
     with contextlib.closing(psycopg2.connect(login(database_url, first))) as session:
@@ -287,6 +301,56 @@ def test_the_next_credential_puts_broken_rules_right(broken: str, attempt: str, 
             cursor.execute(attempt)
     assert caught.value.pgcode == REFUSED
     owner.close()
+
+
+def test_a_renamed_database_keeps_its_workers_apart(any_server_url: str) -> None:
+    """The next credential finds the group that has the rights, whatever the database was called then."""
+    url = fresh_database(any_server_url)
+    owner = connect(url)
+    studies = [make_study(owner, name)[0] for name in ("mine", "other")]
+    one = roles.new(owner, [studies[0]._study_id], name="one", lifetime_seconds=3600)
+    owner.close()
+    renamed = f"{parse_url(url).database}_renamed"
+    with sa.create_engine(parse_url(any_server_url), isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.exec_driver_sql(f'ALTER DATABASE "{parse_url(url).database}" RENAME TO "{renamed}"')
+        connection.exec_driver_sql(f'CREATE DATABASE "{parse_url(url).database}"')
+    url, namesake = plain(parse_url(url).set(database=renamed).render_as_string(False)), url
+    owner, next_to_it = connect(url), connect(namesake)
+    two = roles.new(owner, [studies[1]._study_id], name="two", lifetime_seconds=3600)
+    elsewhere = roles.new(next_to_it, [make_study(next_to_it, "third")[0]._study_id], name="box", lifetime_seconds=3600)
+    for issued, study in ((one, "mine"), (two, "other")):
+        with contextlib.closing(psycopg2.connect(login(url, issued))) as session, session.cursor() as cursor:
+            cursor.execute("SELECT study_name FROM studies")
+            assert cursor.fetchall() == [(study,)]
+            with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+                cursor.execute("UPDATE study_user_attributes SET value_json = '1' WHERE key = 'plan'")
+        with pytest.raises(psycopg2.OperationalError, match="permission denied for database"):
+            psycopg2.connect(login(namesake, issued))
+    with pytest.raises(psycopg2.OperationalError, match="permission denied for database"):
+        psycopg2.connect(login(url, elsewhere))
+    for database in (owner, next_to_it):
+        database.close()
+
+
+def test_rights_of_older_groups_are_a_workers_rights(database: Database, database_url: str) -> None:
+    """Groups were once named after the database, and a rename left one behind: its members stay workers."""
+    study, _ = make_study(database, "mine")
+    make_study(database, "other")
+    first = roles.new(database, [study._study_id], name="first", lifetime_seconds=60)
+    older = f"lilm_workers_older_{parse_url(database_url).database}"
+    with database.engine.begin() as connection:
+        (group,) = roles._groups(connection)
+        connection.exec_driver_sql(f'ALTER ROLE "{group}" RENAME TO "{older}"')
+        connection.exec_driver_sql(f'CREATE ROLE "{group}"')
+        connection.exec_driver_sql(f'GRANT SELECT ON studies TO "{group}"')
+        connection.exec_driver_sql(f'GRANT DELETE ON trials TO "{older}"')
+        assert roles._groups(connection) == [group, older]
+    roles.new(database, [study._study_id], name="second", lifetime_seconds=60)
+    with contextlib.closing(psycopg2.connect(login(database_url, first))) as session, session.cursor() as cursor:
+        cursor.execute("SELECT study_name FROM studies")
+        assert cursor.fetchall() == [("mine",)]
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            cursor.execute("DELETE FROM trials")
 
 
 def test_an_owner_who_is_no_superuser(any_server_url: str) -> None:
