@@ -223,7 +223,7 @@ class Run:
             but = self._finish(TrialState.PRUNED, last.val_bpb)
             return self.worker.say(f"{self.label}: pruned at {last.percent}% with {last.val_bpb:.4f} BPB{but}")
         if not self.proxy:
-            weights = paths.checkpoints(self.plan.name) / f"confirm-{self.claim.number}.pt"
+            weights = paths.checkpoints(self.worker.study.folder) / f"confirm-{self.claim.number}.pt"
             weights.parent.mkdir(parents=True, exist_ok=True)
             info = {"study": self.plan.name, "confirmation": self.claim.number, "val_bpb": result.val_bpb}
             checkpoint.save(weights, result.network, tokenizer, info)

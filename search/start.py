@@ -141,7 +141,7 @@ class _Crew:
     def deliver_leftovers(self) -> None:
         """Deliver what dead workers of this machine had written and no server has taken."""
         queues = (self._study.proxy_queue, self._study.confirm_queue)
-        deliver_leftovers(self._study.database, queues, paths.outbox(self._study.plan.name), self._display.say)
+        deliver_leftovers(self._study.database, queues, paths.outbox(self._study.folder), self._display.say)
 
     def _release(self, worker: LocalWorker) -> None:
         self.deliver_leftovers()
