@@ -82,7 +82,7 @@ def start(
     console = Console()
     stop = StopRequest()
     with open_database(storage, "start") as database:
-        plan = with_cap(database, asked_plan(database, study, data, column, rename, trials), max_usd)
+        plan = with_cap(database, asked_plan(database, study, data, column, rename, trials), max_usd, say=typer.echo)
         stop.install()
         fetch(database, plan.name)
         with preparing(console) as progress:
@@ -248,10 +248,11 @@ def dashboard(
 def doctor(storage: Storage = None) -> None:
     """Say what is wrong with this machine, database or GPU.  Example: lilm-search doctor"""
     from search.doctor import examine
+    from storage.address import stored_url
 
     def connect() -> str:
         with open_database(storage, "doctor") as database:
-            return f"{'PostgreSQL' if storage else 'embedded PostgreSQL'} {database.server_version()} answers"
+            return f"{'PostgreSQL' if storage or stored_url() else 'embedded PostgreSQL'} {database.server_version()} answers"
 
     findings = examine(connect)
     for finding in findings:
