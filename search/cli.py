@@ -1,6 +1,7 @@
 """The command line: parses, calls, prints. Heavy imports wait inside the commands, so that --help is quick."""
 
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -81,7 +82,7 @@ def start(
     console = Console()
     stop = StopRequest()
     with open_database(storage, "start") as database:
-        plan = with_cap(database, asked_plan(database, study, data, column, rename, trials), max_usd)
+        plan = with_cap(database, asked_plan(database, study, data, column, rename, trials), max_usd, say=typer.echo)
         stop.install()
         fetch(database, plan.name)
         with preparing(console) as progress:
@@ -164,7 +165,7 @@ def worker(
     def say(line: str) -> None:
         typer.echo(f"{time.strftime('%H:%M:%S')} {line}")
 
-    with open_database(storage, "worker") as database:
+    with open_database(storage, "worker", stop) as database:
         opened, leave = load_study(database, study), partial(os._exit, 130)
         with present(opened, worker_name(os.getpid()), chosen) as name:
             Worker(opened, name, chosen, stop, say, leave=leave).run()
@@ -252,10 +253,11 @@ def dashboard(
 def doctor(storage: Storage = None) -> None:
     """Say what is wrong with this machine, database or GPU.  Example: lilm-search doctor"""
     from search.doctor import examine
+    from storage.address import stored_url
 
     def connect() -> str:
         with open_database(storage, "doctor") as database:
-            return f"{'PostgreSQL' if storage else 'embedded PostgreSQL'} {database.server_version()} answers"
+            return f"{'PostgreSQL' if storage or stored_url() else 'embedded PostgreSQL'} {database.server_version()} answers"
 
     findings = examine(connect)
     for finding in findings:
@@ -265,7 +267,8 @@ def doctor(storage: Storage = None) -> None:
 
 
 def main() -> None:
-    """Run the command line; a person's mistake ends in one message and exit code 1, never in a traceback."""
+    """Run the command line; a person's mistake ends in one message, never in a traceback. Codes: `search.endings`."""
+    from search.endings import ending
     from storage.redaction import guard_streams
 
     guard_streams()
@@ -274,22 +277,10 @@ def main() -> None:
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except Exception as error:
-        if (message := _explained(error)) is None:
-            raise
+        code, message = ending(error)
         sys.stdout.flush()
-        typer.echo(f"error: {message}", err=True)
-        raise SystemExit(1) from None
-
-
-def _explained(error: Exception) -> str | None:
-    """Return what to tell the user, or None for a fault of ours."""
-    from model.errors import ModelError
-    from search.errors import SearchError
-    from storage.database import is_passing, refusal
-    from storage.errors import StorageError
-
-    if isinstance(error, SearchError | ModelError | StorageError):
-        return str(error)
-    if refused := refusal(error):
-        return str(refused)
-    return "the database went away; try again once it is back" if is_passing(error) else None
+        if message is None:
+            traceback.print_exc()
+        else:
+            typer.echo(f"error: {message}", err=True)
+        raise SystemExit(code) from None

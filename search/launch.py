@@ -20,7 +20,7 @@ from search.spending import study_bill
 from search.start import capped, with_cap
 from search.study import LinkedStudy, load_study, open_study
 from storage import roles
-from storage.address import is_local, read_secret
+from storage.address import is_local, read_secret, stored_url
 from storage.database import Database
 from storage.errors import StorageError
 
@@ -63,6 +63,7 @@ class Asked:
 
 def launch(database: Database, url: str | None, asked: Asked, say: Callable[[str], None]) -> None:
     """Rent what was asked for; raises `SearchError` where it can't be, or none came up."""
+    url = url or stored_url()
     check_reachable(database, url, asked.host)
     sky, study = need_sky(), load_study(database, asked.study)
     check_data(study)
@@ -103,6 +104,7 @@ def text(asked: Asked, url: str | None, form: str | None, to: Path | None, image
     """
     if form not in (None, "bare", "kubernetes", "slurm"):
         raise SearchError(f'--print is "{form}", but must be one of bare, kubernetes, slurm')
+    url = url or stored_url()
     plan, spent = _plan(asked, url)
     wanted = asked.rental(plan, "0000" if form is None else secrets.token_hex(2), spent)
     notes = advice(plan, wanted)

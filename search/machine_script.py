@@ -6,6 +6,8 @@ The texts are read before they are run, and run where no lilm-search is yet: pla
 import shlex
 from dataclasses import dataclass
 
+from search.endings import AWAY
+
 FOLDER = "lilm-search"
 """Where a rented machine finds what was sent along, below its home."""
 STORAGE = "LILM_SEARCH_STORAGE"
@@ -13,6 +15,12 @@ CREDENTIAL = "worker.url"
 """The file of a machine's credential: its last line is the URL."""
 CA_FILE = "ca.pem"
 RESTARTS = 3
+"""Of a worker that crashes."""
+RETURNS = 12
+"""Of one that finds the database away, in a row: with their pauses and its own patience, some three hours."""
+LONGEST_PAUSE_SECONDS = 600
+LONG_SECONDS = 1800
+"""A worker that lasted so long had found the database: what came before doesn't count any more."""
 INSTALL_MINUTES = 30
 
 
@@ -80,23 +88,39 @@ def environment(work: Work, bundle: Bundle, launch: str, folder: str) -> dict[st
 def workers(work: Work) -> str:
     """Return a script that runs a worker on each GPU until nothing is left, or the time is over.
 
-    A worker that crashes is started again, a few times; one that ends by itself (0), was refused (1) or has used up
-    the time (124) is not. A signal reaches the workers, which hand their trials back.
+    A worker that crashes is started again, a few times; one that finds the database away (75) more often, after
+    longer and longer pauses. One that ends by itself (0), was refused (1), was called wrongly (2) or has used up the
+    time (124) is not. A signal reaches the workers, which hand their trials back.
     """
     return f"""end=$(( $(date +%s) + {work.seconds} ))
 work() {{
   worker=
   trap 'end=0; kill -TERM "$worker" 2>/dev/null' TERM INT  # no time is left to start it again
-  for try in $(seq 0 {RESTARTS}); do
-    left=$(( end - $(date +%s) ))
+  crashes=0 away=0
+  while :; do
+    started=$(date +%s)
+    left=$(( end - started ))
     [ "$left" -gt 0 ] || return 124
-    [ "$try" = 0 ] || {{ echo "worker on $1 ended with $code; starting it again ($try of {RESTARTS})"; sleep 5; }}
     timeout --kill-after=60 "$left" venv/bin/lilm-search worker --study {work.study} --device "$1" &
     worker=$!
     wait "$worker"; code=$?  # which a signal cuts short
     while kill -0 "$worker" 2>/dev/null; do wait "$worker"; code=$?; done
-    case $code in 0 | 1 | 124) return "$code" ;; esac
-    [ "$try" != {RESTARTS} ] || return "$code"
+    [ $(( $(date +%s) - started )) -lt {LONG_SECONDS} ] || away=0
+    pause=5
+    case $code in
+      0 | 1 | 2 | 124) return "$code" ;;
+      {AWAY})
+        away=$(( away + 1 )); try=$away; most={RETURNS}
+        pause=$(( away > 5 ? {LONGEST_PAUSE_SECONDS} : 15 << away )) ;;
+      *) crashes=$(( crashes + 1 )); try=$crashes; most={RESTARTS} ;;
+    esac
+    [ "$try" -le "$most" ] || return "$code"
+    left=$(( end - $(date +%s) ))
+    [ "$left" -gt 0 ] || return 124
+    echo "worker on $1 ended with $code; starting it again in $pause s ($try of $most)"
+    sleep "$(( pause < left ? pause : left ))" &
+    worker=$!
+    wait "$worker"
   done
 }}
 crew=

@@ -3,13 +3,16 @@
 import contextlib
 import re
 import sys
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from search.stop import StopRequest
     from storage.database import Database
 
 Study = Annotated[
@@ -27,10 +30,16 @@ Storage = Annotated[
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1; the default is the GPU where there is one.")]
 
+MOST_AWAY_SECONDS = 300.0
+"""How long a worker waits at its start for a server that is away."""
+
 
 @contextlib.contextmanager
-def open_database(url: str | None, command: str) -> Iterator["Database"]:
-    """Open the study database: the one asked for, or this machine's embedded one."""
+def open_database(url: str | None, command: str, stop: "StopRequest | None" = None) -> Iterator["Database"]:
+    """Open the study database: the one asked for, or this machine's embedded one.
+
+    With `stop` a server elsewhere that is away is waited for, some minutes or until stopping is asked for.
+    """
     import optuna
 
     from search import paths
@@ -44,9 +53,30 @@ def open_database(url: str | None, command: str) -> Iterator["Database"]:
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     with contextlib.ExitStack() as stack:
         address = url or stack.enter_context(embedded(paths.home() / "postgres"))
-        database = connect(address, application_name=f"lilm-search {command}")
+        first = partial(connect, address, application_name=f"lilm-search {command}")
+        database = first() if stop is None or url is None else _patiently(first, stop)
         stack.callback(database.close)
         yield database
+
+
+def _patiently(connect: Callable[[], "Database"], stop: "StopRequest") -> "Database":
+    """Connect once the server is there: where it restarts, or a network comes up, a minute makes the difference."""
+    from storage.database import is_passing
+    from storage.errors import StorageError, UnreachableError
+
+    started, pause = time.monotonic(), 1.0
+    while True:
+        try:
+            return connect()
+        except Exception as error:
+            away = isinstance(error, UnreachableError) or is_passing(error)
+            if not away or time.monotonic() - started >= MOST_AWAY_SECONDS:
+                raise
+            said = str(error) if isinstance(error, StorageError) else type(error).__name__
+            typer.echo(f"{said} Trying again in {pause:.0f} s", err=True)
+        if stop.wait(pause):
+            raise typer.Exit(130)
+        pause = min(2 * pause, 30.0)
 
 
 def _warn_of_shown_password(url: str | None) -> None:

@@ -23,14 +23,14 @@ def cache() -> Path:
     return home() / "cache"
 
 
-def checkpoints(study: str) -> Path:
-    """Return the folder of a study's confirmed weights."""
-    return home() / "checkpoints" / study
+def checkpoints(folder: str) -> Path:
+    """Return the folder of a study's confirmed weights; `folder` is the study's, here and below."""
+    return home() / "checkpoints" / folder
 
 
-def resume(study: str) -> Path:
+def resume(folder: str) -> Path:
     """Return the folder of the states of a study's unfinished confirmation runs."""
-    return home() / "resume" / study
+    return home() / "resume" / folder
 
 
 def logs(study: str) -> Path:
@@ -38,6 +38,6 @@ def logs(study: str) -> Path:
     return home() / "logs" / study
 
 
-def outbox(study: str) -> Path:
+def outbox(folder: str) -> Path:
     """Return the folder of what workers wrote and the database hasn't taken yet."""
-    return home() / "outbox" / study
+    return home() / "outbox" / folder

@@ -63,7 +63,7 @@ class States:
         self._study, self._store, self._clock, self._sleep = study, store, clock, sleep
         self._stopping, self._go_on, self._say = stopping, go_on, say
         trials = study.confirm_trials()
-        folder = paths.resume(study.plan.name)
+        folder = paths.resume(study.folder)
         clear_ended(folder, trials, study.confirm_queue)
         self._tries = tries(trials, number)
         self._path = folder / f"confirm-{self._tries[0].number}.state"

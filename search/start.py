@@ -3,7 +3,7 @@
 import contextlib
 import signal
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -52,13 +52,28 @@ def asked_plan(
     return replace(plan, name=studyfile.study_name(rename)) if rename else plan
 
 
-def with_cap(database: Database, plan: Plan, max_usd: float | None, price: float | None = None) -> Plan:
+def with_cap(
+    database: Database,
+    plan: Plan,
+    max_usd: float | None,
+    price: float | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Plan:
     """Return the plan with this cost cap; with the stored one where neither this nor the file says anything.
 
-    `price` of a GPU-hour is taken where the plan has none.
+    `price` of a GPU-hour is taken where the plan has none, else the stored one. `say` is told of a cap that the file
+    changes, since a launch may have set it.
     """
-    if max_usd is None and not plan.cost.max_usd and exists(database, plan.name):
-        max_usd = stored_plan(database, plan.name).cost.max_usd
+    if exists(database, plan.name):
+        cost = stored_plan(database, plan.name).cost
+        price = price or cost.usd_per_gpu_hour
+        if max_usd is None and not plan.cost.max_usd:
+            max_usd = cost.max_usd
+        elif max_usd is None and cost.max_usd not in (0, plan.cost.max_usd):
+            say(
+                f"note: the cap was ${cost.max_usd:.2f} and is ${plan.cost.max_usd:.2f} now, the study file's; "
+                f"--max-usd {cost.max_usd:g} keeps it"
+            )
     return capped(plan, max_usd, price)
 
 
@@ -141,7 +156,7 @@ class _Crew:
     def deliver_leftovers(self) -> None:
         """Deliver what dead workers of this machine had written and no server has taken."""
         queues = (self._study.proxy_queue, self._study.confirm_queue)
-        deliver_leftovers(self._study.database, queues, paths.outbox(self._study.plan.name), self._display.say)
+        deliver_leftovers(self._study.database, queues, paths.outbox(self._study.folder), self._display.say)
 
     def _release(self, worker: LocalWorker) -> None:
         self.deliver_leftovers()

@@ -4,6 +4,8 @@ Samplers and pruners are blind to fidelity, so that 30-minute results inside the
 both; the two are kept apart and linked by attributes.
 """
 
+import re
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ _GROWS = (
     *("proxy.trials", "proxy.repeats"),
     *(f"confirm.{key}" for key in ("top", "random", "widen", "seeds", "max_seeds")),
 )
+ID = "id"
+"""Attribute of a study: who it is, whatever others on other servers are called."""
 _FREE = (
     *("description", "cost.", "workers.", "pruner.", "recipe."),
     *(f"confirm.{key}" for key in ("prune", "max_hours", "max_usd")),
@@ -42,6 +46,8 @@ class LinkedStudy:
     confirmations: optuna.Study
     proxy_queue: TrialQueue
     confirm_queue: TrialQueue
+    folder: str
+    """Its folders' name on a machine, where a study on another server may have the same name."""
 
     def proxy_trials(self) -> list[FrozenTrial]:
         """Return every proxy trial, in the order of creation."""
@@ -73,7 +79,7 @@ def open_study(database: Database, plan: Plan) -> LinkedStudy:
         if stored is not None:
             _refuse_unsafe_changes(stored, plan)
         taught = _taught(database, plan)
-        study = _link(database, plan, create=True)
+        study = _link(database, plan, create=True, new=stored is None)
         study.confirmations.set_user_attr("confirms", plan.name)
         study.proxies.set_user_attr("confirmed_in", confirm_name(plan.name))
         for part in (study.proxies, study.confirmations):
@@ -121,17 +127,25 @@ def stored_plan(database: Database, name: str) -> Plan:
     return Plan.parse(text, name=name, origin=f"the stored plan of {name}")
 
 
-def _link(database: Database, plan: Plan, *, create: bool) -> LinkedStudy:
+def _link(database: Database, plan: Plan, *, create: bool, new: bool = False) -> LinkedStudy:
     """Return both Optuna studies; a worker of a rented machine may not create any."""
     names = (plan.name, confirm_name(plan.name))
     if create:
         for n in names:
             optuna.create_study(study_name=n, storage=database.storage, direction="minimize", load_if_exists=True)
     proxies, confirmations = (optuna.load_study(study_name=n, storage=database.storage) for n in names)
+    if new:
+        proxies.set_user_attr(ID, uuid.uuid4().hex)
     grace = plan.workers.grace_seconds
     # One lock for both: a cost cap looks at all trials.
-    queues = [TrialQueue(database, n, grace_seconds=grace, inherited=IDENTITY, lock=plan.name) for n in names]
-    return LinkedStudy(plan, database, proxies, confirmations, *queues)
+    short, long = (TrialQueue(database, n, grace_seconds=grace, inherited=IDENTITY, lock=plan.name) for n in names)
+    folder = _folder(plan.name, proxies.user_attrs.get(ID))
+    return LinkedStudy(plan, database, proxies, confirmations, short, long, folder)
+
+
+def _folder(name: str, known: object) -> str:
+    """Return the name with the beginning of the study's id; without it for a study from before there were any."""
+    return f"{name}-{known[:8]}" if isinstance(known, str) and re.fullmatch("[0-9a-f]{32}", known) else name
 
 
 def _enqueue_baselines(study: LinkedStudy) -> None:

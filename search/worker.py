@@ -90,7 +90,7 @@ class Worker:
         """
         self.store = self.store or study_artifacts(self.study)  # which refuses what can't be had here
         queues = (self.study.proxy_queue, self.study.confirm_queue)
-        database, folder = self.study.database, paths.outbox(self.study.plan.name)
+        database, folder = self.study.database, paths.outbox(self.study.folder)
         every = min(MOST_REAP_SECONDS, self.study.plan.workers.grace_seconds / 4)
         self.outbox = Outbox(database, self.name, folder, self.say)
         with (

@@ -94,7 +94,7 @@ def test_a_worker_stores_weights_and_samples_and_the_dashboard_offers_them(datab
     (run,) = study.confirm_trials()
     assert run.state == TrialState.COMPLETE, said
     assert {(f.trial, f.filename) for f in files(study.confirmations)} == {(0, "confirm-0.pt"), (0, "samples-0.txt")}
-    here = home / "checkpoints" / "tiny" / "confirm-0.pt"
+    here = home / "checkpoints" / study.folder / "confirm-0.pt"
     assert content(study, study.confirmations, "confirm-0.pt") == here.read_bytes()
     written = content(study, study.confirmations, "samples-0.txt").decode()
     assert PROMPTS[0] + sample(checkpoint.load(here, CPU), PROMPTS[0]) in written

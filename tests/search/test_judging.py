@@ -16,7 +16,7 @@ ASKED = replace(PLAN, pruner=replace(PLAN.pruner, risk=0.1, odds=2.0, min_trials
 
 def linked(study: optuna.Study) -> LinkedStudy:
     nothing = cast(Any, None)
-    return LinkedStudy(ASKED, nothing, study, study, nothing, nothing)
+    return LinkedStudy(ASKED, nothing, study, study, nothing, nothing, ASKED.name)
 
 
 def test_a_studys_pruner_is_what_its_plan_asks_for() -> None:

@@ -179,6 +179,22 @@ def test_nothing_is_rented_where_it_would_be_in_vain(
     assert load_study(database, "tiny").plan.cost.max_usd == 0
 
 
+def test_a_server_that_a_file_names_is_no_embedded_one(
+    database: Database, database_url: str, study: LinkedStudy, fresh_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = fresh_home / "url"
+    file.write_text(database_url)
+    file.chmod(0o600)
+    monkeypatch.setenv("LILM_SEARCH_STORAGE_FILE", str(file))
+    with pytest.raises(SearchError, match=r"server is 127\.0\.0\.1, which other machines can't reach"):
+        launch(database, None, asked(host=None), print)
+    printed, _ = text(asked(), None, None, None, "")  # of a study that only the server knows
+    assert "lilm-search worker --study tiny" in printed
+    said = run_cli("doctor", LILM_SEARCH_HOME=str(fresh_home)).stdout
+    assert " PostgreSQL 18" in said
+    assert "embedded PostgreSQL" not in said
+
+
 def test_text_that_only_this_machine_has_is_refused(
     database: Database, database_url: str, fresh_home: Path, sky: Path
 ) -> None:

@@ -161,7 +161,7 @@ def test_training_goes_on_and_reports_arrive_in_order_and_once(
     assert arrival(database, trial) == list(POINTS)
     assert trial.user_attrs["mode"] == "simulated"
     assert lines[-1] == "nothing left to do"
-    assert not any(paths.outbox("tiny").glob("*"))
+    assert not any(paths.outbox(study.folder).glob("*"))
     database.close()
 
 

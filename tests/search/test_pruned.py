@@ -19,7 +19,7 @@ from tests.search.made import PLAN
 def told(trials: Sequence[FrozenTrial]) -> LinkedStudy:
     """A study of these proxies, without a database."""
     nothing = cast(Any, None)
-    return LinkedStudy(PLAN, nothing, study_of(trials), optuna.create_study(), nothing, nothing)
+    return LinkedStudy(PLAN, nothing, study_of(trials), optuna.create_study(), nothing, nothing, PLAN.name)
 
 
 def proven(n: int = 20) -> list[FrozenTrial]:

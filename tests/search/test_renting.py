@@ -122,7 +122,7 @@ def machine(folder: Path, lilm_search: str) -> Path:
     program.parent.mkdir(parents=True)
     program.write_text(f"#!/bin/sh\n{lilm_search}\n")
     program.chmod(0o755)
-    (folder / "sleep").write_text("#!/bin/sh\n")  # pauses between restarts take no time
+    (folder / "sleep").write_text('#!/bin/sh\necho "$@" >> pauses\n')  # pauses between restarts take no time
     (folder / "sleep").chmod(0o755)
     return folder
 
@@ -139,6 +139,8 @@ def run(folder: Path, script: str, **env: str) -> "subprocess.CompletedProcess[s
     [
         ("exit 0", 2, 0, 2),  # nothing left: one start on each of two GPUs
         ("exit 1", 1, 1, 1),  # refused
+        ("exit 2", 1, 2, 1),  # called wrongly
+        ("exit 70", 1, 70, 4),  # a fault of ours
         ("kill -9 $$", 1, 137, 4),  # crashes for ever: started again three times
         ("[ $(wc -l < starts) -ge 3 ] || kill -9 $$", 1, 0, 3),  # crashes twice
         ("exec /bin/sleep 100", 1, 124, 1),  # hangs: ended with its time
@@ -153,6 +155,32 @@ def test_workers_are_started_again_after_a_crash_and_ended_with_their_time(
     assert done.returncode == code, done.stderr
     begun = sorted((tmp_path / "starts").read_text().splitlines())
     assert begun == sorted(f"worker --study s --device cuda:{i % gpus}" for i in range(starts))
+
+
+def test_a_worker_whose_database_is_away_comes_again_after_longer_and_longer_pauses(tmp_path: Path) -> None:
+    machine(tmp_path, "echo up >> starts\n[ $(wc -l < starts) -ge 8 ] || exit 75")
+    done = run(tmp_path, workers(Work(study="s", gpus=1, seconds=6000, usd_per_hour=1)))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "pauses").read_text().split() == ["30", "60", "120", "240", "480", "600", "600"]
+    assert "ended with 75; starting it again in 480 s (5 of 12)" in done.stdout
+
+
+def test_a_database_that_stays_away_ends_it(tmp_path: Path) -> None:
+    machine(tmp_path, "echo up >> starts\nexit 75")
+    assert run(tmp_path, workers(Work(study="s", gpus=1, seconds=6000, usd_per_hour=1))).returncode == 75
+    assert len((tmp_path / "starts").read_text().split()) == 13
+
+
+def test_a_machines_notice_reaches_a_pause(tmp_path: Path) -> None:
+    machine(tmp_path, "echo up >> starts\nexit 75")
+    (tmp_path / "sleep").unlink()
+    script = workers(Work(study="s", gpus=1, seconds=6000, usd_per_hour=1))
+    with subprocess.Popen(["bash", "-c", script], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as shell:
+        assert shell.stdout is not None
+        assert "starting it again in 30 s" in shell.stdout.readline()
+        shell.send_signal(signal.SIGTERM)
+        assert shell.wait(timeout=20) == 124
+    assert (tmp_path / "starts").read_text().split() == ["up"]
 
 
 def test_a_machines_notice_reaches_its_workers(tmp_path: Path) -> None:

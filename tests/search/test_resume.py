@@ -106,7 +106,7 @@ def test_what_sigterm_stops_goes_on_on_another_machine(
     lost, _ = runs(study)
     assert [*lost.intermediate_values, *reported] == [20, 40, 60, 80, 100]  # none measured twice
     assert_gone_on(study, lost.user_attrs["worker"])
-    assert list(paths.resume("tiny").iterdir()) == []
+    assert list(paths.resume(study.folder).iterdir()) == []
     with database.engine.connect() as connection:
         left = sa.text("SELECT count(*) FROM lilm_artifacts WHERE artifact_id LIKE '%-state-%'")
         assert connection.execute(left).scalar_one() == 0
@@ -117,7 +117,7 @@ def test_on_the_same_machine_it_needs_no_store(database: Database, home: Path) -
     first, second = (work(study, name, Broken(), stop_at) for name, stop_at in (("one", 40), ("two", 100)))
     assert first + second == [20, 40, 60, 80, 100]
     assert_gone_on(study, "one")
-    assert list(paths.resume("tiny").iterdir()) == []
+    assert list(paths.resume(study.folder).iterdir()) == []
 
 
 def state(seconds: float) -> Callable[[Path], None]:
@@ -135,7 +135,7 @@ class Bench:
         self.study = study_of_one_run(database, TEXT.replace("[workers]", f"[workers]\nresume_mb = {resume_mb}"))
         self.store, self.now, self.stopping = store, 0.0, False
         self.said: list[str] = []
-        self.path = paths.resume("tiny") / "confirm-1.state"
+        self.path = paths.resume(self.study.folder) / "confirm-1.state"
         self.claim = self._claim()
 
     def _claim(self) -> Claim:

@@ -61,7 +61,7 @@ def test_start_does_the_whole_job(started: tuple[Path, str]) -> None:
         assert "Confirmed at 2s" in get_note(optuna.trial.Trial(study.proxies, baseline._trial_id))
         assert "| rank |" in get_note(study.proxies)
         assert study.proxies.user_attrs["confirmed_in"] == confirm_name("tiny")
-        assert len(list((home / "checkpoints" / "tiny").glob("confirm-*.pt"))) == 4
+        assert len(list((home / "checkpoints").glob("tiny-*/confirm-*.pt"))) == 4
         password = str(parse_url(url).password)
         stored = [study.proxies.user_attrs, study.confirmations.user_attrs, *(t.user_attrs for t in proxies(study))]
         logs = "".join(p.read_text() for p in (home / "logs").rglob("*.log"))

@@ -4,7 +4,7 @@ import heapq
 import random
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -289,6 +289,23 @@ def test_a_cap_stays_until_it_is_taken_away(database: Database) -> None:
     assert with_cap(database, capped(0), None).cost.max_usd == 7.0
     assert with_cap(database, capped(3), None).cost.max_usd == 3.0
     assert with_cap(database, capped(0), 0.0).cost.max_usd == 0.0
+
+
+def test_a_launchs_price_stays_with_its_cap(database: Database) -> None:
+    free = replace(capped(0), cost=replace(capped(0).cost, usd_per_gpu_hour=0.0))
+    open_study(database, with_cap(database, free, 5.0, price=0.35))
+    again = with_cap(database, free, None)
+    assert (again.cost.max_usd, again.cost.usd_per_gpu_hour) == (5.0, 0.35)
+    assert with_cap(database, free, None, price=0.5).cost.usd_per_gpu_hour == 0.5
+
+
+def test_a_cap_that_the_file_changes_is_said(database: Database) -> None:
+    said: list[str] = []
+    open_study(database, with_cap(database, capped(3), 7.0, say=said.append))
+    with_cap(database, capped(3), 7.0, say=said.append)
+    assert said == []
+    with_cap(database, capped(3), None, say=said.append)
+    assert said == ["note: the cap was $7.00 and is $3.00 now, the study file's; --max-usd 7 keeps it"]
 
 
 @pytest.mark.parametrize("section", ["cost", "confirm"])

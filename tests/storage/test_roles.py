@@ -40,6 +40,8 @@ FORBIDDEN = {
     "renumber its study": "UPDATE studies SET study_id = study_id",
     "create a study": "INSERT INTO studies (study_name) VALUES ('mine')",
     "change the plan": "UPDATE study_user_attributes SET value_json = '1' WHERE key = 'plan'",
+    "change who the study is": "UPDATE study_user_attributes SET value_json = '1' WHERE key = 'id'",
+    "say who another is": "INSERT INTO study_user_attributes (study_id, key, value_json) VALUES ({mine}, 'id', '1')",
     "teach the pruner": "INSERT INTO study_user_attributes (study_id, key, value_json) "
     "VALUES ({mine}, 'lessons:x', '1')",
     "change an agreed fact": "UPDATE study_user_attributes SET value_json = '1' WHERE key = 'text_sha256'",
@@ -136,6 +138,7 @@ def make_study(database: Database, name: str) -> tuple[optuna.Study, TrialQueue]
     study = optuna.create_study(study_name=name, storage=database.storage)
     study.set_user_attr("plan", "the owner's")
     study.set_user_attr("text_sha256", "agreed")
+    study.set_user_attr("id", "known")
     return study, TrialQueue(database, name, grace_seconds=60)
 
 
