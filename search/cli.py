@@ -257,7 +257,8 @@ def doctor(storage: Storage = None) -> None:
 
     def connect() -> str:
         with open_database(storage, "doctor") as database:
-            return f"{'PostgreSQL' if storage or stored_url() else 'embedded PostgreSQL'} {database.server_version()} answers"
+            kind = "PostgreSQL" if storage or stored_url() else "embedded PostgreSQL"
+            return f"{kind} {database.server_version()} answers"
 
     findings = examine(connect)
     for finding in findings:

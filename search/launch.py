@@ -1,5 +1,6 @@
 """Launching: what must hold before anything is rented, then a machine each with a credential of its own."""
 
+import difflib
 import secrets
 import subprocess
 from collections.abc import Callable, Mapping
@@ -9,7 +10,7 @@ from pathlib import Path
 from search import paths, studyfile
 from search.bundle import build, foreseen
 from search.cloud import SkyPilot, need_sky
-from search.credential import issue, worker_url
+from search.credential import host_and_port, issue, worker_url
 from search.errors import SearchError
 from search.fallbacks import bare, kubernetes, slurm
 from search.machine_script import CREDENTIAL, Bundle
@@ -23,6 +24,22 @@ from storage import roles
 from storage.address import is_local, read_secret, stored_url
 from storage.database import Database
 from storage.errors import StorageError
+
+CLOUDS = (
+    "runpod",
+    "vast",
+    "lambda",
+    "aws",
+    "gcp",
+    "azure",
+    "kubernetes",
+    "nebius",
+    "oci",
+    "do",
+    "fluidstack",
+    "paperspace",
+)
+"""That SkyPilot rents on, most of them: others are passed on unless they look like a misspelt one of these."""
 
 SPARE_SECONDS = 2 * 3600
 """For which a credential outlives its machine's work: renting and installing come first."""
@@ -44,6 +61,19 @@ class Asked:
     credential_file: Path | None = None
     source: str | None = None
 
+    def check(self) -> None:
+        """Refuse, before anything is shown or rented, what is misspelt or not there: `SearchError`, `StorageError`."""
+        if self.host:
+            host_and_port(self.host)
+        for cloud in self.clouds:
+            close = difflib.get_close_matches(cloud, CLOUDS, n=1, cutoff=0.6)
+            if cloud not in CLOUDS and close:
+                raise SearchError(f"--cloud is {cloud}; did you mean {close[0]}? Known: {', '.join(CLOUDS)}")
+        if self.source and self.source.endswith(".whl") and not Path(self.source).expanduser().is_file():
+            raise SearchError(f"--source is {self.source}, but there is no such file")
+        if self.credential_file:
+            read_secret(self.credential_file)
+
     def rental(self, plan: Plan, token: str, spent: float) -> Rental:
         """Settle it for a plan, which holds the cap, and the dollars that are spent or bound already."""
         if not plan.cost.max_usd:
@@ -64,6 +94,7 @@ class Asked:
 def launch(database: Database, url: str | None, asked: Asked, say: Callable[[str], None]) -> None:
     """Rent what was asked for; raises `SearchError` where it can't be, or none came up."""
     url = url or stored_url()
+    asked.check()
     check_reachable(database, url, asked.host)
     sky, study = need_sky(), load_study(database, asked.study)
     check_data(study)
@@ -100,14 +131,19 @@ def advice(plan: Plan, wanted: Rental) -> list[str]:
 def text(asked: Asked, url: str | None, form: str | None, to: Path | None, image: str) -> tuple[str, list[str]]:
     """Return the task, or what to run without SkyPilot, and notes to it; nothing is rented or changed.
 
-    Without a URL the study file alone says what is needed.
+    Without a URL the study file alone says what is needed, or else this machine's own database.
     """
+    asked.check()
     if form not in (None, "bare", "kubernetes", "slurm"):
         raise SearchError(f'--print is "{form}", but must be one of bare, kubernetes, slurm')
     url = url or stored_url()
     plan, spent = _plan(asked, url)
     wanted = asked.rental(plan, "0000" if form is None else secrets.token_hex(2), spent)
     notes = advice(plan, wanted)
+    if not url:
+        notes.append(
+            "without --storage the study is in this machine's PostgreSQL, which no other reaches: docs/deploy.md"
+        )
     if form is None:
         if asked.gpu == CPU:
             raise SearchError("--gpu is cpu, but only GPUs are rented")
@@ -115,25 +151,28 @@ def text(asked: Asked, url: str | None, form: str | None, to: Path | None, image
         shown = paths.home() / "launches" / wanted.name
         return as_yaml(task(wanted, wanted.machine_names()[0], foreseen(asked.source, url), str(shown))), notes
     if form == "kubernetes":
-        notes.append(_make_credential(wanted))
+        notes.append(_make_credential(wanted, asked.host))
         return kubernetes(wanted, foreseen(asked.source, url), image), notes
     folder = to or paths.home() / "launches" / wanted.name
     bundle = build(folder, asked.source, url)
-    notes += [f"bring the files in {folder}, and beside them {CREDENTIAL} (mode 600)", _make_credential(wanted)]
+    notes += [
+        f"bring the files in {folder}, and beside them {CREDENTIAL} (mode 600)",
+        _make_credential(wanted, asked.host),
+    ]
     return (bare if form == "bare" else slurm)(wanted, bundle), notes
 
 
-def _make_credential(wanted: Rental) -> str:
+def _make_credential(wanted: Rental, host: str | None) -> str:
     count = roles.CONNECTIONS * wanted.machines * max(1, wanted.work.gpus)
     return (
         f"make it: lilm-search credential new --study {wanted.work.study} --connections {count} "
-        f"--expires {(wanted.work.seconds + SPARE_SECONDS) // 3600 + 1}h --to {CREDENTIAL} --host HOST"
+        f"--expires {(wanted.work.seconds + SPARE_SECONDS) // 3600 + 1}h --to {CREDENTIAL} --host {host or 'HOST'}"
     )
 
 
 def _plan(asked: Asked, url: str | None) -> tuple[Plan, float]:
     """Return the plan with the cap asked for, and the dollars that are spent or bound."""
-    if url is None:
+    if url is None and (studyfile.is_path(asked.study) or asked.study in studyfile.shipped()):
         plan = studyfile.read(asked.study)
         return capped(plan, asked.max_usd, asked.price), 0.0
     with open_database(url, "launch") as database:

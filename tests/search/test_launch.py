@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import stat
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from search.spending import registry_of
 from search.study import LinkedStudy, load_study, open_study
 from storage.claims import Claim
 from storage.database import Database, parse_url
+from storage.errors import StorageError
 from storage.roles import listed
 from tests.conftest import run_cli
 from tests.search.tiny import PLAN
@@ -213,6 +215,31 @@ def test_a_dry_run_changes_nothing(
     assert load_study(database, "tiny").plan.cost.max_usd == 0
     assert not (sky / "asked").exists()
     assert not (fresh_home / "launches").exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"clouds": ("runpood",)}, "--cloud is runpood; did you mean runpod?"),
+        ({"source": "nosuch.whl"}, "--source is nosuch.whl, but there is no such file"),
+        ({"host": "a:99999"}, "must be HOST or HOST:PORT"),
+    ],
+)
+def test_a_rehearsal_finds_what_is_misspelt(wrong: dict[str, Any], says: str, fresh_home: Path) -> None:
+    for form in (None, "bare"):
+        with pytest.raises(SearchError, match=re.escape(says)):
+            text(asked(study="babylm", max_usd=10.0, **{"host": "db.example.org", **wrong}), None, form, None, "")
+
+
+def test_a_rehearsal_reads_the_credential_and_names_the_host(fresh_home: Path, tmp_path: Path) -> None:
+    shared = tmp_path / "credential"
+    shared.write_text("postgresql://a:b@db.example.org/x")
+    shared.chmod(0o644)
+    with pytest.raises(StorageError, match="chmod"):
+        text(asked(study="babylm", max_usd=10.0, credential_file=shared), None, None, None, "")
+    _, notes = text(asked(study="babylm", max_usd=10.0, host="db.example.org:6543"), None, "bare", tmp_path / "b", "")
+    assert any("--host db.example.org:6543" in n for n in notes)
+    assert any("which no other reaches" in n for n in notes)
 
 
 def test_a_cap_below_the_need_is_said(fresh_home: Path) -> None:
