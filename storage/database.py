@@ -20,7 +20,11 @@ from storage.errors import BusyError, DeniedError, LoginError, StorageError, Unr
 from storage.redaction import redact
 
 T = TypeVar("T")
-LOCK_SECONDS = 60
+STATEMENT_SECONDS = 60
+LOCK_SECONDS = 55
+"""Less than a statement may take, or the server would end the wait as a statement that took too long."""
+LOCK_IDLE_SECONDS = 120
+"""Who holds a lock and is silent for longer, a stopped process say, loses it."""
 ATOMIC_IDLE_SECONDS = 30
 OLDEST_SERVER = 13
 PASSING = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, exc.PendingRollbackError)
@@ -33,7 +37,7 @@ MOST_CONNECTIONS = 3
 
 _SESSION = {
     "timezone": "UTC",  # Optuna compares heartbeats in the session's zone
-    "statement_timeout": "60s",
+    "statement_timeout": f"{STATEMENT_SECONDS}s",
     "lock_timeout": f"{LOCK_SECONDS}s",
     "idle_in_transaction_session_timeout": "60s",  # else a vanished client would hold the study's row for ever
     "tcp_keepalives_idle": "10",  # and the locks that it holds idle on purpose: the server, too, asks who is there
@@ -55,7 +59,7 @@ def connect(url: str, *, application_name: str = "lilm-search") -> "Database":
     first = sa.create_engine(address, poolclass=sa.NullPool, connect_args=options["connect_args"])
     try:
         _check_server(first, shown)
-        with _advisory_lock(first, "lilm-search/schema", 0):
+        with _advisory_lock(first, "lilm-search/schema", LOCK_IDLE_SECONDS):
             storage = RDBStorage(
                 address.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}"),
                 engine_kwargs=options,
@@ -194,11 +198,11 @@ class Database:
                     raw.autocommit = False
 
     @contextlib.contextmanager
-    def lock(self, name: str, *, idle_seconds: float = 0) -> Iterator[None]:
+    def lock(self, name: str, *, idle_seconds: float = LOCK_IDLE_SECONDS) -> Iterator[None]:
         """Hold a lock of this name against every process on the database; not re-entrant.
 
         What is done under it goes through other connections: should this one be cut, the lock is lost unnoticed
-        until the block's end. A holder that does nothing for `idle_seconds` (0: no limit) loses it too. Where that
+        until the block's end. A holder that does nothing for `idle_seconds` loses it too. Where that
         matters see `atomic`. Raises `BusyError` when another holds it for longer than `LOCK_SECONDS`.
         """
         with self._one_thread(name), _advisory_lock(self.engine, name, idle_seconds):
