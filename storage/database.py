@@ -16,7 +16,7 @@ from sqlalchemy import exc
 from storage import schema
 from storage.address import CA, settled
 from storage.address import parse_url as parse_url
-from storage.errors import BusyError, DeniedError, LoginError, StorageError, UnreachableError
+from storage.errors import BusyError, DeniedError, LoginError, StorageError, UnreachableError, first_line
 from storage.redaction import redact
 
 T = TypeVar("T")
@@ -107,18 +107,18 @@ def _explain(error: exc.DBAPIError, shown: str) -> StorageError:
         )
     if "certificate" in text or "SSL" in text.split("pg_hba.conf")[0]:
         return LoginError(
-            f"{shown} is not proven to be that server: {_last_line(text)}. Name the authority of its certificate "
+            f"{shown} is not proven to be that server: {_reason(error)}. Name the authority of its certificate "
             f"with sslrootcert=FILE in the URL, or in {CA}"
         )
     if re.search(r'role ".*" does not exist|role ".*" is not permitted to log in|pg_hba.conf', text):
-        return LoginError(f"{shown} refuses the user: {_last_line(text)}")
+        return LoginError(f"{shown} refuses the user: {_reason(error)}")
     if re.search(r'database ".*" does not exist', text):
-        return LoginError(f"{shown}: {_last_line(text)}. Create it first: createdb NAME")
+        return LoginError(f"{shown}: {_reason(error)}. Create it first: createdb NAME")
     if refused := refusal(error):
         return refused
     if isinstance(error, exc.OperationalError):
-        return UnreachableError(f"{shown} can't be reached: {_last_line(text)}. Check host and port, and that it runs.")
-    return StorageError(f"{shown}: {_last_line(text)}")
+        return UnreachableError(f"{shown} can't be reached: {_reason(error)}. Check host and port, and that it runs.")
+    return StorageError(f"{shown}: {_reason(error)}")
 
 
 def refusal(error: BaseException | None) -> StorageError | None:
@@ -127,7 +127,7 @@ def refusal(error: BaseException | None) -> StorageError | None:
         error = error.__cause__
     if not isinstance(error, exc.DBAPIError):
         return None
-    said = _last_line(redact(str(error.orig).strip()))
+    said = redact(_reason(error))
     if isinstance(error.orig, psycopg2.errors.InsufficientPrivilege):
         return DeniedError(f"the database user may not do this: {said}. Ask the study's owner, or run it as the owner")
     if isinstance(error.orig, psycopg2.errors.InvalidAuthorizationSpecification) or _REFUSED.search(said):
@@ -138,8 +138,9 @@ def refusal(error: BaseException | None) -> StorageError | None:
 _REFUSED = re.compile(r'password authentication failed|role ".*" (does not exist|is not permitted to log in)')
 
 
-def _last_line(text: str) -> str:
-    line = text.splitlines()[0] if text else "no reason given"
+def _reason(error: exc.DBAPIError) -> str:
+    """Return what the server said, in one line, without which address it was."""
+    line = first_line(error.orig or error)
     return re.sub(r"^connection to server at .*? failed: (?:FATAL:\s*)?", "", line).removeprefix("FATAL:").strip()
 
 
