@@ -26,7 +26,7 @@ from search.study import LinkedStudy, confirm_name, stored_plan
 from storage.artifacts import MEGABYTE, PostgresArtifactStore
 from storage.claims import Claim
 from storage.database import Database
-from storage.errors import StorageError
+from storage.errors import StorageError, first_line
 from storage.redaction import redact
 from storage.s3 import S3ArtifactStore
 
@@ -192,4 +192,4 @@ def _said(what: str, say: Say) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        say(f"note: {what}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+        say(f"note: {what}: {first_line(error)}")

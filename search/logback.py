@@ -17,7 +17,7 @@ def log_back(study: LinkedStudy) -> None:
     A finished trial's attributes can't change in Optuna; a study's attributes and notes can. One key for each
     configuration, so that two workers never overwrite one another.
     """
-    with study.database.lock(f"lilm-search/log-back/{study.plan.name}", idle_seconds=120):
+    with study.database.lock(f"lilm-search/log-back/{study.plan.name}"):
         found = confirmed(study)
         by_number = {t.number: t for t in study.proxy_trials()}
         stored = study.proxies.user_attrs

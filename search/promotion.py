@@ -88,7 +88,7 @@ def promote(study: LinkedStudy) -> int:
     Due once every proxy trial has finished.
     """
     plan = study.plan
-    with study.database.lock(f"lilm-search/promote/{plan.name}", idle_seconds=120):
+    with study.database.lock(f"lilm-search/promote/{plan.name}"):
         if any(not t.state.is_finished() for t in study.proxy_trials()):
             return 0
         if study.proxy_queue.slots() < plan.proxy.trials:

@@ -24,6 +24,7 @@ from model.state import seconds_in
 from search import paths
 from search.study import LinkedStudy
 from storage.claims import TrialQueue
+from storage.errors import first_line
 
 MOST_SHARE = 0.02
 """Of a run's time that writing states may take: a large network's are written less often than it reports."""
@@ -79,7 +80,7 @@ class States:
             try:
                 self._fetch(self._store)
             except Exception as error:  # whatever a store raises: at worst the run starts anew
-                self._say(f"no state could be fetched: {_first_line(error)}")
+                self._say(f"no state could be fetched: {first_line(error)}")
         return self._path
 
     def _fetch(self, store: ArtifactStore) -> None:
@@ -129,7 +130,7 @@ class States:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             write(self._path)
         except (CheckpointError, OSError) as error:
-            self._say(f"its state is not kept: {_first_line(error)}")
+            self._say(f"its state is not kept: {first_line(error)}")
             return
         self._written, self._mine = self._clock(), True
         self._cost_seconds = self._written - started
@@ -150,7 +151,7 @@ class States:
             with self._path.open("rb") as body:
                 store.write(name, body)
         except Exception as error:  # whatever a store raises: without it the run starts anew elsewhere
-            self._say(f"its state stays on this machine: {_first_line(error)}")
+            self._say(f"its state stays on this machine: {first_line(error)}")
 
     def _id(self, trial: FrozenTrial) -> str:
         """Return the name of a try's state, which the next try knows: an ended one can't take it as an attribute."""
@@ -184,7 +185,3 @@ def clear_ended(folder: Path, trials: Sequence[FrozenTrial], queue: TrialQueue) 
             last = retried_by[last.number]
         if last is None or (last.state.is_finished() and not queue.requeues(last)):
             path.unlink(missing_ok=True)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

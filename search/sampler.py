@@ -155,7 +155,7 @@ def settle(study: LinkedStudy, trial_id: int) -> None:
     given = given_to(storage.get_trial(trial_id))
     if plan.space.names({**plan.fixed(), **given}) == given.keys():
         return
-    with study.database.lock(f"lilm-search/draw/{plan.name}", idle_seconds=120):
+    with study.database.lock(f"lilm-search/draw/{plan.name}"):
         drawn = plan_sampler(study).draw(study.proxy_queue.identified(), storage.get_trial(trial_id).number, given)
         storage.set_trial_user_attr(trial_id, "sampler", {"kind": drawn.kind, "seed": drawn.seed})
         storage.set_trial_system_attr(trial_id, "fixed_params", drawn.params)

@@ -95,7 +95,7 @@ def open_study(database: Database, plan: Plan) -> LinkedStudy:
 
 def agree(study: LinkedStudy, key: str, value: str) -> str:
     """Return what all workers of a study take for this fact: the first who names it decides."""
-    with study.database.lock(f"lilm-search/agree/{study.plan.name}", idle_seconds=120):
+    with study.database.lock(f"lilm-search/agree/{study.plan.name}"):
         stored = study.proxies.user_attrs.get(key)
         if stored is None:
             study.proxies.set_user_attr(key, value)

@@ -16,11 +16,15 @@ from sqlalchemy import exc
 from storage import schema
 from storage.address import CA, settled
 from storage.address import parse_url as parse_url
-from storage.errors import BusyError, DeniedError, LoginError, StorageError, UnreachableError
+from storage.errors import BusyError, DeniedError, LoginError, StorageError, UnreachableError, first_line
 from storage.redaction import redact
 
 T = TypeVar("T")
-LOCK_SECONDS = 60
+STATEMENT_SECONDS = 60
+LOCK_SECONDS = 55
+"""Less than a statement may take, or the server would end the wait as a statement that took too long."""
+LOCK_IDLE_SECONDS = 120
+"""Who holds a lock and is silent for longer, a stopped process say, loses it."""
 ATOMIC_IDLE_SECONDS = 30
 OLDEST_SERVER = 13
 PASSING = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, exc.PendingRollbackError)
@@ -33,7 +37,7 @@ MOST_CONNECTIONS = 3
 
 _SESSION = {
     "timezone": "UTC",  # Optuna compares heartbeats in the session's zone
-    "statement_timeout": "60s",
+    "statement_timeout": f"{STATEMENT_SECONDS}s",
     "lock_timeout": f"{LOCK_SECONDS}s",
     "idle_in_transaction_session_timeout": "60s",  # else a vanished client would hold the study's row for ever
     "tcp_keepalives_idle": "10",  # and the locks that it holds idle on purpose: the server, too, asks who is there
@@ -55,7 +59,7 @@ def connect(url: str, *, application_name: str = "lilm-search") -> "Database":
     first = sa.create_engine(address, poolclass=sa.NullPool, connect_args=options["connect_args"])
     try:
         _check_server(first, shown)
-        with _advisory_lock(first, "lilm-search/schema", 0):
+        with _advisory_lock(first, "lilm-search/schema", LOCK_IDLE_SECONDS):
             storage = RDBStorage(
                 address.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}"),
                 engine_kwargs=options,
@@ -103,18 +107,18 @@ def _explain(error: exc.DBAPIError, shown: str) -> StorageError:
         )
     if "certificate" in text or "SSL" in text.split("pg_hba.conf")[0]:
         return LoginError(
-            f"{shown} is not proven to be that server: {_last_line(text)}. Name the authority of its certificate "
+            f"{shown} is not proven to be that server: {_reason(error)}. Name the authority of its certificate "
             f"with sslrootcert=FILE in the URL, or in {CA}"
         )
     if re.search(r'role ".*" does not exist|role ".*" is not permitted to log in|pg_hba.conf', text):
-        return LoginError(f"{shown} refuses the user: {_last_line(text)}")
+        return LoginError(f"{shown} refuses the user: {_reason(error)}")
     if re.search(r'database ".*" does not exist', text):
-        return LoginError(f"{shown}: {_last_line(text)}. Create it first: createdb NAME")
+        return LoginError(f"{shown}: {_reason(error)}. Create it first: createdb NAME")
     if refused := refusal(error):
         return refused
     if isinstance(error, exc.OperationalError):
-        return UnreachableError(f"{shown} can't be reached: {_last_line(text)}. Check host and port, and that it runs.")
-    return StorageError(f"{shown}: {_last_line(text)}")
+        return UnreachableError(f"{shown} can't be reached: {_reason(error)}. Check host and port, and that it runs.")
+    return StorageError(f"{shown}: {_reason(error)}")
 
 
 def refusal(error: BaseException | None) -> StorageError | None:
@@ -123,7 +127,7 @@ def refusal(error: BaseException | None) -> StorageError | None:
         error = error.__cause__
     if not isinstance(error, exc.DBAPIError):
         return None
-    said = _last_line(redact(str(error.orig).strip()))
+    said = redact(_reason(error))
     if isinstance(error.orig, psycopg2.errors.InsufficientPrivilege):
         return DeniedError(f"the database user may not do this: {said}. Ask the study's owner, or run it as the owner")
     if isinstance(error.orig, psycopg2.errors.InvalidAuthorizationSpecification) or _REFUSED.search(said):
@@ -134,8 +138,9 @@ def refusal(error: BaseException | None) -> StorageError | None:
 _REFUSED = re.compile(r'password authentication failed|role ".*" (does not exist|is not permitted to log in)')
 
 
-def _last_line(text: str) -> str:
-    line = text.splitlines()[0] if text else "no reason given"
+def _reason(error: exc.DBAPIError) -> str:
+    """Return what the server said, in one line, without which address it was."""
+    line = first_line(error.orig or error)
     return re.sub(r"^connection to server at .*? failed: (?:FATAL:\s*)?", "", line).removeprefix("FATAL:").strip()
 
 
@@ -194,11 +199,11 @@ class Database:
                     raw.autocommit = False
 
     @contextlib.contextmanager
-    def lock(self, name: str, *, idle_seconds: float = 0) -> Iterator[None]:
+    def lock(self, name: str, *, idle_seconds: float = LOCK_IDLE_SECONDS) -> Iterator[None]:
         """Hold a lock of this name against every process on the database; not re-entrant.
 
         What is done under it goes through other connections: should this one be cut, the lock is lost unnoticed
-        until the block's end. A holder that does nothing for `idle_seconds` (0: no limit) loses it too. Where that
+        until the block's end. A holder that does nothing for `idle_seconds` loses it too. Where that
         matters see `atomic`. Raises `BusyError` when another holds it for longer than `LOCK_SECONDS`.
         """
         with self._one_thread(name), _advisory_lock(self.engine, name, idle_seconds):

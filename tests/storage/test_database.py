@@ -7,8 +7,9 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from storage import database as module
 from storage.database import Database, connect, parse_url
-from storage.errors import LoginError, StorageError, UnreachableError
+from storage.errors import BusyError, LoginError, StorageError, UnreachableError
 from storage.redaction import redact
 
 SECRET = "s3cr3t-Pa55"
@@ -85,6 +86,32 @@ def test_sessions_are_in_utc_and_never_idle_in_a_transaction_for_ever(database: 
         "idle_in_transaction_session_timeout": "1min",
         "tcp_keepalives_idle": "10",
     }
+
+
+def test_who_waits_for_a_lock_in_vain_is_told_so(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for key in ("statement_timeout", "lock_timeout"):  # a twentieth of them
+        monkeypatch.setitem(module._SESSION, key, f"{50 * int(module._SESSION[key].removesuffix('s'))}ms")
+    first, second = connect(database_url), connect(database_url)
+    with (
+        first.lock("x"),
+        pytest.raises(BusyError, match='for the lock "x"; another process holds it'),
+        second.lock("x"),
+    ):
+        pass
+    for opened in (first, second):
+        opened.close()
+
+
+def test_a_lock_is_lost_by_who_is_stopped(database: Database) -> None:
+    found = []
+
+    @sa.event.listens_for(database.engine, "commit")
+    def look(connection: sa.Connection) -> None:
+        found.append(connection.scalar(sa.text("SHOW idle_in_transaction_session_timeout")))
+
+    with database.lock("x"):
+        pass
+    assert found == ["2min"]
 
 
 def test_a_statement_alone_is_kept_at_once_and_the_next_transaction_is_one_again(database: Database) -> None:

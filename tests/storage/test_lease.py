@@ -53,10 +53,10 @@ def test_it_ends_with_its_process(database: Database, database_url: str) -> None
 
 
 def test_who_hangs_loses_it(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(leases._SESSION, "idle_in_transaction_session_timeout", "100ms")
+    monkeypatch.setattr(leases, "MOST_SECONDS", 0.1)
     holder = lease(database.engine, "a")
     assert holder.__enter__()
-    monkeypatch.setitem(leases._SESSION, "idle_in_transaction_session_timeout", "60s")
+    monkeypatch.setattr(leases, "MOST_SECONDS", 60)
     assert _free_at_last(database)
     with pytest.raises(sa.exc.DBAPIError):  # the holder is told at the end
         holder.__exit__(None, None, None)
