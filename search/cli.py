@@ -145,7 +145,7 @@ def worker(
 
     import torch
 
-    from search.fleet import worker_name
+    from search.fleet import TOKEN, worker_name
     from search.presence import present
     from search.stop import StopRequest
     from search.study import load_study
@@ -162,7 +162,7 @@ def worker(
 
     with open_database(storage, "worker", stop) as database:
         opened, leave = load_study(database, study), partial(os._exit, 130)
-        with present(opened, worker_name(os.getpid()), chosen) as name:
+        with present(opened, worker_name(os.getpid(), os.environ.get(TOKEN)), chosen) as name:
             Worker(opened, name, chosen, stop, say, leave=leave).run()
 
 
@@ -252,7 +252,8 @@ def doctor(storage: Storage = None) -> None:
 
     def connect() -> str:
         with open_database(storage, "doctor") as database:
-            return f"{'PostgreSQL' if storage or stored_url() else 'embedded PostgreSQL'} {database.server_version()} answers"
+            kind = "PostgreSQL" if storage or stored_url() else "embedded PostgreSQL"
+            return f"{kind} {database.server_version()} answers"
 
     findings = examine(connect)
     for finding in findings:
