@@ -150,7 +150,7 @@ def worker(
 
     import torch
 
-    from search.fleet import worker_name
+    from search.fleet import TOKEN, worker_name
     from search.presence import present
     from search.stop import StopRequest
     from search.study import load_study
@@ -167,7 +167,7 @@ def worker(
 
     with open_database(storage, "worker", stop) as database:
         opened, leave = load_study(database, study), partial(os._exit, 130)
-        with present(opened, worker_name(os.getpid()), chosen) as name:
+        with present(opened, worker_name(os.getpid(), os.environ.get(TOKEN)), chosen) as name:
             Worker(opened, name, chosen, stop, say, leave=leave).run()
 
 

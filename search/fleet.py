@@ -1,6 +1,7 @@
 """The workers of this machine: how many, on which devices, started and watched by `start`."""
 
 import os
+import secrets
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -13,6 +14,9 @@ from model.tokenizer import cpu_count
 from search import paths
 
 MOST_CPU_WORKERS = 4  # a worker holds about half a gigabyte before it trains anything
+
+TOKEN = "LILM_SEARCH_WORKER_TOKEN"
+"""Tells a worker what its name ends with, so that who started it knows the name too."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,13 @@ def spawn(study: str, slot: Slot, index: int, storage_url: str | None) -> LocalW
     log = folder / f"worker-{index}.log"
     command = [sys.executable, "-m", "search", "worker", "--study", study, "--device", slot.device]
     command += ["--threads", str(slot.threads)]
-    env = {**os.environ, "PYTHONUNBUFFERED": "1", "LILM_SEARCH_HOME": str(paths.home())}
+    token = _token()
+    env = {**os.environ, "PYTHONUNBUFFERED": "1", "LILM_SEARCH_HOME": str(paths.home()), TOKEN: token}
     if storage_url:
         env["LILM_SEARCH_STORAGE"] = storage_url  # not an argument: every user of the machine sees those
     with log.open("ab") as output:
         process = _popen(command, env, output)
-    return LocalWorker(slot, worker_name(process.pid), process, log)
+    return LocalWorker(slot, worker_name(process.pid, token), process, log)
 
 
 def _popen(command: list[str], env: dict[str, str], output: IO[bytes]) -> "subprocess.Popen[bytes]":
@@ -75,6 +80,10 @@ def _popen(command: list[str], env: dict[str, str], output: IO[bytes]) -> "subpr
     )
 
 
-def worker_name(pid: int) -> str:
-    """Return the name by which a worker claims: host and process."""
-    return f"{os.uname().nodename}/{pid}"
+def worker_name(pid: int, token: str | None = None) -> str:
+    """Return the name by which a worker claims: host, process, and a token, since process numbers come again."""
+    return f"{os.uname().nodename}/{pid}-{token or _token()}"
+
+
+def _token() -> str:
+    return secrets.token_hex(3)

@@ -170,6 +170,12 @@ def affordable_runs(study: LinkedStudy) -> int | None:
     return min(limits, default=None)
 
 
+def ran_seconds(run: FrozenTrial) -> float:
+    """Return how long an ended run took: what it told, else from its start to its end, for one that was lost."""
+    told, lasted = run.user_attrs.get("total_seconds"), run.duration
+    return float(told) if told is not None else lasted.total_seconds() if lasted else 0.0
+
+
 def _left(
     study: LinkedStudy,
     runs: Sequence[FrozenTrial],
@@ -177,12 +183,16 @@ def _left(
     price: Callable[[FrozenTrial], float],
     usual: float,
 ) -> int:
-    """Return how many further long runs fit, in seconds or dollars; `price` is what a run's second counts."""
+    """Return how many further long runs fit, in seconds or dollars; `price` is what a run's second counts.
+
+    A try whose retry went on from its state is in the time of that one.
+    """
     confirm, overhead = study.plan.confirm, overhead_seconds(runs)
     left = limit
+    gone_on = {r.user_attrs.get("retries") for r in runs if "resumed_at_percent" in r.user_attrs}
     for run in runs:
         if run.state.is_finished():
-            left -= run.user_attrs.get("total_seconds", 0.0) * price(run)
+            left -= (0.0 if run.number in gone_on else ran_seconds(run)) * price(run)
         else:
             left -= (budget_seconds(run, confirm) + overhead) * price(run)
     return max(0, math.floor(left / ((confirm.budget_seconds + overhead) * usual) + 1e-9))

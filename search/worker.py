@@ -1,6 +1,7 @@
 """A worker: claims a trial, trains it, reports and tells, until the study has nothing left for it."""
 
 import contextlib
+import random
 import time
 import traceback
 from collections.abc import Callable
@@ -45,6 +46,11 @@ CAUSES: dict[type[BaseException], str] = {
     DeviceMemoryError: "out_of_memory",
     SpaceExhaustedError: "exhausted",
 }
+
+
+def waiting_seconds(budget_seconds: float) -> float:
+    """Return how long a worker without a trial waits at most: each asks dozens of questions, some under one lock."""
+    return min(10.0, max(POLL_SECONDS, budget_seconds / 36))
 
 
 @dataclass
@@ -126,7 +132,7 @@ class Worker:
                 if not waiting:
                     self.say("waiting for trials that other workers are training")
                 waiting = True
-                self.stop.wait(POLL_SECONDS)
+                self.stop.wait(random.uniform(0.5, 1) * waiting_seconds(self.study.plan.proxy.budget_seconds))
 
     @property
     def reference(self) -> float | None:

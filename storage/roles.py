@@ -15,7 +15,7 @@ from storage.database import Database, refusal
 from storage.errors import DeniedError, StorageError
 
 CONNECTIONS = 6
-"""What one worker opens at most."""
+"""What a credential grants each worker: its pool's MOST_CONNECTIONS, one while connecting, and some to spare."""
 
 MAY_MAKE_ROLES = sa.text("SELECT rolname, rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user")
 

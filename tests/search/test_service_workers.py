@@ -75,7 +75,7 @@ def test_start_replaces_its_only_worker_when_it_is_killed(
         running = [t for t in proxies(load_study(database, "tiny")) if t.state == TrialState.RUNNING]
         while not running:
             running = [t for t in proxies(load_study(database, "tiny")) if t.state == TrialState.RUNNING]
-        os.kill(int(running[0].user_attrs["worker"].split("/")[1]), signal.SIGKILL)
+        os.kill(int(running[0].user_attrs["worker"].split("/")[1].split("-")[0]), signal.SIGKILL)
         output, _ = started.communicate(timeout=240)
     assert started.returncode == 0, output
     assert "was ended by SIGKILL; its trial goes to another" in output

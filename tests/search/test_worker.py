@@ -54,6 +54,11 @@ def test_a_run_of_the_race_has_its_rungs_budget_and_its_scaled_rate(database: Da
     assert asked == [(1e-2, 1.0, 0), (1e-2, 2.0, 100), (4e-3, 1.5, 102), (4e-3, 2.0, 100)]
 
 
+@pytest.mark.parametrize(("budget", "seconds"), [(1, 1), (72, 2), (360, 10), (3600, 10)])
+def test_idle_workers_ask_seldom_but_promptly_in_short_studies(budget: float, seconds: float) -> None:
+    assert worker.waiting_seconds(budget) == seconds
+
+
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_a_worker_stays_when_the_last_run_ends_while_it_asks(
     database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
