@@ -25,6 +25,8 @@ from search.results import Noise
 from search.retrain import recipes_text, train_recipe
 
 Say = Callable[[str], None]
+SLOW = 0.9
+"""Of the claim's tokens/s: below, a worse BPB says nothing against the claim."""
 WAYS_OUT = "`--tolerance 0.02` compares with a difference of your own"
 
 
@@ -140,6 +142,15 @@ def wide(wanted: Interval | None, corpus: Corpus) -> str:
     return f"so few seeds leave an interval in which merely counting tokens would lie ({corpus.unigram_bpb:.4f} BPB)"
 
 
+def starved(claimed: float | None, here: float) -> str:
+    """Return why a run that came out worse decides nothing: it got clearly fewer tokens than the claim's."""
+    if not claimed or here >= SLOW * claimed:
+        return ""
+    return (
+        f"this run had {1 - here / claimed:.0%} fewer tokens a second: the machine is slower, or something else used it"
+    )
+
+
 @dataclass(frozen=True)
 class Terms:
     """How this machine can check a claim: by what the budget is scaled, or why no run of it can decide."""
@@ -213,6 +224,8 @@ def verify(
     assert result.val_bpb is not None
     wanted = interval(claimed, tolerance)
     undecided = f"not comparable: {on.incomparable}" if on.incomparable else wide(wanted, corpus)
+    if wanted is not None and result.val_bpb > wanted.high and on.budget_scale == 1:
+        undecided = undecided or starved(claimed.tokens_per_second, result.tokens_per_second)
     found = judge(result.val_bpb, wanted, undecided)
     for line in told(recipe, claimed, wanted, result, chosen, on, found):
         say(line)

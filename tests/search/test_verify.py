@@ -28,7 +28,7 @@ from search.plan import Plan
 from search.results import Noise, pooled_noise
 from search.stop import StopRequest
 from search.study import LinkedStudy, open_study
-from search.verify import Claimed, Interval, Verdict, interval, judge, read_claim, terms, verify
+from search.verify import Claimed, Interval, Verdict, interval, judge, read_claim, starved, terms, verify
 from search.worker import Worker
 from storage.database import connect
 from tests.conftest import fresh_database
@@ -296,3 +296,14 @@ def test_a_damaged_export_is_one_clear_error(
         read_claim(path)
     assert str(path) in str(refused.value)
     assert says in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("claimed", "here", "decides"), [(1000.0, 650.0, False), (1000.0, 950.0, True), (None, 1.0, True)]
+)
+def test_a_run_that_was_short_of_tokens_says_nothing_against_a_claim(
+    claimed: float | None, here: float, decides: bool
+) -> None:
+    said = starved(claimed, here)
+    assert (said == "") == decides
+    assert decides or "35% fewer tokens" in said
