@@ -24,7 +24,7 @@ from tests.chaos.server import server
 from tests.chaos.study import plan
 from tests.chaos.worker import shift_clock
 
-SIZES = Sizes(workers=3, trials=16, kills=4, stops=1, restarts=1, cuts=1)
+SIZES = Sizes(workers=3, trials=12, kills=3, stops=1, restarts=1, cuts=1)
 LARGE = Sizes(workers=32, trials=400, kills=60, stops=10, restarts=3, cuts=2)
 
 

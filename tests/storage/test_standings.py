@@ -32,11 +32,11 @@ def identities(trials: list[FrozenTrial]) -> list[tuple[Any, ...]]:
 
 
 def test_standings_are_optunas_however_trials_come_report_and_end(database: Database) -> None:
-    """200 random acts, with a second pair of eyes that looks only now and then, and one that looks first at the end."""
+    """100 random acts, with a second pair of eyes that looks only now and then, and one that looks first at the end."""
     study = optuna.create_study(study_name="s", storage=database.storage)
     queue, seldom = (TrialQueue(database, "s", grace_seconds=60.0) for _ in range(2))
     draw, running = random.Random(5), list[int]()
-    for act in range(200):
+    for act in range(100):
         chosen = draw.random()
         if chosen < 0.25 or not running:
             running.append(study.ask()._trial_id)
@@ -55,7 +55,7 @@ def test_standings_are_optunas_however_trials_come_report_and_end(database: Data
             )
         assert told(queue.standings.reported()) == told(study.get_trials())
         assert identities(queue.identified()) == identities(study.get_trials())
-        if act % 37 == 0:
+        if act % 19 == 0:
             assert told(seldom.standings.reported()) == told(study.get_trials())
             assert identities(seldom.identified()) == identities(study.get_trials())
     late = TrialQueue(database, "s", grace_seconds=60.0)
@@ -69,7 +69,7 @@ def test_a_pruner_decides_as_by_optunas_own_trials(database: Database) -> None:
     verdicts = []
     for number in range(40):
         trial, end = study.ask(), draw.random()
-        for step in range(10, 100, 10):
+        for step in range(10, 100, 20):
             trial.report(end + draw.gauss(0, 0.02), step)
             frozen = database.storage.get_trial(trial._trial_id)
             verdicts.append(pruner.judge(study, frozen, queue.standings.reported))
