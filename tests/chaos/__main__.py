@@ -14,7 +14,7 @@ from tests.chaos.checks import check
 from tests.chaos.events import Sizes
 from tests.chaos.run import Chaos, Options
 from tests.chaos.server import server
-from tests.chaos.study import plan
+from tests.chaos.study import BUDGET_SECONDS, plan
 
 
 def main() -> int:
@@ -27,7 +27,7 @@ def main() -> int:
     parser.add_argument("--stops", type=int, help="default: 2.5%% of the trials")
     parser.add_argument("--restarts", type=int, default=3)
     parser.add_argument("--cuts", type=int, default=2)
-    parser.add_argument("--trial-seconds", type=float, default=6.0, help="real seconds of a 6-minute trial")
+    parser.add_argument("--trial-seconds", type=float, default=6.0, help="real seconds of a trial")
     parser.add_argument("--grace", type=float, default=6.0, help="real seconds of silence before a trial is taken")
     parser.add_argument("--most-minutes", type=float, default=15.0, help="after which the study counts as stuck")
     options = parser.parse_args()
@@ -51,7 +51,7 @@ def main() -> int:
             Options(
                 sizes=sizes,
                 seed=options.seed,
-                scale=options.trial_seconds / 360,
+                scale=options.trial_seconds / BUDGET_SECONDS,
                 most_seconds=60 * options.most_minutes,
                 say=lambda line: print(line, flush=True),
             ),

@@ -86,8 +86,8 @@ class Simulated:
             wanted = on_report(reports[-1])
             paused += time.monotonic() - before  # reports are off the clock
             if not wanted and percent < 100:
-                return _result(None, reports, paused)
-        return _result(reports[-1].val_bpb, reports, paused)
+                return _result(None, reports, paused, corpus)
+        return _result(reports[-1].val_bpb, reports, paused, corpus)
 
     def _sleep_until(self, due: float, should_stop: Callable[[], bool]) -> None:
         while True:
@@ -108,17 +108,17 @@ def _report(percent: int, bpb: float, budget_seconds: float) -> Report:
 
 
 @cache
-def _network() -> Transformer:
+def _network(vocab_size: int) -> Transformer:
     smallest = ModelConfig(n_layer=1, n_head=1, head_dim=2, context=8)
-    return Transformer(smallest, 320, torch.Generator().manual_seed(0))
+    return Transformer(smallest, vocab_size, torch.Generator().manual_seed(0))
 
 
-def _result(final: float | None, reports: Sequence[Report], paused: float) -> Result:
+def _result(final: float | None, reports: Sequence[Report], paused: float, corpus: Corpus) -> Result:
     last = reports[-1]
     return Result(
         val_bpb=final,
         reports=tuple(reports),
-        network=_network(),
+        network=_network(corpus.tokenizer.vocab_size),
         n_params=1000,
         steps=last.steps,
         tokens=last.tokens,

@@ -10,6 +10,7 @@ from search.study import confirm_name
 from storage.database import parse_url
 
 NAME = "chaos"
+BUDGET_SECONDS = 36
 TEXT = """
 [data]
 source = "builtin"
@@ -23,7 +24,7 @@ max_lr = {{ low = 1e-4, high = 1e-1, log = true }}
 batch_size = {{ choices = [2, 4, 8, 16] }}
 n_layer = {{ low = 1, high = 4 }}
 [proxy]
-budget = "6m"
+budget = "36s"
 trials = {trials}
 [confirm]
 budget = "{confirm}"
@@ -43,8 +44,8 @@ n_layer = 2
 """
 
 
-def plan(*, trials: int, grace_seconds: float, confirm: str = "12m", top: int = 6) -> Plan:
-    """Return a study of so many proxies of 6 minutes."""
+def plan(*, trials: int, grace_seconds: float, confirm: str = "72s", top: int = 6) -> Plan:
+    """Return a study of so many proxies of `BUDGET_SECONDS`, which stand for minutes: who waits for work waits less."""
     heartbeat = grace_seconds / 6
     text = TEXT.format(trials=trials, grace=grace_seconds, heartbeat=heartbeat, confirm=confirm, top=top)
     return Plan.parse(text, name=NAME, origin="the chaos test")

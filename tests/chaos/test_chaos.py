@@ -21,7 +21,7 @@ from tests.chaos.events import KINDS, Sizes, events
 from tests.chaos.network import Network
 from tests.chaos.run import Chaos, Options, Outcome
 from tests.chaos.server import server
-from tests.chaos.study import plan
+from tests.chaos.study import BUDGET_SECONDS, plan
 from tests.chaos.worker import shift_clock
 
 SIZES = Sizes(workers=3, trials=12, kills=3, stops=1, restarts=1, cuts=1)
@@ -42,8 +42,8 @@ def said(check_: Any) -> str:
 def test_a_study_comes_through_chaos_and_what_is_wrong_afterwards_is_found(home: Path) -> None:
     """First nothing may be found wrong; then the study is damaged, one way after another, and each must be found."""
     with server(fsync="off") as postgres:
-        short = plan(trials=SIZES.trials, grace_seconds=1.2, confirm="6m", top=2)
-        options = Options(sizes=SIZES, seed=7, scale=0.4 / 360, most_seconds=120)
+        short = plan(trials=SIZES.trials, grace_seconds=1.2, confirm="36s", top=2)
+        options = Options(sizes=SIZES, seed=7, scale=0.4 / BUDGET_SECONDS, most_seconds=120)
         chaos = Chaos(postgres, short, home, options)
         outcome = chaos.run()
         found = check(chaos.url, SIZES, outcome)
