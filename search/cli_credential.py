@@ -32,11 +32,11 @@ def new(
 
     Example: lilm-search credential new --study babylm --name box-1 --expires 12h --host db.example.org
     """
-    from search.credential import check_reachable, credential_text, default_name, file_for, issue
+    from search.credential import check_host, credential_text, default_name, file_for, issue
     from storage.address import stored_url, write_secret
     from storage.redaction import reveal
 
-    check_reachable(storage or stored_url(), host)
+    check_host(storage or stored_url(), host)
     with open_database(storage, "credential") as database:
         chosen = name or default_name(database, study)
         target = file_for(chosen, to)

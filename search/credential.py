@@ -57,7 +57,7 @@ def credential_text(database: Database, issued: roles.Issued, study: str, host: 
     return f"{note}\n{address.render_as_string(hide_password=False)}\n"
 
 
-def check_reachable(url: str | None, host: str | None) -> None:
+def check_host(url: str | None, host: str | None) -> None:
     """Refuse what no other machine could use: `url` is None for this machine's own server."""
     if host:
         host_and_port(host)
@@ -82,8 +82,7 @@ def revoke(database: Database, name: str) -> tuple[int, int]:
     workers = roles.workers_of(database, known.role) if known else []
     ended = roles.revoke(database, name)
     study = load_study(database, known.study) if known and workers else None
-    queues = (study.proxy_queue, study.confirm_queue) if study else ()
-    return ended, sum(queue.release_worker(worker) for queue in queues for worker in workers)
+    return ended, sum(study.release_worker(worker) for worker in workers) if study else 0
 
 
 def worker_url(owners: sa.URL, issued: roles.Issued, host: str | None) -> sa.URL:

@@ -46,6 +46,5 @@ def _settle(study: LinkedStudy, entry: Entry, ended: bool, say: Callable[[str], 
     if entry.alive and not ended:
         say(f"{entry.name}: not rented through SkyPilot here; stop it on its machine")
         return
-    for queue in (study.proxy_queue, study.confirm_queue):
-        study.database.retrying(partial(queue.release_worker, entry.name))
+    study.release_worker(entry.name)
     study.database.retrying(partial(registry_of(study).give_up, entry.name))

@@ -7,6 +7,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.errors import SearchError
 from search.export import mean_speed, noise_table, to_train_again
 from search.results import confirmed, noise, pooled_noise
+from search.space import identity
 from search.study import LinkedStudy, finished
 
 
@@ -41,9 +42,9 @@ def _finished(trials: list[FrozenTrial], number: int, what: str, option: str) ->
 
 def _repeated(study: LinkedStudy) -> list[list[float]]:
     """Return the values of proxies of one configuration and budget, a list each."""
-    groups: dict[str, list[float]] = {}
+    groups: dict[frozenset[Any], list[float]] = {}
     for trial in finished(study.proxy_trials()):
-        groups.setdefault(repr(sorted(trial.params.items())), []).append(trial.value or 0.0)
+        groups.setdefault(identity(trial.params), []).append(trial.value or 0.0)
     return list(groups.values())
 
 

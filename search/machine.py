@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 from model.reference import reference_tokens_per_second
 from model.settings import Settings, setting
 from search.errors import HardwareError
-from search.provenance import processor
+from search.provenance import processor, workforce
 from search.study import LinkedStudy, agree
 
 SLOWEST = 0.9
@@ -44,7 +44,7 @@ class Machine(Settings):
     @property
     def workforce(self) -> str:
         """Threads on a CPU, in words."""
-        return f"{self.threads} thread{'s' if self.threads != 1 else ''}"
+        return workforce(self.threads)
 
     @property
     def speed(self) -> str:

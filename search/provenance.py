@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from model.corpus import Corpus
 from model.train import Result
 
 if TYPE_CHECKING:
@@ -35,7 +36,12 @@ def device_name(device: torch.device) -> str:
     """Return the GPU's name, or the processor's with the threads in use."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
-    return f"{processor()} ({torch.get_num_threads()} threads)"
+    return f"{processor()} ({workforce(torch.get_num_threads())})"
+
+
+def workforce(threads: int) -> str:
+    """Return a number of threads in words."""
+    return f"{threads} thread{'s' if threads != 1 else ''}"
 
 
 @cache
@@ -91,6 +97,11 @@ def of_run(
     """Return the provenance of one run that has ended."""
     own = {"seed": seed, "budget_seconds": budget_seconds, "mode": result.mode, "micro_batch": result.micro_batch}
     return provenance(device, result.precision, machine) | own
+
+
+def hashes(corpus: Corpus) -> dict[str, str]:
+    """Return the identity of a text and of its tokenizer."""
+    return {"text_sha256": corpus.text_sha256, "tokenizer_sha256": corpus.tokenizer.sha256}
 
 
 def _cuda(device: torch.device) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from search.export import Recipe, read_recipe, render
 from search.machine import look
 from search.plan import Configuration, Plan
 from search.preparation import Progress
-from search.provenance import of_run
+from search.provenance import hashes, of_run
 from search.recipe import follow, recipe_export, starting_point
 from search.stop import StopRequest
 
@@ -89,11 +89,6 @@ def train_recipe(
         micro_batches=MicroBatches(paths.cache() / "micro-batches"),
         on_report=show,
     )
-
-
-def hashes(corpus: Corpus) -> dict[str, str]:
-    """Return the identity of a text and of its tokenizer."""
-    return {"text_sha256": corpus.text_sha256, "tokenizer_sha256": corpus.tokenizer.sha256}
 
 
 def account(result: Result) -> str:

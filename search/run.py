@@ -18,7 +18,7 @@ from search.artifacts import keep_confirmed
 from search.duration import parse_duration
 from search.judging import first_of_the_best, make_pruner, race_pruner
 from search.logback import log_back
-from search.provenance import of_run
+from search.provenance import hashes, of_run
 from search.pruner import Verdict, drawn_as_control
 from search.resume import States
 from search.sampler import settle
@@ -95,7 +95,7 @@ class Run:
         )
         if self.lost:
             return self.say_lost()
-        self._note_result(result, corpus.text_sha256, corpus.tokenizer.sha256)
+        self._note_result(result, hashes(corpus))
         return self._tell(result, corpus.tokenizer)
 
     def _find_states(self) -> States:
@@ -191,7 +191,7 @@ class Run:
         alike = [t for t in self.worker.study.confirm_trials() if final_budget(self.plan, t)]
         return race_pruner(self.plan).judge_among(alike, so_far, step)
 
-    def _note_result(self, result: Result, text_sha256: str, tokenizer_sha256: str) -> None:
+    def _note_result(self, result: Result, of_text: dict[str, str]) -> None:
         worker, ran = self.worker, {"seed": self.seed, "budget_seconds": self.budget_seconds}
         attrs: dict[str, Any] = {
             "n_params": result.n_params,
@@ -207,8 +207,7 @@ class Run:
             "evaluate_seconds": round(result.evaluate_seconds, 3),
             "total_seconds": round(result.total_seconds, 3),
             "micro_batch": result.micro_batch,
-            "provenance": of_run(worker.device, result, worker.machine, **ran)
-            | {"text_sha256": text_sha256, "tokenizer_sha256": tokenizer_sha256},
+            "provenance": of_run(worker.device, result, worker.machine, **ran) | of_text,
         }
         if worker.budget_scale != 1:
             attrs["budget_scale"] = worker.budget_scale

@@ -165,7 +165,10 @@ def affordable_runs(study: LinkedStudy) -> int | None:
     if confirm.max_usd:
         prices = {e.name: e.usd_per_hour / 3600 for e in registry_of(study).entries()}
         usual = study.plan.cost.usd_per_gpu_hour / 3600
-        price = lambda trial: prices.get(trial.user_attrs.get("worker", ""), usual)  # noqa: E731
+
+        def price(trial: FrozenTrial) -> float:
+            return prices.get(trial.user_attrs.get("worker", ""), usual)
+
         limits.append(_left(study, runs, confirm.max_usd, price, usual))
     return min(limits, default=None)
 

@@ -5,7 +5,6 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import partial
 from typing import Protocol
 
 from model.errors import SettingsError
@@ -155,13 +154,11 @@ class _Crew:
 
     def deliver_leftovers(self) -> None:
         """Deliver what dead workers of this machine had written and no server has taken."""
-        queues = (self._study.proxy_queue, self._study.confirm_queue)
-        deliver_leftovers(self._study.database, queues, paths.outbox(self._study.folder), self._display.say)
+        deliver_leftovers(self._study.database, self._study.queues, paths.outbox(self._study.folder), self._display.say)
 
     def _release(self, worker: LocalWorker) -> None:
         self.deliver_leftovers()
-        for queue in (self._study.proxy_queue, self._study.confirm_queue):
-            self._study.database.retrying(partial(queue.release_worker, worker.name))
+        self._study.release_worker(worker.name)
 
     def wait_when_stopping(self) -> None:
         """Once stopping was asked for, sleep until a worker ends: there is nothing else to wake up for."""

@@ -7,6 +7,7 @@ both; the two are kept apart and linked by attributes.
 import re
 import uuid
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,15 @@ class LinkedStudy:
     confirm_queue: TrialQueue
     folder: str
     """Its folders' name on a machine, where a study on another server may have the same name."""
+
+    @property
+    def queues(self) -> tuple[TrialQueue, TrialQueue]:
+        """Both queues, that of proxies first."""
+        return self.proxy_queue, self.confirm_queue
+
+    def release_worker(self, worker: str) -> int:
+        """Hand on, through outages, the trials of a worker that is gone; returns how many."""
+        return sum(self.database.retrying(partial(queue.release_worker, worker)) for queue in self.queues)
 
     def proxy_trials(self) -> list[FrozenTrial]:
         """Return every proxy trial, in the order of creation."""

@@ -95,7 +95,7 @@ class Worker:
         study's trials.
         """
         self.store = self.store or study_artifacts(self.study)  # which refuses what can't be had here
-        queues = (self.study.proxy_queue, self.study.confirm_queue)
+        queues = self.study.queues
         database, folder = self.study.database, paths.outbox(self.study.folder)
         every = min(MOST_REAP_SECONDS, self.study.plan.workers.grace_seconds / 4)
         self.outbox = Outbox(database, self.name, folder, self.say)
@@ -133,11 +133,6 @@ class Worker:
                     self.say("waiting for trials that other workers are training")
                 waiting = True
                 self.stop.wait(random.uniform(0.5, 1) * waiting_seconds(self.study.plan.proxy.budget_seconds))
-
-    @property
-    def reference(self) -> float | None:
-        """Throughput of the reference step here, in tokens/s."""
-        return self.machine.reference_tokens_per_second if self.machine else None
 
     def _agree_on_hardware(self) -> None:
         """Time the reference step, and find out on what terms this machine works for the study."""

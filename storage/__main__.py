@@ -6,6 +6,7 @@ The server's owner does this once (docker-compose.yml), so that roles with fewer
 import os
 import sys
 
+from storage.address import stored_url
 from storage.database import connect
 from storage.errors import StorageError
 from storage.redaction import redact
@@ -13,7 +14,7 @@ from storage.redaction import redact
 
 def main() -> int:
     """Create what is missing; return the exit code."""
-    if not (url := os.environ.get("LILM_SEARCH_STORAGE")):
+    if not (url := os.environ.get("LILM_SEARCH_STORAGE") or stored_url()):
         print("error: LILM_SEARCH_STORAGE is not set; it names the database: postgresql://USER@HOST/DATABASE")
         return 1
     try:

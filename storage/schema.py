@@ -1,4 +1,4 @@
-"""Our own tables beside Optuna's: who works on a study, and its small files.
+"""Our own tables beside Optuna's: who works on a study, who may log in to it, and its small files.
 
 Their rows go with the study; who may read and write them is a matter of roles.
 """

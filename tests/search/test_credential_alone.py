@@ -3,7 +3,7 @@
 import pytest
 from optuna.trial import TrialState
 
-from search.credential import check_reachable, host_and_port, issue, revoke
+from search.credential import check_host, host_and_port, issue, revoke
 from search.errors import SearchError
 from storage.claims import Claim
 from storage.database import Database, connect
@@ -27,10 +27,10 @@ def test_what_is_no_host(host: str) -> None:
 
 
 def test_no_other_machine_is_sent_to_an_embedded_server() -> None:
-    check_reachable(None, None)
-    check_reachable("postgresql://a@b/c", "db")
+    check_host(None, None)
+    check_host("postgresql://a@b/c", "db")
     with pytest.raises(SearchError, match="embedded PostgreSQL is out of others' reach"):
-        check_reachable(None, "db")
+        check_host(None, "db")
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
