@@ -3,16 +3,14 @@
 Only the server's clock counts, so that hours, and what they cost, don't depend on the clocks of rented machines.
 """
 
-import threading
-from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from functools import partial
+from typing import Any
 
-import optuna
 import sqlalchemy as sa
 
-from storage.database import Database, is_passing
+from storage.database import Database
+from storage.repeated import Repeated
 
 SEEN_SECONDS = 20.0
 LEAVE_SECONDS = 3.0
@@ -160,33 +158,17 @@ class Registry:
         return bool(done.rowcount)
 
 
-class Presence:
-    """Signs of life of one worker, from a thread of its own, while the block runs; outages pass by."""
+class Presence(Repeated):
+    """Signs of life of one worker while the block runs, and its end.
+
+    A server that doesn't answer at the end is not waited for long: silence says it too.
+    """
 
     def __init__(self, registry: Registry, name: str, *, interval_seconds: float = SEEN_SECONDS) -> None:
-        self._registry, self._name, self._interval_seconds = registry, name, interval_seconds
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
+        leave = partial(registry.end, name)
+        super().__init__("presence", interval_seconds, at_end=leave, join_seconds=LEAVE_SECONDS)
+        self._registry, self._name = registry, name
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Have the end recorded; a server that doesn't answer is not waited for: silence says it too."""
-        self._done.set()
-        self._thread.join(LEAVE_SECONDS)
-
-    def _run(self) -> None:
-        while not self._done.wait(self._interval_seconds):
-            self._try(self._registry.seen)
-        self._try(self._registry.end)
-
-    def _try(self, record: Callable[[str], bool]) -> None:
-        try:
-            record(self._name)
-        except Exception as error:
-            if not is_passing(error):
-                optuna.logging.get_logger("lilm_search").warning(f"presence not recorded: {type(error).__name__}")
+    def _call(self) -> bool:
+        self._registry.seen(self._name)
+        return True
