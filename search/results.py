@@ -10,6 +10,7 @@ import numpy as np
 from optuna.trial import FrozenTrial
 from scipy import stats
 
+from search.plan import Plan
 from search.study import LinkedStudy, final_budget, finished
 
 OWN_FAULTS = {"diverged": "diverged", "out_of_memory": "didn't fit into memory", "error": "ended in errors"}
@@ -134,26 +135,31 @@ def transfer_check(proxy_bpb: Sequence[float], confirmed_bpb: Sequence[float]) -
 
 def confirmed(study: LinkedStudy) -> list[Confirmed]:
     """Return every configuration with a finished confirmation run, the best mean BPB first."""
-    proxies = finished(study.proxy_trials())
+    return confirmed_among(study.plan, study.proxy_trials(), study.confirm_trials())
+
+
+def confirmed_among(plan: Plan, proxies: Sequence[FrozenTrial], runs: Sequence[FrozenTrial]) -> list[Confirmed]:
+    """The same from the trials themselves, proxies and confirmation runs."""
+    proxies = finished(list(proxies))
     by_number = {t.number: t for t in proxies}
     by_baseline = {t.user_attrs["baseline"]: t for t in proxies if "baseline" in t.user_attrs}
     groups: dict[tuple[str | None, int | None, float], list[FrozenTrial]] = {}
-    for run in finished(study.confirm_trials()):
-        if final_budget(study.plan, run):
+    for run in finished(list(runs)):
+        if final_budget(plan, run):
             groups.setdefault(who(run), []).append(run)
-    faults = [r for r in study.confirm_trials() if r.user_attrs.get("failure") in OWN_FAULTS]
-    broken = Counter(who(r) for r in faults if final_budget(study.plan, r))
+    faults = [r for r in runs if r.user_attrs.get("failure") in OWN_FAULTS]
+    broken = Counter(who(r) for r in faults if final_budget(plan, r))
     found = []
-    for (baseline, number, scale), runs in groups.items():
+    for (baseline, number, scale), ended in groups.items():
         proxy = by_baseline.get(baseline) if baseline else by_number.get(number or 0)
         found.append(
             Confirmed(
                 baseline=baseline,
                 proxy_number=proxy.number if proxy else number,
-                params=study.plan.scaled(runs[0].params, scale),
+                params=plan.scaled(ended[0].params, scale),
                 proxy_bpb=proxy.value if proxy and scale == 1 else None,
-                bpb_by_seed={r.user_attrs["seed"]: r.value for r in runs if r.value is not None},
-                runs=tuple(runs),
+                bpb_by_seed={r.user_attrs["seed"]: r.value for r in ended if r.value is not None},
+                runs=tuple(ended),
                 lr_scale=scale,
                 failed=broken[baseline, number, scale],
             )

@@ -1,0 +1,71 @@
+"""The commands that show a study and change nothing of it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from search.options import Storage, Study, open_database
+
+app = typer.Typer()
+
+
+@app.command()
+def status(study: Study, storage: Storage = None) -> None:
+    """Show where a study stands.  Example: lilm-search status --study quickstart"""
+    from rich.console import Console
+
+    from search.console import summary
+    from search.study import load_study
+
+    with open_database(storage, "status") as database:
+        Console().print(summary(load_study(database, study)), highlight=False)
+
+
+@app.command()
+def sweep(
+    study: Study,
+    storage: Storage = None,
+    html: Annotated[Path | None, typer.Option(help="Draw it too, into this one HTML file.")] = None,
+) -> None:
+    """Show what a grid of runs has found so far; `start` runs it.
+
+    Example: lilm-search sweep --study sweep-latent --html latent.html
+    """
+    from rich.console import Console
+
+    from search.study import load_study
+    from search.sweep import sweep_table, write_figure
+
+    with open_database(storage, "sweep") as database:
+        opened = load_study(database, study)
+        Console().print(sweep_table(opened), highlight=False)
+        if html:
+            write_figure(opened, html)
+            typer.echo(f"figure: {html}")
+
+
+@app.command()
+def dashboard(
+    study: Annotated[str | None, typer.Option(help="The study to point to; without it, all are listed.")] = None,
+    storage: Storage = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8080,
+    host: Annotated[str, typer.Option(help="Address to listen on; beyond this machine --behind-gateway too.")] = (
+        "127.0.0.1"
+    ),
+    behind_gateway: Annotated[
+        bool, typer.Option("--behind-gateway", help="A gateway with TLS and a login stands before it: docs/deploy.md.")
+    ] = False,
+) -> None:
+    """Open optuna-dashboard on the study's storage, on this machine only; reading rights are enough for it.
+
+    Example: lilm-search dashboard --study quickstart
+    """
+    from search.dashboard import Address, serve
+    from search.stop import StopRequest
+
+    address = Address(host=host, port=port, behind_gateway=behind_gateway)
+    stop = StopRequest()
+    with open_database(storage, "dashboard") as database:
+        stop.install()
+        serve(database, study, address, stop, typer.echo)

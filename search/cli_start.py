@@ -1,0 +1,130 @@
+"""The commands that run a study: open it here with workers, or be one worker of it."""
+
+from typing import Annotated, Any
+
+import typer
+
+from search.options import Device, Storage, Study, open_database, pick_device
+
+app = typer.Typer()
+
+
+@app.command()
+def start(
+    study: Study = "quickstart",
+    storage: Storage = None,
+    data: Annotated[str | None, typer.Option(help="Other text: a path, a glob, hf:ORG/NAME or builtin.")] = None,
+    column: Annotated[str | None, typer.Option(help="Column of that text.")] = None,
+    rename: Annotated[str | None, typer.Option("--as", help="Name the study otherwise than its file.")] = None,
+    trials: Annotated[int | None, typer.Option(help="Proxy trials, instead of the study file's number.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Workers here; the default is one per GPU or core.")
+    ] = None,
+    max_usd: Annotated[
+        float | None, typer.Option(min=0, help="Dollars for all workers of the study, from its beginning; 0: no cap.")
+    ] = None,
+) -> None:
+    """Open or resume a study, start this machine's workers, show progress, end with a leaderboard.
+
+    Example: lilm-search start --study babylm
+    """
+    from rich.console import Console
+
+    from search.console import LiveDisplay, preparing
+    from search.fleet import slots
+    from search.preparation import prepare_all
+    from search.shared import fetch, share
+    from search.start import asked_plan, run_workers, with_cap
+    from search.stop import StopRequest
+    from search.study import open_study
+
+    console = Console()
+    stop = StopRequest()
+    with open_database(storage, "start") as database:
+        plan = with_cap(database, asked_plan(database, study, data, column, rename, trials), max_usd, say=typer.echo)
+        stop.install()
+        fetch(database, plan.name)
+        with preparing(console) as progress:
+            prepare_all(plan, progress, stop)
+        if stop():
+            raise typer.Exit(130)
+        opened = open_study(database, plan)
+        share(opened)
+        display = LiveDisplay(console)
+        display.know(opened)
+        with display:
+            run_workers(opened, slots(workers) if workers != 0 else [], storage, display, stop)
+        _print_summary(console, opened)
+        _print_next(console, opened)
+    if stop():
+        raise typer.Exit(130)
+
+
+def _print_summary(console: Any, opened: Any) -> None:
+    from search.console import summary
+    from search.results import confirmed
+    from search.shared import shared_corpus
+
+    found = confirmed(opened)
+    bounds = None
+    if found:
+        corpus = shared_corpus(opened, opened.plan.configuration(found[0].params).tokenizer, lambda: False)
+        bounds = (corpus.uniform_bpb, corpus.unigram_bpb)
+    console.print(summary(opened, bounds), highlight=False)
+
+
+def _print_next(console: Any, opened: Any) -> None:
+    from search.results import confirmed
+
+    plan, name = opened.plan, opened.plan.name
+    trials = [*opened.proxy_trials(), *opened.confirm_trials()]
+    lines = [f"lilm-search status --study {name}", f"lilm-search dashboard --study {name}"]
+    if not all(t.state.is_finished() for t in trials):
+        lines.insert(0, f"lilm-search worker --study {name}")
+    if plan.is_grid:
+        lines += [f"lilm-search sweep --study {name} --html {name}.html"]
+    if confirmed(opened):
+        lines += [
+            f"lilm-search export --study {name} > best.toml",
+            "lilm-search train --config best.toml --out best.pt",
+            'lilm-search sample --checkpoint best.pt --prompt "the "',
+        ]
+    console.print("\nNext:\n  " + "\n  ".join(lines), highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def worker(
+    study: Study,
+    storage: Storage = None,
+    device: Device = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of this worker.")] = None,
+) -> None:
+    """Run one worker of a study that `start` has made; this is what a rented machine runs.
+
+    Example: lilm-search worker --study babylm --storage file:babylm.credential
+    """
+    import os
+    import time
+    from functools import partial
+
+    import torch
+
+    from search.fleet import TOKEN, worker_name
+    from search.presence import present
+    from search.stop import StopRequest
+    from search.study import load_study
+    from search.worker import Worker
+
+    chosen = pick_device(device)
+    if threads:
+        torch.set_num_threads(threads)
+    stop = StopRequest()
+    stop.install()
+
+    def say(line: str) -> None:
+        typer.echo(f"{time.strftime('%H:%M:%S')} {line}")
+
+    with open_database(storage, "worker", stop) as database:
+        opened, leave = load_study(database, study), partial(os._exit, 130)
+        with present(opened, worker_name(os.getpid(), os.environ.get(TOKEN)), chosen) as name:
+            Worker(opened, name, chosen, stop, say, leave=leave).run()

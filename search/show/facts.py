@@ -1,0 +1,84 @@
+"""A study at one moment: read once from the database, so that all that is shown of it agrees with itself."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from optuna.trial import FrozenTrial
+
+from search.caveats import Caveat, caveats
+from search.judging import make_pruner
+from search.machine import hardware_line
+from search.plan import Plan
+from search.pruned import pruning_lines
+from search.pruner import CorrelationPruner, Relation
+from search.race_view import race_line
+from search.results import Confirmed, Noise, Transfer, confirmed_among, noise, transfer
+from search.spending import Bill, bill, registry_of, stored_cap
+from search.study import LinkedStudy, finished
+from storage.workers import Entry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """Everything known of a study at one moment. Figures, tables and pages are pure functions of it."""
+
+    plan: Plan
+    proxies: Sequence[FrozenTrial]
+    """Every proxy trial, in the order of creation."""
+    runs: Sequence[FrozenTrial]
+    """Every confirmation run, in the order of creation."""
+    found: Sequence[Confirmed]
+    """Confirmed configurations, the best first."""
+    workers: Sequence[Entry]
+    bill: Bill
+    pruner: CorrelationPruner
+    relations: Sequence[Relation]
+    """The loss so far with the final one, at each report point but the last."""
+    caveats: Sequence[Caveat]
+    pruning: str
+    """What pruning did, in sentences; empty before a proxy has finished, and for a grid."""
+    race: str
+    """Where the race is, in a sentence; empty before it began."""
+    hardware: str
+    """What the study is pinned to, in a sentence; empty before its first worker."""
+    slots: int
+    """Proxy trials that count towards those asked for."""
+
+    @property
+    def noise(self) -> Noise:
+        """From seed to seed, pooled over confirmed configurations."""
+        return noise(self.found)
+
+    @property
+    def transfer(self) -> Transfer:
+        """Whether the proxy foretold what was confirmed."""
+        return transfer(self.found)
+
+    @property
+    def finished(self) -> list[FrozenTrial]:
+        """The proxies that trained to the end."""
+        return finished(list(self.proxies))
+
+
+def read(study: LinkedStudy) -> Facts:
+    """Return the facts of a study as they are now."""
+    plan, proxies, runs = study.plan, study.proxy_trials(), study.confirm_trials()
+    found = confirmed_among(plan, proxies, runs)
+    workers = registry_of(study).entries()
+    pruner = make_pruner(study)
+    searched = bool(finished(proxies)) and not plan.is_grid
+    return Facts(
+        plan=plan,
+        proxies=proxies,
+        runs=runs,
+        found=found,
+        workers=workers,
+        bill=bill(study, workers, stored_cap(study)),
+        pruner=pruner,
+        relations=[pruner.relation(proxies, point) for point in plan.report_points()[:-1]],
+        caveats=caveats(plan, proxies, found),
+        pruning=pruning_lines(study) if searched else "",
+        race=race_line(study),
+        hardware=hardware_line(study),
+        slots=study.proxy_queue.slots(),
+    )
