@@ -1,4 +1,4 @@
-"""A real Chromium without a window, which notes what a page must not do: errors on its console, calls to other hosts."""
+"""A real Chromium without a window, which notes errors on a page's console and calls to other hosts."""
 
 import shutil
 from collections.abc import Iterator
