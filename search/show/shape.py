@@ -72,6 +72,9 @@ def say_depth(facts: Facts) -> str:
     ratios = [f"{t.user_attrs['tokens'] / t.user_attrs['n_params']:.3g}" for t in best]
     if len(best) < 3:
         return ""
+    if len(set(depths)) == 1:
+        blocks = f"{depths[0]} block{'s' if depths[0] != '1' else ''}"
+        return f"The three best proxies have {blocks} each and saw {joined(ratios)} tokens for each parameter."
     return f"The three best proxies have {joined(depths)} blocks and saw {joined(ratios)} tokens for each parameter."
 
 

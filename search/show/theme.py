@@ -13,6 +13,9 @@ INK = {"light": "#1f2328", "dark": "#e6edf3"}
 GRID = {"light": "#d8dee4", "dark": "#3d444d"}
 PAPER = {"light": "#ffffff", "dark": "#0d1117"}
 """What a page behind the figures should be."""
+MUTED = {"light": "#57606a", "dark": "#9aa4af"}
+LINK = {"light": "#0b5cad", "dark": "#6cb6ff"}
+PANEL = {"light": "#f3f5f7", "dark": "#161b22"}
 HEIGHT = 400
 """Of a figure, in CSS pixels."""
 

@@ -19,3 +19,8 @@ def ordinal(place: int) -> str:
 def joined(parts: Sequence[str]) -> str:
     """Return a, b and c."""
     return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
+
+
+def capital(text: str) -> str:
+    """Return a sentence with its first letter large, unless it begins with a setting's name."""
+    return text if "_" in text.split(" ")[0] else text[:1].upper() + text[1:]
