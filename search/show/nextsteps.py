@@ -48,9 +48,8 @@ def _longer_proxy(facts: Facts) -> list[str]:
         return []
     longer = min(2 * short, long / 2)
     return [
-        f"Search with longer proxies: long runs are {long / short:.3g} times as long as proxies, and the order isn't shown "
-        f"to carry over. Proxies of {_spelled(longer)} would be nearer; the search would cost {longer / short:.2g} times "
-        "as much."
+        f"Search with longer proxies: long runs are {long / short:.3g} times as long, and the order isn't shown to "
+        f"carry over. Proxies of {_spelled(longer)} would be nearer, and cost {longer / short:.2g} times as much."
     ]
 
 

@@ -13,9 +13,10 @@ from search.show.theme import BASELINE, BEST, FOUND, PRUNED, empty, log_axis, te
 from search.space import OWNER, RECORDS, Parameter
 from search.study import finished
 
-COLUMNS, NARROW_COLUMNS = 3, 2
-"""Of the slices, on a desktop and on a phone."""
-ROW = 230
+COLUMNS = 3
+"""Of the slices, but on a phone."""
+ROW, NARROW_ROW = 230, 150
+"""Height of a row of them, on a desktop and on a phone."""
 UNITS = {
     "vocab_size": "tokens",
     "batch_size": "sequences",
@@ -55,6 +56,9 @@ def draw_slices(facts: Facts) -> Any:
     drawn.update_yaxes(range=[low - margin, top + 2 * margin])
     for row in range(1, rows + 1):
         drawn.update_yaxes(title=f"BPB after {facts.plan.proxy.budget}", row=row, col=1)
+    for spare in range(len(names), rows * COLUMNS):
+        drawn.update_xaxes(visible=False, row=rows, col=spare % COLUMNS + 1)
+        drawn.update_yaxes(visible=False, row=rows, col=spare % COLUMNS + 1)
     drawn.update_layout(meta={"narrow": _narrow(len(names))})
     return drawn
 
@@ -112,19 +116,16 @@ def _axis(parameter: Parameter) -> dict[str, Any]:
 
 
 def _narrow(panels: int) -> dict[str, Any]:
-    """Return plotly's changes for a phone: fewer columns, more rows."""
-    rows = math.ceil(panels / NARROW_COLUMNS)
-    height, gap = 1 / rows, 0.35 / rows
-    changes: dict[str, Any] = {"height": 170 * rows + 80}
+    """Return plotly's changes for a phone: all panels below one another."""
+    height = 1 / panels
+    changes: dict[str, Any] = {"height": NARROW_ROW * panels + 80}
     for i in range(math.ceil(panels / COLUMNS) * COLUMNS):
-        row, column = divmod(i, NARROW_COLUMNS)
         number = "" if i == 0 else str(i + 1)
-        top = max(0.0, 1 - row * height)
-        width = 1 / NARROW_COLUMNS
-        changes[f"xaxis{number}.domain"] = [column * width + 0.04 * (column > 0), (column + 1) * width - 0.02]
-        changes[f"yaxis{number}.domain"] = [max(0.0, top - height + gap), max(top, 0.01)]
-        changes[f"yaxis{number}.title.text"] = "BPB" if column == 0 else ""
-        changes[f"yaxis{number}.showticklabels"] = column == 0
+        top = max(height, 1 - i * height)
+        changes[f"xaxis{number}.domain"] = [0, 1]
+        changes[f"yaxis{number}.domain"] = [top - 0.6 * height, top]
+        changes[f"yaxis{number}.title.text"] = "BPB"
+        changes[f"yaxis{number}.showticklabels"] = True
     return changes
 
 
@@ -142,7 +143,7 @@ def draw_importance(facts: Facts) -> Any:
     if found is None:
         return None
     names = list(reversed(found.shares))
-    drawn = empty("share of all settings' importance, %", "", height=130 + 30 * len(names))
+    drawn = empty("share of importance, %", "", height=130 + 30 * len(names))
     proven = set(found.proven)
     groups: Sequence[tuple[str, list[str], str, str]] = (
         ("more than chance", [n for n in names if n in proven], BEST, ""),

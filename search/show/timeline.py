@@ -13,8 +13,8 @@ MOST_WORKERS, MOST_BARS = 40, 1500
 LOOKS = {
     "proxy, finished": (FOUND, ""),
     "proxy, pruned": (PRUNED, "/"),
-    "proxy, running": ("#56B4E9", "."),
-    "confirmation": (BEST, "|"),
+    "proxy, running": ("#56B4E9", "-"),
+    "confirmation": (BEST, "."),
     "failed or lost": (BASELINE, "x"),
 }
 
