@@ -90,8 +90,8 @@ PICTURES: Mapping[str, Picture] = {
         draw=draw_depth,
         needs="2 finished proxies of different depth",
         says=say_depth,
-        how="Each point is a finished proxy; the darker, the better. Deeper networks train on fewer tokens in the same "
-        "time: where the dark ones lie is how size and data should be balanced at this budget.",
+        how="Each point is a finished proxy; the bluer, the better. Deeper networks train on fewer tokens in the same "
+        "time: where the blue ones lie is how size and data should be balanced at this budget.",
     ),
     "latent": Picture(
         title="Token rate, tokens and BPB by latent projection",

@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.show.facts import Facts
 from search.show.history import frame_top
 from search.show.theme import BASELINE, BEST, FOUND, PRUNED, empty, log_axis, template
+from search.show.words import joined
 from search.space import OWNER, RECORDS, Parameter
 from search.study import finished
 
@@ -109,7 +110,7 @@ def _axis(parameter: Parameter) -> dict[str, Any]:
         order = sorted(parameter.choices, key=float) if numbers else list(parameter.choices)
         return {"type": "category", "categoryorder": "array", "categoryarray": [str(v) for v in order]}
     return (
-        log_axis([float(parameter.low or 1), float(parameter.high or 1)])
+        log_axis([float(parameter.low or 1), float(parameter.high or 1)], (1, 3))
         if parameter.log
         else {"type": "linear", "nticks": 6}
     )
@@ -175,8 +176,11 @@ def say_importance(facts: Facts) -> str:
     found = facts.importance
     if found is None:
         return ""
-    over = f"Over {found.trials} trials, of which {found.best} are the best quarter"
+    over = f"over {found.trials} trials, of which {found.best} are the best quarter"
     if not found.proven:
-        return f"{over}, no setting sets the best apart more than chance would."
-    named = ", ".join(f"{n} ({found.shares[n]:.0%})" for n in found.proven)
-    return f"{over}, more than chance is shown for: {named}."
+        return f"No setting set the best proxies apart by more than chance shows ({over})."
+    shares = joined([f"{found.shares[n]:.0%}" for n in found.proven])
+    return (
+        f"{joined(found.proven)} set the best proxies apart, by more than chance shows ({shares} of all settings' "
+        f"importance, {over})."
+    )

@@ -5,11 +5,15 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page
+from typer.testing import CliRunner
 
+from search.artifacts import attach
+from search.cli import app
 from search.errors import SearchError
-from search.show.facts import read
+from search.results import confirmed
 from search.show.gallery import PICTURES
 from search.show.report import page, place, write
+from search.study import LinkedStudy
 from storage.database import connect
 from tests.browser import Watched, open_page
 from tests.conftest import fresh_database
@@ -26,11 +30,23 @@ OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElemen
 def report(embedded_url: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of a study in a database that others have named."""
     of = plan(baseline=HOSTILE, description=f"{HOSTILE}</script><script>document.title=1</script>")
-    out = tmp_path_factory.mktemp("report") / "report.html"
-    opened = connect(fresh_database(embedded_url))
-    write(page(read(stored(opened, of)), samples=f"> the\n{HOSTILE}"), out, "html")
+    folder, url = tmp_path_factory.mktemp("report"), fresh_database(embedded_url)
+    opened = connect(url)
+    study = stored(opened, of)
+    keep_samples(study, folder, f"> the\n{HOSTILE} and so on")
     opened.close()
-    return out
+    asked = ["report", "--study", "made", "--storage", url, "--out", str(folder / "report.html")]
+    done = CliRunner().invoke(app, asked, catch_exceptions=False)
+    assert done.stdout.startswith(f"report: {folder / 'report.html'} (4.")
+    return folder / "report.html"
+
+
+def keep_samples(study: LinkedStudy, folder: Path, text: str) -> None:
+    """Store what the winner's run wrote, as a worker does."""
+    run = confirmed(study)[0].runs[0]
+    path = folder / f"samples-{run.number}.txt"
+    path.write_text(text, encoding="utf-8")
+    attach(study, study.confirmations, run._trial_id, path)
 
 
 def assert_drawn(watched: Watched, ink: str) -> None:
@@ -51,6 +67,7 @@ def assert_named_as_they_are(shown: Page) -> None:
     """What looks like markup in names is text, in the page and in the figures."""
     assert shown.title() == "made: report"
     assert shown.query_selector("img") is None
+    assert f"{HOSTILE} and so on" in shown.inner_text("#won pre")
     assert HOSTILE in shown.inner_text("#won table")
     ticks = [t.text_content() or "" for t in shown.query_selector_all("[data-figure=leaderboard] .ytick text")]
     assert any("<img" in t for t in ticks)
