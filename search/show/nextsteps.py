@@ -22,6 +22,8 @@ def next_steps(facts: Facts) -> list[str]:
     steps = [*_go_on(facts), *_own_runs(facts)]
     steps += [capital(c.sentence) for c in caveats_shown(facts) if c.name in ACTIONABLE]
     steps += [*_longer_proxy(facts), *_larger(facts), *_search_further(facts), *_narrower(facts)]
+    if facts.plan.is_grid and not steps:
+        return [f"Look at every point: `lilm-search sweep --study {facts.plan.name}`."]
     return steps or ["Nothing in the figures asks for another search of this space. Try the winner at a longer budget."]
 
 

@@ -63,7 +63,7 @@ def confirmed_table(facts: Facts) -> Table | None:
 
 def _measured(facts: Facts, c: Confirmed) -> list[str]:
     half = facts.noise.half_width(len(c.bpb_by_seed))
-    seeds = ", ".join(f"{seed}: {bpb:.4f}" for seed, bpb in sorted(c.bpb_by_seed.items()))
+    seeds = ", ".join(f"{seed}:\u00a0{bpb:.4f}" for seed, bpb in sorted(c.bpb_by_seed.items()))
     proxy = f"{c.proxy_bpb:.4f}" if c.proxy_bpb is not None else "–"
     size = c.runs[0].user_attrs.get("n_params")
     mean = f"{c.mean_bpb:.4f}" + (f" ± {half:.4f}" if half is not None else "")

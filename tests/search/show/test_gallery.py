@@ -62,7 +62,7 @@ def test_a_thousand_trials_stay_small() -> None:
     sizes = {name: len(PICTURES[name].draw(facts).to_json()) for name in SEARCHED if name != "importance"}
     assert sum(sizes.values()) < 1_200_000, sizes
     lines = [t for t in PICTURES["curves"].draw(facts).data if t.name == "finished proxies"]
-    assert sum(v is None for v in lines[0].x) == 160
+    assert sum(v is None for v in lines[0].x) == 80
 
 
 def luminance(colour: str) -> float:
