@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from model import checkpoint
+from model.config import DataConfig
 from model.corpus import Corpus, prepare
 from model.remember import MicroBatches
 from model.step import shall_compile
@@ -33,9 +34,10 @@ def retrain(
     device: torch.device,
     progress: Progress,
     say: Callable[[str], None],
+    rank: int | None = None,
 ) -> float:
     """Train an export for its budget, or another, save a checkpoint and return its BPB."""
-    recipe = read_recipe(config)
+    recipe = read_recipe(config, rank)
     if budget:
         recipe = replace(recipe, budget=budget, horizon=None)
     budget_seconds = _seconds(recipe.budget)
@@ -47,6 +49,8 @@ def retrain(
         "val_bpb": result.val_bpb,
         "seed": seed,
         "budget_seconds": budget_seconds,
+        "tokens": result.tokens,
+        "data": read_from(recipe.data, data).table(),
         "provenance": of_run(device, result, None, seed=seed, budget_seconds=budget_seconds) | hashes(corpus),
     }
     checkpoint.save(out, result.network, corpus.tokenizer, info)
@@ -57,8 +61,12 @@ def retrain(
 
 def recipes_text(recipe: Recipe, data: str | None, progress: Progress) -> Corpus:
     """Prepare a recipe's text, where `data` says, or else where the recipe does."""
-    source = studyfile.local_source(data) if data else recipe.data.source
-    return prepare(replace(recipe.data, source=source), recipe.configuration.tokenizer, paths.cache(), progress)
+    return prepare(read_from(recipe.data, data), recipe.configuration.tokenizer, paths.cache(), progress)
+
+
+def read_from(data: DataConfig, source: str | None) -> DataConfig:
+    """Return the record of a text, to be read from another place where one is named."""
+    return replace(data, source=studyfile.local_source(source)) if source else data
 
 
 def train_recipe(

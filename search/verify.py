@@ -52,9 +52,9 @@ class Claimed:
     """In training, on average."""
 
 
-def read_claim(path: Path) -> Claimed:
+def read_claim(path: Path, rank: int | None = None) -> Claimed:
     """Read what an export claims; raises `SearchError` that names file and key."""
-    table = read_table(path)
+    table = read_table(path, rank)
     result = _typed(path, table, "result", dict)
     noise = result.get("seed_noise")
     noise = _typed(path, result, "seed_noise", dict) if noise is not None else {}
@@ -194,6 +194,7 @@ def check_text(claimed: Claimed, corpus: Corpus) -> list[str]:
 def verify(
     config: Path,
     *,
+    rank: int | None = None,
     seed: int | None,
     tolerance: float | None,
     data: str | None,
@@ -208,7 +209,7 @@ def verify(
 
     Raises `SearchError` before anything is trained where text or tokenizer are not the export's.
     """
-    recipe, claimed = read_recipe(config), read_claim(config)
+    recipe, claimed = read_recipe(config, rank), read_claim(config, rank)
     corpus = recipes_text(recipe, data, progress)
     agreed = check_text(claimed, corpus)
     say(f"the same: {', '.join(agreed)} (sha-256)" if agreed else "note: the export has no hash of its text")
