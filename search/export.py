@@ -11,6 +11,7 @@ import tomli_w
 import yaml
 from optuna.trial import FrozenTrial
 
+from model.atomic import replacing
 from model.config import DataConfig
 from model.errors import SettingsError
 from search.caveats import caveats
@@ -159,6 +160,16 @@ def render(table: Mapping[str, Any], form: str) -> str:
     if LIST in table:
         raise SearchError('--format is "python", which holds one configuration; leave out --top, or choose another')
     return script(table, claim_line(table))
+
+
+def write(path: Path, table: Mapping[str, Any], form: str) -> None:
+    """Write the table as `render` has it, at once or not at all; raises `SearchError` where it can't be written."""
+    text = render(table, form)
+    try:
+        with replacing(path) as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SearchError(f"--out is {path}, but it can't be written: {error.strerror}") from None
 
 
 def claim_line(table: Mapping[str, Any]) -> str:

@@ -10,13 +10,15 @@ import torch
 from model import checkpoint
 from model.config import DataConfig
 from model.corpus import Corpus, prepare
+from model.errors import DataError
 from model.remember import MicroBatches
 from model.step import shall_compile
+from model.text import local_files
 from model.train import Report, Result, train
 from search import paths, studyfile
 from search.duration import parse_duration
 from search.errors import SearchError
-from search.export import Recipe, read_recipe, render
+from search.export import Recipe, read_recipe, write
 from search.machine import look
 from search.plan import Configuration, Plan
 from search.preparation import Progress
@@ -66,7 +68,14 @@ def recipes_text(recipe: Recipe, data: str | None, progress: Progress) -> Corpus
 
 def read_from(data: DataConfig, source: str | None) -> DataConfig:
     """Return the record of a text, to be read from another place where one is named."""
-    return replace(data, source=studyfile.local_source(source)) if source else data
+    if source:
+        return replace(data, source=studyfile.local_source(source))
+    if not studyfile.is_named(data.source) and not Path(data.source).is_absolute():  # a release names no folders
+        try:
+            local_files(data.source)
+        except DataError:
+            raise SearchError(f"the text is {data.source}, which is not here: say where with --data") from None
+    return data
 
 
 def train_recipe(
@@ -174,10 +183,7 @@ def search_by_hand(
     known = of_run(device, outcome.result, None, seed=seed, budget_seconds=budget_seconds) | hashes(corpus)
     known.pop("host")
     table = recipe_export(plan, outcome, budget, seed, known) | {"hardware": machine.table()}
-    try:
-        out.write_text(render(table, "toml"), encoding="utf-8")
-    except OSError as error:
-        raise SearchError(f"--out is {out}, but it can't be written: {error.strerror}") from None
+    write(out, table, "toml")
     checkpoint.save(weights, outcome.result.network, corpus.tokenizer, {"val_bpb": outcome.result.val_bpb})
     reached = outcome.result.tokens / outcome.result.n_params
     say(account(outcome.result))

@@ -173,6 +173,15 @@ def terms(claimed: Machine | None, here: Machine) -> Terms:
     return Terms(found.scale, said=f"{said}; the budget is scaled × {found.scale:.2f}")
 
 
+def another(what: str, of: str, there: str, here: str) -> str:
+    """Say that text or tokenizer here are not the claim's, and what to do."""
+    return (
+        f"the {what} here is not the {of}'s: sha-256 {here[:9]}… here, {there[:9]}… there. "
+        "BPB on another text says nothing about the claim: bring the same files with --data "
+        "(for built-in text: the same Python version)."
+    )
+
+
 def check_text(claimed: Claimed, corpus: Corpus) -> list[str]:
     """Return the hashes that agree; raises `SearchError` for text or a tokenizer other than the export's."""
     agreed = []
@@ -182,11 +191,7 @@ def check_text(claimed: Claimed, corpus: Corpus) -> list[str]:
     ):
         there = claimed.provenance.get(key)
         if there is not None and there != here:
-            raise SearchError(
-                f"the {what} here is not the export's: sha-256 {here[:9]}… here, {str(there)[:9]}… there. "
-                "BPB on another text says nothing about the claim: bring the same files with --data "
-                "(for built-in text: the same Python version)."
-            )
+            raise SearchError(another(what, "export", str(there), here))
         agreed += [what] if there is not None else []
     return agreed
 
