@@ -17,11 +17,13 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from typer.testing import CliRunner, Result
 
 from model import archive, checkpoint
 from model.formats import load
 from model.train import train
 from search import paths
+from search.cli import app
 from search.errors import SearchError
 from search.export import FORMATS, LIST, best_export, read_recipe, read_table, render, top_export, write
 from search.measure import measure
@@ -234,3 +236,33 @@ def test_the_script_trains_the_configuration(study: LinkedStudy, tmp_path: Path)
     assert mine.network.config == study.plan.configuration(confirmed(study)[0].params).model
     assert mine.info["seed"] == best_export(study)["result"]["seeds"][0]
     assert told(tmp_path / "mine.pt")[0].answer == "yes"
+
+
+def test_the_commands(study: LinkedStudy, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LILM_SEARCH_STORAGE", study.database.engine.url.render_as_string(hide_password=False))
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(app, [*arguments])
+
+    place = {name: str(tmp_path / name) for name in ("top.json", "best.zip", "hf", "best.py")}
+    done = run("export", "--study", "tiny", "--format", "json", "--top", "2", "--out", place["top.json"])
+    assert done.exit_code == 0, done.output
+    assert len(json.loads((tmp_path / "top.json").read_text())[LIST]) == 2
+    assert run("export", "--study", "tiny", "--format", "python").stdout.startswith('"""tiny, ')
+    done = run("export", "--study", "tiny", "--bundle", place["best.zip"], "--huggingface", place["hf"])
+    assert done.stdout.startswith(f"written: {place['best.zip']} and {place['hf']}, ")
+    said = {run("sample", "--checkpoint", place[name], "--tokens", "9").stdout for name in ("best.zip", "hf")}
+    assert len(said) == 1
+    for tolerance, code in (("0.01", 0), ("0", 1)):  # the claim is moved by less than the one, more than the other
+        moved = load(tmp_path / "hf", CPU)
+        info = moved.info | {"val_bpb": moved.info["val_bpb"] + 0.001}
+        checkpoint.save(tmp_path / "moved.pt", moved.network, moved.tokenizer, info)
+        asked = ("--checkpoint", str(tmp_path / "moved.pt"), "--data", str(text), "--tolerance", tolerance)
+        assert run("evaluate", *asked).exit_code == code
+    for wrong, hint in (
+        (("--weights", "best.pt"), "add --bundle"),
+        (("--top", "2", "--bundle", place["best.zip"]), "leave --top out"),
+        (("--bundle", str(tmp_path / "no" / "best.zip")), "create it first"),
+        (("--huggingface", place["hf"]), "not an empty folder"),
+    ):
+        assert hint in str(run("export", "--study", "tiny", *wrong).exception)
