@@ -137,8 +137,8 @@ def given(study: LinkedStudy, entry: Confirmed, weights: Path) -> tuple[FrozenTr
         )
         if mine != its
     ]
-    if differs or "val_bpb" not in info:
-        why = f"their {' and '.join(differs)} differ" if differs else "they claim no BPB"
+    if differs or not {"val_bpb", "budget_seconds"} <= info.keys():
+        why = f"their {' and '.join(differs)} differ" if differs else "they claim no BPB, or for no budget"
         raise SearchError(
             f"--weights is {weights}, but these are not of {entry.label}: {why}; `export --out best.toml` and "
             "`train --config best.toml` make some that are"

@@ -97,6 +97,7 @@ def test_a_bundle_claims_the_bpb_of_the_run_whose_weights_it_holds(study: Linked
     card = (handed / "hf" / "README.md").read_text()
     for part in (f"**{run.value:.4f}**", f"{best.mean_bpb:.4f} (", "mean of 2 seeds", "by hand", "# license: choose"):
         assert part in card
+    assert "the best seed's" in card
     front = yaml.safe_load(card.split("---\n")[1])
     assert front["model-index"][0]["results"][0]["metrics"][0]["value"] == round(run.value or 0.0, 4)
 
@@ -184,6 +185,9 @@ def test_weights_that_are_not_stored_can_be_given_and_only_the_right_ones(
     again = load(mine, CPU)
     own = {"val_bpb": 2.5, "seed": 9, "budget_seconds": 2.0, "tokens": 99, "provenance": again.info["provenance"]}
     checkpoint.save(tmp_path / "mine.pt", again.network, again.tokenizer, own)  # as `train` writes
+    card = release(study, tmp_path / "mine.pt", print)["README.md"].decode()
+    assert "these weights, seed 9 | **2.5000**" in card
+    assert "best seed" not in card
     assert json.loads(release(study, tmp_path / "mine.pt", print)["provenance.json"])["val_bpb"] == 2.5
     checkpoint.save(tmp_path / "else.pt", again.network, again.tokenizer, {"val_bpb": 1.0, "provenance": {}})
     with pytest.raises(SearchError, match="their text differ"):
