@@ -18,10 +18,10 @@ def export(
     top: Annotated[int | None, typer.Option(min=1, help="So many of the best, each with its rank.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write to this file instead of printing.")] = None,
     bundle: Annotated[
-        Path | None, typer.Option(help="Write this zip too: weights, tokenizer, evidence, model card, checksums.")
+        Path | None, typer.Option(help="Write this zip: weights, tokenizer, evidence, model card, checksums.")
     ] = None,
     huggingface: Annotated[
-        Path | None, typer.Option(help="Write this new folder with the same files: safetensors, config.json ...")
+        Path | None, typer.Option(help="Write a new folder with the same files, which Hugging Face can host.")
     ] = None,
     weights: Annotated[
         Path | None, typer.Option(help="Weights of that configuration, where the study doesn't have them stored.")
