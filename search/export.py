@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,15 @@ from search.inference import least_gap
 from search.machine import budget_machine
 from search.plan import Configuration
 from search.promotion import next_turn
-from search.results import Confirmed, Noise, confirmed, noise, transfer
+from search.results import Confirmed, Noise, confirmed, ended_on, noise, transfer
 from search.sections import Fidelity
 from search.space import RECORDS
 from search.study import LinkedStudy
+from storage.silence import last_signs
 
 FORMATS = ("toml", "json", "yaml")
+Place = Path | zipfile.Path
+"""Of an export: a file, or one in a bundle."""
 
 
 def best_export(study: LinkedStudy) -> dict[str, Any]:
@@ -49,7 +53,8 @@ def best_export(study: LinkedStudy) -> dict[str, Any]:
         "budget": study.plan.confirm.budget,
         "parameters": dict(best.params),
         "result": _evidence(best, pooled)
-        | {"better_than_baseline": _better(best, found, pooled), **noise_table(pooled, "long runs")},
+        | {"better_than_baseline": _better(best, found, pooled), **noise_table(pooled, "long runs")}
+        | _day(study, best),
         "baselines": baselines,
         "transfer": transfer(found).verdict,
         "warnings": _unfinished(study) + [c.sentence for c in caveats(study.plan, study.proxy_trials(), found)],
@@ -106,6 +111,11 @@ def _evidence(entry: Confirmed, pooled: Noise) -> dict[str, Any]:
     return {k: v for k, v in table.items() if v is not None}
 
 
+def _day(study: LinkedStudy, best: Confirmed) -> dict[str, str]:
+    day = ended_on(best.runs, last_signs(study.database.engine, study.confirmations._study_id))
+    return {"confirmed_on": day.isoformat()} if day else {}
+
+
 def _better(best: Confirmed, found: Sequence[Confirmed], pooled: Noise) -> str:
     baselines = [c for c in found if c.baseline]
     if best.baseline:
@@ -143,7 +153,7 @@ class Recipe:
     """Budget whose schedule is followed, where the run is the first part of a longer one."""
 
 
-def read_table(path: Path) -> dict[str, Any]:
+def read_table(path: Place) -> dict[str, Any]:
     """Read an export's keys in any of its formats; raises `SearchError` where it is none."""
     try:
         table = _parse(path.read_text(encoding="utf-8"))
@@ -154,7 +164,7 @@ def read_table(path: Path) -> dict[str, Any]:
     return table
 
 
-def read_recipe(path: Path) -> Recipe:
+def read_recipe(path: Place) -> Recipe:
     """Read what an export trains; raises `SearchError` that names file and key."""
     table = read_table(path)
     try:

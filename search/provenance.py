@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from model.corpus import Corpus
+from model.evaluate import PROTOCOL
 from model.train import Result
 
 if TYPE_CHECKING:
@@ -100,8 +101,8 @@ def of_run(
 
 
 def hashes(corpus: Corpus) -> dict[str, str]:
-    """Return the identity of a text and of its tokenizer."""
-    return {"text_sha256": corpus.text_sha256, "tokenizer_sha256": corpus.tokenizer.sha256}
+    """Return the identity of a text and of its tokenizer, and how the text is evaluated."""
+    return {"text_sha256": corpus.text_sha256, "tokenizer_sha256": corpus.tokenizer.sha256, "evaluation": PROTOCOL}
 
 
 def _cuda(device: torch.device) -> dict[str, Any]:
