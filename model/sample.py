@@ -72,6 +72,6 @@ def read_samples(laid_out: str) -> dict[str, str]:
     heads = list(re.finditer(r"\n\n> ([^\n]+)\n\1", laid_out))
     ends = [*(head.start() for head in heads[1:]), len(laid_out.removesuffix("\n"))]
     found: dict[str, str] = {}
-    for head, end in zip(heads, ends, strict=True):
+    for head, end in zip(heads, ends, strict=False):
         found.setdefault(head[1], re.sub(r"\n\\(\\*> )", r"\n\1", laid_out[head.end() : end]))
     return found

@@ -19,7 +19,7 @@ from search.artifacts import files, study_artifacts
 from search.console import describe
 from search.duration import parse_duration
 from search.errors import SearchError
-from search.export import read_recipe, read_table
+from search.export import Place, read_recipe, read_table
 from search.machine import pinned_machine
 from search.results import Confirmed, ended_on
 from search.show.facts import Facts, read
@@ -152,7 +152,14 @@ def _samples(study: LinkedStudy, found: Sequence[Confirmed]) -> dict[int, dict[s
 
 def of_file(path: Path, link: Template) -> Entrant:
     """Return the model of an export, or of a bundle with an export in it; raises `SearchError`."""
-    place, written = _opened(path)
+    try:
+        place, written = _opened(path)
+        return _of_export(path, place, written, link)
+    except (zipfile.BadZipFile, zlib.error, RuntimeError) as error:  # RuntimeError: encrypted, or an unknown method
+        raise SearchError(f"{path}: this bundle can't be read: {error}") from None
+
+
+def _of_export(path: Path, place: Place, written: Mapping[str, str], link: Template) -> Entrant:
     table, claimed, recipe = read_table(place), read_claim(place), read_recipe(place)
     result, parameters = table["result"], table.get("parameters", {})
     if not math.isfinite(claimed.val_bpb):
@@ -190,17 +197,10 @@ def _day(path: Path, result: Mapping[str, Any]) -> date | None:
         raise SearchError(f"{path}: `confirmed_on` is {told!r}, but must be a day such as 2026-01-31") from None
 
 
-def _opened(path: Path) -> tuple[Path | zipfile.Path, dict[str, str]]:
+def _opened(path: Path) -> tuple[Place, dict[str, str]]:
     """Return where the export is, in a bundle or by itself, and what the model writes where a bundle tells."""
     if not zipfile.is_zipfile(path):
         return path, {}
-    try:
-        return _unpacked(path)
-    except (zipfile.BadZipFile, zlib.error, RuntimeError) as error:  # RuntimeError: encrypted, or an unknown method
-        raise SearchError(f"{path}: this bundle can't be read: {error}") from None
-
-
-def _unpacked(path: Path) -> tuple[zipfile.Path, dict[str, str]]:
     bundle = zipfile.Path(path)
     large = [i.filename for i in bundle.root.infolist() if _is_read(i.filename) and i.file_size > MOST_BYTES]
     if large:

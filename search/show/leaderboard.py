@@ -128,13 +128,18 @@ class Board:
         return f"{' = '.join(sources)}, {self.ground.budget}{lossy}"
 
     @property
+    def proven(self) -> bool:
+        """Whether the first is better than all others by more than noise."""
+        return self.entrants > 1 and not self.undecided
+
+    @property
     def sureness(self) -> str:
         """How sure the first place is, and whether more may come, in a sentence or two."""
         going = sorted({row.entrant.study for row in self.rows if row.entrant.going})
         more = f" Still running: {', '.join(going)}." if going else ""
         if self.entrants == 1:
             return f"Alone on its ground: nothing to compare it with.{more}"
-        if not self.undecided:
+        if self.proven:
             return f"The first is proven better than all others (95%).{more}"
         return f"The first is not proven better than {_places(self.undecided)}.{more}"
 
@@ -166,8 +171,9 @@ def _once(entrants: Sequence[Entrant]) -> list[Entrant]:
     """Leave out what is there twice: a study's best and its export, say; the first stays."""
     known: dict[tuple[Any, ...], Entrant] = {}
     for entrant in entrants:
-        what = (entrant.study, entrant.configuration, entrant.mean_bpb, entrant.seeds, entrant.ground.text)
-        known.setdefault(what, entrant)
+        # Not by all of the ground: an export notes the machine of one run, a study the one that it is pinned to.
+        result = (entrant.mean_bpb, entrant.seeds, entrant.ground.text, entrant.ground.protocol)
+        known.setdefault((entrant.name, *result), entrant)
     return list(known.values())
 
 

@@ -98,8 +98,8 @@ def _table(board: Board) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return a line as Markdown that shows just this text: no mark-up, no HTML, no link, no new cell."""
-    text = re.sub(r"([\\`*_{}\[\]()<>#|~&:@!$^=+-])", r"\\\1", text)
+    """Return a line as Markdown that shows just this text: no mark-up, no HTML, no link, no new cell, no Liquid tag."""
+    text = re.sub(r"([\\`*_{}%\[\]<>#|~&:@$])", r"\\\1", text)
     return re.sub(r"(?i)\b(www)\.", r"\1\\.", text)
 
 
@@ -107,6 +107,6 @@ def _written(row: Row) -> str:
     """Return what a model wrote as a block of code, in which nothing is mark-up, whatever it says."""
     texts = [prompt + text for prompt, text in row.entrant.generations.items()]
     lines = [part for text in texts for line in [*text.split("\n"), ""] for part in textwrap.wrap(line, 100) or [""]]
-    body = "\n".join(lines).strip("\n")
+    body = re.sub(r"\{(?=[{%])", "{ ", "\n".join(lines).strip("\n"))  # Jekyll runs {{ }} and {% %} in code too
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", body)), default=0))
     return f"{fence}text\n{body}\n{fence}"

@@ -37,7 +37,7 @@ def _table(board: Board, wide: bool) -> Table:
     for row in board.rows:
         e = row.entrant
         notes = Text("; ".join([e.settings, *row.notes]), style="dim")
-        name = Text(e.name, style="bold" if row.rank == 1 else "")
+        name = Text(e.name, style="bold" if board.proven and row.rank == 1 else "")
         if e.link:
             name.stylize(f"link {e.link}")
         model = [name, notes] if wide else [Text("\n").join([name, notes])]
