@@ -9,9 +9,10 @@ import hashlib
 import json
 import math
 import shutil
+import tempfile
 from array import array
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -90,6 +91,20 @@ def prepare(
             if not whole(folder):
                 _tokenize(cache / "text" / sha, folder, Tokenizer(proto), on_progress)
     return _open(folder, sha)
+
+
+def validation(
+    data: DataConfig, tokenizer: Tokenizer, cache: Path, on_progress: OnProgress = lambda stage, done, total: None
+) -> tuple[Tokens, str]:
+    """Return the validation part alone under this tokenizer, and the sha-256 of the whole text."""
+    sha = text_sha256(data, cache, on_progress)
+    folder = tokens_folder(cache, sha, tokenizer.sha256)
+    if whole(folder):
+        return _tokens(folder, "validation"), sha
+    with tempfile.TemporaryDirectory() as place:
+        _encode(cache / "text" / sha, Path(place), "validation", tokenizer, on_progress)
+        found = _tokens(Path(place), "validation")
+        return replace(found, ids=np.array(found.ids)), sha
 
 
 def tokenizer_bytes(

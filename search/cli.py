@@ -8,6 +8,7 @@ import typer
 from search import (
     cli_artifacts,
     cli_credential,
+    cli_evaluate,
     cli_export,
     cli_fleet,
     cli_leaderboard,
@@ -30,7 +31,7 @@ app = typer.Typer(
 )
 for part in (
     *(cli_start, cli_show, cli_race, cli_replay, cli_leaderboard),
-    *(cli_export, cli_train, cli_verify, cli_artifacts),
+    *(cli_export, cli_train, cli_verify, cli_evaluate, cli_artifacts),
     *(cli_fleet, cli_machine),
 ):
     app.add_typer(part.app)

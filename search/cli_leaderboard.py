@@ -15,7 +15,7 @@ def leaderboard(
     study: Annotated[list[str] | None, typer.Option(help="Only this study; may be repeated.")] = None,
     storage: Storage = None,
     model: Annotated[
-        list[Path] | None, typer.Option(help="An export or bundle of a model trained elsewhere; may be repeated.")
+        list[Path] | None, typer.Option(help="An export, bundle or folder from elsewhere; may be repeated.")
     ] = None,
     only_models: Annotated[bool, typer.Option("--only-models", help="Rank the --model files, no studies.")] = False,
     form: Annotated[
@@ -35,7 +35,8 @@ def leaderboard(
     Example: lilm-search leaderboard --format yaml --out _data/leaderboard.yml
     """
     from search.errors import SearchError
-    from search.show.entrants import of_database, of_file
+    from search.show.entrants import of_database
+    from search.show.exported import of_file
     from search.show.leaderboard import boards
     from search.show.leaderboard_out import chosen, publish
     from search.show.links import Template
@@ -43,11 +44,11 @@ def leaderboard(
     if only_models and (study or not model):
         raise SearchError("--only-models ranks files: name them with --model, and no --study")
     form, template = chosen(form, out), Template(link)
-    files = [of_file(path, template) for path in model or []]
+    entrants = [entrant for path in model or [] for entrant in of_file(path, template)]
     if not only_models:
         with open_database(storage, "leaderboard") as database:
-            entrants, said = of_database(database, study, template, prompts=prompts or form != "table")
-        files = entrants + files
+            found, said = of_database(database, study, template, prompts=prompts or form != "table")
+        entrants = found + entrants
         for line in said:
             typer.echo(f"note: {line}", err=True)
-    publish(boards(files, top), form, out, prompts=prompts)
+    publish(boards(entrants, top), form, out, prompts=prompts)

@@ -10,6 +10,7 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,6 +99,11 @@ def of_run(
     """Return the provenance of one run that has ended."""
     own = {"seed": seed, "budget_seconds": budget_seconds, "mode": result.mode, "micro_batch": result.micro_batch}
     return provenance(device, result.precision, machine) | own
+
+
+def nameless(known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run's provenance as it may leave the study: without the host's name; hardware stands apart there."""
+    return {k: v for k, v in known.items() if k not in ("host", "hardware")}
 
 
 def hashes(corpus: Corpus) -> dict[str, str]:

@@ -18,7 +18,7 @@ from search.artifacts import keep_confirmed
 from search.duration import parse_duration
 from search.judging import first_of_the_best, make_pruner, race_pruner
 from search.logback import log_back
-from search.provenance import hashes, of_run
+from search.provenance import hashes, nameless, of_run
 from search.pruner import Verdict, drawn_as_control
 from search.resume import States
 from search.sampler import settle
@@ -248,6 +248,8 @@ class Run:
         """Save the weights; a disk that doesn't take them is no reason to lose the result."""
         weights = paths.checkpoints(self.worker.study.folder) / f"confirm-{self.claim.number}.pt"
         info = {"study": self.plan.name, "confirmation": self.claim.number, "val_bpb": result.val_bpb}
+        ran = {"seed": self.seed, "budget_seconds": self.budget_seconds, "tokens": result.tokens}
+        info |= {**ran, "data": self.plan.data.table(), "provenance": nameless(self.attributes["provenance"])}
         try:
             weights.parent.mkdir(parents=True, exist_ok=True)
             checkpoint.save(weights, result.network, tokenizer, info)

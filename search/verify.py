@@ -52,9 +52,9 @@ class Claimed:
     """In training, on average."""
 
 
-def read_claim(path: Place) -> Claimed:
+def read_claim(path: Place, rank: int | None = None) -> Claimed:
     """Read what an export claims; raises `SearchError` that names file and key."""
-    table = read_table(path)
+    table = read_table(path, rank)
     result = _typed(path, table, "result", dict)
     noise = result.get("seed_noise")
     noise = _typed(path, result, "seed_noise", dict) if noise is not None else {}
@@ -173,6 +173,15 @@ def terms(claimed: Machine | None, here: Machine) -> Terms:
     return Terms(found.scale, said=f"{said}; the budget is scaled × {found.scale:.2f}")
 
 
+def another(what: str, of: str, there: str, here: str) -> str:
+    """Say that text or tokenizer here are not the claim's, and what to do."""
+    return (
+        f"the {what} here is not the {of}'s: sha-256 {here[:9]}… here, {there[:9]}… there. "
+        "BPB on another text says nothing about the claim: bring the same files with --data "
+        "(for built-in text: the same Python version)."
+    )
+
+
 def check_text(claimed: Claimed, corpus: Corpus) -> list[str]:
     """Return the hashes that agree; raises `SearchError` for text or a tokenizer other than the export's."""
     agreed = []
@@ -182,11 +191,7 @@ def check_text(claimed: Claimed, corpus: Corpus) -> list[str]:
     ):
         there = claimed.provenance.get(key)
         if there is not None and there != here:
-            raise SearchError(
-                f"the {what} here is not the export's: sha-256 {here[:9]}… here, {str(there)[:9]}… there. "
-                "BPB on another text says nothing about the claim: bring the same files with --data "
-                "(for built-in text: the same Python version)."
-            )
+            raise SearchError(another(what, "export", str(there), here))
         agreed += [what] if there is not None else []
     return agreed
 
@@ -194,6 +199,7 @@ def check_text(claimed: Claimed, corpus: Corpus) -> list[str]:
 def verify(
     config: Path,
     *,
+    rank: int | None = None,
     seed: int | None,
     tolerance: float | None,
     data: str | None,
@@ -208,7 +214,7 @@ def verify(
 
     Raises `SearchError` before anything is trained where text or tokenizer are not the export's.
     """
-    recipe, claimed = read_recipe(config), read_claim(config)
+    recipe, claimed = read_recipe(config, rank), read_claim(config, rank)
     corpus = recipes_text(recipe, data, progress)
     agreed = check_text(claimed, corpus)
     say(f"the same: {', '.join(agreed)} (sha-256)" if agreed else "note: the export has no hash of its text")

@@ -1,13 +1,8 @@
-"""Who is on the leaderboard: every confirmed configuration of a study, and models that came as files."""
+"""Who is on the leaderboard: every confirmed configuration of the studies of a database."""
 
 import contextlib
-import math
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
-from pathlib import Path
-from typing import Any
+from datetime import datetime
 
 import optuna
 from optuna.artifacts.exceptions import ArtifactNotFound
@@ -17,9 +12,7 @@ from model.evaluate import PROTOCOL
 from model.sample import read_samples
 from search.artifacts import files, study_artifacts
 from search.console import describe
-from search.duration import parse_duration
 from search.errors import SearchError
-from search.export import Place, read_recipe, read_table
 from search.machine import pinned_machine
 from search.results import Confirmed, ended_on
 from search.show.facts import Facts, read
@@ -27,14 +20,12 @@ from search.show.leaderboard import Entrant, Ground, source_name
 from search.show.links import Template
 from search.show.plain import plain_line, plain_text
 from search.study import LinkedStudy, confirm_name, load_study
-from search.verify import read_claim
 from storage.database import Database
 from storage.errors import StorageError
 from storage.silence import last_signs
 
 MOST_BYTES = 1 << 20
-"""Of a file with samples or of an export in a bundle; ours are a few kilobytes."""
-SAMPLES = "samples*.txt"
+"""Of a file with samples; ours are a few kilobytes."""
 
 
 def of_study(
@@ -148,69 +139,3 @@ def _samples(study: LinkedStudy, found: Sequence[Confirmed]) -> dict[int, dict[s
                 source = study_artifacts(study).open_reader(file.artifact_id)
                 written[file.trial] = read_samples(source.read(MOST_BYTES).decode("utf-8", "replace"))
     return written
-
-
-def of_file(path: Path, link: Template) -> Entrant:
-    """Return the model of an export, or of a bundle with an export in it; raises `SearchError`."""
-    try:
-        place, written = _opened(path)
-        return _of_export(path, place, written, link)
-    except (zipfile.BadZipFile, zlib.error, RuntimeError) as error:  # RuntimeError: encrypted, or an unknown method
-        raise SearchError(f"{path}: this bundle can't be read: {error}") from None
-
-
-def _of_export(path: Path, place: Place, written: Mapping[str, str], link: Template) -> Entrant:
-    table, claimed, recipe = read_table(place), read_claim(place), read_recipe(place)
-    result, parameters = table["result"], table.get("parameters", {})
-    if not math.isfinite(claimed.val_bpb):
-        raise SearchError(f"{path}: `val_bpb` is {claimed.val_bpb}, but must be a number")
-    study, configuration = (str(table.get(key, path.stem)) for key in ("study", "configuration"))
-    horizon = [f"the first part of a run of {recipe.horizon}"] if recipe.horizon else []
-    return Entrant(
-        study=plain_line(study),
-        configuration=plain_line(configuration),
-        settings=plain_line(describe(parameters)) if isinstance(parameters, Mapping) else "",
-        source=plain_line(source_name(recipe.data.source)),
-        ground=Ground(
-            text=plain_line(str(claimed.provenance.get("text_sha256", f"unknown, of {path}"))),
-            protocol=plain_line(str(claimed.provenance.get("evaluation", PROTOCOL))),
-            context=None if "context" in parameters else recipe.configuration.model.context,
-            budget_seconds=parse_duration(recipe.budget),
-            hardware=plain_line(claimed.machine.label) if claimed.machine else "",
-        ),
-        mean_bpb=claimed.val_bpb,
-        seeds=len(claimed.seeds),
-        noise=claimed.noise,
-        baseline=configuration.startswith("baseline "),
-        confirmed_on=_day(path, result),
-        remarks=(*horizon, f"from {plain_line(path.name)}"),
-        generations={plain_line(prompt): plain_text(text) for prompt, text in written.items()},
-        link=link.fill({"study": study, "configuration": configuration, "file": str(path)}),
-    )
-
-
-def _day(path: Path, result: Mapping[str, Any]) -> date | None:
-    told = result.get("confirmed_on")
-    try:
-        return None if told is None else date.fromisoformat(str(told))
-    except ValueError:
-        raise SearchError(f"{path}: `confirmed_on` is {told!r}, but must be a day such as 2026-01-31") from None
-
-
-def _opened(path: Path) -> tuple[Place, dict[str, str]]:
-    """Return where the export is, in a bundle or by itself, and what the model writes where a bundle tells."""
-    if not zipfile.is_zipfile(path):
-        return path, {}
-    bundle = zipfile.Path(path)
-    large = [i.filename for i in bundle.root.infolist() if _is_read(i.filename) and i.file_size > MOST_BYTES]
-    if large:
-        raise SearchError(f"{path}: {large[0]} in it is larger than {MOST_BYTES:,} bytes: not a bundle of lilm-search")
-    if not (bundle / "export.toml").is_file():
-        raise SearchError(f"{path}: not a bundle of lilm-search (it has no export.toml)")
-    texts = sorted(p.name for p in bundle.iterdir() if Path(p.name).match(SAMPLES))
-    written = read_samples((bundle / texts[0]).read_bytes().decode("utf-8", "replace")) if texts else {}
-    return bundle / "export.toml", written
-
-
-def _is_read(name: str) -> bool:
-    return name == "export.toml" or Path(name).match(SAMPLES)

@@ -1,12 +1,12 @@
 """The leaderboard in the format that was asked for, printed or written to a file."""
 
 import io
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
+from model.atomic import replacing
 from search.errors import SearchError
 from search.show.leaderboard import Board
 from search.show.leaderboard_rows import as_csv, as_json, as_markdown, as_yaml
@@ -41,14 +41,11 @@ def publish(found: Sequence[Board], form: str, out: Path | None, *, prompts: boo
         else:
             console.file.write(FORMATS[form](found))
         return
-    unfinished = out.with_name(f"{out.name}.{os.getpid()}.tmp")
     try:
-        unfinished.write_text(_text(found, form, prompts=prompts), encoding="utf-8", newline="\n")
-        unfinished.replace(out)
+        with replacing(out) as unfinished:
+            unfinished.write_text(_text(found, form, prompts=prompts), encoding="utf-8", newline="\n")
     except OSError as error:
         raise SearchError(f"--out is {out}, but it can't be written: {error.strerror}") from None
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _text(found: Sequence[Board], form: str, *, prompts: bool) -> str:

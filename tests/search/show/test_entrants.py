@@ -1,7 +1,6 @@
 """Who comes to the leaderboard: from real databases with several studies, from exports and from bundles."""
 
 import json
-import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -11,13 +10,17 @@ from typing import Any
 import pytest
 import yaml
 
+from model.archive import pack
+from model.errors import CheckpointError
 from model.evaluate import PROTOCOL
+from model.formats import write_folder
 from model.sample import PROMPTS, lay_out
 from search.artifacts import attach
 from search.errors import SearchError
-from search.export import best_export, render
+from search.export import best_export, render, top_export
 from search.results import ended_on
-from search.show.entrants import of_database, of_file
+from search.show.entrants import of_database
+from search.show.exported import of_file
 from search.show.leaderboard import Entrant, boards
 from search.show.links import Template
 from search.study import LinkedStudy, load_study, open_study
@@ -145,36 +148,42 @@ def test_an_export_is_the_same_model(
 ) -> None:
     path = tmp_path / f"best.{form}"
     path.write_text(render(table, form), encoding="utf-8")
-    found, own = of_file(path, Template("{file}")), boards(entrants[0])[0].rows[0].entrant
+    (found,), own = of_file(path, Template("{file}")), boards(entrants[0])[0].rows[0].entrant
     for key in ("name", "settings", "source", "ground", "score", "seeds", "noise", "confirmed_on"):
         assert getattr(found, key) == getattr(own, key), key
     assert found.link == str(path)
     assert len(boards([*entrants[0], found])[0].rows) == 6  # it is there already
 
 
-def bundle(path: Path, files: dict[str, str]) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return path
+def test_a_file_of_several_brings_them_all(
+    studies: list[LinkedStudy], entrants: tuple[list[Entrant], list[str]], tmp_path: Path
+) -> None:
+    path = tmp_path / "best.yaml"
+    path.write_text(render(top_export(studies[1], 2), "yaml"), encoding="utf-8")
+    own = [row.entrant.name for row in boards(entrants[0])[0].rows if row.entrant.study == "two"]
+    assert [e.name for e in of_file(path, Template())] == own[:2]
 
 
-def test_a_bundle_brings_its_samples(table: dict[str, Any], tmp_path: Path) -> None:
-    samples = lay_out("how", {"caitlin stood on the": " wall."})
-    path = bundle(tmp_path / "best.zip", {"export.toml": render(table, "toml"), "samples.txt": samples})
-    assert of_file(path, Template()).generations == {"caitlin stood on the": " wall."}
+def test_a_bundle_and_a_folder_bring_their_samples(table: dict[str, Any], tmp_path: Path) -> None:
+    samples = lay_out("how", {"caitlin stood on the": " wall.\x1b[2J"})
+    files = {"export.toml": render(table, "toml").encode(), "samples.txt": samples.encode()}
+    pack(tmp_path / "best.zip", files)
+    write_folder(tmp_path / "best", files)
+    for path in (tmp_path / "best.zip", tmp_path / "best"):
+        (found,) = of_file(path, Template())
+        assert found.mean_bpb == table["result"]["val_bpb"]
+        assert found.generations == {"caitlin stood on the": " wall.[2J"}
 
 
-def test_strange_bundles_are_refused(table: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(SearchError, match=r"best.zip: not a bundle of lilm-search \(it has no export.toml\)"):
-        of_file(bundle(tmp_path / "best.zip", {"notes.txt": ""}), Template())
-    with pytest.raises(SearchError, match=r"samples\.txt in it is larger than 1,048,576 bytes"):
-        of_file(bundle(tmp_path / "bomb.zip", {"export.toml": "", "samples.txt": "a" * 2_000_000}), Template())
-    whole = bundle(tmp_path / "cut.zip", {"export.toml": render(table, "toml")})
-    spoilt = whole.read_bytes().replace(b"PK\x03\x04", b"PK\x03\x05", 1)
-    whole.write_bytes(spoilt)
-    with pytest.raises(SearchError, match=r"cut\.zip: this bundle can't be read"):
-        of_file(whole, Template())
+def test_strange_files_are_refused(tmp_path: Path) -> None:
+    pack(tmp_path / "best.zip", {"samples.txt": b""})
+    with pytest.raises(SearchError, match=r"best\.zip: this bundle has no export\.toml"):
+        of_file(tmp_path / "best.zip", Template())
+    (tmp_path / "best.zip").write_bytes((tmp_path / "best.zip").read_bytes().replace(b"samples.txt", b"s/mples.txt"))
+    with pytest.raises(CheckpointError, match=r"refused: an entry is called 's/mples\.txt'"):
+        of_file(tmp_path / "best.zip", Template())
+    with pytest.raises(SearchError, match=r"nothing\.toml: can't be read: No such file"):
+        of_file(tmp_path / "nothing.toml", Template())
 
 
 @pytest.mark.parametrize(
@@ -196,9 +205,9 @@ def test_a_lossy_or_unknown_models_ground_is_its_own(table: dict[str, Any], tmp_
     for name, changed in known.items():
         provenance = {k: v for k, v in (table["provenance"] | changed).items() if v is not None}
         (tmp_path / name).write_text(json.dumps(table | {"provenance": provenance}), encoding="utf-8")
-        found.append(of_file(tmp_path / name, Template()))
+        found += of_file(tmp_path / name, Template())
     (tmp_path / "best.json").write_text(json.dumps(table), encoding="utf-8")
-    assert len(boards([*found, of_file(tmp_path / "best.json", Template())])) == 3
+    assert len(boards([*found, *of_file(tmp_path / "best.json", Template())])) == 3
     assert [e.ground.lossless for e in found] == [False, True]
 
 
