@@ -134,14 +134,19 @@ class Board:
 
     @property
     def sureness(self) -> str:
-        """How sure the first place is, and whether more may come, in a sentence or two."""
+        """How sure the first place is, and what is not shown, in a sentence or two."""
         going = sorted({row.entrant.study for row in self.rows if row.entrant.going})
-        more = f" Still running: {', '.join(going)}." if going else ""
+        hidden = self.entrants - len(self.rows)
+        said = [f"{hidden} more are ranked below."] if hidden else []
+        said += [f"Still running: {', '.join(going)}."] if going else []
+        return " ".join([self._first(), *said])
+
+    def _first(self) -> str:
         if self.entrants == 1:
-            return f"Alone on its ground: nothing to compare it with.{more}"
+            return "Alone on its ground: nothing to compare it with."
         if self.proven:
-            return f"The first is proven better than all others (95%).{more}"
-        return f"The first is not proven better than {_places(self.undecided)}.{more}"
+            return "The first is proven better than each of the others (95% each)."
+        return f"The first is not proven better than {_places(self.undecided)}."
 
 
 def _places(ranks: Sequence[int]) -> str:
@@ -191,7 +196,7 @@ def _board(ground: Ground, group: Sequence[Entrant], top: int | None) -> Board:
 def _notes(entrant: Entrant, following: Entrant | None) -> tuple[str, ...]:
     notes = ["hand-made" if entrant.baseline else "found by search"]
     if entrant.n_params:
-        notes.append(f"{entrant.n_params / 1e6:.2g} M parameters")
+        notes.append(f"{entrant.n_params / 1e6:.2g}M parameters")
     if entrant.noise.deviation is None:
         notes.append("noise not known")
     elif following is not None and not proven_better(entrant, following):

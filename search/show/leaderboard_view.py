@@ -36,11 +36,9 @@ def _table(board: Board, wide: bool) -> Table:
     table.add_column("date", no_wrap=True)
     for row in board.rows:
         e = row.entrant
-        notes = Text("; ".join([e.settings, *row.notes]), style="dim")
         name = Text(e.name, style="bold" if board.proven and row.rank == 1 else "")
-        if e.link:
-            name.stylize(f"link {e.link}")
-        model = [name, notes] if wide else [Text("\n").join([name, notes])]
+        about = Text("\n".join(filter(None, [e.settings, "; ".join(row.notes), e.link])), style="dim")
+        model = [name, about] if wide else [Text("\n").join([name, about])]
         table.add_row(str(row.rank), model[0], e.score, str(e.seeds), *model[1:], str(e.confirmed_on or "–"))
     return table
 

@@ -115,6 +115,7 @@ def test_the_best_of_each_board_are_shown_and_the_rest_counted() -> None:
     (board,) = boards([entrant(str(i), 1.3 + i / 10) for i in range(5)], top=2)
     assert names(board) == [(1, "0"), (2, "1")]
     assert board.entrants == 5
+    assert "3 more are ranked below." in board.sureness
     assert board.proven
 
 
