@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from model.archive import pack
 from model.errors import CheckpointError
@@ -16,6 +17,7 @@ from model.evaluate import PROTOCOL
 from model.formats import write_folder
 from model.sample import PROMPTS, lay_out
 from search.artifacts import attach
+from search.cli import app
 from search.errors import SearchError
 from search.export import best_export, render, top_export
 from search.results import ended_on
@@ -26,7 +28,7 @@ from search.show.links import Template
 from search.study import LinkedStudy, load_study, open_study
 from storage.claims import Claim, TrialQueue
 from storage.database import Database, connect
-from tests.conftest import fresh_database, run_cli
+from tests.conftest import fresh_database
 from tests.search.made import START, proxy
 from tests.search.raced import Trainer, plan
 
@@ -129,12 +131,31 @@ def test_the_command_writes_a_sites_data_file(studies: list[LinkedStudy], url: s
     export, out = tmp_path / "best.toml", tmp_path / "leaderboard.yml"
     export.write_text(render(best_export(studies[0]) | {"study": "elsewhere"}, "toml"), encoding="utf-8")
     options = ["--study", "one", "--study", "two", "--model", str(export), "--top", "5", "--out", str(out)]
-    done = run_cli("leaderboard", *options, LILM_SEARCH_STORAGE=url)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    done = CliRunner().invoke(app, ["leaderboard", *options], env={"LILM_SEARCH_STORAGE": url})
+    assert (done.exception, done.output) == (None, "")
     rows = yaml.safe_load(out.read_text(encoding="utf-8"))
     assert [row["rank"] for row in rows] == [1, 2, 3, 4, 4]  # the export is its study's best under another name
     assert {row["model"].split(", ")[0] for row in rows[3:]} == {"one", "elsewhere"}
     assert len(rows[0]["generations"]) == 3
+
+
+def test_files_are_ranked_without_a_database(
+    studies: list[LinkedStudy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LILM_SEARCH_STORAGE", "postgresql://nobody@127.0.0.1:1/none")
+    paths = [tmp_path / f"{study.plan.name}.toml" for study in studies]
+    for path, study in zip(paths, studies, strict=True):
+        path.write_text(render(best_export(study), "toml"), encoding="utf-8")
+    options = [part for path in paths for part in ("--model", str(path))]
+    done = CliRunner().invoke(app, ["leaderboard", "--only-models", "--format", "json", *options])
+    assert done.exception is None
+    assert [(row["rank"], row["model"].split(",")[0]) for row in json.loads(done.output)] == [
+        (1, "two"),
+        (2, "one"),
+        (1, "other"),
+    ]
+    refused = CliRunner().invoke(app, ["leaderboard", "--only-models"])
+    assert str(refused.exception).startswith("--only-models ranks files: name them with --model")
 
 
 @pytest.fixture
