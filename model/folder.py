@@ -21,6 +21,8 @@ WEIGHTS, CONFIG, INFO = "model.safetensors", "config.json", "provenance.json"
 NEEDED = (WEIGHTS, CONFIG, TOKENIZER)
 ARCHITECTURE = "LilmTransformer"
 FORMAT = "lilm-search model 1"
+ACTIVATIONS = {"gelu": "gelu_pytorch_tanh", "relu2": "relu2", "swiglu": "silu"}
+"""What transformers calls the MLPs' nonlinearities."""
 
 
 def files_of(checkpoint: Checkpoint) -> dict[str, bytes]:
@@ -76,7 +78,7 @@ def _config(network: Transformer, tokenizer: Tokenizer) -> dict[str, Any]:
         "num_key_value_heads": config.kv_heads,
         "head_dim": config.head_dim,
         "max_position_embeddings": config.context,
-        "hidden_act": config.mlp,
+        "hidden_act": ACTIVATIONS[config.mlp],
         "rms_norm_eps": torch.finfo(torch.float32).eps,
         "tie_word_embeddings": config.tied,
         "bos_token_id": tokenizer.separator,

@@ -188,7 +188,8 @@ def claim_line(table: Mapping[str, Any]) -> str:
     bounds = result.get("interval_95")
     sure = f", 95% interval {bounds[0]:.4f} … {bounds[1]:.4f}" if bounds else ""
     of = f"mean of {len(result['seeds'])} seeds" if len(result["seeds"]) > 1 else "one seed"
-    return f"{table['study']}, {table['configuration']}: {result['val_bpb']:.4f} BPB, {of}{sure}, {table['budget']}."
+    named = f"{table['study']}, {table['configuration']}"
+    return f"{named}: {result['val_bpb']:.4f} BPB, {of}{sure}; budget {table['budget']}."
 
 
 @dataclass(frozen=True)

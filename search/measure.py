@@ -89,7 +89,7 @@ def measure(
         bpb = val_bpb(trained.network, tokens, trained.tokenizer.separator, dtype=dtype)
     found = judge(claim, bpb, sha256, tolerance)
     told = f"{claim.val_bpb:.4f} BPB: {claim.label}" if claim.val_bpb is not None else "nothing"
-    same = "the same (sha-256)" if claim.text_sha256 == sha256 else "not shown to be the same"
+    same = "the same (sha-256)" if claim.text_sha256 == sha256 else "another" if claim.text_sha256 else "not known"
     say(f"claimed:  {told}")
     say(f"text:     {same}, {int(tokens.text_bytes.sum()):,} bytes of validation")
     say(f"here:     {bpb:.4f} BPB in {_name(dtype)} on {device_name(device)}")

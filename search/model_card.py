@@ -75,9 +75,14 @@ def _what(table: Mapping[str, Any], claim: Mapping[str, Any], network: Transform
         f"# {table['study']}: a language model of {n_params:,} parameters\n\n"
         f"A decoder-only transformer ({ARCHITECTURE}: {config.n_layer} layers, width {config.d_model}, "
         f"{config.n_head} heads, {config.attention} attention, context {config.context}, {vocab_size:,} tokens), "
-        f"trained from nothing for {format_duration(claim['budget_seconds'])} and chosen by lilm-search: "
-        f"{table['configuration']} of the study `{table['study']}`.\n"
+        f"trained from nothing for {format_duration(claim['budget_seconds'])}. {_chosen(table)}\n"
     )
+
+
+def _chosen(table: Mapping[str, Any]) -> str:
+    if table["configuration"].startswith("baseline "):
+        return f"Made by hand ({table['configuration']}): nothing that the study `{table['study']}` found was better."
+    return f"Found by lilm-search: {table['configuration']} of the study `{table['study']}`."
 
 
 def _results(table: Mapping[str, Any], claim: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """An export as a Python script that trains it again with the `model` package alone, and back."""
 
 import ast
-import pprint
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -71,9 +71,20 @@ if __name__ == "__main__":
 
 def script(table: Mapping[str, Any], title: str) -> str:
     """Return an export as a script; its table stands in it as a literal."""
-    export = pprint.pformat(dict(table), width=110, sort_dicts=False)
     seed, seconds = table["result"]["seeds"][0], parse_duration(table["budget"])
-    return SCRIPT.format(title=title, export=export, seconds=seconds, seed=seed)
+    title = title.replace("\\", "/").replace('"', "'")  # a baseline's name may hold anything
+    return SCRIPT.format(title=title, export=literal(table), seconds=seconds, seed=seed)
+
+
+def literal(value: Any, indent: str = "") -> str:
+    """Return plain values as Python's source, a line for each key of a table."""
+    deeper = indent + "    "
+    if isinstance(value, Mapping):
+        lines = [f"{deeper}{literal(key)}: {literal(item, deeper)},\n" for key, item in value.items()]
+        return "{\n" + "".join(lines) + indent + "}"
+    if isinstance(value, list) and any(isinstance(item, Mapping | str) for item in value):
+        return "[\n" + "".join(f"{deeper}{literal(item, deeper)},\n" for item in value) + indent + "]"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
 
 def read_script(text: str) -> Any:
