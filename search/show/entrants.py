@@ -16,7 +16,7 @@ from search.errors import SearchError
 from search.machine import pinned_machine
 from search.results import Confirmed, ended_on
 from search.show.facts import Facts, read
-from search.show.leaderboard import Entrant, Ground, source_name
+from search.show.leaderboard import UNKNOWN, Entrant, Ground, source_name
 from search.show.links import Template
 from search.show.plain import plain_line, plain_text
 from search.study import LinkedStudy, confirm_name, load_study
@@ -69,7 +69,7 @@ def of_study(
 def _ground(facts: Facts, confirmed: Confirmed, hardware: str) -> Ground:
     plan, known = facts.plan, confirmed.runs[0].user_attrs.get("provenance", {})
     return Ground(
-        text=plain_line(str(known.get("text_sha256", f"unknown, of {plan.name}"))),
+        text=plain_line(str(known.get("text_sha256", f"{UNKNOWN}{plan.name}"))),
         protocol=plain_line(str(known.get("evaluation", PROTOCOL))),
         context=None if "context" in plan.space.parameters else plan.model.context,
         budget_seconds=plan.confirm.budget_seconds,

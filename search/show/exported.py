@@ -15,7 +15,7 @@ from search.duration import parse_duration
 from search.errors import SearchError
 from search.export import Place, read_recipe, read_table, read_tables
 from search.show.entrants import MOST_BYTES
-from search.show.leaderboard import Entrant, Ground, source_name
+from search.show.leaderboard import UNKNOWN, Entrant, Ground, source_name
 from search.show.links import Template
 from search.show.plain import plain_line, plain_text
 from search.verify import read_claim
@@ -61,7 +61,7 @@ def _entrant(path: Path, place: Place, rank: int, written: Mapping[str, str], li
         settings=plain_line(describe(parameters)),
         source=plain_line(source_name(recipe.data.source)),
         ground=Ground(
-            text=plain_line(str(claimed.provenance.get("text_sha256", f"unknown, of {path}"))),
+            text=plain_line(str(claimed.provenance.get("text_sha256", f"{UNKNOWN}{path}"))),
             protocol=plain_line(str(claimed.provenance.get("evaluation", PROTOCOL))),
             context=None if "context" in parameters else recipe.configuration.model.context,
             budget_seconds=parse_duration(recipe.budget),

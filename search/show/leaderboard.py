@@ -19,6 +19,10 @@ from search.inference import least_gap
 from search.results import Noise, bpb_text
 
 
+UNKNOWN = "unknown, of "
+"""Begins the text of a result that doesn't tell it; whose result it is follows, so that it compares with no other."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ground:
     """What two results must have in common for their BPB to be compared."""
@@ -47,7 +51,8 @@ class Ground:
     def measured(self) -> str:
         """How the BPB was measured, for people."""
         context = "each model's own context" if self.context is None else f"context {self.context}"
-        return f"text {self.text[:12]}, {context}; {self.protocol}"
+        text = "text not known" if self.text.startswith(UNKNOWN) else f"text {self.text[:12]}"
+        return f"{text}, {context}; {self.protocol}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -230,6 +230,7 @@ def test_a_lossy_or_unknown_models_ground_is_its_own(table: dict[str, Any], tmp_
     (tmp_path / "best.json").write_text(json.dumps(table), encoding="utf-8")
     assert len(boards([*found, *of_file(tmp_path / "best.json", Template())])) == 3
     assert [e.ground.lossless for e in found] == [False, True]
+    assert found[1].ground.measured.startswith("text not known, context")
 
 
 def test_the_day_is_the_servers_where_it_saw_the_run() -> None:
