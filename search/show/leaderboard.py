@@ -18,7 +18,6 @@ from search.duration import format_duration
 from search.inference import least_gap
 from search.results import Noise, bpb_text
 
-
 UNKNOWN = "unknown, of "
 """Begins the text of a result that doesn't tell it; whose result it is follows, so that it compares with no other."""
 
