@@ -11,6 +11,7 @@ from search import (
     cli_evaluate,
     cli_export,
     cli_fleet,
+    cli_leaderboard,
     cli_machine,
     cli_race,
     cli_replay,
@@ -30,7 +31,7 @@ app = typer.Typer(
     epilog="Start with: lilm-search start --study quickstart",
 )
 for part in (
-    *(cli_start, cli_show, cli_race, cli_replay),
+    *(cli_start, cli_show, cli_race, cli_replay, cli_leaderboard),
     *(cli_export, cli_train, cli_verify, cli_evaluate, cli_artifacts),
     *(cli_fleet, cli_machine),
     *(cli_report,),

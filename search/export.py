@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,15 +22,18 @@ from search.machine import budget_machine
 from search.plan import Configuration
 from search.promotion import next_turn
 from search.provenance import nameless
-from search.results import Confirmed, Noise, confirmed, noise, transfer
+from search.results import Confirmed, Noise, confirmed, ended_on, noise, transfer
 from search.script import read_script, script
 from search.sections import Fidelity
 from search.space import RECORDS
 from search.study import LinkedStudy
+from storage.silence import last_signs
 
 FORMATS = ("toml", "json", "yaml", "python")
 LIST = "configurations"
 """Key of the exports in a file of several."""
+Place = Path | zipfile.Path
+"""Of an export: a file, or one in a bundle."""
 
 
 def best_export(study: LinkedStudy) -> dict[str, Any]:
@@ -72,7 +76,8 @@ def entry_export(study: LinkedStudy, entry: Confirmed, found: Sequence[Confirmed
         "budget": study.plan.confirm.budget,
         "parameters": dict(entry.params),
         "result": _evidence(entry, pooled)
-        | {"better_than_baseline": _better(entry, found, pooled), **noise_table(pooled, "long runs")},
+        | {"better_than_baseline": _better(entry, found, pooled), **noise_table(pooled, "long runs")}
+        | _day(study, entry),
         "baselines": baselines,
         "transfer": transfer(found).verdict,
         "warnings": _unfinished(study) + [c.sentence for c in caveats(study.plan, study.proxy_trials(), found)],
@@ -126,6 +131,11 @@ def _evidence(entry: Confirmed, pooled: Noise) -> dict[str, Any]:
         "proxy_bpb": entry.proxy_bpb,
     }
     return {k: v for k, v in table.items() if v is not None}
+
+
+def _day(study: LinkedStudy, entry: Confirmed) -> dict[str, str]:
+    day = ended_on(entry.runs, last_signs(study.database.engine, study.confirmations._study_id))
+    return {"confirmed_on": day.isoformat()} if day else {}
 
 
 def _better(entry: Confirmed, found: Sequence[Confirmed], pooled: Noise) -> str:
@@ -193,16 +203,21 @@ class Recipe:
     """Budget whose schedule is followed, where the run is the first part of a longer one."""
 
 
-def read_table(path: Path, rank: int | None = None) -> dict[str, Any]:
-    """Read an export's keys in any of its formats; of a file of several, those of this rank.
-
-    Raises `SearchError` where it is none, or which is meant isn't said.
-    """
+def read_tables(path: Place) -> list[Any]:
+    """Read what a file holds in any format: one export, or several; raises `SearchError` where it can't be read."""
     try:
         table = _parse(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise SearchError(f"{path}: can't be read: {getattr(error, 'strerror', None) or 'not text'}") from None
-    several = table[LIST] if isinstance(table, dict) and isinstance(table.get(LIST), list) else [table]
+    return table[LIST] if isinstance(table, dict) and isinstance(table.get(LIST), list) else [table]
+
+
+def read_table(path: Place, rank: int | None = None) -> dict[str, Any]:
+    """Read an export's keys; of a file of several, those of this rank.
+
+    Raises `SearchError` where it is none, or which is meant isn't said.
+    """
+    several = read_tables(path)
     if rank is None and len(several) > 1:
         raise SearchError(f"{path}: holds {len(several)} configurations; say which with --rank, 1 for the best")
     if not 1 <= (rank or 1) <= len(several):
@@ -213,7 +228,7 @@ def read_table(path: Path, rank: int | None = None) -> dict[str, Any]:
     return table
 
 
-def read_recipe(path: Path, rank: int | None = None) -> Recipe:
+def read_recipe(path: Place, rank: int | None = None) -> Recipe:
     """Read what an export trains; raises `SearchError` that names file and key."""
     table = read_table(path, rank)
     try:

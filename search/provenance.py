@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from model.corpus import Corpus
+from model.evaluate import PROTOCOL
 from model.train import Result
 
 if TYPE_CHECKING:
@@ -106,8 +107,8 @@ def nameless(known: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def hashes(corpus: Corpus) -> dict[str, str]:
-    """Return the identity of a text and of its tokenizer."""
-    return {"text_sha256": corpus.text_sha256, "tokenizer_sha256": corpus.tokenizer.sha256}
+    """Return the identity of a text and of its tokenizer, and how the text is evaluated."""
+    return {"text_sha256": corpus.text_sha256, "tokenizer_sha256": corpus.tokenizer.sha256, "evaluation": PROTOCOL}
 
 
 def _cuda(device: torch.device) -> dict[str, Any]:

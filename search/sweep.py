@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
 from search.errors import SearchError
-from search.results import pooled_noise
+from search.results import bpb_text, pooled_noise
 from search.space import Params, Space
 from search.study import LinkedStudy, finished
 
@@ -113,7 +113,7 @@ def sweep_table(study: LinkedStudy) -> Table:
 def _figures(p: Point) -> list[str]:
     if not p.runs:
         return ["–", "0", "–", "–", "–"]
-    bpb = f"{p.bpb:.4f}" + (f" ± {p.half_width:.4f}" if p.half_width is not None else "")
+    bpb = bpb_text(p.bpb, p.half_width)
     return [bpb, str(p.runs), f"{p.tokens / 1e6:.3g}", f"{p.tokens_per_param:.3g}", f"{p.tokens_per_second:,.0f}"]
 
 

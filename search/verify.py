@@ -18,7 +18,7 @@ from model.errors import SettingsError
 from model.tokenizer import cpu_count
 from model.train import Result, train
 from search.errors import SearchError
-from search.export import Recipe, read_recipe, read_table
+from search.export import Place, Recipe, read_recipe, read_table
 from search.machine import Machine, compare, look
 from search.preparation import Progress
 from search.results import Noise
@@ -52,7 +52,7 @@ class Claimed:
     """In training, on average."""
 
 
-def read_claim(path: Path, rank: int | None = None) -> Claimed:
+def read_claim(path: Place, rank: int | None = None) -> Claimed:
     """Read what an export claims; raises `SearchError` that names file and key."""
     table = read_table(path, rank)
     result = _typed(path, table, "result", dict)
@@ -77,7 +77,7 @@ def read_claim(path: Path, rank: int | None = None) -> Claimed:
     )
 
 
-def _noise(path: Path, table: Mapping[str, Any]) -> Noise:
+def _noise(path: Place, table: Mapping[str, Any]) -> Noise:
     if not table:
         return Noise(None, 0)
     deviation, degrees = (_typed(path, table, key, (int, float)) for key in ("deviation", "degrees"))
@@ -86,7 +86,7 @@ def _noise(path: Path, table: Mapping[str, Any]) -> Noise:
     return Noise(float(deviation), int(degrees))
 
 
-def _typed(path: Path, table: Mapping[str, Any], key: str, kind: Any) -> Any:
+def _typed(path: Place, table: Mapping[str, Any], key: str, kind: Any) -> Any:
     if not isinstance(table.get(key), kind) or isinstance(table.get(key), bool):
         names = {dict: "a table", list: "a list"}
         raise SearchError(f"{path}: `{key}` is {table.get(key)!r}, but must be {names.get(kind, 'a number')}")
