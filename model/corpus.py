@@ -41,9 +41,13 @@ class Tokens:
     text_bytes: np.ndarray
     """int64 (documents): raw UTF-8 bytes of each, the separator not counted."""
 
+    def bpb(self, nats_per_token: float) -> float:
+        """Return the bits per byte of these documents that so many nats for each token are, separators included."""
+        return len(self.ids) * nats_per_token / (math.log(2) * int(self.text_bytes.sum()))
+
     def uniform_bpb(self, vocab_size: int) -> float:
         """Return the BPB of giving every token of the vocabulary equal probability, on these documents."""
-        return len(self.ids) * math.log(vocab_size) / (math.log(2) * int(self.text_bytes.sum()))
+        return self.bpb(math.log(vocab_size))
 
     def subset(self, least_bytes: int) -> "Tokens":
         """Return whole documents, evenly spread, of at least so many bytes; everything when there are fewer."""

@@ -199,6 +199,8 @@ class Run:
             "tokens": result.tokens,
             "tokens_per_param": round(result.tokens / result.n_params, 3),
             "tokens_per_second": round(result.tokens_per_second),
+            "train_bpb": result.train_bpb,
+            "train_curve": {str(r.percent): r.train_bpb for r in result.reports},
             "train_seconds": round(result.train_seconds, 3),
             "mfu": round(result.mfu, 5),
             "mode": result.mode,
