@@ -256,7 +256,7 @@ class _Run:
         """Read off the training loss since the last report, and begin anew; off the clock."""
         last = self.reports[-1] if self.reports else None
         steps = self.steps - (last.steps if last else 0)
-        return self.corpus.train.bpb(self.step.take_nats() / steps) if steps else last and last.train_bpb
+        return self.corpus.train.bpb(self.step.take_nats() / steps) if steps else last.train_bpb if last else None
 
     def _report(self, percent: int, bpb: float, on_report: Callable[[Report], bool]) -> bool:
         report = Report(
