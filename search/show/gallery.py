@@ -4,8 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from search.show.correlation import draw_correlation
+from search.show.confirmed import draw_leaderboard, draw_transfer, say_leaderboard, say_transfer
+from search.show.correlation import draw_correlation, say_correlation
 from search.show.facts import Facts
+
+
+def _nothing(facts: Facts) -> str:
+    return ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,12 +23,43 @@ class Picture:
     """Returns plotly's figure, or None where there is nothing to draw yet."""
     needs: str
     """What a study must have for it, in words: "3 finished proxies"."""
+    says: Callable[[Facts], str] = _nothing
+    """Returns what is to be seen in it, in a sentence or two with their numbers; empty where it goes without."""
+    how: str = ""
+    """How to read it, for someone who wasn't there."""
+    answers: str = "mattered"
+    """The report's question that it helps to answer: won, predicts, mattered, cost."""
 
 
 PICTURES: Mapping[str, Picture] = {
+    "leaderboard": Picture(
+        title="What was confirmed",
+        draw=draw_leaderboard,
+        needs="1 finished confirmation run",
+        says=say_leaderboard,
+        how="Each row is a configuration, the best on top: its mean over seeds with the 95% interval, and a stroke for "
+        "each seed. The dotted line is the best hand-made baseline. Where two intervals overlap widely, don't "
+        "tell the two apart.",
+        answers="won",
+    ),
+    "transfer": Picture(
+        title="Proxy against confirmed",
+        draw=draw_transfer,
+        needs="2 configurations with a proxy and a confirmation run",
+        says=say_transfer,
+        how="Each point is a configuration, by its trial's number or its baseline's name. If short runs foretell long "
+        "ones, points climb from lower left to upper right; τ is 1 where the order is the same, 0 where it is chance. "
+        "Bars are 95% intervals.",
+        answers="predicts",
+    ),
     "correlation": Picture(
         title="How well the loss so far foretells the final one",
         draw=draw_correlation,
         needs="4 finished proxies",
+        says=say_correlation,
+        how="At each report of the proxies: ρ is 1 where the order so far is the final one, 0 where it says nothing. "
+        "Bad runs make ρ high; pruning goes by the green line, which asks whether the loss tells the best runs apart. "
+        "Where the ground is shaded that is proven, and hopeless proxies are pruned; the bars below count them.",
+        answers="predicts",
     ),
 }

@@ -4,16 +4,29 @@ from typing import Any
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
 """Okabe & Ito's colours (jfly.uni-koeln.de/color), without the yellow and black that one of two grounds swallows."""
-PRUNED, BASELINE, BEST = "#999999", "#D55E00", "#009E73"
+FOUND, BASELINE, BEST, RANDOM = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+PRUNED = "#8a8a8a"
+"""At least 3 : 1 on either ground."""
 INK = {"light": "#1f2328", "dark": "#e6edf3"}
 GRID = {"light": "#d8dee4", "dark": "#3d444d"}
+PAPER = {"light": "#ffffff", "dark": "#0d1117"}
+"""What a page behind the figures should be."""
+HEIGHT = 400
+"""Of a figure, in CSS pixels."""
 
 
 def template(ground: str = "light") -> Any:
     """Return plotly's template for a light or a dark ground; the paper itself is left clear."""
     import plotly.graph_objects as go
 
-    axis = {"gridcolor": GRID[ground], "linecolor": GRID[ground], "zeroline": False, "automargin": True}
+    axis = {
+        "gridcolor": GRID[ground],
+        "linecolor": GRID[ground],
+        "showline": True,
+        "zeroline": False,
+        "automargin": True,
+        "title": {"standoff": 8},
+    }
     return go.layout.Template(
         layout={
             "colorway": COLOURS,
@@ -22,7 +35,26 @@ def template(ground: str = "light") -> Any:
             "plot_bgcolor": "rgba(0,0,0,0)",
             "xaxis": axis,
             "yaxis": axis,
-            "legend": {"orientation": "h", "y": -0.25},
-            "margin": {"l": 60, "r": 20, "t": 40, "b": 50},
+            "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left"},
+            "margin": {"l": 50, "r": 16, "t": 20, "b": 45},
+            "hoverlabel": {"font": {"family": "system-ui, sans-serif"}},
+            "coloraxis": {"colorbar": {"outlinewidth": 0, "thickness": 14}},
         }
     )
+
+
+def empty(x: str, y: str, *, height: int = HEIGHT) -> Any:
+    """Return a figure without traces, its axes named with their units."""
+    import plotly.graph_objects as go
+
+    drawn = go.Figure(layout={"template": template(), "height": height})
+    drawn.update_xaxes(title_text=x)
+    drawn.update_yaxes(title_text=y)
+    return drawn
+
+
+def note(drawn: Any, text: str, *, top: bool = True) -> None:
+    """Write a line into a figure's upper or lower left corner."""
+    y, anchor = (0.99, "top") if top else (0.01, "bottom")
+    place = {"xref": "paper", "yref": "paper", "x": 0.01, "xanchor": "left", "y": y, "yanchor": anchor}
+    drawn.add_annotation(text=text, showarrow=False, align="left", **place)

@@ -1,0 +1,175 @@
+"""The figures of how the search went: every trial in its turn, and the learning curves."""
+
+import math
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from optuna.trial import FrozenTrial, TrialState
+
+from search.duration import format_duration
+from search.run import run_label
+from search.show.facts import Facts
+from search.show.theme import BASELINE, BEST, FOUND, PRUNED, RANDOM, empty
+from search.spending import budget_seconds
+from search.study import final_budget, finished
+
+MOST_CURVES = 160
+"""Lines of one kind in a figure: beyond, they only cover one another."""
+REACH = 4
+"""The frame ends so many times the median's distance above the best: who diverged would flatten all others."""
+
+
+def ended(facts: Facts) -> list[FrozenTrial]:
+    """Return the proxies that have ended, in the order of their ends."""
+    trials = [t for t in facts.proxies if t.state.is_finished()]
+    return sorted(trials, key=lambda t: (t.datetime_complete or datetime.min, t.number))
+
+
+def frame_top(values: Sequence[float]) -> float:
+    """Return up to where a figure of these finished BPB reaches."""
+    best, middle = min(values), float(np.median(values))
+    return min(max(values), best + REACH * (middle - best)) if middle > best else max(values)
+
+
+def last_bpb(trial: FrozenTrial) -> float | None:
+    """Return what a trial measured last: its final BPB, or where it was stopped."""
+    reports = [v for _, v in sorted(trial.intermediate_values.items()) if math.isfinite(v)]
+    return trial.value if trial.state == TrialState.COMPLETE else reports[-1] if reports else None
+
+
+def draw_history(facts: Facts) -> Any:
+    """Return every proxy in the order of its end, with the best so far."""
+    trials = ended(facts)
+    done = finished(trials)
+    if not done:
+        return None
+    drawn = empty("proxies, in the order of their ends", f"validation BPB after {facts.plan.proxy.budget}")
+    top = frame_top([t.value or 0.0 for t in done])
+    low = min(t.value or 0.0 for t in done)
+    margin = 0.06 * (top - low or 0.1)
+    place = {t.number: i for i, t in enumerate(trials, start=1)}
+    for name, chosen, symbol, colour in _kinds(trials):
+        drawn.add_scatter(
+            x=[place[t.number] for t in chosen],
+            y=[min(v, top) if (v := last_bpb(t)) is not None else top + margin for t in chosen],
+            name=name,
+            mode="markers",
+            marker={"symbol": symbol, "color": colour, "size": 8},
+            text=[_said(t) for t in chosen],
+            hovertemplate="%{text}<extra></extra>",
+        )
+    best = np.minimum.accumulate([t.value or 0.0 for t in done])
+    line = {"color": BEST, "shape": "hv", "width": 2}
+    drawn.add_scatter(x=[place[t.number] for t in done], y=best.tolist(), name="best so far", mode="lines", line=line)
+    drawn.update_yaxes(range=[low - margin, top + 2 * margin])
+    return drawn
+
+
+def _kinds(trials: Sequence[FrozenTrial]) -> list[tuple[str, list[FrozenTrial], str, str]]:
+    def of(state: TrialState, *, baseline: bool = False) -> list[FrozenTrial]:
+        return [t for t in trials if t.state == state and ("baseline" in t.user_attrs) == baseline]
+
+    failed = [t for t in trials if t.state == TrialState.FAIL]
+    kinds = [
+        ("finished", of(TrialState.COMPLETE), "circle", FOUND),
+        ("hand-made baseline", of(TrialState.COMPLETE, baseline=True), "diamond", BASELINE),
+        ("pruned, at its last report", of(TrialState.PRUNED), "x-thin-open", PRUNED),
+        ("failed", failed, "triangle-down-open", RANDOM),
+    ]
+    return [kind for kind in kinds if kind[1]]
+
+
+def _said(trial: FrozenTrial) -> str:
+    value = last_bpb(trial)
+    said = f"trial {trial.number}: {value:.4f} BPB" if value is not None else f"trial {trial.number}"
+    if trial.state == TrialState.PRUNED:
+        return f"{said}, pruned at {trial.last_step}%"
+    return f"{said}, failed: {trial.user_attrs.get('failure', 'unknown')}" if trial.state == TrialState.FAIL else said
+
+
+def say_history(facts: Facts) -> str:
+    """Return when the best proxy was found, and what became of the others."""
+    trials = ended(facts)
+    done = finished(trials)
+    if not done:
+        return ""
+    best = min(done, key=lambda t: t.value or 0.0)
+    place = trials.index(best) + 1
+    counts = {s: sum(t.state == s for t in trials) for s in (TrialState.PRUNED, TrialState.FAIL)}
+    return (
+        f"Of {len(trials)} proxies {len(done)} finished, {counts[TrialState.PRUNED]} were pruned and "
+        f"{counts[TrialState.FAIL]} failed. The best one, {run_label(True, best.number)} with {best.value:.4f} BPB, "
+        f"ended as number {place}."
+    )
+
+
+def draw_curves(facts: Facts) -> Any:
+    """Return the learning curves of proxies and long runs over the time trained, the best one's on top."""
+    runs = [r for r in facts.runs if len(r.intermediate_values) > 1 and final_budget(facts.plan, r)]
+    proxies = [t for t in facts.proxies if len(t.intermediate_values) > 1]
+    values = [v for t in (*finished(list(facts.proxies)), *finished(list(facts.runs))) if (v := t.value) is not None]
+    if not values or not proxies + runs:
+        return None
+    unit, seconds = _unit(facts)
+    drawn = empty(f"training time, {unit} (log scale)", "validation BPB")
+    drawn.update_xaxes(type="log")
+    own = {id(r) for c in facts.found[:1] for r in c.runs}
+    control = [t for t in proxies if t.user_attrs.get("control") and t.state == TrialState.COMPLETE]
+    rest = [t for t in proxies if t.state == TrialState.COMPLETE and t not in control]
+    pruned = [t for t in proxies if t.state == TrialState.PRUNED]
+    kinds: tuple[tuple[str, list[FrozenTrial], Any, str, str, float], ...] = (
+        ("pruned proxies", pruned, facts.plan.proxy, PRUNED, "dot", 1.0),
+        ("finished proxies", rest, facts.plan.proxy, "#56B4E9", "solid", 1.0),
+        ("controls (never pruned)", control, facts.plan.proxy, RANDOM, "dashdot", 1.5),
+        ("long runs", [r for r in runs if id(r) not in own], facts.plan.confirm, FOUND, "solid", 1.5),
+        ("long runs of the winner", [r for r in runs if id(r) in own], facts.plan.confirm, BEST, "dash", 3.0),
+    )
+    for name, trials, fidelity, colour, dash, width in kinds:
+        if trials:
+            x, y = _lines(thinned(trials), lambda t, f=fidelity: budget_seconds(t, f) / seconds)
+            line = {"color": colour, "dash": dash, "width": width}
+            drawn.add_scatter(x=x, y=y, name=name, mode="lines", line=line, hoverinfo="skip")
+    low, top = min(values), frame_top(values)
+    drawn.update_yaxes(range=[low - 0.05 * (top - low), top + 0.35 * (top - low or 0.1)])
+    return drawn
+
+
+def _unit(facts: Facts) -> tuple[str, float]:
+    longest = facts.plan.confirm.budget_seconds if facts.runs else facts.plan.proxy.budget_seconds
+    return ("minutes", 60.0) if longest > 120 else ("seconds", 1.0)
+
+
+def _lines(trials: Sequence[FrozenTrial], budget: Callable[[FrozenTrial], float]) -> tuple[list[Any], list[Any]]:
+    """Return all curves as one line with gaps: hundreds of traces would be slow to open."""
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for trial in trials:
+        for step, value in sorted(trial.intermediate_values.items()):
+            if math.isfinite(value) and step > 0:
+                x.append(round(step / 100 * budget(trial), 4))
+                y.append(round(value, 5))
+        x.append(None)
+        y.append(None)
+    return x, y
+
+
+def thinned(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return at most `MOST_CURVES` of them: the better half of these by their last BPB, the others evenly."""
+    if len(trials) <= MOST_CURVES:
+        return list(trials)
+    ranked = sorted(trials, key=lambda t: v if (v := last_bpb(t)) is not None else math.inf)
+    half = MOST_CURVES // 2
+    others = ranked[half:]
+    picked = np.linspace(0, len(others) - 1, MOST_CURVES - half).round().astype(int)
+    return [*ranked[:half], *(others[i] for i in picked)]
+
+
+def say_curves(facts: Facts) -> str:
+    """Return what was left out of the figure, and how long runs were."""
+    short, long = (format_duration(f.budget_seconds) for f in (facts.plan.proxy, facts.plan.confirm))
+    said = f"Proxies trained for {short}" + (f", long runs for {long}." if facts.runs else ".")
+    if max(len(facts.proxies), len(facts.runs)) > MOST_CURVES:
+        said += f" Of each kind at most {MOST_CURVES} curves are drawn: the best, and others evenly."
+    return said
