@@ -41,6 +41,11 @@ class Tokens:
     text_bytes: np.ndarray
     """int64 (documents): raw UTF-8 bytes of each, the separator not counted."""
 
+    @property
+    def bytes_per_token(self) -> float:
+        """Raw UTF-8 bytes of these documents for each of their tokens, separators counted as tokens."""
+        return int(self.text_bytes.sum()) / len(self.ids)
+
     def bpb(self, nats_per_token: float) -> float:
         """Return the bits per byte of these documents that so many nats for each token are, separators included."""
         return len(self.ids) * nats_per_token / (math.log(2) * int(self.text_bytes.sum()))

@@ -11,6 +11,7 @@ from search import (
     cli_export,
     cli_fleet,
     cli_machine,
+    cli_plot,
     cli_race,
     cli_replay,
     cli_show,
@@ -28,7 +29,7 @@ app = typer.Typer(
     epilog="Start with: lilm-search start --study quickstart",
 )
 for part in (
-    *(cli_start, cli_show, cli_race, cli_replay),
+    *(cli_start, cli_show, cli_plot, cli_race, cli_replay),
     *(cli_export, cli_train, cli_verify, cli_artifacts),
     *(cli_fleet, cli_machine),
 ):

@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from model.settings import nearest
+from search.errors import SearchError
 from search.show.confirmed import draw_leaderboard, draw_transfer, say_leaderboard, say_transfer
 from search.show.correlation import draw_correlation, say_correlation
 from search.show.facts import Facts
+from search.show.sweeps import ANY, BATCH, DEPTH, LATENT, SCHEDULES, VOCABULARY, Sweep, draw_sweep, say_sweep
 
 
 def _nothing(facts: Facts) -> str:
@@ -29,6 +33,23 @@ class Picture:
     """How to read it, for someone who wasn't there."""
     answers: str = "mattered"
     """The report's question that it helps to answer: won, predicts, mattered, cost."""
+
+
+SWEPT = (
+    "Every point is the mean of its finished runs, and nothing but the settings named here differs between points. "
+    "Bars and bands are 95% intervals from the noise of all repeats together; without them nothing was repeated, and "
+    "small differences may be chance. What leaves the frame at the top rises further."
+)
+
+
+def _of_sweep(sweep: Sweep, title: str, needs: str, how: str = "") -> Picture:
+    return Picture(
+        title=title,
+        draw=partial(draw_sweep, sweep),
+        needs=needs,
+        says=partial(say_sweep, sweep),
+        how=f"{how} {SWEPT}".strip(),
+    )
 
 
 PICTURES: Mapping[str, Picture] = {
@@ -62,4 +83,45 @@ PICTURES: Mapping[str, Picture] = {
         "Where the ground is shaded that is proven, and hopeless proxies are pruned; the bars below count them.",
         answers="predicts",
     ),
+    "sweep": _of_sweep(
+        ANY, "BPB by the setting with the most values", 'a grid (sampler = "grid") with 2 finished points'
+    ),
+    "schedules": _of_sweep(
+        SCHEDULES,
+        "Learning rate and schedule, validation and training",
+        "a grid over max_lr, such as sweep-lr",
+        "Training BPB is the mean over the batches since the last report before the end, each measured before it was "
+        "learned from; where it is well below validation, text was learned by heart.",
+    ),
+    "vocabulary": _of_sweep(
+        VOCABULARY,
+        "Vocabulary: BPB, bytes per token, speed",
+        "a grid over vocab_size, such as sweep-vocab",
+        "A larger vocabulary makes fewer tokens of a text (more bytes in each), and each of them costs more.",
+    ),
+    "depth-sweep": _of_sweep(
+        DEPTH,
+        "Depth: tokens per parameter and BPB",
+        "a grid over n_layer, such as sweep-depth",
+        "Deeper networks train on fewer tokens in the same time.",
+    ),
+    "batch": _of_sweep(
+        BATCH,
+        "Batch size: BPB and speed",
+        "a grid over batch_size, such as sweep-batch",
+        "Fewer sequences make more steps of the same tokens, at less speed.",
+    ),
+    "latent-sweep": _of_sweep(
+        LATENT,
+        "Latent projection: parameters, token rate, tokens, BPB",
+        "a grid over projection_dim, such as sweep-latent",
+        "The lines across are attention without a projection.",
+    ),
 }
+
+
+def picture(name: str) -> Picture:
+    """Return the picture of this name; raises `SearchError` that names the one most like it."""
+    if name not in PICTURES:
+        raise SearchError(f'no picture is called "{name}"; {nearest(name, PICTURES)}')
+    return PICTURES[name]

@@ -16,7 +16,13 @@ from search.study import finished
 COLUMNS, NARROW_COLUMNS = 3, 2
 """Of the slices, on a desktop and on a phone."""
 ROW = 230
-UNITS = {"vocab_size": "tokens", "batch_size": "sequences", "n_layer": "blocks", "context": "tokens", "window": "tokens"}
+UNITS = {
+    "vocab_size": "tokens",
+    "batch_size": "sequences",
+    "n_layer": "blocks",
+    "context": "tokens",
+    "window": "tokens",
+}
 
 
 def meaning(name: str) -> str:
@@ -39,9 +45,7 @@ def draw_slices(facts: Facts) -> Any:
         return None
     rows = math.ceil(len(names) / COLUMNS)
     gap = min(0.12, 0.3 / rows)
-    drawn = make_subplots(
-        rows=rows, cols=COLUMNS, shared_yaxes="all", vertical_spacing=gap, horizontal_spacing=0.04
-    )
+    drawn = make_subplots(rows=rows, cols=COLUMNS, shared_yaxes="all", vertical_spacing=gap, horizontal_spacing=0.04)
     drawn.update_layout(template=template(), height=ROW * rows + 60, legend_tracegroupgap=0)
     top = frame_top([t.value or 0.0 for t in done])
     low = min(t.value or 0.0 for t in done)

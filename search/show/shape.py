@@ -129,7 +129,9 @@ def draw_latent(facts: Facts) -> Any:
     drawn = make_subplots(rows=len(PANELS), cols=1, shared_xaxes=True, vertical_spacing=0.04)
     drawn.update_layout(template=template(), height=190 * len(PANELS) + 40)
     for row, (unit, key, scale) in enumerate(PANELS, start=1):
-        values = {g: [(t.user_attrs.get(key, 0) if key else t.value or 0.0) / scale for t in m] for g, m in groups.items()}
+        values = {
+            g: [(t.user_attrs.get(key, 0) if key else t.value or 0.0) / scale for t in m] for g, m in groups.items()
+        }
         points = [(g, v) for g, of_group in values.items() for v in of_group]
         drawn.add_scatter(
             x=[g for g, _ in points],
