@@ -17,17 +17,19 @@ def plot(name: str, facts: Facts, out: Path) -> None:
     if figure is None:
         raise SearchError(f'"{facts.plan.name}" has nothing to draw as {name} yet: it needs {chosen.needs}')
     plan = facts.plan
-    subtitle = " · ".join(part for part in (plan.name, plan.description, f"proxies of {plan.proxy.budget}") if part)
+    runs = f"{'runs' if plan.is_grid else 'proxies'} of {plan.proxy.budget}"
+    subtitle = " · ".join(part for part in (plan.name, plan.description, runs) if part)
     caption = " ".join(text for text in (chosen.says(facts), chosen.how) if text)
     write_figure(figure, out, title=chosen.title, subtitle=subtitle, caption=caption)
 
 
 def listing(facts: Facts | None) -> Table:
     """Return all pictures by name; with a study's facts, what each that can't be drawn yet needs for it."""
-    table = Table(title="Pictures", title_justify="left", pad_edge=False, box=None)
+    of = "" if facts is None else f" of {facts.plan.name}"
+    table = Table(title=f"Pictures{of}", title_justify="left", pad_edge=False, box=None)
     for column in ("name", "what it shows", "needs" if facts is None else "still needs"):
         table.add_column(column, overflow="fold")
     for name, each in PICTURES.items():
         ready = facts is not None and each.draw(facts) is not None
-        table.add_row(name, each.title, "" if ready else each.needs, style="" if ready or facts is None else "dim")
+        table.add_row(name, each.title, "ready" if ready else each.needs, style="" if ready or facts is None else "dim")
     return table

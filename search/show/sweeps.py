@@ -15,6 +15,8 @@ SPREAD = 10.0
 """Values whose largest is more than so many times the smallest stand on a logarithmic axis."""
 MOST_TICKS = 12
 LOSSES = ("val_bpb", "train_bpb")
+NEAR = 0.1
+"""A loss that is above the best by no more than this share stays in the frame, however close the others are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +99,7 @@ def draw_sweep(sweep: Sweep, facts: Facts) -> Any:
             _add_line(drawn, panel, points, swept, _style(name, index, row))
         for index, (name, point) in enumerate(levels.items(), start=len(lines)):
             _add_level(drawn, panel, point, (values[0], values[-1]), _style(name, index, row))
-        drawn.update_yaxes(title=panel.title, row=row, col=1, **_scale(panel, found))
+        drawn.update_yaxes(title=panel.title, row=row, col=1, **_scale(panel, panels, found))
     _ring(drawn, panels, found, swept)
     drawn.update_xaxes(**_axis(values, sweep.log))
     drawn.update_xaxes(title=sweep.axis or _named(swept), row=len(panels), col=1)
@@ -183,16 +185,24 @@ def _at(value: Any) -> Any:
     return value if numbers([value]) else shown(value)
 
 
-def _scale(panel: Panel, found: Sequence[Point]) -> dict[str, Any]:
-    """Return how the panel's axis runs; who diverged would flatten all others, and leaves the frame."""
-    means = [p.means[panel.measure] for p in found if panel.measure in p.means]
-    values = [m.value / panel.unit for m in means]
+def _scale(panel: Panel, panels: Sequence[Panel], found: Sequence[Point]) -> dict[str, Any]:
+    """Return how the panel's axis runs; losses share one scale, and what is far above it leaves the frame."""
     if panel.measure in LOSSES:
-        widest = max((m.half_width or 0.0) for m in means)
-        low, top = min(values) - widest, frame_top(values) + widest
-        margin = 0.08 * (top - low) or 0.01
-        return {"range": [low - margin, top + margin]}
-    return {"type": "log"} if panel.log and spread(values) else {}
+        measures = [p.measure for p in panels if p.measure in LOSSES]
+        means = [p.means[measure] for measure in measures for p in found if measure in p.means]
+        values, half = [m.value for m in means], max(m.half_width or 0.0 for m in means)
+        low, top = min(values), min(max(values), max(frame_top(values), (1 + NEAR) * min(values)))
+        margin = 0.08 * (top - low + 2 * half) or 0.01
+        return {"range": [low - half - margin, top + half + margin]}
+    values = [p.means[panel.measure].value / panel.unit for p in found if panel.measure in p.means]
+    return _log_axis(min(values), max(values)) if panel.log and spread(values) else {}
+
+
+def _log_axis(low: float, high: float) -> dict[str, Any]:
+    """Return a logarithmic axis with a tick at 1, 2 and 5 of each order of magnitude."""
+    orders = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [digit * 10.0**order for order in orders for digit in (1, 2, 5)]
+    return {"type": "log", "tickvals": ticks, "ticktext": [f"{t:,.6g}" for t in ticks]}
 
 
 def spread(values: Sequence[Any]) -> bool:

@@ -3,6 +3,7 @@
 import base64
 import html
 import tempfile
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ WIDTH = 900
 """Of a picture, in CSS pixels."""
 SCALE = 2
 """A PNG's pixels to each of these, along a side."""
-TITLE_PIXELS = 52
+TITLE_PIXELS, SUBTITLE = 66, 130
+"""Height of a picture's title; characters of the line below it, at most."""
 PHONE_PIXELS = 560
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -42,6 +44,14 @@ if (narrow && innerWidth < %d) Object.assign(adapt, narrow);
 if (Object.keys(adapt).length) Plotly.relayout(figure, adapt);
 """
 """A page's figure takes the ground's colours, and on a phone its own narrow form."""
+
+MAKE_ROOM = """
+const figure = document.getElementById("{plot_id}");
+const legend = figure.querySelector(".legend");
+const height = legend ? legend.getBoundingClientRect().height : 0;
+Plotly.relayout(figure, {"margin.t": figure.layout.margin.t + height});
+"""
+"""Title and legend both stand above a figure, and only a browser knows how high the legend is."""
 
 
 def check_format(out: Path) -> None:
@@ -77,28 +87,26 @@ def titled(figure: Any, title: str, subtitle: str = "") -> Any:
     import plotly.graph_objects as go
 
     alone = go.Figure(figure)
-    top = (alone.layout.margin.t or alone.layout.template.layout.margin.t or 0) + TITLE_PIXELS
-    heading = {
-        "text": title,
-        "subtitle": {"text": subtitle},
-        "x": 0.01,
-        "yref": "container",
-        "y": 0.985,
-        "yanchor": "top",
-    }
-    alone.update_layout(title=heading, paper_bgcolor=PAPER["light"], margin={"t": top})
-    alone.update_layout(width=WIDTH, height=(alone.layout.height or HEIGHT) + TITLE_PIXELS)
+    under = html.escape(textwrap.shorten(subtitle, SUBTITLE, placeholder=" …"))
+    text = f'{html.escape(title)}<br><span style="font-size:12px">{under}</span>'
+    place = {"x": 0.012, "yref": "container", "yanchor": "top", "y": 1 - 24 / _height(figure)}
+    alone.update_layout(title={"text": text, "font": {"size": 17}, **place})
+    alone.update_layout(paper_bgcolor=PAPER["light"], width=WIDTH, height=_height(figure), margin={"t": TITLE_PIXELS})
     return alone
+
+
+def _height(figure: Any) -> int:
+    return int((figure.layout.height or HEIGHT) + TITLE_PIXELS)
 
 
 def _picture(figure: Any, out: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="lilm-figure-") as folder:
         shown = Path(folder) / "figure.html"
-        drawn = figure.to_html(full_html=False, include_plotlyjs=True, config={"displayModeBar": False})
+        drawn = figure.to_html(full_html=False, include_plotlyjs=True, post_script=MAKE_ROOM)
         shown.write_text(f'<!doctype html><meta charset="utf-8"><body style="margin:0">{drawn}', encoding="utf-8")
         if out.suffix == ".pdf":
             print_pdf(shown, out, (figure.layout.width, figure.layout.height))
             return
         how = f'{{format: "{out.suffix[1:]}", scale: {SCALE if out.suffix == ".png" else 1}, imageDataOnly: true}}'
-        drawn = evaluate(shown, f'Plotly.toImage(document.querySelector(".js-plotly-plot"), {how})', WIDTH)
-        write(out, base64.b64decode(drawn) if out.suffix == ".png" else drawn.encode())
+        answer = evaluate(shown, f'Plotly.toImage(document.querySelector(".js-plotly-plot"), {how})', WIDTH)
+        write(out, base64.b64decode(answer) if out.suffix == ".png" else answer.encode())
