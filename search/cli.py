@@ -14,6 +14,7 @@ from search import (
     cli_plot,
     cli_race,
     cli_replay,
+    cli_report,
     cli_show,
     cli_start,
     cli_studies,
@@ -32,6 +33,7 @@ for part in (
     *(cli_start, cli_show, cli_plot, cli_race, cli_replay),
     *(cli_export, cli_train, cli_verify, cli_artifacts),
     *(cli_fleet, cli_machine),
+    *(cli_report,),
 ):
     app.add_typer(part.app)
 app.add_typer(cli_studies.app, name="studies")

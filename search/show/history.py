@@ -1,7 +1,7 @@
 """The figures of how the search went: every trial in its turn, and the learning curves."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,8 +10,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.duration import format_duration
 from search.run import run_label
+from search.sections import Fidelity
 from search.show.facts import Facts
-from search.show.theme import BASELINE, BEST, FOUND, PRUNED, RANDOM, empty
+from search.show.theme import BASELINE, BEST, FOUND, PRUNED, RANDOM, empty, log_axis
 from search.spending import budget_seconds
 from search.study import final_budget, finished
 
@@ -107,33 +108,39 @@ def say_history(facts: Facts) -> str:
 
 def draw_curves(facts: Facts) -> Any:
     """Return the learning curves of proxies and long runs over the time trained, the best one's on top."""
-    runs = [r for r in facts.runs if len(r.intermediate_values) > 1 and final_budget(facts.plan, r)]
-    proxies = [t for t in facts.proxies if len(t.intermediate_values) > 1]
+    runs = [r for r in facts.runs if _reported(r) and final_budget(facts.plan, r)]
+    proxies = [t for t in facts.proxies if _reported(t)]
     values = [v for t in (*finished(list(facts.proxies)), *finished(list(facts.runs))) if (v := t.value) is not None]
     if not values or not proxies + runs:
         return None
     unit, seconds = _unit(facts)
     drawn = empty(f"training time, {unit} (log scale)", "validation BPB")
-    drawn.update_xaxes(type="log")
     own = {id(r) for c in facts.found[:1] for r in c.runs}
     control = [t for t in proxies if t.user_attrs.get("control") and t.state == TrialState.COMPLETE]
     rest = [t for t in proxies if t.state == TrialState.COMPLETE and t not in control]
     pruned = [t for t in proxies if t.state == TrialState.PRUNED]
-    kinds: tuple[tuple[str, list[FrozenTrial], Any, str, str, float], ...] = (
+    kinds: tuple[tuple[str, list[FrozenTrial], Fidelity, str, str, float], ...] = (
         ("pruned proxies", pruned, facts.plan.proxy, PRUNED, "dot", 1.0),
-        ("finished proxies", rest, facts.plan.proxy, "#56B4E9", "solid", 1.0),
+        ("finished proxies", rest, facts.plan.proxy, FOUND, "solid", 0.8),
         ("controls (never pruned)", control, facts.plan.proxy, RANDOM, "dashdot", 1.5),
-        ("long runs", [r for r in runs if id(r) not in own], facts.plan.confirm, FOUND, "solid", 1.5),
+        ("long runs", [r for r in runs if id(r) not in own], facts.plan.confirm, BASELINE, "solid", 1.5),
         ("long runs of the winner", [r for r in runs if id(r) in own], facts.plan.confirm, BEST, "dash", 3.0),
     )
     for name, trials, fidelity, colour, dash, width in kinds:
         if trials:
-            x, y = _lines(thinned(trials), lambda t, f=fidelity: budget_seconds(t, f) / seconds)
+            x, y = _lines(thinned(trials), fidelity, seconds)
             line = {"color": colour, "dash": dash, "width": width}
             drawn.add_scatter(x=x, y=y, name=name, mode="lines", line=line, hoverinfo="skip")
-    low, top = min(values), frame_top(values)
-    drawn.update_yaxes(range=[low - 0.05 * (top - low), top + 0.35 * (top - low or 0.1)])
+    x = [v for trace in drawn.data for v in trace.x if v is not None]
+    low = min(v for trace in drawn.data for v in trace.y if v is not None)
+    top = max(frame_top(values), low + 0.1)
+    drawn.update_xaxes(**log_axis(x), range=[math.log10(min(x)), math.log10(max(x) * 1.05)])
+    drawn.update_yaxes(range=[low - 0.05 * (top - low), top + 0.35 * (top - low)])
     return drawn
+
+
+def _reported(trial: FrozenTrial) -> bool:
+    return any(math.isfinite(v) and 0 < step < 100 for step, v in trial.intermediate_values.items())
 
 
 def _unit(facts: Facts) -> tuple[str, float]:
@@ -141,14 +148,15 @@ def _unit(facts: Facts) -> tuple[str, float]:
     return ("minutes", 60.0) if longest > 120 else ("seconds", 1.0)
 
 
-def _lines(trials: Sequence[FrozenTrial], budget: Callable[[FrozenTrial], float]) -> tuple[list[Any], list[Any]]:
+def _lines(trials: Sequence[FrozenTrial], fidelity: Fidelity, unit: float) -> tuple[list[Any], list[Any]]:
     """Return all curves as one line with gaps: hundreds of traces would be slow to open."""
     x: list[float | None] = []
     y: list[float | None] = []
     for trial in trials:
+        budget = budget_seconds(trial, fidelity) / unit
         for step, value in sorted(trial.intermediate_values.items()):
-            if math.isfinite(value) and step > 0:
-                x.append(round(step / 100 * budget(trial), 4))
+            if math.isfinite(value) and 0 < step < 100:  # the final value is of other text
+                x.append(round(step / 100 * budget, 4))
                 y.append(round(value, 5))
         x.append(None)
         y.append(None)
@@ -169,7 +177,11 @@ def thinned(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 def say_curves(facts: Facts) -> str:
     """Return what was left out of the figure, and how long runs were."""
     short, long = (format_duration(f.budget_seconds) for f in (facts.plan.proxy, facts.plan.confirm))
-    said = f"Proxies trained for {short}" + (f", long runs for {long}." if facts.runs else ".")
+    said = f"Proxies trained for {short}" + (f", long runs for {long}. " if facts.runs else ". ")
+    said += (
+        f"Reports measure the first {facts.plan.proxy.report_bytes:,} bytes of the validation text; final BPB, of all "
+    )
+    said += "of it, are in the other figures."
     if max(len(facts.proxies), len(facts.runs)) > MOST_CURVES:
         said += f" Of each kind at most {MOST_CURVES} curves are drawn: the best, and others evenly."
     return said

@@ -1,5 +1,6 @@
 """One picture of a study into a file, and the list of all with what each still needs."""
 
+import json
 from pathlib import Path
 
 from rich.table import Table
@@ -7,19 +8,24 @@ from rich.table import Table
 from search.errors import SearchError
 from search.show.facts import Facts
 from search.show.gallery import PICTURES, picture
+from search.show.report import plain
 from search.show.writing import write_figure
+from storage.redaction import redact
 
 
 def plot(name: str, facts: Facts, out: Path) -> None:
     """Draw a picture into a file; raises `SearchError` that says what it needs where there is nothing to draw."""
+    import plotly.graph_objects as go
+
     chosen = picture(name)
-    figure = chosen.draw(facts)
+    figure = chosen.draw(facts) if chosen.fits(facts) else None
     if figure is None:
         raise SearchError(f'"{facts.plan.name}" has nothing to draw as {name} yet: it needs {chosen.needs}')
     plan = facts.plan
     runs = f"{'runs' if plan.is_grid else 'proxies'} of {plan.proxy.budget}"
-    subtitle = " · ".join(part for part in (plan.name, plan.description, runs) if part)
-    caption = " ".join(text for text in (chosen.says(facts), chosen.how) if text)
+    subtitle = " · ".join(part for part in (plan.name, redact(plan.description), runs) if part)
+    caption = " ".join(text for text in (redact(chosen.says(facts)), chosen.how) if text)
+    figure = go.Figure(plain(json.loads(figure.to_json())))  # a study's names are no markup
     write_figure(figure, out, title=chosen.title, subtitle=subtitle, caption=caption)
 
 
@@ -30,6 +36,6 @@ def listing(facts: Facts | None) -> Table:
     for column in ("name", "what it shows", "needs" if facts is None else "still needs"):
         table.add_column(column, overflow="fold")
     for name, each in PICTURES.items():
-        ready = facts is not None and each.draw(facts) is not None
+        ready = facts is not None and each.fits(facts) and each.draw(facts) is not None
         table.add_row(name, each.title, "ready" if ready else each.needs, style="" if ready or facts is None else "dim")
     return table

@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.show.facts import Facts
 from search.show.history import frame_top
-from search.show.theme import BASELINE, BEST, FOUND, PRUNED, empty, template
+from search.show.theme import BASELINE, BEST, FOUND, PRUNED, empty, log_axis, template
 from search.space import OWNER, RECORDS, Parameter
 from search.study import finished
 
@@ -65,6 +65,8 @@ def _slice(drawn: Any, facts: Facts, name: str, index: int, *, top: float, margi
     having = [t for t in facts.proxies if name in t.params]
     done = finished(having)
     best = min(done, key=lambda t: t.value or 0.0, default=None)
+    if best is not min(finished(list(facts.proxies)), key=lambda t: t.value or 0.0):
+        best = None  # the study's best has no such setting
     kinds = (
         ("pruned", [t for t in having if t.state == TrialState.PRUNED], "x-thin-open", PRUNED),
         ("finished", [t for t in done if "baseline" not in t.user_attrs], "circle-open", FOUND),
@@ -100,9 +102,13 @@ def _axis(parameter: Parameter) -> dict[str, Any]:
     """Return how the setting's axis runs: choices in order, a range on its own scale."""
     if parameter.choices is not None:
         numbers = all(type(v) in (int, float) for v in parameter.choices)
-        order = sorted(parameter.choices, key=float) if numbers else list(parameter.choices)  # type: ignore[arg-type]
+        order = sorted(parameter.choices, key=float) if numbers else list(parameter.choices)
         return {"type": "category", "categoryorder": "array", "categoryarray": [str(v) for v in order]}
-    return {"type": "log", "nticks": 6} if parameter.log else {"type": "linear", "nticks": 6}
+    return (
+        log_axis([float(parameter.low or 1), float(parameter.high or 1)])
+        if parameter.log
+        else {"type": "linear", "nticks": 6}
+    )
 
 
 def _narrow(panels: int) -> dict[str, Any]:
@@ -123,12 +129,11 @@ def _narrow(panels: int) -> dict[str, Any]:
 
 
 def say_slices(facts: Facts) -> str:
-    """Return how many points there are, and what the settings are."""
-    names = _searched(facts)
+    """Return how many points there are."""
     done = len(finished(list(facts.proxies)))
     pruned = sum(t.state == TrialState.PRUNED for t in facts.proxies)
     left = f"; {pruned} pruned ones stand as crosses along the top, where no final BPB is known" if pruned else ""
-    return f"{done} finished proxies{left}. " + "; ".join(f"{n}: {meaning(n)}" for n in names) + "."
+    return f"{done} finished proxies{left}."
 
 
 def draw_importance(facts: Facts) -> Any:

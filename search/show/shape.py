@@ -7,7 +7,9 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from search.show.facts import Facts
-from search.show.theme import BASELINE, BEST, FOUND, RANDOM, empty, template
+from search.show.history import frame_top
+from search.show.theme import BASELINE, BEST, FOUND, RANDOM, empty, log_axis, template
+from search.show.words import joined
 from search.study import final_budget, finished
 
 
@@ -35,16 +37,17 @@ def draw_depth(facts: Facts) -> Any:
         marker={
             "color": [t.value for t in trials],
             "colorscale": "Cividis",
-            "reversescale": True,
+            "cmax": frame_top([t.value or 0.0 for t in trials]),
+            "cmin": min(t.value or 0.0 for t in trials),
             "size": 11,
-            "line": {"width": 0.5, "color": "#808080"},
+            "line": {"width": 1, "color": "#808080"},
             "colorbar": {"title": {"text": "BPB"}, "thickness": 14},
         },
         text=[f"trial {t.number}: {t.value:.4f} BPB" for t in trials],
         hovertemplate="%{text}<br>%{x} blocks, %{y:.3g} tokens per parameter<extra></extra>",
     )
     _ring(drawn, facts, trials, depths)
-    drawn.update_yaxes(type="log")
+    drawn.update_yaxes(**log_axis([t.user_attrs["tokens"] / t.user_attrs["n_params"] for t in trials]))
     drawn.update_xaxes(dtick=1 if max(depths) <= 16 else None)
     return drawn
 
@@ -65,10 +68,14 @@ def _ring(drawn: Any, facts: Facts, trials: Sequence[FrozenTrial], depths: Seque
 def say_depth(facts: Facts) -> str:
     """Return what the best proxies had."""
     best = sorted(_measured(facts), key=lambda t: t.value or 0.0)[:3]
-    told = [
-        f"{_of(facts, t, 'n_layer')} blocks with {t.user_attrs['tokens'] / t.user_attrs['n_params']:.3g}" for t in best
-    ]
-    return f"The best proxies saw these many tokens for each parameter: {', '.join(told)}." if told else ""
+    depths = [str(_of(facts, t, "n_layer")) for t in best]
+    ratios = [f"{t.user_attrs['tokens'] / t.user_attrs['n_params']:.3g}" for t in best]
+    if len(best) < 3:
+        return ""
+    if len(set(depths)) == 1:
+        blocks = f"{depths[0]} block{'s' if depths[0] != '1' else ''}"
+        return f"The three best proxies have {blocks} each and saw {joined(ratios)} tokens for each parameter."
+    return f"The three best proxies have {joined(depths)} blocks and saw {joined(ratios)} tokens for each parameter."
 
 
 def draw_speed(facts: Facts) -> Any:
@@ -93,8 +100,9 @@ def draw_speed(facts: Facts) -> Any:
                 text=[f"{t.number}: {t.value:.4f} BPB" for t in trials],
                 hovertemplate="%{text}<br>%{x:,} parameters, %{y:,} tokens/s<extra></extra>",
             )
-    drawn.update_xaxes(type="log")
-    drawn.update_yaxes(type="log")
+    every = [t for _, trials, _, _ in known for t in trials]
+    drawn.update_xaxes(**log_axis([t.user_attrs["n_params"] for t in every]))
+    drawn.update_yaxes(**log_axis([t.user_attrs["tokens_per_second"] for t in every]))
     return drawn
 
 

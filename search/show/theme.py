@@ -1,5 +1,7 @@
 """How our figures look: colours that colour-blind people tell apart, on a ground that suits light and dark pages."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
@@ -14,6 +16,9 @@ INK = {"light": "#1f2328", "dark": "#e6edf3"}
 GRID = {"light": "#d8dee4", "dark": "#3d444d"}
 PAPER = {"light": "#ffffff", "dark": "#0d1117"}
 """What a page behind the figures should be."""
+MUTED = {"light": "#57606a", "dark": "#9aa4af"}
+LINK = {"light": "#0b5cad", "dark": "#6cb6ff"}
+PANEL = {"light": "#f3f5f7", "dark": "#161b22"}
 HEIGHT = 400
 """Of a figure, in CSS pixels."""
 
@@ -54,6 +59,20 @@ def empty(x: str, y: str, *, height: int = HEIGHT) -> Any:
     drawn.update_xaxes(title_text=x)
     drawn.update_yaxes(title_text=y)
     return drawn
+
+
+def log_axis(values: Sequence[float]) -> dict[str, Any]:
+    """Return plotly's settings of a logarithmic axis over these values, with 1, 2 and 5 of each decade named."""
+    decades = range(math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))) + 1)
+    ticks = [m * 10.0**d for d in decades for m in ((1, 2, 5) if len(decades) < 5 else (1,))]
+    return {"type": "log", "tickvals": ticks, "ticktext": [_tick(t) for t in ticks]}
+
+
+def _tick(value: float) -> str:
+    for scale, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= scale:
+            return f"{value / scale:g}{unit}"
+    return f"{value:g}"
 
 
 def note(drawn: Any, text: str, *, top: bool = True) -> None:
