@@ -31,11 +31,14 @@ def plot(name: str, facts: Facts, out: Path) -> None:
 
 def listing(facts: Facts | None) -> Table:
     """Return all pictures by name; with a study's facts, what each that can't be drawn yet needs for it."""
-    of = "" if facts is None else f" of {facts.plan.name}"
-    table = Table(title=f"Pictures{of}", title_justify="left", pad_edge=False, box=None)
-    for column in ("name", "what it shows", "needs" if facts is None else "still needs"):
+    of = f" of {facts.plan.name}" if facts else ""
+    how = f"lilm-search plot NAME --study {facts.plan.name if facts else 'STUDY'} draws one"
+    table = Table(title=f"Pictures{of}", caption=how, pad_edge=False, box=None)
+    table.title_justify = table.caption_justify = "left"
+    for column in ("name", "what it shows", "still needs" if facts else "needs"):
         table.add_column(column, overflow="fold")
-    for name, each in PICTURES.items():
-        ready = facts is not None and each.fits(facts) and each.draw(facts) is not None
-        table.add_row(name, each.title, "ready" if ready else each.needs, style="" if ready or facts is None else "dim")
+    ready = {name for name, each in PICTURES.items() if facts and each.fits(facts) and each.draw(facts) is not None}
+    for name, each in sorted(PICTURES.items(), key=lambda item: item[0] not in ready):
+        needs = "nothing" if name in ready else each.needs
+        table.add_row(name, each.title, needs, style="dim" if facts and name not in ready else "")
     return table
