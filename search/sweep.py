@@ -7,15 +7,18 @@ from typing import Any
 
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
 from rich.table import Table
 
 from search.errors import SearchError
 from search.plan import Plan
-from search.results import pooled_noise
+from search.results import OWN_FAULTS, pooled_noise
 from search.space import Params, Space
 from search.study import LinkedStudy, finished
 
 BAR = 24
+WIDE = 110
+"""Columns of a terminal from which bars, and the tokens seen, are shown."""
 
 
 MEASURES = ("val_bpb", "train_bpb", "n_params", "tokens", "tokens_per_param", "tokens_per_second", "bytes_per_token")
@@ -44,6 +47,11 @@ class Point:
     """What became of those that didn't, such as "1 diverged"; empty where all finished."""
     means: Mapping[str, Mean] = field(default_factory=dict)
     """By measure; empty where none finished."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether none finished and one failed by its own fault."""
+        return not self.runs and any(cause in self.others for cause in OWN_FAULTS)
 
     @property
     def bpb(self) -> float:
@@ -124,32 +132,43 @@ def points_of(plan: Plan, trials: Sequence[FrozenTrial]) -> list[Point]:
     return ordered(points(plan.grid(), trials), plan.space) if plan.is_grid else []
 
 
-def sweep_table(study: LinkedStudy) -> Table:
-    """Return the points with a bar each, as long as the point is above the best; the best is bold."""
-    found = sweep_points(study)
-    budget, names = study.plan.proxy.budget, list(study.plan.space.parameters)
-    table = Table(title=f"{study.plan.name}: after {budget} of training", title_justify="left", pad_edge=False)
-    for name in (*names, "BPB (± 95%)", "runs", "tokens, M", "tokens/parameter", "tokens/s"):
+def sweep_table(study: LinkedStudy, width: int | None = None) -> Table:
+    """Return a grid study's points for a terminal of this width, by default that of this one."""
+    return table_of(study.plan, sweep_points(study), width or Console().width)
+
+
+def table_of(plan: Plan, found: Sequence[Point], width: int) -> Table:
+    """Return the points, each with how far it is above the best and, where there is room, a bar as long; best: bold."""
+    wide, names = width >= WIDE, list(plan.space.parameters)
+    frame: dict[str, Any] = {"pad_edge": False} if wide else {"box": None, "padding": (0, 1, 0, 0)}
+    table = Table(title=f"{plan.name}: after {plan.proxy.budget} of training", title_justify="left", **frame)
+    for name in (*names, "BPB (± 95%)"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("runs", *(["tokens, M"] if wide else []), "tokens/parameter" if wide else "tok/par", "tokens/s"):
         table.add_column(name, justify="right")
-    table.add_column("BPB above the best")
-    if any(p.others for p in found):
+    table.add_column("BPB above the best" if wide else "above", justify="left" if wide else "right")
+    if wide and any(p.others for p in found):
         table.add_column("not finished")
     best = min((p.bpb for p in found if p.runs), default=0.0)
     most = max((p.bpb - best for p in found if p.runs), default=0.0)
     for p in found:
         values = [shown(p.params.get(n)) for n in names]
-        style = "bold" if p.bpb == best else ""
-        table.add_row(*values, *_figures(p), _bar(p.bpb - best, most) if p.runs else "", p.others, style=style)
+        above = _bar(p.bpb - best, most if wide else 0.0) if p.runs else ""
+        others = [p.others] if wide else []
+        table.add_row(*values, *_figures(p, wide), above, *others, style="bold" if p.bpb == best else "")
     return table
 
 
-def _figures(p: Point) -> list[str]:
+def _figures(p: Point, wide: bool) -> list[str]:
+    """Return the middle cells; a narrow table has no column for what has not finished, and says it there."""
     if not p.runs:
-        return ["–", "0", "–", "–", "–"]
+        return ["–", "0", "–", "–", "–"] if wide else [p.others or "–", "0", "–", "–"]
     tokens, per_param, rate = (
         p.means[key].value if key in p.means else 0.0 for key in ("tokens", "tokens_per_param", "tokens_per_second")
     )
-    return [shown_bpb(p), str(p.runs), f"{tokens / 1e6:.3g}", f"{per_param:.3g}", f"{rate:,.0f}"]
+    seen = [f"{tokens / 1e6:.3g}"] if wide else []
+    runs = f"{p.runs}, {p.others}" if p.others and not wide else str(p.runs)
+    return [shown_bpb(p), runs, *seen, f"{per_param:.3g}", f"{rate:,.0f}"]
 
 
 def shown_bpb(p: Point) -> str:

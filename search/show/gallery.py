@@ -14,7 +14,8 @@ from search.show.facts import Facts
 from search.show.history import draw_curves, draw_history, say_curves, say_history
 from search.show.settings import draw_importance, draw_slices, say_importance, say_slices
 from search.show.shape import draw_depth, draw_latent, draw_speed, say_depth, say_latent, say_speed
-from search.show.sweeps import ANY, BATCH, DEPTH, LATENT, SCHEDULES, VOCABULARY, Sweep, draw_sweep, say_sweep
+from search.show.sweeps import draw_sweep
+from search.show.swept import ANY, BATCH, DEPTH, LATENT, SCHEDULES, VOCABULARY, Sweep, say_sweep
 from search.show.timeline import draw_workers, say_workers
 
 

@@ -24,7 +24,7 @@ def plot(name: str, facts: Facts, out: Path) -> None:
     plan = facts.plan
     runs = f"{'runs' if plan.is_grid else 'proxies'} of {plan.proxy.budget}"
     subtitle = " · ".join(part for part in (plan.name, redact(plan.description), runs) if part)
-    caption = " ".join(text for text in (redact(chosen.says(facts)), chosen.how) if text)
+    caption = "\n".join(text for text in (redact(chosen.says(facts)), chosen.how) if text)
     figure = go.Figure(plain(json.loads(figure.to_json())))  # a study's names are no markup
     write_figure(figure, out, title=chosen.title, subtitle=subtitle, caption=caption)
 

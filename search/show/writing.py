@@ -32,9 +32,10 @@ h1 {{ font-size: 1.3em; margin: 0; }}
 <h1>{title}</h1>
 <p>{subtitle}</p>
 {figure}
-<p>{caption}</p>
+{caption}
 </body></html>
 """
+CONFIG = {"displayModeBar": False, "responsive": True}
 ADAPT = """
 const figure = document.getElementById("{plot_id}");
 const adapt = {};
@@ -76,8 +77,9 @@ def write_figure(figure: Any, out: Path, *, title: str, subtitle: str = "", capt
 def page(figure: Any, title: str, subtitle: str = "", caption: str = "") -> str:
     """Return a page that needs no network and suits light and dark grounds, desktops and phones."""
     adapt = ADAPT % (template("dark").to_json(), PHONE_PIXELS)
-    drawn = figure.to_html(full_html=False, include_plotlyjs=True, post_script=adapt, config={"displaylogo": False})
-    texts = {k: html.escape(v) for k, v in (("title", title), ("subtitle", subtitle), ("caption", caption))}
+    drawn = figure.to_html(full_html=False, include_plotlyjs=True, post_script=adapt, config=CONFIG)
+    texts = {"title": html.escape(title), "subtitle": html.escape(subtitle)}
+    texts["caption"] = "\n".join(f"<p>{html.escape(text)}</p>" for text in caption.split("\n"))
     grounds = {"ink": INK["light"], "dark_ink": INK["dark"], "paper": PAPER["light"], "dark_paper": PAPER["dark"]}
     return PAGE.format(figure=drawn, **texts, **grounds)
 

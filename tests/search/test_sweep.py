@@ -3,11 +3,13 @@ from typing import Any
 
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from rich.console import Console
 from scipy import stats
 
 from model.errors import SettingsError
+from search.plan import Plan
 from search.space import Space
-from search.sweep import Mean, Point, ordered, points
+from search.sweep import Mean, Point, ordered, points, points_of, table_of
 
 GRID: list[dict[str, Any]] = [{"n_layer": 1}, {"n_layer": 2}, {"n_layer": 3}]
 
@@ -78,6 +80,27 @@ def test_numbers_go_by_size_and_words_as_the_file_lists_them() -> None:
         {"attention": "latent", "projection_dim": 256},
         {"attention": "full"},
     ]
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_the_table_is_readable_at_any_width(width: int) -> None:
+    schedules = (
+        'max_lr = { choices = [1e-3, 1e-2] }\nschedule = { choices = ["one_cycle_torch", "warmup_stable_decay"] }'
+    )
+    head = '[data]\nsource = "builtin"\n[proxy]\nsampler = "grid"\nbudget = "1m"\n[space]\n'
+    plan = Plan.parse(head + schedules, name="made", origin="a test")
+    trials = [run(i, 3.1 + i / 10, tokens_per_second=12_345) for i in (0, 0, 1, 2)]
+    trials.append(run(3, 0, state=TrialState.FAIL, failure="diverged"))
+    console = Console(width=width)
+    with console.capture() as capture:
+        console.print(table_of(plan, points_of(plan, trials), width), highlight=False)
+    lines = capture.get().splitlines()
+    assert max(map(len, lines)) <= width
+    assert "…" not in capture.get()
+    rows = [line for line in lines if "one_cycle" in line or "warmup" in line]
+    for said, row in zip(("3.1000 ± 0.0000", "3.2000", "3.3000", "diverged"), rows, strict=True):
+        assert said in row
+    assert ("▇" in capture.get()) == (width == 160)
 
 
 def test_a_grid_too_large_to_run_is_refused_before_it_is_built() -> None:

@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 
 from search.show.gallery import PICTURES
-from search.show.sweeps import ANY, LATENT, SCHEDULES, draw_sweep, say_sweep
+from search.show.sweeps import draw_sweep
+from search.show.swept import ANY, LATENT, SCHEDULES, say_sweep
 from tests.search.show.grids import facts_of, made_up, plan_of, ran, shipped
 
 SWEEPS = {
@@ -28,7 +29,7 @@ FULL, LOW, HIGH = ({"attention": "full"}, *({"attention": "latent", "projection_
 
 def latents() -> list[Any]:
     """Repeats that deviate by 0.1, 0.1 and 0.2 from their means: together √((2·0.01 + 2·0.01 + 2·0.04)/3) = 0.2."""
-    values = {(1.9, 2.1): FULL, (2.4, 2.6): LOW, (1.6, 2.0): HIGH}
+    values: dict[tuple[float, float], dict[str, Any]] = {(1.9, 2.1): FULL, (2.4, 2.6): LOW, (1.6, 2.0): HIGH}
     sizes = {"n_params": 3e6, "tokens": 5e6, "tokens_per_second": 1000}
     return [ran(LATENTS, params, bpb, **sizes) for pair, params in values.items() for bpb in pair]
 
@@ -64,8 +65,8 @@ def test_means_their_bars_and_the_line_of_full_attention() -> None:
 def test_what_is_said_of_it() -> None:
     """2.0 and 1.8, each ± t(3)·0.2/√2 = 0.45: their difference of 0.2 is less than √2 · 0.45."""
     said = say_sweep(LATENT, facts_of(LATENTS, latents()))
-    assert "attention latent: 1.8000 ± 0.4501 BPB at projection_dim 32" in said
-    assert "attention full has 2.0000 ± 0.4501: the lowest is 0.2000 below it, within noise." in said
+    assert "Lowest of each line: attention latent, 1.8000 ± 0.4501 BPB at projection_dim 32." in said
+    assert "Beside it attention full, 2.0000 ± 0.4501 BPB: the lowest is 0.2000 below it, within noise." in said
     sure = [ran(LATENTS, p, b) for p, b in ((FULL, 2.0), (FULL, 2.001), (LOW, 1.8), (LOW, 1.801))]
     said = say_sweep(LATENT, facts_of(LATENTS, sure))
     assert "0.2000 below it, more than noise." in said
@@ -110,6 +111,18 @@ def test_validation_and_training_share_a_scale_which_a_diverged_run_does_not_str
     assert 1.52 < first[1] < 3
 
 
+def test_what_failed_leaves_a_gap_and_a_cross() -> None:
+    trials = [t for t in rates() if t.params != {"max_lr": 0.01, "schedule": "linear"}]
+    trials.append(ran(RATES, {"max_lr": 0.01, "schedule": "linear"}, None))
+    figure = draw_sweep(SCHEDULES, facts_of(RATES, trials))
+    lines = traces(figure, "y")
+    assert list(lines["schedule linear"].y) == [1.5, None, 1.45]
+    cross = lines["failed"]
+    assert (list(cross.x), list(cross.y)) == ([0.01], [figure.layout.yaxis.range[1]])
+    assert list(cross.text) == ["schedule linear: 1 diverged"]
+    assert "1 of 6 points have no finished run." in say_sweep(SCHEDULES, facts_of(RATES, trials))
+
+
 def test_a_grid_of_words_has_them_as_they_are_listed() -> None:
     plan = plan_of('schedule = { choices = ["linear", "cosine", "one_cycle"] }')
     trials = [ran(plan, {"schedule": s}, b) for s, b in (("cosine", 2.0), ("linear", 1.5))]
@@ -135,5 +148,5 @@ def test_a_shipped_sweep_makes_all_that_its_picture_needs(name: str, study: str)
         n for n in ("projection_dim", "n_layer", "vocab_size", "batch_size", "max_lr") if n in plan.space.parameters
     )
     values = {v for t in figure.data if t.mode == "lines+markers" for v in t.x}
-    assert values == set(plan.space.parameters[swept].values() or ()) - ({1e-2} if swept == "max_lr" else set())
+    assert values == set(plan.space.parameters[swept].values() or ())
     assert all(axis.title.text for axis in figure.select_yaxes())
