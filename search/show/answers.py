@@ -94,7 +94,8 @@ def _best_point(facts: Facts) -> list[str]:
     if not found:
         return _only_proxies(facts)
     best = min(found, key=lambda p: p.bpb)
-    within = f" ± {best.half_width:.4f} (95% interval)" if best.half_width is not None else ""
+    half = best.means["val_bpb"].half_width
+    within = f" ± {half:.4f} (95% interval)" if half is not None else ""
     where = ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in best.params.items())
     return [
         f"This study is a sweep: nothing in it is confirmed. Of {len(found)} points the best is {where}: "
@@ -105,24 +106,21 @@ def _best_point(facts: Facts) -> list[str]:
 def predicts(facts: Facts) -> list[str]:
     """Return whether short runs foretold long ones, and what pruning did."""
     found = facts.transfer
-    pruning = [facts.pruning.splitlines()[0]] if facts.pruning else []
-    short, long = format_duration(facts.plan.proxy.budget_seconds), _long(facts)
-    if facts.plan.is_grid:
+    if facts.plan.is_grid and not facts.found:
         return ["This study is a sweep: every point trained for its whole budget, so that nothing had to be foretold."]
+    pruning = [facts.pruning.splitlines()[0]] if facts.pruning else []
     if found.tau is None:
         few = f"Not known yet: {counted(found.pairs, 'configuration')} with a proxy and a long run; 5 are needed."
         return [few, *pruning]
+    short, long = format_duration(facts.plan.proxy.budget_seconds), _long(facts)
+    figures, placed = f"{capital(found.figures)}.", _placed(facts)
     if found.proven:
-        return [
-            f"Yes: the order of {short} runs foretells that of {long} runs ({found.figures}).",
-            *_placed(facts),
-            *pruning,
-        ]
-    against = (
-        "It rather turned it round." if (found.high or 0) < 0 else "τ ≤ 0, no better than chance, can't be excluded."
+        return [f"Yes: the order of {short} runs foretells that of {long} runs.", figures, *placed, *pruning]
+    figures += (
+        " The order was rather turned round." if (found.high or 0) < 0 else " τ ≤ 0, no better than chance, fits too."
     )
-    no = f"Not shown: the order of {short} runs foretold that of {long} runs too poorly ({found.figures}). {against}"
-    return [no, *_placed(facts), "Trust only what was confirmed.", *pruning]
+    no = f"Not shown: the order of {short} runs says too little of that of {long} runs. Trust only what was confirmed."
+    return [no, figures, *placed, *pruning]
 
 
 def _placed(facts: Facts) -> list[str]:

@@ -45,9 +45,7 @@ def draw_leaderboard(facts: Facts) -> Any:
     found = facts.found[:MOST]
     if not found:
         return None
-    drawn = empty(
-        f"validation BPB after {facts.plan.confirm.budget} (lower is better)", "", height=120 + 34 * len(found)
-    )
+    drawn = empty(f"validation BPB after {facts.plan.confirm.budget}", "", height=120 + 34 * len(found))
     for way, group in _by_way(found):
         colour, symbol = LOOKS[way]
         halves = _halves(facts, group)

@@ -96,23 +96,6 @@ PICTURES: Mapping[str, Picture] = {
         "Where the ground is shaded that is proven, and hopeless proxies are pruned; the bars below count them.",
         answers="predicts",
     ),
-    "history": Picture(
-        title="Every proxy in its turn",
-        draw=draw_history,
-        needs="1 finished proxy",
-        says=say_history,
-        how="From left to right in the order in which they ended. The line is the best so far: where it has been flat "
-        "for long, more proxies of this space promise little. What lies above the frame is drawn at its edge.",
-    ),
-    "curves": Picture(
-        title="Learning curves",
-        draw=draw_curves,
-        needs="1 finished proxy with reports",
-        says=say_curves,
-        how="Each line is a run, measured at its report points; lower is better. Short runs bend down early because "
-        "their learning rate falls to its end earlier, so that they can't be compared with long ones at the "
-        "same time.",
-    ),
     "importance": Picture(
         title="Which settings mattered",
         draw=draw_importance,
@@ -136,8 +119,17 @@ PICTURES: Mapping[str, Picture] = {
         draw=draw_depth,
         needs="a search (not a grid) with 2 finished proxies of different depth",
         says=say_depth,
-        how="Each point is a finished proxy; the darker, the better. Deeper networks train on fewer tokens in the same "
-        "time: where the dark ones lie is how size and data should be balanced at this budget.",
+        how="Each point is a finished proxy; the bluer, the better. Deeper networks train on fewer tokens in the same "
+        "time: where the blue ones lie is how size and data should be balanced at this budget.",
+        grids=False,
+    ),
+    "latent": Picture(
+        title="Token rate, tokens and BPB by latent projection",
+        draw=draw_latent,
+        needs="a search (not a grid) with finished proxies of two values of projection_dim",
+        says=say_latent,
+        how="Finished proxies by the width of latent attention's projection, beside those with another attention. "
+        "Other settings differ from point to point: a sweep compares like with like.",
         grids=False,
     ),
     "speed": Picture(
@@ -148,14 +140,22 @@ PICTURES: Mapping[str, Picture] = {
         how="Tokens that a worker trained on in each second, without start-up and evaluation. Points far below others "
         "of their size were slowed down, by small batches or by a busy machine.",
     ),
-    "latent": Picture(
-        title="Token rate, tokens and BPB by latent projection",
-        draw=draw_latent,
-        needs="a search (not a grid) with finished proxies of two values of projection_dim",
-        says=say_latent,
-        how="Finished proxies by the width of latent attention's projection, beside those with another attention. "
-        "Other settings differ from point to point: a sweep compares like with like.",
-        grids=False,
+    "curves": Picture(
+        title="Learning curves",
+        draw=draw_curves,
+        needs="1 finished proxy with reports",
+        says=say_curves,
+        how="Each line is a run, measured at its report points; lower is better. Short runs bend down early because "
+        "their learning rate falls to its end earlier, so that they can't be compared with long ones at the "
+        "same time.",
+    ),
+    "history": Picture(
+        title="Every proxy in its turn",
+        draw=draw_history,
+        needs="1 finished proxy",
+        says=say_history,
+        how="From left to right in the order in which they ended. The line is the best so far: where it has been flat "
+        "for long, more proxies of this space promise little. What lies above the frame is drawn at its edge.",
     ),
     "dollars": Picture(
         title="Cost over time",

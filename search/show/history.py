@@ -16,7 +16,7 @@ from search.show.theme import BASELINE, BEST, FOUND, PRUNED, RANDOM, empty, log_
 from search.spending import budget_seconds
 from search.study import final_budget, finished
 
-MOST_CURVES = 160
+MOST_CURVES = 80
 """Lines of one kind in a figure: beyond, they only cover one another."""
 REACH = 4
 """The frame ends so many times the median's distance above the best: who diverged would flatten all others."""

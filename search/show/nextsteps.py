@@ -22,6 +22,8 @@ def next_steps(facts: Facts) -> list[str]:
     steps = [*_go_on(facts), *_own_runs(facts)]
     steps += [capital(c.sentence) for c in caveats_shown(facts) if c.name in ACTIONABLE]
     steps += [*_longer_proxy(facts), *_larger(facts), *_search_further(facts), *_narrower(facts)]
+    if facts.plan.is_grid and not steps:
+        return [f"Look at every point: `lilm-search sweep --study {facts.plan.name}`."]
     return steps or ["Nothing in the figures asks for another search of this space. Try the winner at a longer budget."]
 
 
@@ -48,9 +50,8 @@ def _longer_proxy(facts: Facts) -> list[str]:
         return []
     longer = min(2 * short, long / 2)
     return [
-        f"Search with longer proxies: long runs are {long / short:.3g} times as long as proxies, and the order isn't shown "
-        f"to carry over. Proxies of {_spelled(longer)} would be nearer; the search would cost {longer / short:.2g} times "
-        "as much."
+        f"Search with longer proxies: long runs are {long / short:.3g} times as long, and the order isn't shown to "
+        f"carry over. Proxies of {_spelled(longer)} would be nearer, and cost {longer / short:.2g} times as much."
     ]
 
 

@@ -1,15 +1,20 @@
 "use strict";
 (function () {
-  const read = (id) => JSON.parse(document.getElementById(id).textContent);
-  const templates = read("templates");
+  const text = (id) => document.getElementById(id).textContent;
+  const templates = JSON.parse(text("templates"));
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const narrow = matchMedia("(max-width: 640px)");
   const config = { responsive: true, displaylogo: false, displayModeBar: false, showTips: false };
 
   function draw(div, paper) {
-    const spec = read("spec-" + div.dataset.figure);
+    const ground = dark.matches && !paper ? "dark" : "light";
+    let json = text("spec-" + div.dataset.figure);
+    if (ground === "dark") {
+      for (const [light, instead] of Object.entries(templates.on_dark)) json = json.replaceAll(light, instead);
+    }
+    const spec = JSON.parse(json);
     const layout = spec.layout;
-    layout.template = templates[dark.matches && !paper ? "dark" : "light"];
+    layout.template = templates[ground];
     if (paper) layout.width = 660;
     if (narrow.matches || paper) {
       layout.font = Object.assign({ size: 11 }, layout.font);

@@ -22,7 +22,7 @@ from search.show.facts import Facts
 from search.show.gallery import PICTURES
 from search.show.nextsteps import ACTIONABLE, next_steps
 from search.show.report_tables import commands, confirmed_table, glossary, heading, provenance, settings_table
-from search.show.theme import GRID, INK, LINK, MUTED, PANEL, PAPER, template
+from search.show.theme import GRID, INK, LINK, MUTED, ON_DARK, PANEL, PAPER, template
 from storage.redaction import redact
 
 FORMATS = ("html", "pdf", "png")
@@ -68,7 +68,9 @@ def page(facts: Facts, *, samples: str = "", now: datetime | None = None) -> str
         "glossary": glossary(facts),
         "settled": settled_file(facts.plan),
         "colours": {ground: _colours(ground) for ground in ("light", "dark")},
-        "templates": in_script({ground: template(ground).to_plotly_json() for ground in ("light", "dark")}),
+        "templates": in_script(
+            {ground: template(ground).to_plotly_json() for ground in ("light", "dark")} | {"on_dark": ON_DARK}
+        ),
         "plotly": _plotly(),
         "script": script,
         "hashes": [_hash(_plotly()), _hash(script)],

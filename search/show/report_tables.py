@@ -7,6 +7,7 @@ from typing import Any
 
 from optuna.trial import TrialState
 
+from search.console import describe
 from search.duration import format_duration
 from search.results import Confirmed
 from search.show.discreet import source_name
@@ -52,18 +53,17 @@ def confirmed_table(facts: Facts) -> Table | None:
     found = facts.found[:MOST_ROWS]
     if not found:
         return None
-    names = [n for n in facts.plan.space.parameters if any(n in c.params for c in found)]
-    columns = ["rank", "configuration", "BPB ± 95%", "BPB by seed", f"BPB at {facts.plan.proxy.budget}", "parameters"]
-    rows = [
-        [str(place), c.label, *_measured(facts, c), *(cell(c.params.get(n)) for n in names)]
-        for place, c in enumerate(found, 1)
-    ]
-    return Table(columns=[*columns, *names], rows=rows, left_out=len(facts.found) - len(found))
+    proxy = f"BPB at {facts.plan.proxy.budget}"
+    return Table(
+        columns=["rank", "configuration", "BPB ± 95%", "seed: BPB", proxy, "parameters", "settings"],
+        rows=[[str(place), c.label, *_measured(facts, c), describe(c.params)] for place, c in enumerate(found, 1)],
+        left_out=len(facts.found) - len(found),
+    )
 
 
 def _measured(facts: Facts, c: Confirmed) -> list[str]:
     half = facts.noise.half_width(len(c.bpb_by_seed))
-    seeds = ", ".join(f"{bpb:.4f} (seed {seed})" for seed, bpb in sorted(c.bpb_by_seed.items()))
+    seeds = ", ".join(f"{seed}:\u00a0{bpb:.4f}" for seed, bpb in sorted(c.bpb_by_seed.items()))
     proxy = f"{c.proxy_bpb:.4f}" if c.proxy_bpb is not None else "–"
     size = c.runs[0].user_attrs.get("n_params")
     mean = f"{c.mean_bpb:.4f}" + (f" ± {half:.4f}" if half is not None else "")

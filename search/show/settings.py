@@ -10,12 +10,14 @@ from optuna.trial import FrozenTrial, TrialState
 from search.show.facts import Facts
 from search.show.history import frame_top
 from search.show.theme import BASELINE, BEST, FOUND, PRUNED, empty, log_axis, template
+from search.show.words import joined
 from search.space import OWNER, RECORDS, Parameter
 from search.study import finished
 
-COLUMNS, NARROW_COLUMNS = 3, 2
-"""Of the slices, on a desktop and on a phone."""
-ROW = 230
+COLUMNS = 3
+"""Of the slices, but on a phone."""
+ROW, NARROW_ROW = 230, 150
+"""Height of a row of them, on a desktop and on a phone."""
 UNITS = {
     "vocab_size": "tokens",
     "batch_size": "sequences",
@@ -55,6 +57,9 @@ def draw_slices(facts: Facts) -> Any:
     drawn.update_yaxes(range=[low - margin, top + 2 * margin])
     for row in range(1, rows + 1):
         drawn.update_yaxes(title=f"BPB after {facts.plan.proxy.budget}", row=row, col=1)
+    for spare in range(len(names), rows * COLUMNS):
+        drawn.update_xaxes(visible=False, row=rows, col=spare % COLUMNS + 1)
+        drawn.update_yaxes(visible=False, row=rows, col=spare % COLUMNS + 1)
     drawn.update_layout(meta={"narrow": _narrow(len(names))})
     return drawn
 
@@ -105,26 +110,23 @@ def _axis(parameter: Parameter) -> dict[str, Any]:
         order = sorted(parameter.choices, key=float) if numbers else list(parameter.choices)
         return {"type": "category", "categoryorder": "array", "categoryarray": [str(v) for v in order]}
     return (
-        log_axis([float(parameter.low or 1), float(parameter.high or 1)])
+        log_axis([float(parameter.low or 1), float(parameter.high or 1)], (1, 3))
         if parameter.log
         else {"type": "linear", "nticks": 6}
     )
 
 
 def _narrow(panels: int) -> dict[str, Any]:
-    """Return plotly's changes for a phone: fewer columns, more rows."""
-    rows = math.ceil(panels / NARROW_COLUMNS)
-    height, gap = 1 / rows, 0.35 / rows
-    changes: dict[str, Any] = {"height": 170 * rows + 80}
+    """Return plotly's changes for a phone: all panels below one another."""
+    height = 1 / panels
+    changes: dict[str, Any] = {"height": NARROW_ROW * panels + 80}
     for i in range(math.ceil(panels / COLUMNS) * COLUMNS):
-        row, column = divmod(i, NARROW_COLUMNS)
         number = "" if i == 0 else str(i + 1)
-        top = max(0.0, 1 - row * height)
-        width = 1 / NARROW_COLUMNS
-        changes[f"xaxis{number}.domain"] = [column * width + 0.04 * (column > 0), (column + 1) * width - 0.02]
-        changes[f"yaxis{number}.domain"] = [max(0.0, top - height + gap), max(top, 0.01)]
-        changes[f"yaxis{number}.title.text"] = "BPB" if column == 0 else ""
-        changes[f"yaxis{number}.showticklabels"] = column == 0
+        top = max(height, 1 - i * height)
+        changes[f"xaxis{number}.domain"] = [0, 1]
+        changes[f"yaxis{number}.domain"] = [top - 0.6 * height, top]
+        changes[f"yaxis{number}.title.text"] = "BPB"
+        changes[f"yaxis{number}.showticklabels"] = True
     return changes
 
 
@@ -142,7 +144,7 @@ def draw_importance(facts: Facts) -> Any:
     if found is None:
         return None
     names = list(reversed(found.shares))
-    drawn = empty("share of all settings' importance, %", "", height=130 + 30 * len(names))
+    drawn = empty("share of importance, %", "", height=130 + 30 * len(names))
     proven = set(found.proven)
     groups: Sequence[tuple[str, list[str], str, str]] = (
         ("more than chance", [n for n in names if n in proven], BEST, ""),
@@ -174,8 +176,11 @@ def say_importance(facts: Facts) -> str:
     found = facts.importance
     if found is None:
         return ""
-    over = f"Over {found.trials} trials, of which {found.best} are the best quarter"
+    over = f"over {found.trials} trials, of which {found.best} are the best quarter"
     if not found.proven:
-        return f"{over}, no setting sets the best apart more than chance would."
-    named = ", ".join(f"{n} ({found.shares[n]:.0%})" for n in found.proven)
-    return f"{over}, more than chance is shown for: {named}."
+        return f"No setting set the best proxies apart by more than chance shows ({over})."
+    shares = joined([f"{found.shares[n]:.0%}" for n in found.proven])
+    return (
+        f"{joined(found.proven)} set the best proxies apart, by more than chance shows ({shares} of all settings' "
+        f"importance, {over})."
+    )

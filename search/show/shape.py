@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.show.facts import Facts
 from search.show.history import frame_top
-from search.show.theme import BASELINE, BEST, FOUND, RANDOM, empty, log_axis, template
+from search.show.theme import BASELINE, BEST, FOUND, RANDOM, SCALE, empty, log_axis, template
 from search.show.words import joined
 from search.study import final_budget, finished
 
@@ -36,7 +36,7 @@ def draw_depth(facts: Facts) -> Any:
         showlegend=False,
         marker={
             "color": [t.value for t in trials],
-            "colorscale": "Cividis",
+            "colorscale": SCALE,
             "cmax": frame_top([t.value or 0.0 for t in trials]),
             "cmin": min(t.value or 0.0 for t in trials),
             "size": 11,

@@ -123,8 +123,9 @@ def zone_shift(entry: Entry, trials: Sequence[FrozenTrial]) -> float:
     starts = [epoch(t.datetime_start) for t in trials if t.datetime_start]
     low = entry.started - SLACK_SECONDS
     high = entry.started + entry.paid_seconds + SLACK_SECONDS
-    shifts = sorted((k * HALF_HOUR for k in range(-28, 29)), key=abs)
-    return next((s for s in shifts if low <= min(starts) + s and max(starts) + s <= high), 0.0)
+    shifts = [k * HALF_HOUR for k in range(-28, 29)]
+    fitting = [s for s in shifts if low <= min(starts) + s and max(starts) + s <= high]
+    return 0.0 if not fitting or 0.0 in fitting else min(fitting)  # a worker begins its first trial soon
 
 
 def beginning(did: Sequence[Span], were: Sequence[Presence]) -> float:

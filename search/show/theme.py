@@ -10,6 +10,10 @@ SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 """With each of our colours, so that lines are told apart without them too."""
 FOUND, BASELINE, BEST, RANDOM = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+ON_DARK = {"#0072B2": "#56B4E9"}
+"""What a dark page draws instead: Okabe & Ito's dark blue is lost there."""
+SCALE = ((0.0, "#0072B2"), (0.5, "#9a9a9a"), (1.0, "#E69F00"))
+"""From good to bad, seen on either ground."""
 PRUNED = "#8a8a8a"
 """At least 3 : 1 on either ground."""
 INK = {"light": "#1f2328", "dark": "#e6edf3"}
@@ -61,10 +65,10 @@ def empty(x: str, y: str, *, height: int = HEIGHT) -> Any:
     return drawn
 
 
-def log_axis(values: Sequence[float]) -> dict[str, Any]:
-    """Return plotly's settings of a logarithmic axis over these values, with 1, 2 and 5 of each decade named."""
+def log_axis(values: Sequence[float], named: Sequence[int] = (1, 2, 5)) -> dict[str, Any]:
+    """Return plotly's settings of a logarithmic axis over these values, with these of each decade named."""
     decades = range(math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))) + 1)
-    ticks = [m * 10.0**d for d in decades for m in ((1, 2, 5) if len(decades) < 5 else (1,))]
+    ticks = [m * 10.0**d for d in decades for m in (named if len(decades) < 5 else (1,))]
     return {"type": "log", "tickvals": ticks, "ticktext": [_tick(t) for t in ticks]}
 
 

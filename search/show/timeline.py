@@ -10,11 +10,13 @@ from search.show.theme import BASELINE, BEST, FOUND, PRUNED, empty
 from search.show.words import counted
 
 MOST_WORKERS, MOST_BARS = 40, 1500
+MOST_EDGES = 60
+"""Bars of a worker that are still wide enough for an edge."""
 LOOKS = {
     "proxy, finished": (FOUND, ""),
     "proxy, pruned": (PRUNED, "/"),
-    "proxy, running": ("#56B4E9", "."),
-    "confirmation": (BEST, "|"),
+    "proxy, running": ("#56B4E9", "-"),
+    "confirmation": (BEST, "."),
     "failed or lost": (BASELINE, "x"),
 }
 
@@ -29,6 +31,7 @@ def draw_workers(facts: Facts) -> Any:
     order = list(dict.fromkeys(s.worker for s in did))
     were = [w for w in presences(facts) if w.worker in set(order)]
     first = beginning(did, were)
+    edge = 1 if len(did) <= MOST_EDGES * len(order) else 0
     unit, seconds = hours_unit(max(s.end for s in did) - first)
     drawn = empty(f"{unit} since the first worker started", "", height=130 + 34 * len(order))
     drawn.add_bar(
@@ -51,7 +54,7 @@ def draw_workers(facts: Facts) -> Any:
                 orientation="h",
                 width=0.6,
                 name=kind,
-                marker={"color": colour, "pattern": _strokes(pattern), "line": {"width": 1, "color": "#ffffff"}},
+                marker={"color": colour, "pattern": _strokes(pattern), "line": {"width": edge, "color": "#ffffff"}},
                 text=[run_label(s.proxy, s.trial.number) for s in part],
                 textposition="none",
                 hovertemplate="%{text}<extra></extra>",
