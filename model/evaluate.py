@@ -12,12 +12,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from model.corpus import Tokens
 from model.device import autocast, precision
 from model.errors import StoppedError
 from model.loss import LOGITS_AT_ONCE
 from model.network import Transformer, softcap
 from model.shapes import Float, Int
+from model.tokens import Tokens
 
 PROTOCOL = "every token once, windows of the context without overlap, lossless tokenizer"
 """This protocol's name, which goes with every result: figures of another one bear another name, and one that a

@@ -13,6 +13,7 @@ from search import (
     cli_fleet,
     cli_leaderboard,
     cli_machine,
+    cli_plot,
     cli_race,
     cli_replay,
     cli_report,
@@ -31,10 +32,9 @@ app = typer.Typer(
     epilog="Start with: lilm-search start --study quickstart",
 )
 for part in (
-    *(cli_start, cli_show, cli_race, cli_replay, cli_leaderboard),
+    *(cli_start, cli_show, cli_report, cli_plot, cli_leaderboard, cli_race, cli_replay),
     *(cli_export, cli_train, cli_verify, cli_evaluate, cli_artifacts),
     *(cli_fleet, cli_machine),
-    *(cli_report,),
 ):
     app.add_typer(part.app)
 app.add_typer(cli_studies.app, name="studies")

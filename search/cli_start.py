@@ -82,7 +82,7 @@ def _print_next(console: Any, opened: Any) -> None:
     if not all(t.state.is_finished() for t in trials):
         lines.insert(0, f"lilm-search worker --study {name}")
     if plan.is_grid:
-        lines += [f"lilm-search sweep --study {name} --html {name}.html"]
+        lines += [f"lilm-search sweep --study {name}", f"lilm-search plot --study {name}"]
     if confirmed(opened):
         lines += [
             f"lilm-search export --study {name} > best.toml",

@@ -94,7 +94,8 @@ def _best_point(facts: Facts) -> list[str]:
     if not found:
         return _only_proxies(facts)
     best = min(found, key=lambda p: p.bpb)
-    within = f" ± {best.half_width:.4f} (95% interval)" if best.half_width is not None else ""
+    half = best.means["val_bpb"].half_width
+    within = f" ± {half:.4f} (95% interval)" if half is not None else ""
     where = ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in best.params.items())
     return [
         f"This study is a sweep: nothing in it is confirmed. Of {len(found)} points the best is {where}: "

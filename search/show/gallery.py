@@ -2,8 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from model.settings import nearest
+from search.errors import SearchError
 from search.show.confirmed import draw_leaderboard, draw_transfer, say_leaderboard, say_transfer
 from search.show.correlation import draw_correlation, say_correlation
 from search.show.costs import draw_dollars, say_dollars
@@ -11,6 +14,8 @@ from search.show.facts import Facts
 from search.show.history import draw_curves, draw_history, say_curves, say_history
 from search.show.settings import draw_importance, draw_slices, say_importance, say_slices
 from search.show.shape import draw_depth, draw_latent, draw_speed, say_depth, say_latent, say_speed
+from search.show.sweeps import draw_sweep
+from search.show.swept import ANY, BATCH, DEPTH, LATENT, SCHEDULES, VOCABULARY, Sweep, say_sweep
 from search.show.timeline import draw_workers, say_workers
 
 
@@ -34,6 +39,30 @@ class Picture:
     """How to read it, for someone who wasn't there."""
     answers: str = "mattered"
     """The report's question that it helps to answer: won, predicts, mattered, cost."""
+    grids: bool | None = None
+    """Whether only grids can have it, or only studies that search; None: both."""
+
+    def fits(self, facts: Facts) -> bool:
+        """Return whether it is one of this kind of study."""
+        return self.grids is None or self.grids == facts.plan.is_grid
+
+
+SWEPT = (
+    "Every point is the mean of its finished runs, and nothing but the settings named here differs between points. "
+    "Bars and bands are 95% intervals from the noise of all repeats together; without them nothing was repeated, and "
+    "small differences may be chance. What leaves the frame at the top rises further."
+)
+
+
+def _of_sweep(sweep: Sweep, title: str, needs: str, how: str = "") -> Picture:
+    return Picture(
+        title=title,
+        draw=partial(draw_sweep, sweep),
+        needs=needs,
+        says=partial(say_sweep, sweep),
+        how=f"{how} {SWEPT}".strip(),
+        grids=True,
+    )
 
 
 PICTURES: Mapping[str, Picture] = {
@@ -88,18 +117,20 @@ PICTURES: Mapping[str, Picture] = {
     "depth": Picture(
         title="Tokens per parameter by depth",
         draw=draw_depth,
-        needs="2 finished proxies of different depth",
+        needs="a search (not a grid) with 2 finished proxies of different depth",
         says=say_depth,
         how="Each point is a finished proxy; the bluer, the better. Deeper networks train on fewer tokens in the same "
         "time: where the blue ones lie is how size and data should be balanced at this budget.",
+        grids=False,
     ),
     "latent": Picture(
         title="Token rate, tokens and BPB by latent projection",
         draw=draw_latent,
-        needs="a space with projection_dim, and finished proxies with two values of it",
+        needs="a search (not a grid) with finished proxies of two values of projection_dim",
         says=say_latent,
         how="Finished proxies by the width of latent attention's projection, beside those with another attention. "
         "Other settings differ from point to point: a sweep compares like with like.",
+        grids=False,
     ),
     "speed": Picture(
         title="Throughput by size",
@@ -142,4 +173,45 @@ PICTURES: Mapping[str, Picture] = {
         how="A row for each worker, a bar for each trial; where only the pale ground is seen it waited.",
         answers="cost",
     ),
+    "sweep": _of_sweep(
+        ANY, "BPB by the setting with the most values", 'a grid (sampler = "grid") with 2 finished points'
+    ),
+    "schedules": _of_sweep(
+        SCHEDULES,
+        "Learning rate and schedule, validation and training",
+        "a grid over max_lr, such as sweep-lr",
+        "Training BPB is the mean over the batches since the last report before the end, each measured before it was "
+        "learned from; where it is well below validation, text was learned by heart.",
+    ),
+    "vocabulary": _of_sweep(
+        VOCABULARY,
+        "Vocabulary: BPB, bytes per token, speed",
+        "a grid over vocab_size, such as sweep-vocab",
+        "A larger vocabulary makes fewer tokens of a text (more bytes in each), and each of them costs more.",
+    ),
+    "depth-sweep": _of_sweep(
+        DEPTH,
+        "Depth: tokens per parameter and BPB",
+        "a grid over n_layer, such as sweep-depth",
+        "Deeper networks train on fewer tokens in the same time.",
+    ),
+    "batch": _of_sweep(
+        BATCH,
+        "Batch size: BPB and speed",
+        "a grid over batch_size, such as sweep-batch",
+        "Fewer sequences make more steps of the same tokens, at less speed.",
+    ),
+    "latent-sweep": _of_sweep(
+        LATENT,
+        "Latent projection: parameters, token rate, tokens, BPB",
+        "a grid over projection_dim, such as sweep-latent",
+        "The lines across are attention without a projection.",
+    ),
 }
+
+
+def picture(name: str) -> Picture:
+    """Return the picture of this name; raises `SearchError` that names the one most like it."""
+    if name not in PICTURES:
+        raise SearchError(f'no picture is called "{name}"; {nearest(name, PICTURES)}')
+    return PICTURES[name]

@@ -83,6 +83,8 @@ def figures(facts: Facts) -> tuple[list[Shown], list[tuple[str, str]]]:
     """Return the pictures that can be drawn, and the titles of the others with what they need."""
     drawn, missing = [], []
     for name, picture in PICTURES.items():
+        if not picture.fits(facts):
+            continue
         figure = picture.draw(facts)
         if figure is None:
             missing.append((picture.title, picture.needs))

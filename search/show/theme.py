@@ -6,6 +6,9 @@ from typing import Any
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
 """Okabe & Ito's colours (jfly.uni-koeln.de/color), without the yellow and black that one of two grounds swallows."""
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+"""With each of our colours, so that lines are told apart without them too."""
 FOUND, BASELINE, BEST, RANDOM = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ON_DARK = {"#0072B2": "#56B4E9"}
 """What a dark page draws instead: Okabe & Ito's dark blue is lost there."""

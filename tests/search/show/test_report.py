@@ -11,12 +11,13 @@ from search.artifacts import attach
 from search.cli import app
 from search.errors import SearchError
 from search.results import confirmed
+from search.show.gallery import PICTURES
 from search.show.report import page, place, write
 from search.study import LinkedStudy
 from storage.database import connect
 from tests.browser import Watched, open_page
 from tests.conftest import fresh_database
-from tests.search.show.studied import HOSTILE, SEARCHED, facts_of, made, params, plan, searched, stored
+from tests.search.show.studied import HOSTILE, facts_of, made, params, plan, searched, stored
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # as the commands do
 VISIBLE = """div => { const svg = div.querySelector('svg.main-svg');
@@ -51,7 +52,7 @@ def keep_samples(study: LinkedStudy, folder: Path, text: str) -> None:
 def assert_drawn(watched: Watched, ink: str) -> None:
     """Every figure is there with its marks, within the page, in this colour of text."""
     found = watched.page.query_selector_all("[data-figure]")
-    assert {f.get_attribute("data-figure") for f in found} >= set(SEARCHED)
+    assert {f.get_attribute("data-figure") for f in found} == {n for n, p in PICTURES.items() if not p.grids}
     for figure in found:
         assert figure.evaluate(VISIBLE), figure.get_attribute("data-figure")
         assert figure.get_attribute("aria-label")
