@@ -127,7 +127,7 @@ class TrainConfig(Settings):
         choices=("auto", "float32", "bfloat16"),
     )
     compile: str = setting(
-        "auto", "auto compiles where the budget is long enough to repay it", choices=("auto", "on", "off")
+        "auto", "auto compiles all runs of a study where its long ones repay it", choices=("auto", "on", "off")
     )
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ in two CUDA graphs: one adds a micro-batch's gradients, the other updates the we
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -153,6 +154,17 @@ class Step:
 def micro_batches(batch_size: int, most: int) -> list[int]:
     """Return the divisors of the batch size up to `most`, the largest first: equal parts have one shape."""
     return [d for d in range(min(batch_size, most), 0, -1) if batch_size % d == 0]
+
+
+def compiled_as(training: TrainConfig, device: torch.device, budget_seconds: float) -> TrainConfig:
+    """Return the settings with "auto" settled as for a run of such a budget.
+
+    Shorter runs then go at the long one's speed. What compiling gains differs among networks: short runs without it
+    would rank others first.
+    """
+    if training.compile != "auto":
+        return training
+    return replace(training, compile="on" if shall_compile("auto", device, budget_seconds) else "off")
 
 
 def shall_compile(wanted: str, device: torch.device, budget_seconds: float) -> bool:

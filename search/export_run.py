@@ -57,11 +57,15 @@ def _export(study: LinkedStudy, run: FrozenTrial, label: str, budget: str, poole
         "bpb_by_seed": [run.value],
         "tokens_per_second": mean_speed([run]),
     }
+    again = to_train_again(study, params, run)
+    mode = attrs.get("provenance", {}).get("mode")
+    if mode:  # as the study's long runs were, however short this one is
+        again["train"] = again["train"] | {"compile": "on" if "compiled" in mode else "off"}
     return {
         "study": study.plan.name,
         "configuration": label,
         "budget": budget,
         "parameters": params,
         "result": {k: v for k, v in result.items() if v is not None} | pooled,
-        **to_train_again(study, params, run),
+        **again,
     }

@@ -12,7 +12,7 @@ from model.config import DataConfig
 from model.corpus import Corpus, prepare
 from model.errors import DataError
 from model.remember import MicroBatches
-from model.step import shall_compile
+from model.step import compiled_as
 from model.text import local_files
 from model.train import Report, Result, train
 from search import paths, studyfile
@@ -163,12 +163,11 @@ def search_by_hand(
     weights = _beside(out)
     corpus = prepare(plan.data, starting_point(plan).tokenizer, paths.cache(), progress)
     glimpse = replace(corpus, validation=corpus.validation.subset(1))
-    compiled = "on" if shall_compile("auto", device, budget_seconds) else "off"  # measured as the long run will be
 
     def trainer(configuration: Configuration, seconds: float, *, measuring: bool = False) -> Result:
         return train(
             configuration.model,
-            replace(configuration.train, compile=compiled),
+            compiled_as(configuration.train, device, budget_seconds),
             glimpse if measuring else corpus,
             budget_seconds=seconds,
             seed=seed,

@@ -12,6 +12,7 @@ from model import checkpoint
 from model.corpus import Corpus
 from model.errors import CheckpointError
 from model.remember import MicroBatches
+from model.step import compiled_as
 from model.tokenizer import Tokenizer
 from model.train import Report, Result
 from search import paths
@@ -81,7 +82,7 @@ class Run:
         self.worker.say(f"{self.label}: {_brief(params)}")
         result = self.worker.trainer(
             configuration.model,
-            configuration.train,
+            compiled_as(configuration.train, self.worker.device, self.plan.confirm.budget_seconds),
             corpus,
             budget_seconds=self.budget_seconds,
             horizon_seconds=scale * self.plan.confirm.budget_seconds if self._is_prefix else None,

@@ -13,7 +13,7 @@ from model.errors import CompileError, DeviceMemoryError
 from model.loss import batch_loss, largest_divisor, linear_cross_entropy
 from model.network import Transformer
 from model.optimizer import Average, Optimizer
-from model.step import Step, _missing_compiler, micro_batches
+from model.step import Step, _missing_compiler, compiled_as, micro_batches
 from tests.model.test_network import MENU, Naive
 
 CPU = torch.device("cpu")
@@ -225,6 +225,12 @@ def test_compiling_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not Step(network(), TrainConfig(), budget_seconds=3600).compiled
     with pytest.raises(CompileError, match="no C\\+\\+ compiler"):
         Step(network(), TrainConfig(compile="on"), budget_seconds=3600)
+
+
+def test_auto_is_settled_by_the_budget_and_what_is_asked_for_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.step.shutil.which", lambda name: "/usr/bin/g++")
+    settled = [compiled_as(TrainConfig(compile=c), CPU, s).compile for c in ("auto", "on", "off") for s in (60, 300)]
+    assert settled == ["off", "on", "on", "on", "off", "off"]
 
 
 COMPILED = """

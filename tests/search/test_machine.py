@@ -11,6 +11,7 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
+from model.config import TrainConfig
 from model.errors import DivergedError
 from model.network import Transformer
 from model.train import Report, Result
@@ -80,6 +81,21 @@ def diverging(asked: list[float]) -> Callable[..., Result]:
         raise DivergedError("enough")
 
     return train
+
+
+def test_short_runs_are_compiled_where_long_ones_are(
+    database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What compiling gains differs among networks: proxies without it would rank others first."""
+    monkeypatch.setattr("model.step.shutil.which", lambda name: "/usr/bin/g++")
+    study, asked = made(database, **{'budget = "2s"': 'budget = "10m"'}), list[tuple[float, str]]()
+
+    def train(config: Any, training: TrainConfig, *args: Any, budget_seconds: float, **options: Any) -> NoReturn:
+        asked.append((budget_seconds, training.compile))
+        raise DivergedError("enough")
+
+    worker(study, CARD, train).run()
+    assert asked == [(1.0, "on"), (1.0, "on"), (600.0, "on")]
 
 
 def worker(
