@@ -2,6 +2,7 @@
 
 import sys
 import traceback
+from typing import Annotated
 
 import typer
 
@@ -21,11 +22,12 @@ from search import (
 )
 
 app = typer.Typer(
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=True,
     pretty_exceptions_enable=False,
     help="Find the best small language model that a fixed training time can buy, and know how sure to be of it.",
-    epilog="Start with: lilm-search start --study quickstart",
+    epilog="Start with: lilm-search start --study quickstart. TAB completes the names of studies once "
+    "lilm-search --install-completion has been run and the shell started anew.",
 )
 for part in (
     *(cli_start, cli_show, cli_race, cli_replay),
@@ -37,14 +39,31 @@ app.add_typer(cli_studies.app, name="studies")
 app.add_typer(cli_credential.app, name="credential")
 
 
+@app.callback()
+def alone(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
+) -> None:
+    """Say what to do next, where no command is given."""
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"lilm-search {installed('lilm-search')}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        from search.welcome import storage_url, welcome
+
+        typer.echo(welcome(storage_url()))
+
+
 def main() -> None:
-    """Run the command line; a person's mistake ends in one message, never in a traceback. Codes: `search.endings`."""
+    """Run the command line; a person's mistake ends in a line or two, never in a traceback. Codes: `search.endings`."""
     from search.endings import ending
     from storage.redaction import guard_streams
 
     guard_streams()
     try:
-        app()
+        code = app(prog_name="lilm-search", standalone_mode=False)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except Exception as error:
@@ -52,6 +71,7 @@ def main() -> None:
         sys.stdout.flush()
         if message is None:
             traceback.print_exc()
-        else:
+        elif message:
             typer.echo(f"error: {message}", err=True)
         raise SystemExit(code) from None
+    raise SystemExit(code if isinstance(code, int) else 0)
