@@ -11,6 +11,7 @@ from search import (
     cli_credential,
     cli_export,
     cli_fleet,
+    cli_init,
     cli_machine,
     cli_race,
     cli_replay,
@@ -30,7 +31,7 @@ app = typer.Typer(
     "lilm-search --install-completion has been run and the shell started anew.",
 )
 for part in (
-    *(cli_start, cli_show, cli_race, cli_replay),
+    *(cli_init, cli_start, cli_show, cli_race, cli_replay),
     *(cli_export, cli_train, cli_verify, cli_artifacts),
     *(cli_fleet, cli_machine),
 ):

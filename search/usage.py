@@ -61,7 +61,7 @@ def _other(error: Any, context: Any) -> str:
         within = "" if context.parent is None else f" of {_called(context)}"
         return f'no command{within} is named "{found[1]}"; {_nearest(found[1], known, _help(context))}'
     if found := re.search(r"unexpected extra arguments? ?\S* ?\((.*)\)", message):
-        return f"{_called(context)} takes no \"{found[1]}\" there{_meant(found[1], context)}; {_help(context)}"
+        return f'{_called(context)} takes no "{found[1]}" there{_meant(found[1], context)}; {_help(context)}'
     if "Missing command" in message:
         return f"{_called(context)} needs a command: {', '.join(context.command.commands)}"
     return f"{message[:1].lower()}{message[1:]}".rstrip(".")

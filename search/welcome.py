@@ -102,4 +102,3 @@ def storage_url() -> str | None:
     """Return the storage that the environment names."""
     from_file = os.environ.get("LILM_SEARCH_STORAGE_FILE")
     return os.environ.get("LILM_SEARCH_STORAGE") or (f"file:{from_file}" if from_file else None)
-
