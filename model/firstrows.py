@@ -28,6 +28,8 @@ class FirstRows:
     """Rows of the whole, exact or estimated by size; None where nobody tells."""
     exact: bool
     """Whether that number was counted."""
+    column_bytes: Mapping[str, float] = field(default_factory=dict)
+    """Of a parquet file, by its own account: less than the text's size where values repeat."""
     splits: Mapping[str, int | None] = field(default_factory=dict)
     """Of a data set of the hub: names, with their rows where known."""
 
@@ -60,9 +62,13 @@ def _of_files(files: Sequence[Path], most: int) -> FirstRows:
         except OSError as error:
             raise DataError(f"{file}: can't be read: {error.strerror}") from None
         if rows:
-            whole = count is not None and len(files) == 1
             share = total / max(1, file.stat().st_size)
-            return FirstRows(rows=rows, count=count * share if count else total / (size / len(rows)), exact=whole)
+            return FirstRows(
+                rows=rows,
+                count=count * share if count else total / (size / len(rows)),
+                exact=count is not None and len(files) == 1,
+                column_bytes={k: v * share for k, v in _column_bytes(file).items()},
+            )
     return FirstRows(rows=[], count=0, exact=True)
 
 
@@ -118,6 +124,22 @@ def _parquet(file: Path, most: int) -> tuple[list[Mapping[str, Any]], int, int |
         raise DataError(f"{file}: a column of text is not UTF-8") from None
     except pyarrow.ArrowException as error:
         raise DataError(f"{file}: not a parquet file, or a damaged one: {str(error).splitlines()[0]}") from None
+
+
+def _column_bytes(file: Path) -> dict[str, float]:
+    """Return the size of a parquet file's columns of text, without the four bytes that each value's length takes."""
+    if file.suffix != ".parquet":
+        return {}
+    import pyarrow.parquet
+
+    meta = pyarrow.parquet.read_metadata(file)
+    sizes = dict[str, float]()
+    for group in map(meta.row_group, range(meta.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            if column.physical_type == "BYTE_ARRAY":
+                name = column.path_in_schema
+                sizes[name] = sizes.get(name, 0.0) + column.total_uncompressed_size - 4.0 * column.num_values
+    return sizes
 
 
 def _of_hub(name: str, most: int) -> FirstRows:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from search.completing import one_of
 from search.options import Storage, Study, open_database
 
 app = typer.Typer()
@@ -13,7 +14,9 @@ app = typer.Typer()
 def export(
     study: Study,
     storage: Storage = None,
-    form: Annotated[str, typer.Option("--format", help="toml, json or yaml.")] = "toml",
+    form: Annotated[
+        str, typer.Option("--format", help="toml, json or yaml.", autocompletion=one_of("toml", "json", "yaml"))
+    ] = "toml",
 ) -> None:
     """Print the best confirmed configuration, with its evidence.
 

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from search.completing import study_files
+
 app = typer.Typer(invoke_without_command=True, help="List the shipped study files, or show one settled.")
 
 
@@ -21,7 +23,7 @@ def studies(context: typer.Context) -> None:
 
 @app.command("show")
 def studies_show(
-    name: Annotated[str, typer.Argument(help="A shipped study, or a study file's path.")],
+    name: Annotated[str, typer.Argument(help="A shipped study, or a study file's path.", autocompletion=study_files)],
 ) -> None:
     """Print a study file settled, defaults included.  Example: lilm-search studies show babylm"""
     from search import studyfile

@@ -9,7 +9,7 @@ from pathlib import Path
 import typer.main
 
 from search.cli import app
-from search.doctor import OURS, foreign_owners
+from search.doctor.machine import OURS, foreign_owners
 from search.fleet import slots
 
 ROOT = Path(__file__).parent.parent

@@ -135,7 +135,8 @@ def _space(size: Size) -> str:
         (f"batch_size = {{ choices = {list(size.batches)} }}", f"sequences; of {by_hand.context} tokens"),
     ]
     lines = [f"{setting:<51} # {comment}" if comment else setting for setting, comment in pairs]
-    most = f"[space]                     # what is searched; the largest network has {count(size.most_parameters)} parameters"
+    largest = f"what is searched; the largest network has {count(size.most_parameters)} parameters"
+    most = _line("[space]", largest)
     return "\n".join([most, *lines]) + "\n"
 
 
@@ -172,6 +173,7 @@ def _cost(price: tuple[float, str]) -> str:
 
 def _by_hand(size: Size) -> str:
     m = size.by_hand
+    measured = f"about {size.tokens_per_param:,.0f} tokens per parameter in {size.confirm}, as measured here"
     wanted = GPU_TOKENS_PER_PARAM if size.trials >= 100 else CPU_TOKENS_PER_PARAM
     return f"""\
 [recipe]                    # the search by hand: lilm-search recipe
@@ -181,7 +183,7 @@ tokens_per_param = {wanted}
 [baselines.by-hand]         # yours, if you have one: always run and confirmed, so that the answer is never worse
 max_lr = 3e-3
 vocab_size = {size.vocab_size}
-{_line(f"n_layer = {m.n_layer}", f"about {size.tokens_per_param:,.0f} tokens per parameter in {size.confirm}, as measured here")}
+{_line(f"n_layer = {m.n_layer}", measured)}
 n_head = {m.n_head}
 head_dim = {m.head_dim}
 batch_size = {size.batch_size}

@@ -38,13 +38,10 @@ class Text:
     rows_per_document: int
     characters: int
     """Different ones in the first rows."""
+    total_bytes: float | None
+    """Of all text; None where nobody tells how many rows there are."""
     split: str = "train"
     validation_split: str | None = None
-
-    @property
-    def total_bytes(self) -> float | None:
-        """Of all text; None where nobody tells how many rows there are."""
-        return None if self.rows is None else self.rows * self.row_bytes
 
 
 def look(source: str, column: str | None, ask: Ask | None) -> Text:
@@ -56,12 +53,17 @@ def look(source: str, column: str | None, ask: Ask | None) -> Text:
     if not full:
         raise SearchError(f"{source}: the first {len(found.rows)} rows of `{chosen}` hold no text; name another column")
     split = "train" if "train" in found.splits or not found.splits else next(iter(found.splits))
+    row_bytes = statistics.fmean(len(t.encode("utf-8", "replace")) for t in texts)
+    total, told = (None if found.count is None else found.count * row_bytes), found.column_bytes.get(chosen, 0.0)
+    if total is not None and told > total / 2:  # else the file keeps repeated values once
+        total, row_bytes = told, told / max(1.0, found.count or 1.0)
     return Text(
         source=source,
         column=chosen or None,
         others=others,
         first=full[:3],
-        row_bytes=statistics.fmean(len(t.encode("utf-8", "replace")) for t in texts),
+        row_bytes=row_bytes,
+        total_bytes=total,
         rows=found.count,
         exact=found.exact,
         rows_per_document=rows_per_document(full),
