@@ -6,7 +6,10 @@ import typer
 
 from search.completing import study_files
 
-app = typer.Typer(invoke_without_command=True, help="List the shipped study files, or show one settled.")
+app = typer.Typer(
+    invoke_without_command=True,
+    help="List the shipped study files, or show one settled.  Example: lilm-search studies show quickstart",
+)
 
 
 @app.callback()
