@@ -10,7 +10,7 @@ from storage.glance import Glimpse
 MOST = 8
 """Studies that are listed, the latest."""
 FIRST = """\
-Nothing has been searched here yet. A whole small search, about 4 minutes on a CPU:
+Nothing has been searched here yet. A whole small search, minutes on a CPU:
 
   lilm-search start --study quickstart
 

@@ -50,7 +50,12 @@ def quoted(text: str) -> str:
     """Return the beginning of a text as one line that any terminal and TOML comment can hold."""
     shown = text if len(text) <= QUOTED else text[:QUOTED]
     safe = json.dumps(shown, ensure_ascii=False)
-    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in safe) + ("…" if shown != text else "")
+    return printable(safe) + ("…" if shown != text else "")
+
+
+def printable(text: str) -> str:
+    """Return the text with what no comment may hold, or what a terminal would obey, escaped."""
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
 
 def _toml(key: str, value: Any) -> str:
@@ -60,7 +65,7 @@ def _toml(key: str, value: Any) -> str:
 def _head(name: str, machine: Machine, size: Size) -> str:
     hours = f"{format_duration(size.hours * 3600)} of one worker's time"
     return f"""\
-# A study for lilm-search, written by `lilm-search init` for {machine.label}.
+# A study for lilm-search, written by `lilm-search init` for {printable(machine.label)}.
 # {size.trials} proxy trials of {size.budget}, then a race of about a dozen confirmation runs of {size.confirm}:
 # about {hours} in all, less what pruning saves.
 # Every line may be changed. What else there is: lilm-search studies show {name}.toml
@@ -104,7 +109,7 @@ def _data(text: Text, size: Size, source: str) -> str:
 
 
 def _line(setting: str, comment: str) -> str:
-    return f"{setting:<27} # {comment}"
+    return f"{setting:<27} # {printable(comment)}"
 
 
 def _training(machine: Machine, size: Size) -> str:

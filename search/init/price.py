@@ -11,7 +11,7 @@ RTX4090_USD = 0.59
 
 def by_card(card: str) -> str | None:
     """Return the name under which a card is rented out, given what its driver calls it; None for others."""
-    said = plain(card)
+    said = plain(card.removeprefix("NVIDIA ").removeprefix("Tesla "))
     fitting = [name for name in KNOWN if said.startswith(plain(name))]
     return max(fitting, key=len, default=None)
 
