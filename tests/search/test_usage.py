@@ -1,12 +1,10 @@
 """What can't be understood is told in a line or two, with what to write instead; the parser's own boxes never show."""
 
-import sys
-
 import pytest
 
-from search import cli
 from search.endings import MISUSED
 from tests.conftest import run_cli
+from tests.search.conftest import Typed
 
 STUDY = "a shipped study, a study file's path, or a study in the database"
 
@@ -34,17 +32,12 @@ STUDY = "a shipped study, a study file's path, or a study in the database"
         ("status a --study q", 'status takes no "a" there; did you mean --study a?; see `lilm-search status --help`'),
     ],
 )
-def test_each_mistake_is_named_with_what_to_write(
-    line: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["lilm-search", *line.split()])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    told = capsys.readouterr()
-    assert (ended.value.code, told.out) == (MISUSED, "")
-    assert told.err.splitlines()[0] == f"error: {said}"
-    assert len(told.err.splitlines()) <= 2
-    assert all(rest.startswith("Example: lilm-search ") for rest in told.err.splitlines()[1:])
+def test_each_mistake_is_named_with_what_to_write(line: str, said: str, typed: Typed) -> None:
+    code, out, err = typed(*line.split())
+    assert (code, out) == (MISUSED, "")
+    assert err.splitlines()[0] == f"error: {said}"
+    assert len(err.splitlines()) <= 2
+    assert all(rest.startswith("Example: lilm-search ") for rest in err.splitlines()[1:])
 
 
 def test_the_installed_command_ends_so() -> None:

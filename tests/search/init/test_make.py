@@ -15,7 +15,7 @@ from search.stop import StopRequest
 from search.study import finished, open_study
 from search.worker import Worker
 from storage.database import Database
-from tests.conftest import run_cli
+from tests.search.conftest import Typed
 
 STORY = "Once upon a time there was a fox who could not sleep. It counted {} stars until morning came. "
 
@@ -29,23 +29,22 @@ def stories(tmp_path: Path) -> Path:
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_the_command_writes_what_the_others_read_and_what_trains(
-    stories: Path, database: Database, fresh_home: Path
+    stories: Path, database: Database, fresh_home: Path, typed: Typed
 ) -> None:
     out = stories.parent / "mine.toml"
     arguments = ("init", "--data", str(stories), "--out", str(out), "--budget", "6s")
-    done = run_cli(*arguments)
-    assert done.returncode == 0, done.stderr
-    assert f"lilm-search start --study {out}" in done.stdout
-    assert "column `story`" in done.stdout
+    code, said, _ = typed(*arguments)
+    assert code == 0
+    assert f"lilm-search start --study {out}" in said
+    assert "column `story`" in said
     text = out.read_text()
     assert '#   "Once upon a time there was a fox' in text
     assert 'source = "stories.jsonl"' in text  # beside the file: both can be moved together
-    again = run_cli(*arguments)
-    assert (again.returncode, "exists; --force writes over it" in again.stderr) == (1, True)
+    code, _, refused = typed(*arguments)
+    assert (code, "exists; --force writes over it" in refused) == (1, True)
     assert out.read_text() == text
-    shown = run_cli("studies", "show", str(out))
-    assert shown.returncode == 0, shown.stderr
-    assert 'column = "story"' in shown.stdout
+    code, shown, _ = typed("studies", "show", str(out))
+    assert (code, 'column = "story"' in shown) == (0, True)
     _train_once(out, database)
 
 
@@ -63,14 +62,15 @@ def _train_once(file: Path, database: Database) -> None:
     assert 0 < trial.value < 8  # bits per byte: any model that has learned anything
 
 
-def test_nothing_is_written_where_something_is_wrong(tmp_path: Path) -> None:
+def test_nothing_is_written_where_something_is_wrong(tmp_path: Path, typed: Typed) -> None:
     for arguments, said in (
         (("--data", "/no/such.txt"), "no file matches"),
         (("--out", str(tmp_path / "MINE.toml")), "can't name a study"),
         (("--out", str(tmp_path / "mine")), "must end in .toml"),
     ):
-        done = run_cli("init", *(("--out", str(tmp_path / "x.toml")) if "--out" not in arguments else ()), *arguments)
-        assert (done.returncode, said in done.stderr) == (1, True), done.stderr
+        out = ("--out", str(tmp_path / "x.toml"))
+        code, _, err = typed("init", *(() if "--out" in arguments else out), *arguments)
+        assert (code, said in err) == (1, True), err
     assert list(tmp_path.iterdir()) == []
 
 
