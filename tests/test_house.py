@@ -48,14 +48,15 @@ def test_every_option_the_readme_shows_exists() -> None:
 
 def every_command(group: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yield every command with its path, groups and their commands alike."""
-    for name, command in (group or typer.main.get_command(app)).commands.items():
+    root: Any = group or typer.main.get_command(app)
+    for name, command in root.commands.items():
         yield (*path, name), command
         if hasattr(command, "commands"):
             yield from every_command(command, (*path, name))
 
 
 def test_every_command_has_an_example_that_can_be_typed() -> None:
-    root = typer.main.get_command(app)
+    root: Any = typer.main.get_command(app)
     for path, command in every_command(root):
         found = re.search(r"Example: lilm-search ([^\n]*)", command.help or "")
         assert found, path

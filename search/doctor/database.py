@@ -59,7 +59,9 @@ def look(opening: Opening, kind: str) -> Iterator[Finding]:
 def of_error(error: StorageError) -> Finding:
     """Return what a refusal or absence means, apart from what to do about it."""
     said = str(error)
-    if "not proven to be that server" in said:
+    if "too many connections" in said or "connection slots" in said:
+        cure = "end some clients; raise the server's max_connections, or `credential new --connections N`"
+    elif "not proven to be that server" in said:
         cure = "export LILM_SEARCH_CA=/path/to/the/authority.crt (from the study's machine: docs/deploy.md)"
     elif isinstance(error, LoginError):
         cure = "lilm-search credential new --study STUDY (by the study's owner) makes another login"

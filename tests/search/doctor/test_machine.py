@@ -6,6 +6,7 @@ import resource
 import shutil
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +15,10 @@ from search.doctor.finding import Finding, State
 from search.fleet import slots
 
 MEMINFO = "MemTotal: 99 kB\nMemAvailable:   {} kB\n"
+
+
+def usage(total: float, free: float) -> SimpleNamespace:
+    return SimpleNamespace(total=total, free=free)
 
 
 def states(findings: list[Finding]) -> list[State]:
@@ -30,7 +35,7 @@ def test_a_full_disk_and_one_that_can_not_be_written(tmp_path: Path, monkeypatch
     home = tmp_path / "not" / "yet"
     assert states(list(machine.disk(home))) == ["ok"]
     assert list(tmp_path.iterdir()) == []
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9e9, 8e9, 1e9))  # type: ignore[attr-defined]
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(9e9, 1e9))
     (full,) = machine.disk(home)
     assert (full.state, "1.0 GB free" in full.found, "LILM_SEARCH_HOME" in full.cure) == ("BAD", True, True)
 
@@ -68,7 +73,7 @@ def test_memory_must_hold_the_workers_within_a_containers_limit(
 
 
 def test_shared_memory_of_a_container_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(2**26 // 2, 0, 0))  # type: ignore[attr-defined]
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(2**26 // 2, 0))
     found = list(machine.memory(tmp_path, shared=tmp_path))
     assert (found[-1].state, "--shm-size" in found[-1].cure) == ("note", True)
 
@@ -118,6 +123,6 @@ def test_a_home_that_turned_read_only(tmp_path: Path, monkeypatch: pytest.Monkey
     def refuses(**options: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr(machine.tempfile, "NamedTemporaryFile", refuses)
+    monkeypatch.setattr("tempfile.NamedTemporaryFile", refuses)
     (found,) = machine.disk(tmp_path)
     assert (found.state, "Read-only file system" in found.found) == ("BAD", True)
