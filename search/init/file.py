@@ -27,10 +27,15 @@ def render(name: str, text: Text, machine: Machine, size: Size, source: str, pri
     return written
 
 
-def write(path: Path, text: str, force: bool) -> None:
-    """Write a file whole or not at all; raises `SearchError` where there is one already, or it can't be written."""
+def check_free(path: Path, force: bool) -> None:
+    """Raise `SearchError` where there is such a file already, and it isn't to be written over."""
     if path.exists() and not force:
         raise SearchError(f"{path} exists; --force writes over it, --out names another file")
+
+
+def write(path: Path, text: str, force: bool) -> None:
+    """Write a file whole or not at all; raises `SearchError` where there is one already, or it can't be written."""
+    check_free(path, force)
     try:
         with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=".lilm-", delete=False) as file:
             file.write(text)

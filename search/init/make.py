@@ -12,7 +12,7 @@ from model.errors import DeviceMemoryError
 from model.reference import Reference, tokens_per_second
 from search.errors import SearchError
 from search.fleet import slots
-from search.init.file import count, human, render, write
+from search.init.file import check_free, count, human, render, write
 from search.init.found import Ask, Text, look
 from search.init.price import usd_per_hour
 from search.init.sized import Size, Speed, longer, size
@@ -32,11 +32,10 @@ def make(
     if out.suffix != ".toml":
         raise SearchError(f"--out is {out}, but must end in .toml")
     name = study_name(str(out))
-    if out.exists() and not force:
-        write(out, "", force)
-    text = look(source, column, ask)
     if budget:
-        longer(budget)
+        longer(budget)  # refused before anything is read
+    check_free(out, force)
+    text = look(source, column, ask)
     machine, memory = here(device)
     sized = size(text, machine, memory, budget, measuring(device))
     price = usd_per_hour(machine.name) if machine.kind == "cuda" else (0.0, "your own machine")
@@ -80,7 +79,7 @@ def beside(source: str, out: Path) -> str:
 def report(text: Text, machine: Machine, sized: Size, out: Path) -> list[str]:
     """Return what was found, what to check, and what to do next."""
     by_hand = sized.by_hand
-    network = f"{by_hand.n_layer} layers of width {by_hand.d_model}, vocabulary {sized.vocab_size}"
+    network = f"{by_hand.n_layer} layer{'s' * (by_hand.n_layer > 1)} of width {by_hand.d_model}, vocabulary {sized.vocab_size}"
     first = text.first[0][:60].replace("\n", " ")
     found = [
         f"  text     {_amount(text)}; {_rows(text)}",
