@@ -79,7 +79,8 @@ def beside(source: str, out: Path) -> str:
 def report(text: Text, machine: Machine, sized: Size, out: Path) -> list[str]:
     """Return what was found, what to check, and what to do next."""
     by_hand = sized.by_hand
-    network = f"{by_hand.n_layer} layer{'s' * (by_hand.n_layer > 1)} of width {by_hand.d_model}, vocabulary {sized.vocab_size}"
+    deep = f"{by_hand.n_layer} layer{'s' * (by_hand.n_layer > 1)}"
+    network = f"{deep} of width {by_hand.d_model}, vocabulary {sized.vocab_size}"
     first = text.first[0][:60].replace("\n", " ")
     found = [
         f"  text     {_amount(text)}; {_rows(text)}",
