@@ -9,12 +9,16 @@ import typer
 from search import (
     cli_artifacts,
     cli_credential,
+    cli_evaluate,
     cli_export,
     cli_fleet,
     cli_init,
+    cli_leaderboard,
     cli_machine,
+    cli_plot,
     cli_race,
     cli_replay,
+    cli_report,
     cli_show,
     cli_start,
     cli_studies,
@@ -31,8 +35,8 @@ app = typer.Typer(
     "lilm-search --install-completion has been run and the shell started anew.",
 )
 for part in (
-    *(cli_init, cli_start, cli_show, cli_race, cli_replay),
-    *(cli_export, cli_train, cli_verify, cli_artifacts),
+    *(cli_init, cli_start, cli_show, cli_report, cli_plot, cli_leaderboard, cli_race, cli_replay),
+    *(cli_export, cli_train, cli_verify, cli_evaluate, cli_artifacts),
     *(cli_fleet, cli_machine),
 ):
     app.add_typer(part.app)

@@ -7,7 +7,7 @@ from optuna.trial import Trial
 from optuna_dashboard import save_note
 
 from search.caveats import caveats
-from search.results import Confirmed, confirmed, noise, transfer
+from search.results import Confirmed, bpb_text, confirmed, noise, transfer
 from search.study import LinkedStudy
 
 
@@ -68,9 +68,8 @@ def study_note(study: LinkedStudy, found: Sequence[Confirmed]) -> str:
     rows = []
     for place, c in enumerate(found, start=1):
         half = pooled.half_width(len(c.bpb_by_seed))
-        interval = f" ± {half:.4f}" if half is not None else ""
         proxy = f"{c.proxy_bpb:.4f}" if c.proxy_bpb is not None else "–"
-        rows.append(f"| {place} | {c.label} | {c.mean_bpb:.4f}{interval} | {len(c.bpb_by_seed)} | {proxy} |")
+        rows.append(f"| {place} | {c.label} | {bpb_text(c.mean_bpb, half)} | {len(c.bpb_by_seed)} | {proxy} |")
     budgets = study.plan.confirm.budget, study.plan.proxy.budget
     head = "| rank | configuration | BPB at {} | seeds | BPB at {} |\n|---|---|---|---|---|\n".format(*budgets)
     warned = "".join(f"\n- {c.sentence}" for c in caveats(study.plan, study.proxy_trials(), found))

@@ -1,40 +1,96 @@
-"""The figure of the pruner's gate: correlation by progress with its bound, and where trials were pruned."""
+"""The figure of the pruner's gate: what losses so far say of final ones, and where proxies were pruned."""
 
+from collections import Counter
 from typing import Any
 
 from optuna.trial import TrialState
 
+from search.pruned import PROVEN
 from search.show.facts import Facts
-from search.show.theme import COLOURS, PRUNED, template
+from search.show.theme import BASELINE, BEST, FOUND, PRUNED, template
 
 FEWEST = 4
 """Below so many pairs the bound says nothing."""
 
 
 def draw_correlation(facts: Facts) -> Any:
-    """Return Spearman's ρ by progress with its 90% lower bound, the gate's proof, and a mark for each prune."""
-    import plotly.graph_objects as go
+    """Return Spearman's ρ by progress with its bound and the gate's proof; below, how many were pruned where."""
+    from plotly.subplots import make_subplots
 
     shown = [r for r in facts.relations if r.n >= FEWEST]
     if not shown:
         return None
-    x = [r.step for r in shown]
-    drawn = go.Figure(layout={"template": template()})
+    drawn = make_subplots(rows=2, shared_xaxes=True, row_heights=[0.78, 0.22], vertical_spacing=0.06)
+    drawn.update_layout(template=template(), height=460)
     lines = (
-        ("ρ over all finished", [r.correlation for r in shown], "solid"),
-        ("its 90% lower bound", [r.bound for r in shown], "dot"),
-        ("proof by the good ones (probability)", [r.proof for r in shown], "dash"),
+        ("ρ over all finished proxies", [r.correlation for r in shown], "solid", "circle", FOUND),
+        ("ρ is above this (90% sure)", [r.bound for r in shown], "dot", "triangle-up", BASELINE),
+        ("sureness that the loss says something of the best", [r.proof for r in shown], "dash", "square", BEST),
     )
-    for colour, (name, y, dash) in zip(COLOURS, lines, strict=False):
-        drawn.add_scatter(x=x, y=y, name=name, mode="lines+markers", line={"dash": dash, "color": colour})
-    pruned = [t.last_step for t in facts.proxies if t.state == TrialState.PRUNED]
-    drawn.add_scatter(
-        x=pruned,
-        y=[0.0] * len(pruned),
-        name="a proxy pruned",
-        mode="markers",
-        marker={"symbol": "x", "color": PRUNED, "size": 9},
-    )
-    drawn.update_xaxes(title="progress, % of the budget", range=[0, 100])
-    drawn.update_yaxes(title="Spearman's ρ; probability", range=[-1.05, 1.05])
+    for name, y, dash, symbol, colour in lines:
+        drawn.add_scatter(
+            x=[r.step for r in shown],
+            y=y,
+            name=name,
+            mode="lines+markers",
+            line={"dash": dash, "color": colour},
+            marker={"symbol": symbol},
+            row=1,
+            col=1,
+        )
+    _shade(drawn, facts)
+    _prunes(drawn, facts)
+    lowest = min(0.0, *(r.bound for r in shown), *(r.correlation for r in shown))
+    drawn.update_xaxes(range=[0, 100])
+    drawn.update_xaxes(title="progress, % of the proxy's budget", row=2, col=1)
+    drawn.update_yaxes(title="ρ or probability", range=[max(-1.05, lowest - 0.05), 1.05], row=1, col=1)
+    drawn.update_yaxes(title="pruned", rangemode="tozero", row=2, col=1)
     return drawn
+
+
+def _shade(drawn: Any, facts: Facts) -> None:
+    """Shade where the gate is open: losses are proven to say something of the best runs' end."""
+    opened = gate_opens(facts)
+    if opened is not None:
+        drawn.add_vrect(x0=opened, x1=facts.relations[-1].step, fillcolor=BEST, opacity=0.1, line_width=0)
+        drawn.add_annotation(x=opened, y=0.02, yref="y domain", text="gate open →", showarrow=False, xanchor="left")
+
+
+def _prunes(drawn: Any, facts: Facts) -> None:
+    where = prunes(facts)
+    steps = sorted(where)
+    drawn.add_bar(
+        x=steps,
+        y=[where[s] for s in steps],
+        name="proxies pruned",
+        marker={"color": PRUNED, "pattern": {"shape": "/"}},
+        width=2.5,
+        showlegend=False,
+        row=2,
+        col=1,
+    )
+
+
+def gate_opens(facts: Facts) -> int | None:
+    """Return the percent of progress from which on losses are proven to say something; None while nowhere."""
+    return next((r.step for r in facts.relations if r.proof >= PROVEN), None)
+
+
+def prunes(facts: Facts) -> Counter[int]:
+    """Return how many proxies were pruned at each percent of progress."""
+    return Counter(t.last_step or 0 for t in facts.proxies if t.state == TrialState.PRUNED)
+
+
+def say_correlation(facts: Facts) -> str:
+    """Return from where on the gate is open, and how many were pruned."""
+    opened, pruned = gate_opens(facts), prunes(facts)
+    gate = (
+        f"From {opened}% of the budget on it is proven (95%) that the loss so far says something of the best runs' end"
+        if opened is not None
+        else "It is nowhere proven (95%) that the loss so far says something of the best runs' end"
+    )
+    if not pruned:
+        return f"{gate}; nothing was pruned."
+    first, last = min(pruned), max(pruned)
+    span = f"at {first}%" if first == last else f"between {first}% and {last}%"
+    return f"{gate}; {sum(pruned.values())} of {len(facts.proxies)} proxies were pruned, {span}."

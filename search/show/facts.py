@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from optuna.trial import FrozenTrial
 
@@ -13,6 +14,7 @@ from search.pruned import pruning_lines
 from search.pruner import CorrelationPruner, Relation
 from search.race_view import race_line
 from search.results import Confirmed, Noise, Transfer, confirmed_among, noise, transfer
+from search.show.importance import Importance, importance
 from search.spending import Bill, bill, registry_of, stored_cap
 from search.study import LinkedStudy, finished
 from storage.workers import Entry
@@ -58,6 +60,11 @@ class Facts:
     def finished(self) -> list[FrozenTrial]:
         """The proxies that trained to the end."""
         return finished(list(self.proxies))
+
+    @cached_property
+    def importance(self) -> Importance | None:
+        """Which settings set the best proxies apart; None where too few trials tell, and for a grid."""
+        return None if self.plan.is_grid else importance(self.proxies)
 
 
 def read(study: LinkedStudy) -> Facts:

@@ -50,18 +50,20 @@ def test_a_shell_offers_commands_options_studies_and_formats(
     tmp_path: Path, database: Database, database_url: str, fresh_home: Path
 ) -> None:
     open_study(database, Plan.parse(PLAN, name="quiet", origin="a test"))
-    commands, stored, shipped, formats = offered(
+    commands, stored, shipped, formats, figures = offered(
         tmp_path,
         "lilm-search st",
         "lilm-search status --study qui",
         "lilm-search studies show swe",
         "lilm-search export --format ",
+        "lilm-search plot corr",
         LILM_SEARCH_STORAGE=database_url,
     )
     assert commands == {"start", "status", "studies"}
     assert stored == {"quiet", "quickstart"}
     assert shipped == {name for name in SHIPPED if name.startswith("swe")}
     assert {"toml", "json", "yaml"} <= formats
+    assert figures == {"correlation"}
 
 
 def test_a_server_that_is_away_leaves_the_shipped_ones(fresh_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,4 +77,5 @@ def test_a_server_that_is_away_leaves_the_shipped_ones(fresh_home: Path, monkeyp
 def test_figures_are_offered_by_name() -> None:
     from search.show.gallery import PICTURES
 
-    assert set(completing.pictures("")) == set(PICTURES)
+    assert completing.pictures("") == list(PICTURES)
+    assert completing.pictures("corr") == ["correlation"]
