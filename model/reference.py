@@ -68,7 +68,11 @@ def reference_tokens_per_second(device: torch.device, clock: Clock = SYSTEM_CLOC
 
     Raises `DeviceMemoryError` where not even this small network fits: something else fills the memory.
     """
-    reference = ON_GPU if device.type == "cuda" else ON_CPU
+    return tokens_per_second(ON_GPU if device.type == "cuda" else ON_CPU, device, clock)
+
+
+def tokens_per_second(reference: Reference, device: torch.device, clock: Clock = SYSTEM_CLOCK) -> float:
+    """Return the throughput of a step of this shape, not compiled; raises `DeviceMemoryError` where it doesn't fit."""
     with fast_matmul(device):
         step = _prepared(reference, device)
         rows = _rows(reference)

@@ -171,13 +171,13 @@ def shall_compile(wanted: str, device: torch.device, budget_seconds: float) -> b
     """Return whether a run of such a budget is compiled; raises `CompileError` where it must be and can't."""
     if wanted == "off" or (wanted == "auto" and budget_seconds < REPAYING_SECONDS):
         return False
-    missing = _missing_compiler(device)
+    missing = missing_compiler(device)
     if missing and wanted == "on":
         raise CompileError(f'`compile` is "on", but {missing}; install it, or set compile = "off"')
     return not missing
 
 
-def _missing_compiler(device: torch.device) -> str | None:
+def missing_compiler(device: torch.device) -> str | None:
     """Return what compiling for this device would need and this machine lacks."""
     if device.type == "cuda":
         from torch.utils._triton import has_triton

@@ -165,7 +165,7 @@ def _local_rows(config: DataConfig) -> Iterator[str]:
             raise DataError(f"{file}: can't be read: {error.strerror or _short(error)}") from None
 
 
-def _lines(file: Path) -> Iterator[tuple[str, str]]:
+def lines(file: Path) -> Iterator[tuple[str, str]]:
     r"""Yield each line, without its \n or \r\n, after its place for messages; no other sign ends a line."""
     with file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
@@ -181,11 +181,11 @@ def _lines(file: Path) -> Iterator[tuple[str, str]]:
 
 
 def _txt_rows(file: Path, column: str) -> Iterator[str]:
-    return (line for _, line in _lines(file))
+    return (line for _, line in lines(file))
 
 
 def _jsonl_rows(file: Path, column: str) -> Iterator[str]:
-    for place, line in _lines(file):
+    for place, line in lines(file):
         if not line.strip():
             continue  # often the last one
         try:

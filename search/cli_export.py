@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from search.completing import one_of
 from search.options import Storage, Study, open_database
 
 app = typer.Typer()
@@ -14,7 +15,14 @@ app = typer.Typer()
 def export(
     study: Study,
     storage: Storage = None,
-    form: Annotated[str, typer.Option("--format", help="toml, json, yaml or python.")] = "toml",
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="toml, json, yaml or python.",
+            autocompletion=one_of("toml", "json", "yaml", "python"),
+        ),
+    ] = "toml",
     top: Annotated[int | None, typer.Option(min=1, help="So many of the best, each with its rank.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write to this file instead of printing.")] = None,
     bundle: Annotated[

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from search.completing import one_of, studies
 from search.options import Storage, open_database
 
 app = typer.Typer()
@@ -12,14 +13,21 @@ app = typer.Typer()
 
 @app.command()
 def leaderboard(
-    study: Annotated[list[str] | None, typer.Option(help="Only this study; may be repeated.")] = None,
+    study: Annotated[
+        list[str] | None, typer.Option(help="Only this study; may be repeated.", autocompletion=studies)
+    ] = None,
     storage: Storage = None,
     model: Annotated[
         list[Path] | None, typer.Option(help="An export, bundle or folder from elsewhere; may be repeated.")
     ] = None,
     only_models: Annotated[bool, typer.Option("--only-models", help="Rank the --model files, no studies.")] = False,
     form: Annotated[
-        str | None, typer.Option("--format", help="table, markdown, html, yaml, json or csv; else --out's ending says.")
+        str | None,
+        typer.Option(
+            "--format",
+            help="table, markdown, html, yaml, json or csv; else --out's ending says.",
+            autocompletion=one_of("table", "markdown", "html", "yaml", "json", "csv"),
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="File to write; the default is to print.")] = None,
     top: Annotated[int | None, typer.Option(min=1, help="Rows of each group, at most.")] = None,

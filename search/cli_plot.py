@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from search.completing import pictures, studies
 from search.options import Storage, open_database
 
 app = typer.Typer()
@@ -12,9 +13,12 @@ app = typer.Typer()
 
 @app.command()
 def plot(
-    name: Annotated[str | None, typer.Argument(help="The picture's name; without one, all are listed.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="The picture's name; without one, all are listed.", autocompletion=pictures)
+    ] = None,
     study: Annotated[
-        str | None, typer.Option(help="A shipped study, a study file's path, or a study in the database.")
+        str | None,
+        typer.Option(help="A shipped study, a study file's path, or a study in the database.", autocompletion=studies),
     ] = None,
     storage: Storage = None,
     out: Annotated[

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from search.completing import studies as stored
+
 app = typer.Typer()
 
 
@@ -14,7 +16,10 @@ def replay(
         list[Path] | None, typer.Argument(help="CSV files, gzipped or not: run_id, progress (0 to 1), loss.")
     ] = None,
     study: Annotated[
-        str | None, typer.Option(help="An Optuna study, ours or another, whose finished trials are replayed.")
+        str | None,
+        typer.Option(
+            help="An Optuna study, ours or another, whose finished trials are replayed.", autocompletion=stored
+        ),
     ] = None,
     storage: Annotated[
         str | None,

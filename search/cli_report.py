@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from search.completing import one_of
 from search.options import Storage, Study, open_database
 
 app = typer.Typer()
@@ -17,7 +18,11 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Where it goes; the default is STUDY-report.html, here.")] = None,
     form: Annotated[
         str | None,
-        typer.Option("--format", help="html, pdf or png; the default is what --out ends in, or html."),
+        typer.Option(
+            "--format",
+            help="html, pdf or png; the default is what --out ends in, or html.",
+            autocompletion=one_of("html", "pdf", "png"),
+        ),
     ] = None,
     show: Annotated[bool, typer.Option("--open", help="Open it in this machine's browser.")] = False,
 ) -> None:

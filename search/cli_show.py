@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from search.completing import studies
 from search.options import Storage, Study, open_database
 
 app = typer.Typer()
@@ -38,7 +39,9 @@ def sweep(study: Study, storage: Storage = None) -> None:
 
 @app.command()
 def dashboard(
-    study: Annotated[str | None, typer.Option(help="The study to point to; without it, all are listed.")] = None,
+    study: Annotated[
+        str | None, typer.Option(help="The study to point to; without it, all are listed.", autocompletion=studies)
+    ] = None,
     storage: Storage = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8080,
     host: Annotated[str, typer.Option(help="Address to listen on; beyond this machine --behind-gateway too.")] = (

@@ -4,7 +4,12 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(invoke_without_command=True, help="List the shipped study files, or show one settled.")
+from search.completing import study_files
+
+app = typer.Typer(
+    invoke_without_command=True,
+    help="List the shipped study files, or show one settled.  Example: lilm-search studies show quickstart",
+)
 
 
 @app.callback()
@@ -21,7 +26,7 @@ def studies(context: typer.Context) -> None:
 
 @app.command("show")
 def studies_show(
-    name: Annotated[str, typer.Argument(help="A shipped study, or a study file's path.")],
+    name: Annotated[str, typer.Argument(help="A shipped study, or a study file's path.", autocompletion=study_files)],
 ) -> None:
     """Print a study file settled, defaults included.  Example: lilm-search studies show babylm"""
     from search import studyfile

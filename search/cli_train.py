@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from search.completing import study_files
 from search.options import Device, Rank, pick_device
 
 app = typer.Typer()
@@ -38,7 +39,7 @@ def train(
 
 @app.command()
 def recipe(
-    study: Annotated[str, typer.Option(help="A shipped study, or a study file's path.")],
+    study: Annotated[str, typer.Option(help="A shipped study, or a study file's path.", autocompletion=study_files)],
     budget: Annotated[
         str | None, typer.Option(help="Training time of the long run; the default is the study's.")
     ] = None,

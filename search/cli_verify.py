@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from search.completing import studies
 from search.options import Device, Rank, Storage, open_database, pick_device
 
 app = typer.Typer()
@@ -12,7 +13,9 @@ app = typer.Typer()
 
 @app.command()
 def verify(
-    study: Annotated[str | None, typer.Option(help="A study in the database: its best, or the run named.")] = None,
+    study: Annotated[
+        str | None, typer.Option(help="A study in the database: its best, or the run named.", autocompletion=studies)
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="An export's file, instead of a study.")] = None,
     rank: Rank = None,
     trial: Annotated[int | None, typer.Option(min=0, help="Number of a proxy trial of the study.")] = None,

@@ -14,16 +14,22 @@ from storage.workers import Entry
 
 
 def take_down(study: LinkedStudy, names: Sequence[str], everything: bool, say: Callable[[str], None]) -> None:
-    """End machines by name; raises `SearchError` where a name means none, or SkyPilot doesn't end one."""
+    """End machines by name, or all, of which there may be none.
+
+    Raises `SearchError` where a name means none, or SkyPilot doesn't end one.
+    """
     entries = registry_of(study).entries()
     meant = chosen(entries, names, everything)
     known = _rented(study, meant)
     machines = [m for m in known if everything or any(n == m or is_of_launch(n, m) for n in names)]
     machines += [e.launch for e in meant if e.launch in known]
     machines = sorted(set(machines))
+    if not meant and not machines and everything:
+        say(f"{study.plan.name}: no worker runs and no machine is rented; there is nothing to give back")
+        return
     if not meant and not machines:
         there = ", ".join(sorted({*known, *(e.name for e in entries if e.state != "ended")})) or "none"
-        raise SearchError(f"nothing here goes by {', '.join(names) or '--all'}; running: {there}")
+        raise SearchError(f"nothing here goes by {', '.join(names)}; running: {there}")
     if machines:
         need_sky().down(machines)
     for entry in meant:

@@ -1,7 +1,11 @@
 """How a command ends: by the exit code, a script knows whether it is worth being run again."""
 
+import typer
+
 REFUSED = 1
 """A person's mistake, or a refusal: the same would come out again."""
+MISUSED = 2
+"""The command itself can't be understood: a misspelt option, a value out of range."""
 FAULT = 70
 """A fault of ours, or of the machine (EX_SOFTWARE)."""
 AWAY = 75
@@ -9,7 +13,13 @@ AWAY = 75
 
 
 def ending(error: Exception) -> tuple[int, str | None]:
-    """Return the exit code, and what to tell the user, or None for a fault of ours."""
+    """Return the exit code, and what to tell the user: nothing where it has been said, None for a fault of ours."""
+    from search.usage import UsageError, explain
+
+    if isinstance(error, UsageError):  # before the rest, whose imports take longer
+        return MISUSED, "" if type(error).__name__ == "NoArgsIsHelpError" else explain(error)
+    if isinstance(error, typer.Abort):
+        return REFUSED, "cancelled"
     from model.errors import ModelError
     from search.errors import SearchError
     from storage.database import is_passing, refusal

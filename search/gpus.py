@@ -26,15 +26,15 @@ def split(text: str) -> tuple[str, int]:
 
 def known_gpu(name: str, catalogues: Path | None = None) -> str:
     """Return the name as it is spelt; raises `SearchError` with the nearest for one that nobody rents out."""
-    names = {_plain(n): n for n in (*_catalogue(catalogues or Path.home() / ".sky" / "catalogs"), *KNOWN)}
-    if found := names.get(_plain(name)):
+    names = {plain(n): n for n in (*_catalogue(catalogues or Path.home() / ".sky" / "catalogs"), *KNOWN)}
+    if found := names.get(plain(name)):
         return found
-    near = difflib.get_close_matches(_plain(name), names, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(plain(name), names, n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(names[n] for n in near)}?" if near else f"known: {', '.join(sorted(KNOWN))}"
     raise SearchError(f'--gpu is "{name}", which nobody rents out by that name; {hint}')
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """Return what two spellings of one name have in common."""
     return "".join(c for c in name.lower().removeprefix("nvidia") if c.isalnum()).removeprefix("geforce")
 

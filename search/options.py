@@ -11,12 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from search.completing import studies
+
 if TYPE_CHECKING:
     from search.stop import StopRequest
     from storage.database import Database
 
 Study = Annotated[
-    str, typer.Option("--study", help="A shipped study, a study file's path, or a study in the database.")
+    str,
+    typer.Option(
+        "--study", help="A shipped study, a study file's path, or a study in the database.", autocompletion=studies
+    ),
 ]
 Storage = Annotated[
     str | None,

@@ -1,15 +1,18 @@
 """The house's own rules: package names, the README's commands."""
 
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import typer.main
 
 from search.cli import app
-from search.doctor import OURS, foreign_owners
+from search.doctor.machine import OURS, foreign_owners
 from search.fleet import slots
 
 ROOT = Path(__file__).parent.parent
@@ -43,9 +46,25 @@ def test_every_option_the_readme_shows_exists() -> None:
     assert shown <= known
 
 
-def test_every_command_has_an_example() -> None:
-    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
-        assert name == "studies" or "Example: lilm-search" in (command.help or ""), name
+def every_command(group: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield every command with its path, groups and their commands alike."""
+    root: Any = group or typer.main.get_command(app)
+    for name, command in root.commands.items():
+        yield (*path, name), command
+        if hasattr(command, "commands"):
+            yield from every_command(command, (*path, name))
+
+
+def test_every_command_has_an_example_that_can_be_typed() -> None:
+    root: Any = typer.main.get_command(app)
+    for path, command in every_command(root):
+        found = re.search(r"Example: lilm-search ([^\n]*)", command.help or "")
+        assert found, path
+        words = shlex.split(found[1])
+        assert words[: len(path)] == list(path)
+        for _, other in every_command(root):
+            other.callback = lambda **options: None
+        root.main(words, prog_name="lilm-search", standalone_mode=False)  # raises where it can't be parsed
 
 
 def test_the_readmes_file_tree_is_the_trees() -> None:

@@ -13,7 +13,7 @@ from model.errors import CompileError, DeviceMemoryError
 from model.loss import batch_loss, largest_divisor, linear_cross_entropy
 from model.network import Transformer
 from model.optimizer import Average, Optimizer
-from model.step import Step, _missing_compiler, compiled_as, micro_batches
+from model.step import Step, compiled_as, micro_batches, missing_compiler
 from tests.model.test_network import MENU, Naive
 
 CPU = torch.device("cpu")
@@ -263,7 +263,7 @@ print("agree")
 """
 
 
-@pytest.mark.skipif(bool(_missing_compiler(CPU)), reason="needs a C++ compiler")
+@pytest.mark.skipif(bool(missing_compiler(CPU)), reason="needs a C++ compiler")
 def test_compiled_steps_are_eager_ones() -> None:
     """In a process of its own: the shape checks of this one would be compiled along."""
     done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, check=False, timeout=280)

@@ -37,7 +37,7 @@ def test_what_may_go_well_later_is_told_from_what_will_not(error: Exception, cod
 
 
 def test_a_fault_is_shown_whole(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def fails() -> None:
+    def fails(**options: object) -> None:
         raise KeyError("ours")
 
     monkeypatch.setattr(cli, "app", fails)

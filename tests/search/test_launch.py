@@ -153,6 +153,13 @@ def test_what_a_fleet_does_and_who_is_meant(database: Database, study: LinkedStu
         take_down(study, ["nobody"], False, said.append)
 
 
+def test_all_of_nothing_is_no_mistake(database: Database, study: LinkedStudy, fresh_home: Path, sky: Path) -> None:
+    said: list[str] = []
+    take_down(study, [], True, said.append)
+    assert said == ["tiny: no worker runs and no machine is rented; there is nothing to give back"]
+    assert not (sky / "asked").exists()  # SkyPilot was told to end nothing
+
+
 @pytest.mark.parametrize(
     ("url", "more", "says"),
     [

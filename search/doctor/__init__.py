@@ -1,0 +1,1 @@
+"""What may be wrong with this machine, its database, a text or a study, and what cures it."""

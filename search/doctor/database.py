@@ -1,0 +1,131 @@
+"""The study's server: whether it answers and admits us, its connections, clock, and how long our login lasts."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+import sqlalchemy as sa
+
+from search.doctor.finding import Check, Finding, bad, note, ok
+from search.duration import format_duration
+from storage.database import MOST_CONNECTIONS, OLDEST_SERVER, Database, refusal
+from storage.embedded import START_SECONDS
+from storage.errors import DeniedError, EmbeddedError, LoginError, StorageError, UnreachableError
+
+Opening = Callable[[], AbstractContextManager[Database]]
+
+CLOCK_SECONDS, WRONG_CLOCK_SECONDS = 5.0, 300.0
+"""Differences that are noted, and bad: certificates and what is said of times go wrong."""
+SOON_SECONDS = 6 * 3600.0
+"""Before its end, a login is noted."""
+
+# Who may use the last connections is no worker: those that are reserved are left out.
+CONNECTIONS = sa.text(
+    """
+    SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int AS most,
+           (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS used,
+           (SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user) AS own_most,
+           (SELECT count(*) FROM pg_stat_activity WHERE usename = current_user) AS own_used
+    """
+)
+CLOCK = sa.text("SELECT extract(epoch FROM clock_timestamp())::float8")
+LOGIN = sa.text(
+    """
+    SELECT current_user AS name, extract(epoch FROM rolvaliduntil - now())::float8 AS seconds
+    FROM pg_roles WHERE rolname = current_user AND rolvaliduntil IS NOT NULL AND isfinite(rolvaliduntil)
+    """
+)
+
+
+def checks(opening: Opening, kind: str) -> list[Check]:
+    """Return the check of the server; `kind` is what it is called. An embedded one may have to be made first."""
+    return [Check(name="database", look=lambda: look(opening, kind), seconds=3.0 * START_SECONDS)]
+
+
+def look(opening: Opening, kind: str) -> Iterator[Finding]:
+    """Connect, and look at what the server says of itself."""
+    try:
+        with opening() as database:
+            yield ok("database", f"{kind} {database.server_version()} answers")
+            yield from _connections(database)
+            yield from _clock(database)
+            yield from login(database)
+    except StorageError as error:
+        yield of_error(error)
+    except sa.exc.DBAPIError as error:
+        yield of_error(refusal(error) or UnreachableError("the server went away while it was asked"))
+
+
+def of_error(error: StorageError) -> Finding:
+    """Return what a refusal or absence means, apart from what to do about it."""
+    said = str(error)
+    if "too many connections" in said or "connection slots" in said:
+        cure = "end some clients; raise the server's max_connections, or `credential new --connections N`"
+    elif "not proven to be that server" in said:
+        cure = "export LILM_SEARCH_CA=/path/to/the/authority.crt (from the study's machine: docs/deploy.md)"
+    elif isinstance(error, LoginError):
+        cure = "lilm-search credential new --study STUDY (by the study's owner) makes another login"
+    elif isinstance(error, UnreachableError):
+        cure = "check host and port in LILM_SEARCH_STORAGE; on the server's machine: docker compose ps"
+    elif isinstance(error, DeniedError):
+        cure = "ask the study's owner, or use the owner's login"
+    elif isinstance(error, EmbeddedError):
+        cure = "export LILM_SEARCH_HOME=/a/folder/open/to/all, or name a server in LILM_SEARCH_STORAGE"
+    elif "or later is needed" in said:
+        cure = f"upgrade the server to PostgreSQL {OLDEST_SERVER} or later"
+    else:
+        return bad("database", said)
+    return bad("database", said.split(". ")[0].rstrip("."), cure)
+
+
+def _connections(database: Database) -> Iterator[Finding]:
+    with database.engine.connect() as connection:
+        found = connection.execute(CONNECTIONS).one()
+    free = found.most - found.used
+    own_free = found.own_most - found.own_used if found.own_most >= 0 else free
+    left = min(free, own_free)
+    room = max(0, left + 1) // MOST_CONNECTIONS  # the one that asks is about to go
+    if room < 1:
+        whose = "our login" if own_free < free else "the server"
+        most = found.own_most if own_free < free else found.most
+        cure = "credential new --connections N" if own_free < free else "raise max_connections, or end some clients"
+        yield bad("connections", f"{whose} admits {most}, of which {left} are free: no worker has room", cure)
+    elif room < 8:
+        yield note("connections", f"{left} are free: room for {room} more worker{'s' * (room != 1)}")
+    else:
+        yield ok("connections", f"{left} are free")
+
+
+def _clock(database: Database) -> Iterator[Finding]:
+    with database.alone() as connection:
+        connection.execute(CLOCK)  # the first call on a connection takes longer
+        before = time.time()
+        there = float(connection.execute(CLOCK).scalar_one())
+        after = time.time()
+    yield of_clock(there - (before + after) / 2, (after - before) / 2)
+
+
+def of_clock(ahead: float, sure: float) -> Finding:
+    """Return what it means that the server's clock is so many seconds ahead of ours, give or take some."""
+    off = max(0.0, abs(ahead) - sure)
+    if off < CLOCK_SECONDS:
+        return ok("clock", "the server's and ours agree")
+    which = "ahead of" if ahead > 0 else "behind"
+    said = f"the server's is {format_duration(off)} {which} ours"
+    cure = "set both by the network: timedatectl set-ntp true"
+    return (bad if off >= WRONG_CLOCK_SECONDS else note)("clock", said, cure)
+
+
+def login(database: Database) -> Iterator[Finding]:
+    """Look whether our login ends, and when."""
+    with database.engine.connect() as connection:
+        found = connection.execute(LOGIN).one_or_none()
+    if found is None:
+        return
+    cure = "lilm-search credential new --study STUDY --expires 48h (by the study's owner)"
+    if found.seconds <= 0:
+        yield bad("login", f"{found.name} has expired", cure)
+    elif found.seconds < SOON_SECONDS:
+        yield note("login", f"{found.name} ends in {format_duration(found.seconds)}", cure)
+    else:
+        yield ok("login", f"{found.name} is good for {format_duration(found.seconds)}")

@@ -1,0 +1,107 @@
+"""This machine as a worker of a study: the study, its plan, its hardware, its cap, its text."""
+
+import tomllib
+from collections.abc import Callable, Iterator
+
+import optuna
+import torch
+
+from model.errors import ModelError
+from search import studyfile
+from search.doctor import data
+from search.doctor.database import Opening
+from search.doctor.finding import Check, Finding, bad, note, ok
+from search.errors import SearchError
+from search.machine import Machine, compare, look, pinned_machine
+from search.study import LinkedStudy, exists, load_study
+from storage.database import Database
+from storage.embedded import START_SECONDS
+from storage.errors import StorageError
+
+
+def checks(opening: Opening, name: str, device: Callable[[], torch.device]) -> list[Check]:
+    """Return the check of a study, which a server elsewhere may hold."""
+    return [Check(name="study", look=lambda: examine(opening, name, device), seconds=3.0 * START_SECONDS + 60.0)]
+
+
+def examine(opening: Opening, name: str, device: Callable[[], torch.device]) -> Iterator[Finding]:
+    """Look at the study as a worker of this machine would find it."""
+    try:
+        with opening() as database:
+            yield from _of(database, name, device)
+    except SearchError as error:
+        yield bad("study", str(error))
+    except (StorageError, OSError):
+        yield note("study", "its database doesn't answer: see there")
+
+
+def _of(database: Database, name: str, device: Callable[[], torch.device]) -> Iterator[Finding]:
+    named = studyfile.study_name(name)
+    if not exists(database, named):
+        yield from _not_opened(name)
+        return
+    try:
+        study = load_study(database, named)
+    except SearchError as error:
+        yield _unreadable(database, named, error)
+        return
+    yield ok("study", f"{named}: {study.plan.description or 'opened'}")
+    yield _hardware(study, device)
+    yield from _cap(study)
+    yield from data.look(study.plan.data)
+
+
+def _not_opened(name: str) -> Iterator[Finding]:
+    """Look at the file of a study that the database doesn't hold."""
+    try:
+        plan = studyfile.read(name)
+    except SearchError as error:
+        yield bad("study", f"the database holds none of this name, and {error}", "lilm-search studies")
+        return
+    yield note("study", f"the database doesn't hold {plan.name} yet", f"lilm-search start --study {name}")
+    yield from data.look(plan.data)
+
+
+def _unreadable(database: Database, name: str, error: SearchError) -> Finding:
+    """Tell a plan of a newer version, which names what this one doesn't know, from one that is damaged."""
+    text = optuna.load_study(study_name=name, storage=database.storage).user_attrs.get("plan", "")
+    try:
+        tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return bad("study", str(error))
+    cure = "pip install --upgrade lilm-search: the study was opened by a newer version" if text else ""
+    return bad("study", str(error), cure)
+
+
+def _hardware(study: LinkedStudy, device: Callable[[], torch.device]) -> Finding:
+    pinned = pinned_machine(study)
+    if pinned is None:
+        return ok("hardware", "no worker has begun: the first one's hardware becomes the study's")
+    try:
+        return of_hardware(pinned, look(device()), study.plan.workers.mixed_hardware)
+    except ModelError as error:
+        return bad("hardware", str(error), "end what fills the GPU's memory: nvidia-smi lists it")
+
+
+def of_hardware(pinned: Machine, here: Machine, mixed: bool) -> Finding:
+    """Return whether the study admits this machine."""
+    found = compare(pinned, here)
+    if mixed and found.scale is not None:
+        return ok("hardware", f"{here.label}: the study mixes hardware, budgets × {found.scale:.2f}")
+    if found.refused:
+        cure = "rent the study's hardware, or open another study here: start --as NEW-NAME"
+        return bad("hardware", found.said, found.remedy.rstrip(", ") or cure)
+    return ok("hardware", found.said or f"{here.label}, as the study's, reference step {here.speed}")
+
+
+def _cap(study: LinkedStudy) -> Iterator[Finding]:
+    from search.console import cap_line
+
+    if not study.plan.cost.max_usd:
+        return
+    line = cap_line(study)
+    if not line:
+        yield ok("cost", f"below its cap, ${study.plan.cost.max_usd:.2f}")
+        return
+    said, _, _ = line.partition(". ")
+    yield bad("cost", said, f"lilm-search start --study {study.plan.name} --max-usd N (by the study's owner)")
