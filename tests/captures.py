@@ -27,7 +27,8 @@ from rich.text import Text
 DOCS = Path(__file__).parent.parent / "docs"
 SIZES = {"console-80": (80, 30), "console-160": (160, 26)}
 HOME = "\x1b[H"
-SVG = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.S).replace("Fira Code", "ui-monospace")
+ELSEWHERE = r"@font-face \{\{.*?\}\}\s*|<!--.*?-->\s*"
+SVG = re.sub(ELSEWHERE, "", CONSOLE_SVG_FORMAT, flags=re.S).replace("Fira Code", "ui-monospace")
 
 
 def record(command: list[str], columns: int, rows: int, frames: int, wait_seconds: float = 120.0) -> list[str]:

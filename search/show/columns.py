@@ -30,7 +30,7 @@ class Columns:
     """Rows under a head, as wide as they must be; a column with nothing in it is left out."""
 
     head: Sequence[Column]
-    rows: Sequence[Sequence[str]]
+    rows: Sequence[Sequence[str | Text]]
     styles: Sequence[str] = ()
     """Of each row, where any has one."""
 
@@ -46,12 +46,12 @@ class Columns:
             style = self.styles[place] if self.styles else ""
             lines.append(self._line(row, beside, style))
             for index in below:
-                lines += hanging(row[index], width) if row[index] else []
+                lines += hanging(_plain(row[index]), width) if row[index] else []
         return lines
 
     def _placed(self, width: int) -> tuple[list[int], list[int]]:
         """Return the columns that stand beside one another, and those that stand below their row."""
-        beside = [i for i in range(len(self.head)) if any(row[i] not in ("", NOTHING) for row in self.rows)]
+        beside = [i for i in range(len(self.head)) if any(_plain(row[i]) not in ("", NOTHING) for row in self.rows)]
         below: list[int] = []
         while sum(self._width(i) for i in beside) + len(GAP) * (len(beside) - 1) > width:
             heavy = max((i for i in beside if self.head[i].weight), key=lambda i: self.head[i].weight, default=None)
@@ -62,14 +62,22 @@ class Columns:
         return beside, below
 
     def _width(self, index: int) -> int:
-        return max(cell_len(text) for text in (self.head[index].name, *(row[index] for row in self.rows)))
+        return max(cell_len(_plain(cell)) for cell in (self.head[index].name, *(row[index] for row in self.rows)))
 
-    def _line(self, cells: Sequence[str], beside: Sequence[int], style: str) -> Text:
-        padded = []
+    def _line(self, cells: Sequence[str | Text], beside: Sequence[int], style: str) -> Text:
+        line = Text(style=style, no_wrap=True, overflow="ellipsis")
         for i in beside:
-            space = " " * (self._width(i) - cell_len(cells[i]))
-            padded.append(space + cells[i] if self.head[i].right else cells[i] + space)
-        return Text(GAP.join(padded).rstrip(), style=style, no_wrap=True, overflow="ellipsis")
+            space = " " * (self._width(i) - cell_len(_plain(cells[i])))
+            line.append(GAP if line else "")
+            parts = (space, cells[i]) if self.head[i].right else (cells[i], space)
+            for part in parts:
+                line.append(part)
+        line.rstrip()
+        return line
+
+
+def _plain(cell: str | Text) -> str:
+    return cell.plain if isinstance(cell, Text) else cell
 
 
 def hanging(text: str, width: int, lead: str = INDENT, style: str = "dim") -> list[Text]:

@@ -14,7 +14,6 @@ from search.show.words import count, describe, span
 
 Lines = list[Text]
 
-BAR = 24
 SPARKS = "▁▂▃▄▅▆▇█"
 OPEN, SHUT = "━", "·"
 LEAD = 15
@@ -76,22 +75,18 @@ def progress(o: Overview, width: int) -> Lines:
     return Columns(PROGRESS, rows).lines(width)[1:]
 
 
-def _bar(counts: Counts, width: int) -> str:
-    """Return the ended as a full bar, pruned ones darker than black, those under way as a light one."""
-    total, drawn, bar = max(1, counts.asked), 0, ""
-    so_far = 0
-    for number, sign in (
-        (counts.complete, "█"),
-        (counts.pruned, "▓"),
-        (counts.failed, "×"),
-        (counts.running, "▒"),
-        (counts.to_come, "░"),
-    ):
+def _bar(counts: Counts, width: int) -> Text:
+    """Return a line of which each part is as long as its share, told apart by sign as well as by colour."""
+    parts = (
+        *((counts.complete, "━", "green"), (counts.pruned, "╍", "cyan"), (counts.failed, "×", "red")),
+        *((counts.running, "─", "bold"), (counts.to_come, "·", "dim")),
+    )
+    bar, so_far = Text(), 0
+    for number, sign, style in parts:
         so_far += number
-        until = round(width * so_far / total)
-        bar += sign * (until - drawn)
-        drawn = until
-    return bar + "░" * (width - len(bar))
+        bar.append(sign * (round(width * so_far / max(1, counts.asked)) - len(bar)), style)
+    bar.append("·" * (width - len(bar)), "dim")
+    return bar
 
 
 def _states(counts: Counts) -> str:
@@ -119,14 +114,14 @@ def crew(o: Overview, width: int, most: int | None = None) -> Lines:
     return lines
 
 
-def _crew_row(worker: WorkerNow, device: str) -> tuple[str, ...]:
+def _crew_row(worker: WorkerNow, device: str) -> tuple[str | Text, ...]:
     dead = worker.state == "dead"
     does = f"silent for {span(worker.silent_seconds)}" if dead else worker.run or "idle"
     done = round(worker.percent / 10)
     return (
         worker.name,
         does,
-        "" if dead or not worker.run else "█" * done + "░" * (10 - done),
+        Text.assemble(("━" * done, "green"), ("·" * (10 - done), "dim")) if worker.run and not dead else "",
         f"{worker.percent}%" if worker.run else "",
         f"{worker.tokens_per_second:,.0f}" if worker.tokens_per_second else "",
         str(worker.trials),
@@ -180,6 +175,8 @@ def foretold(o: Overview, width: int) -> Lines:
     few = [c.steps[0], c.steps[len(c.steps) // 2], c.steps[-1]] if len(c.steps) > 2 else c.steps
     said = ", ".join(f"{s.rho:.2f} (≥ {s.bound:.2f}) at {s.percent}%" for s in few)
     opened = f"open from {c.open_from}% on" if c.open_from is not None else "shut: not proven that losses say anything"
+    if o.proxies.pruned:
+        opened += f"; {o.proxies.pruned} pruned saved {span(o.pruning_saved_seconds)}"
     wide = LEAD + len(sparks) + 2
     if wide + cell_len(said) > width:
         said = f"{few[0].rho:.2f} at {few[0].percent}%, {few[-1].rho:.2f} at {few[-1].percent}%"
@@ -193,12 +190,11 @@ def spent(o: Overview, width: int) -> Lines:
     """Return hours and dollars, spent and projected."""
     c = o.cost
     ends = o.state != "finished"
-    hours = f"{c.hours:.2f} worker hours" + (f", about {c.hours_projected:.2f} in the end" if ends else "")
-    usd = ""
-    if c.usd >= 0.005 or c.usd_projected >= 0.005 or c.max_usd:
-        usd = f"; ${c.usd:.2f}" + (f", about ${c.usd_projected:.2f} in the end" if ends else "")
-        usd += f", of ${c.max_usd:.2f} at most" if c.max_usd else ""
-    return hanging(f"{hours}{usd}", width, f"{'spent':<{LEAD}}", "")
+    hours = f"{c.hours:.2f} of about {c.hours_projected:.2f}" if ends else f"{c.hours:.2f}"
+    usd = f"${c.usd:.2f} of about ${c.usd_projected:.2f}" if ends else f"${c.usd:.2f}"
+    usd += f", at most ${c.max_usd:.2f}" if c.max_usd else ""
+    priced = c.usd >= 0.005 or c.usd_projected >= 0.005 or c.max_usd
+    return hanging(f"{hours} worker hours" + (f"; {usd}" if priced else ""), width, f"{'spent':<{LEAD}}", "")
 
 
 def transfer(o: Overview, width: int) -> Lines:
@@ -206,8 +202,8 @@ def transfer(o: Overview, width: int) -> Lines:
     t = o.transfer
     if t.tau is None:
         return []
-    shown = "the proxy predicts" if t.proven else "the proxy is NOT shown to predict"
-    said = f"{shown} (τ {t.tau:.2f}, 95% {t.low:.2f} … {t.high:.2f}, {t.pairs} pairs)"
+    shown = "the proxy predicts" if t.proven else "proxy NOT shown to predict"
+    said = f"{shown}: τ {t.tau:.2f} (95% {t.low:.2f} … {t.high:.2f}), {t.pairs} pairs"
     return hanging(said, width, f"{'transfer':<{LEAD}}", "" if t.proven else "yellow")
 
 
