@@ -117,9 +117,8 @@ def spent_seconds(facts: Facts) -> float:
     """Return the workers' time until now; for a trial of a worker that no registry knew, what it told."""
     known = {e.name for e in facts.workers}
     strangers = [t for t in [*facts.proxies, *facts.runs] if t.user_attrs.get("worker") not in known]
-    return sum(e.paid_seconds for e in facts.workers) + sum(
-        t.user_attrs.get("total_seconds", 0.0) for t in strangers if t.state.is_finished()
-    )
+    told = [float(t.user_attrs.get("total_seconds", 0.0)) for t in strangers if t.state.is_finished()]
+    return sum(e.paid_seconds for e in facts.workers) + sum(told)
 
 
 def to_come(facts: Facts) -> tuple[Work, int, int]:

@@ -192,7 +192,7 @@ def spent(o: Overview, width: int) -> Lines:
     ends = o.state != "finished"
     hours = f"{c.hours:.2f} of about {c.hours_projected:.2f}" if ends else f"{c.hours:.2f}"
     usd = f"${c.usd:.2f} of about ${c.usd_projected:.2f}" if ends else f"${c.usd:.2f}"
-    usd += f", at most ${c.max_usd:.2f}" if c.max_usd else ""
+    usd += f" (cap ${c.max_usd:.2f})" if c.max_usd else ""
     priced = c.usd >= 0.005 or c.usd_projected >= 0.005 or c.max_usd
     return hanging(f"{hours} worker hours" + (f"; {usd}" if priced else ""), width, f"{'spent':<{LEAD}}", "")
 
