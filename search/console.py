@@ -65,7 +65,9 @@ class LiveDisplay:
         if self._console.is_terminal:
             self._redraw_after_resizing()
             if self._pace.due():
-                self._pane.take(self._pace.timed(lambda: read(study)), self._pace.pause)
+                facts = self._pace.timed(lambda: read(study))
+                alive = any(w.process.poll() is None for w in workers)
+                self._pane.take(facts, self._pace.pause, starting=alive)
 
     def _redraw_after_resizing(self) -> None:
         if self._console.width != self._width:

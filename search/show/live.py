@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from optuna.trial import FrozenTrial
@@ -61,10 +61,13 @@ class Pane:
     read_at: float = 0.0
     pause: float = LEAST_SECONDS
 
-    def take(self, facts: Facts, pause: float, ended: Sequence[str] = ()) -> None:
-        """Take in a new look."""
+    def take(self, facts: Facts, pause: float, ended: Sequence[str] = (), *, starting: bool = False) -> None:
+        """Take in a new look; workers that are `starting` haven't entered the study yet."""
         self.pause, self.ended, self.read_at = pause, ended, self.clock()
-        self.overview = glance(facts)
+        o = glance(facts)
+        if starting and o.state == "stopped":
+            o = replace(o, state="starting", warnings=[w for w in o.warnings if w.kind != "idle"])
+        self.overview = o
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
         """Yield the screen as it is now."""

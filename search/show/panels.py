@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.cells import cell_len
 from rich.text import Text
 
-from search.show.columns import INDENT, Column, Columns, hanging
+from search.show.columns import GAP, INDENT, Column, Columns, hanging
 from search.show.overview import Counts, Found, Overview, WorkerNow
 from search.show.words import count, describe, span
 
@@ -16,6 +16,7 @@ Lines = list[Text]
 
 SPARKS = "▁▂▃▄▅▆▇█"
 OPEN, SHUT = "━", "·"
+LEAST_BAR, MOST_BAR = 10, 60
 LEAD = 15
 """Characters of the words at the left edge."""
 PROGRESS = (
@@ -66,13 +67,17 @@ def progress(o: Overview, width: int) -> Lines:
     kinds = [("points" if o.kind == "grid" else "proxies", o.proxies)]
     if o.confirmations.asked:
         kinds.append(("confirmations", o.confirmations))
-    bar = max(10, min(60, width - LEAD - 40))
-    rows = []
-    for name, counts in kinds:
-        about = "about " if counts.estimated and counts.to_come else ""
-        of = f"{counts.ended} of {about}{counts.asked}"
-        rows.append((f"{name:<{LEAD - 2}}", _bar(counts, bar), of, _states(counts)))
+    said = [(f"{name:<{LEAD - 2}}", share(counts), _states(counts), counts) for name, counts in kinds]
+    words = max(map(len, (of for _, of, _, _ in said))) + max(map(len, (states for _, _, states, _ in said)))
+    bar = max(LEAST_BAR, min(MOST_BAR, width - LEAD - 2 * len(GAP) - words))
+    rows = [(name, _bar(counts, bar), of, states) for name, of, states, counts in said]
     return Columns(PROGRESS, rows).lines(width)[1:]
+
+
+def share(counts: Counts) -> str:
+    """Return how many have ended, of how many there will be."""
+    about = "about " if counts.estimated and counts.to_come else ""
+    return f"{counts.ended} of {about}{counts.asked}"
 
 
 def _bar(counts: Counts, width: int) -> Text:
@@ -177,13 +182,20 @@ def foretold(o: Overview, width: int) -> Lines:
     opened = f"open from {c.open_from}% on" if c.open_from is not None else "shut: not proven that losses say anything"
     if o.proxies.pruned:
         opened += f"; {o.proxies.pruned} pruned saved {span(o.pruning_saved_seconds)}"
-    wide = LEAD + len(sparks) + 2
-    if wide + cell_len(said) > width:
+    if LEAD + len(sparks) + 2 + cell_len(said) > width:
         said = f"{few[0].rho:.2f} at {few[0].percent}%, {few[-1].rho:.2f} at {few[-1].percent}%"
     return [
-        Text.assemble((f"{'ρ by progress':<{LEAD}}", ""), (sparks, "cyan"), f"  {said}"),
-        Text.assemble((f"{'pruning gate':<{LEAD}}", ""), (gate, "green"), f"  {opened}"),
+        *_led("ρ by progress", Text(sparks, style="cyan"), said, width),
+        *_led("pruning gate", Text(gate, style="green"), opened, width),
     ]
+
+
+def _led(name: str, drawing: Text, said: str, width: int) -> Lines:
+    """Return a drawing behind its name, with what it says beside it, or below where there is no room."""
+    line = Text(f"{name:<{LEAD}}") + drawing
+    if len(line) + 2 + cell_len(said) <= width:
+        return [line.append(f"  {said}")]
+    return [line, *hanging(said, width, " " * LEAD, "")]
 
 
 def spent(o: Overview, width: int) -> Lines:

@@ -12,6 +12,7 @@ from search.show.facts import Facts, read
 from search.show.glance import glance
 from search.show.live import LEAST_SECONDS, Pace, Pane, drawn, last_ended
 from search.show.overview import Overview
+from search.show.panels import share
 from search.show.summary import Summary
 from search.show.words import count, span
 from search.stop import StopRequest
@@ -94,11 +95,9 @@ class Watcher:
 
 def line(o: Overview) -> str:
     """Return where a study stands on one line, without what changes with every second."""
-    parts = [f"proxies {o.proxies.ended} of {o.proxies.asked}"]
-    runs = o.confirmations
-    if runs.asked:
-        about = "about " if runs.estimated and runs.to_come else ""
-        parts.append(f"confirmations {runs.ended} of {about}{runs.asked}")
+    parts = [f"proxies {share(o.proxies)}"]
+    if o.confirmations.asked:
+        parts.append(f"confirmations {share(o.confirmations)}")
     parts.append(count(sum(w.state == "alive" for w in o.workers), "worker"))
     best = o.best_confirmed or o.best_proxy
     if best is not None:
