@@ -1,6 +1,7 @@
 """What `start` shows in a terminal: the preparation of data, then the study as it runs."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -22,6 +23,9 @@ from search.show.live import Pace, Pane, drawn
 from search.show.words import outcome
 from search.study import LinkedStudy
 
+LAST = 10
+"""Lines that are printed again where the terminal was resized."""
+
 
 class LiveDisplay:
     """A running study: a line for each finished trial, and below them, where it is a terminal, the study at a glance.
@@ -34,7 +38,7 @@ class LiveDisplay:
         self._seen: set[tuple[bool, int]] = set()
         self._pane, self._pace = Pane(clock=clock), Pace(clock=clock)
         self._live = drawn(self._pane, console, whole=False)
-        self._width = console.width
+        self._width, self._said = console.width, deque[str](maxlen=LAST)
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -48,6 +52,7 @@ class LiveDisplay:
 
     def say(self, line: str) -> None:
         """Print one line that stays."""
+        self._said.append(line)
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def know(self, study: LinkedStudy) -> None:
@@ -74,6 +79,8 @@ class LiveDisplay:
             self._width = self._console.width
             self._live.stop()
             self._console.clear()
+            for line in list(self._said):
+                self.say(line)
             self._live.start(refresh=True)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import jsonschema
 import pytest
 from optuna.trial import TrialState
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from rich.text import Text
 from sqlalchemy.exc import OperationalError
 
@@ -131,6 +131,22 @@ def test_start_says_each_ended_trial_once_and_none_that_it_knew(database: Databa
     said = [line for line in Text.from_ansi(output.getvalue()).plain.splitlines() if " BPB " in line]
     assert [line.split("BPB")[0].split()[:2] for line in said if "tokens" in line] == [["trial", "1"], ["trial", "2"]]
     assert "2 of 12" in Text.from_ansi(output.getvalue()).plain
+
+
+def test_start_draws_afresh_where_the_terminal_was_resized(database: Database) -> None:
+    """What was said last is there again, folded by nobody."""
+    study = open_study(database, raced.plan())
+    output = io.StringIO()
+    console = Console(file=output, force_terminal=True, width=80, height=24, _environ={})
+    display = LiveDisplay(console, Clock())
+    with display:
+        display.say("worker a was ended by SIGKILL; its trial goes to another")
+        display.update(study, ())
+        console.size = ConsoleDimensions(60, 24)
+        display.update(study, ())
+        after = output.getvalue().rpartition("\x1b[2J")[2]
+    assert after.count("worker a was ended by SIGKILL") == 1
+    assert max(len(line) for line in Text.from_ansi(after).plain.splitlines()) <= 60
 
 
 def test_ctrl_c_leaves_a_real_terminal_as_it_was(database: Database, database_url: str) -> None:
