@@ -126,5 +126,6 @@ def worker(
 
     with open_database(storage, "worker", stop) as database:
         opened, leave = load_study(database, study), partial(os._exit, 130)
-        with present(opened, worker_name(os.getpid(), os.environ.get(TOKEN)), chosen) as name:
+        name = worker_name(os.getpid(), os.environ.get(TOKEN))
+        with present(opened, name, chosen):
             Worker(opened, name, chosen, stop, say, leave=leave).run()
