@@ -46,7 +46,8 @@ class Columns:
             style = self.styles[place] if self.styles else ""
             lines.append(self._line(row, beside, style))
             for index in below:
-                lines += hanging(_plain(row[index]), width) if row[index] else []
+                if _plain(row[index]) not in ("", NOTHING):
+                    lines += hanging(_plain(row[index]), width)
         return lines
 
     def _placed(self, width: int) -> tuple[list[int], list[int]]:

@@ -20,9 +20,7 @@ LEAST_BAR, MOST_BAR = 10, 60
 LEAD = 15
 """Characters of the words at the left edge."""
 PROGRESS = (
-    Column(name="", weight=0),
-    Column(name=""),
-    Column(name=""),
+    *(Column(name=""), Column(name=""), Column(name="")),
     Column(name="", weight=1, below=True),
 )
 CREW = (
@@ -64,7 +62,7 @@ def headline(o: Overview, width: int) -> Lines:
 
 def progress(o: Overview, width: int) -> Lines:
     """Return trials by state, with a bar for each fidelity."""
-    kinds = [("points" if o.kind == "grid" else "proxies", o.proxies)]
+    kinds = [("runs" if o.kind == "grid" else "proxies", o.proxies)]
     if o.confirmations.asked:
         kinds.append(("confirmations", o.confirmations))
     said = [(f"{name:<{LEAD - 2}}", share(counts), _states(counts), counts) for name, counts in kinds]
@@ -104,8 +102,10 @@ def _states(counts: Counts) -> str:
 
 def crew(o: Overview, width: int, most: int | None = None) -> Lines:
     """Return the workers and what each does; of more than `most` those that work, and how many others there are."""
-    workers = sorted(o.workers, key=lambda w: (w.state != "dead", not w.run)) if most is not None else o.workers
-    shown = workers if most is None else workers[:most]
+    workers = o.workers  # in one order, so that rows stay where they are
+    if most is not None and len(workers) > most:
+        workers = sorted(workers, key=lambda w: (w.state != "dead", not w.run))
+    shown = workers[:most]
     if not shown:
         return []
     same = len({w.device for w in o.workers}) == 1
@@ -139,7 +139,7 @@ def _crew_row(worker: WorkerNow, device: str) -> tuple[str | Text, ...]:
 def best(o: Overview, width: int, *, brief: bool = False) -> Lines:
     """Return the best proxy and the best confirmed, the baseline beside each; `brief` leaves parameters out."""
     rows = []
-    proxy = "points" if o.kind == "grid" else "proxy"
+    proxy = "run" if o.kind == "grid" else "proxy"
     for name, found, others in (
         (f"{proxy}, {o.proxy_budget}", o.best_proxy, {"by hand": o.baseline_proxy}),
         (
