@@ -8,7 +8,7 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from model.atomic import replacing
 from search.artifacts import File, files, study_artifacts
 from search.errors import SearchError
-from search.run import run_label
+from search.results import run_label
 from search.study import LinkedStudy
 from storage.artifacts import MEGABYTE, PostgresArtifactStore
 

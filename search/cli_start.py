@@ -61,9 +61,9 @@ def start(
 
 
 def _print_summary(console: Any, opened: Any) -> None:
-    from search.console import summary
     from search.results import confirmed
     from search.shared import shared_corpus
+    from search.show.summary import summary
 
     found = confirmed(opened)
     bounds = None

@@ -188,6 +188,11 @@ def label(baseline: str | None, number: int | None, lr_scale: float) -> str:
     return name if lr_scale == 1 else f"{name} at lr × {lr_scale:g}"
 
 
+def run_label(proxy: bool, number: int) -> str:
+    """Return what people call a run."""
+    return f"trial {number}" if proxy else f"confirmation {number}"
+
+
 def who(run: FrozenTrial) -> tuple[str | None, int | None, float]:
     """Return whose a long run is: the baseline, or the number of the proxy trial, and the factor on its rate."""
     attrs = run.user_attrs

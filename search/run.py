@@ -22,6 +22,7 @@ from search.judging import first_of_the_best, make_pruner, race_pruner
 from search.logback import log_back
 from search.provenance import hashes, nameless, of_run
 from search.pruner import Verdict, drawn_as_control
+from search.results import run_label
 from search.resume import States
 from search.sampler import settle
 from search.shared import shared_corpus
@@ -34,11 +35,6 @@ if TYPE_CHECKING:
     from search.worker import Worker
 
 UNREACHABLE, UNJUDGED = Verdict(False, "unreachable"), Verdict(False, "unjudged")
-
-
-def run_label(proxy: bool, number: int) -> str:
-    """Return what people call a run."""
-    return f"trial {number}" if proxy else f"confirmation {number}"
 
 
 class Run:

@@ -23,7 +23,8 @@ from search.logback import log_back_missing
 from search.machine import Machine, admit, look
 from search.preparation import tokenizers
 from search.promotion import promote, waits_by_hand
-from search.run import Run, run_label
+from search.results import run_label
+from search.run import Run
 from search.shared import agree_on_text, shared_corpus
 from search.spending import Purse
 from search.stop import StopRequest

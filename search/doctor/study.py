@@ -95,11 +95,12 @@ def of_hardware(pinned: Machine, here: Machine, mixed: bool) -> Finding:
 
 
 def _cap(study: LinkedStudy) -> Iterator[Finding]:
-    from search.console import cap_line
+    from search.show.facts import read
+    from search.show.glance import refused_by_cap
 
     if not study.plan.cost.max_usd:
         return
-    line = cap_line(study)
+    line = refused_by_cap(read(study))
     if not line:
         yield ok("cost", f"below its cap, ${study.plan.cost.max_usd:.2f}")
         return

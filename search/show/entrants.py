@@ -11,7 +11,6 @@ from optuna.trial import FrozenTrial
 from model.evaluate import PROTOCOL
 from model.sample import read_samples
 from search.artifacts import files, study_artifacts
-from search.console import describe
 from search.errors import SearchError
 from search.machine import pinned_machine
 from search.results import Confirmed, ended_on
@@ -19,6 +18,7 @@ from search.show.facts import Facts, read
 from search.show.leaderboard import UNKNOWN, Entrant, Ground, source_name
 from search.show.links import Template
 from search.show.plain import plain_line, plain_text
+from search.show.words import describe
 from search.study import LinkedStudy, confirm_name, load_study
 from storage.database import Database
 from storage.errors import StorageError

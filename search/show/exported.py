@@ -10,7 +10,6 @@ from typing import Any
 from model.archive import is_archive, unpack
 from model.evaluate import PROTOCOL
 from model.sample import read_samples
-from search.console import describe
 from search.duration import parse_duration
 from search.errors import SearchError
 from search.export import Place, read_recipe, read_table, read_tables
@@ -18,6 +17,7 @@ from search.show.entrants import MOST_BYTES
 from search.show.leaderboard import UNKNOWN, Entrant, Ground, source_name
 from search.show.links import Template
 from search.show.plain import plain_line, plain_text
+from search.show.words import describe
 from search.verify import read_claim
 
 EXPORT, SAMPLES = "export.toml", "samples.txt"

@@ -10,7 +10,7 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from search.duration import format_duration
-from search.run import run_label
+from search.results import run_label
 from search.sections import Fidelity
 from search.show.facts import Facts
 from search.show.theme import BASELINE, BEST, FOUND, PRUNED, RANDOM, empty, log_axis

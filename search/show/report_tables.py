@@ -7,13 +7,12 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from search.console import describe
 from search.duration import format_duration
 from search.results import Confirmed
 from search.show.discreet import source_name
 from search.show.facts import Facts
 from search.show.settings import meaning
-from search.show.words import counted
+from search.show.words import counted, describe
 
 MOST_ROWS = 100
 HIDDEN = ("host", "hardware")

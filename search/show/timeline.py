@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from search.run import run_label
+from search.results import run_label
 from search.show.facts import Facts
 from search.show.spans import Presence, Span, beginning, hours_unit, presences, spans
 from search.show.theme import BASELINE, BEST, FOUND, PRUNED, empty

@@ -132,7 +132,7 @@ def test_what_a_fleet_does_and_who_is_meant(database: Database, study: LinkedStu
     done = study.proxy_queue.claim("host2/7", 7)
     assert isinstance(done, Claim)
     study.proxy_queue.finish(done.trial_id, TrialState.COMPLETE, 2.0)
-    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in shown(study).splitlines() if "/" in line]
+    rows = [re.split(r"\s{2,}", line.strip()) for line in shown(study).splitlines() if "/" in line]
     cells = {row[0]: row[1:6] for row in rows if len(row) > 6}
     card = "NVIDIA GeForce RTX 4090"
     assert cells["host1/7"] == ["lilm-tiny-3f2a-1", card, "trial 0, 40%", "0", "0.50"]

@@ -1,15 +1,12 @@
 """Grid studies made of numbers: facts that no machine trained for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.plan import Plan
-from search.pruner import CorrelationPruner
-from search.show.facts import Facts
-from search.spending import Bill
 
 STUDIES = Path(__file__).parents[3] / "studies"
 HEAD = '[data]\nsource = "builtin"\n[proxy]\nsampler = "grid"\nbudget = "1m"\n'
@@ -35,25 +32,6 @@ def ran(plan: Plan, params: Mapping[str, Any], bpb: float | None, **attrs: Any) 
         params=dict(params),
         distributions={k: plan.space.parameters[k].distribution() for k in params},
         user_attrs={"grid": plan.grid().index(dict(params)), **given},
-    )
-
-
-def facts_of(plan: Plan, trials: Sequence[FrozenTrial]) -> Facts:
-    """Facts of a study that has these runs and nothing else."""
-    return Facts(
-        plan=plan,
-        proxies=trials,
-        runs=[],
-        found=[],
-        workers=[],
-        bill=Bill(spent=0, bound=0, cap=0),
-        pruner=CorrelationPruner(),
-        relations=[],
-        caveats=[],
-        pruning="",
-        race="",
-        hardware="",
-        slots=len(trials),
     )
 
 

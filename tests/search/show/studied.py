@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,10 +14,11 @@ from search.judging import race_pruner
 from search.plan import Plan
 from search.results import confirmed_among
 from search.show.facts import Facts
-from search.spending import Bill, registry_of
+from search.spending import registry_of
 from search.study import LinkedStudy, open_study
 from storage.database import Database
 from storage.workers import Entry
+from tests.search.show import given
 
 SEARCHED = (
     *("leaderboard", "transfer", "correlation", "importance", "slices", "depth"),
@@ -157,20 +159,12 @@ def facts_of(
     slots: int | None = None,
 ) -> Facts:
     """What `read` returns, of trials that are in no database."""
-    found, pruner = confirmed_among(of, proxies, runs), race_pruner(of)
-    return Facts(
-        plan=of,
-        proxies=proxies,
-        runs=runs,
-        found=found,
-        workers=workers,
-        bill=Bill(spent=0.0, bound=0.0, cap=0.0),
+    pruner = race_pruner(of)
+    return replace(
+        given.facts(of, proxies, runs, workers),
         pruner=pruner,
         relations=[pruner.relation(proxies, point) for point in of.report_points()[:-1]],
-        caveats=caveats(of, proxies, found),
-        pruning="",
-        race="",
-        hardware="",
+        caveats=caveats(of, proxies, confirmed_among(of, proxies, runs)),
         slots=of.proxy.trials if slots is None else slots,
     )
 

@@ -16,11 +16,12 @@ from search.show.gallery import PICTURES, picture
 from search.show.plotting import listing, plot
 from search.show.writing import WIDTH
 from tests.browser import chromium, open_page
-from tests.search.show.grids import facts_of, made_up, plan_of, ran, shipped
+from tests.search.show.given import facts
+from tests.search.show.grids import made_up, plan_of, ran, shipped
 from tests.search.show.test_sweeps import SWEEPS
 
 LAYERS = plan_of("n_layer = { choices = [1, 2] }")
-FACTS = facts_of(LAYERS, [ran(LAYERS, {"n_layer": n}, 2.0 + n, tokens_per_param=5.0 * n) for n in (1, 2)])
+FACTS = facts(LAYERS, [ran(LAYERS, {"n_layer": n}, 2.0 + n, tokens_per_param=5.0 * n) for n in (1, 2)])
 
 
 def test_every_picture_says_what_it_shows_and_needs() -> None:
@@ -82,7 +83,7 @@ def test_pictures_of_every_kind(tmp_path: Path) -> None:
 def test_every_sweep_is_drawn_in_a_browser_without_an_error_or_a_call_elsewhere(tmp_path: Path) -> None:
     for name, study in SWEEPS.items():
         plan = shipped(study)
-        plot(name, facts_of(plan, made_up(plan)), tmp_path / f"{name}.html")
+        plot(name, facts(plan, made_up(plan)), tmp_path / f"{name}.html")
     with open_page(360) as watched:
         for width, dark, names in ((360, True, SWEEPS), (1440, False, ["latent-sweep"])):
             watched.page.set_viewport_size({"width": width, "height": 900})
