@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -106,37 +107,57 @@ def say_history(facts: Facts) -> str:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Curves:
+    """Runs that are drawn alike."""
+
+    name: str
+    trials: list[FrozenTrial]
+    fidelity: Fidelity
+    colour: str
+    dash: str
+    width: float
+
+
 def draw_curves(facts: Facts) -> Any:
     """Return the learning curves of proxies and long runs over the time trained, the best one's on top."""
-    runs = [r for r in facts.runs if _reported(r) and final_budget(facts.plan, r)]
-    proxies = [t for t in facts.proxies if _reported(t)]
-    values = [v for t in (*finished(list(facts.proxies)), *finished(list(facts.runs))) if (v := t.value) is not None]
-    if not values or not proxies + runs:
+    kinds = [kind for kind in _curves(facts) if kind.trials]
+    done = (*facts.finished, *finished(list(facts.runs)))
+    if not kinds or not done:
         return None
     unit, seconds = _unit(facts)
     drawn = empty(f"training time, {unit} (log scale)", "validation BPB")
-    own = {id(r) for c in facts.found[:1] for r in c.runs}
-    control = [t for t in proxies if t.user_attrs.get("control") and t.state == TrialState.COMPLETE]
-    rest = [t for t in proxies if t.state == TrialState.COMPLETE and t not in control]
-    pruned = [t for t in proxies if t.state == TrialState.PRUNED]
-    kinds: tuple[tuple[str, list[FrozenTrial], Fidelity, str, str, float], ...] = (
-        ("pruned proxies", pruned, facts.plan.proxy, PRUNED, "dot", 1.0),
-        ("finished proxies", rest, facts.plan.proxy, FOUND, "solid", 0.8),
-        ("controls (never pruned)", control, facts.plan.proxy, RANDOM, "dashdot", 1.5),
-        ("long runs", [r for r in runs if id(r) not in own], facts.plan.confirm, BASELINE, "solid", 1.5),
-        ("long runs of the winner", [r for r in runs if id(r) in own], facts.plan.confirm, BEST, "dash", 3.0),
-    )
-    for name, trials, fidelity, colour, dash, width in kinds:
-        if trials:
-            x, y = _lines(thinned(trials), fidelity, seconds)
-            line = {"color": colour, "dash": dash, "width": width}
-            drawn.add_scatter(x=x, y=y, name=name, mode="lines", line=line, hoverinfo="skip")
+    for kind in kinds:
+        x, y = _lines(thinned(kind.trials), kind.fidelity, seconds)
+        line = {"color": kind.colour, "dash": kind.dash, "width": kind.width}
+        drawn.add_scatter(x=x, y=y, name=kind.name, mode="lines", line=line, hoverinfo="skip")
     x = [v for trace in drawn.data for v in trace.x if v is not None]
     low = min(v for trace in drawn.data for v in trace.y if v is not None)
-    top = max(frame_top(values), low + 0.1)
+    top = max(frame_top([t.value or 0.0 for t in done]), low + 0.1)
     drawn.update_xaxes(**log_axis(x), range=[math.log10(min(x)), math.log10(max(x) * 1.05)])
     drawn.update_yaxes(range=[low - 0.05 * (top - low), top + 0.35 * (top - low)])
     return drawn
+
+
+def _curves(facts: Facts) -> list[_Curves]:
+    """Return the runs in groups, those that matter most last, so that they are drawn on top."""
+    short, long = facts.plan.proxy, facts.plan.confirm
+    proxies = [t for t in facts.proxies if _reported(t)]
+    done, pruned = ([t for t in proxies if t.state == s] for s in (TrialState.COMPLETE, TrialState.PRUNED))
+    control = [t for t in done if t.user_attrs.get("control")]
+    rest = [t for t in done if not t.user_attrs.get("control")]
+    own = {id(r) for c in facts.found[:1] for r in c.runs}
+    runs = [r for r in facts.runs if _reported(r) and final_budget(facts.plan, r)]
+    mine, others = [r for r in runs if id(r) in own], [r for r in runs if id(r) not in own]
+    return [
+        _Curves(name="pruned proxies", trials=pruned, fidelity=short, colour=PRUNED, dash="dot", width=1),
+        _Curves(name="finished proxies", trials=rest, fidelity=short, colour=FOUND, dash="solid", width=0.8),
+        _Curves(
+            name="controls (never pruned)", trials=control, fidelity=short, colour=RANDOM, dash="dashdot", width=1.5
+        ),
+        _Curves(name="long runs", trials=others, fidelity=long, colour=BASELINE, dash="solid", width=1.5),
+        _Curves(name="long runs of the winner", trials=mine, fidelity=long, colour=BEST, dash="dash", width=3),
+    ]
 
 
 def _reported(trial: FrozenTrial) -> bool:

@@ -1,6 +1,6 @@
 """The figures of size and speed: tokens per parameter by depth, throughput by size, latent projections."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -137,34 +137,29 @@ def draw_latent(facts: Facts) -> Any:
     drawn = make_subplots(rows=len(PANELS), cols=1, shared_xaxes=True, vertical_spacing=0.04)
     drawn.update_layout(template=template(), height=190 * len(PANELS) + 40)
     for row, (unit, key, scale) in enumerate(PANELS, start=1):
-        values = {
-            g: [(t.user_attrs.get(key, 0) if key else t.value or 0.0) / scale for t in m] for g, m in groups.items()
-        }
-        points = [(g, v) for g, of_group in values.items() for v in of_group]
-        drawn.add_scatter(
-            x=[g for g, _ in points],
-            y=[v for _, v in points],
-            name="a finished proxy",
-            mode="markers",
-            showlegend=row == 1,
-            marker={"symbol": "circle-open", "color": FOUND, "size": 8},
-            row=row,
-            col=1,
-        )
-        drawn.add_scatter(
-            x=list(values),
-            y=[float(np.median(v)) for v in values.values()],
-            name="median",
-            mode="markers",
-            showlegend=row == 1,
-            marker={"symbol": "line-ew-open", "color": RANDOM, "size": 30, "line": {"width": 3}},
-            row=row,
-            col=1,
-        )
-        drawn.update_yaxes(title=unit, row=row, col=1)
+        told = {g: [_value(t, key) / scale for t in members] for g, members in groups.items()}
+        _panel(drawn, row, unit, told)
     drawn.update_xaxes(type="category", categoryorder="array", categoryarray=list(groups))
     drawn.update_xaxes(title="width of the latent projection; or attention without one", row=len(PANELS), col=1)
     return drawn
+
+
+def _value(trial: FrozenTrial, key: str) -> float:
+    return float(trial.user_attrs.get(key, 0) if key else trial.value or 0.0)
+
+
+def _panel(drawn: Any, row: int, unit: str, told: Mapping[str, Sequence[float]]) -> None:
+    """Draw each group's values as a column of points with their median."""
+    points = [(group, value) for group, values in told.items() for value in values]
+    medians = [float(np.median(values)) for values in told.values()]
+    circle = {"symbol": "circle-open", "color": FOUND, "size": 8}
+    stroke = {"symbol": "line-ew-open", "color": RANDOM, "size": 30, "line": {"width": 3}}
+    for name, x, y, marker in (
+        ("a finished proxy", [g for g, _ in points], [v for _, v in points], circle),
+        ("median", list(told), medians, stroke),
+    ):
+        drawn.add_scatter(x=x, y=y, name=name, mode="markers", showlegend=row == 1, marker=marker, row=row, col=1)
+    drawn.update_yaxes(title=unit, row=row, col=1)
 
 
 def _groups(facts: Facts, trials: Sequence[FrozenTrial]) -> dict[str, list[FrozenTrial]]:

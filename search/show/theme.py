@@ -79,8 +79,7 @@ def _tick(value: float) -> str:
     return f"{value:g}"
 
 
-def note(drawn: Any, text: str, *, top: bool = True) -> None:
-    """Write a line into a figure's upper or lower left corner."""
-    y, anchor = (0.99, "top") if top else (0.01, "bottom")
-    place = {"xref": "paper", "yref": "paper", "x": 0.01, "xanchor": "left", "y": y, "yanchor": anchor}
+def note(drawn: Any, text: str) -> None:
+    """Write a line into a figure's upper left corner."""
+    place = {"xref": "paper", "yref": "paper", "x": 0.01, "xanchor": "left", "y": 0.99, "yanchor": "top"}
     drawn.add_annotation(text=text, showarrow=False, align="left", **place)

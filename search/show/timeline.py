@@ -1,11 +1,12 @@
 """The figure of what every worker did: a row each, a bar for each trial."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from search.run import run_label
 from search.show.facts import Facts
-from search.show.spans import beginning, hours_unit, presences, spans
+from search.show.spans import Presence, Span, beginning, hours_unit, presences, spans
 from search.show.theme import BASELINE, BEST, FOUND, PRUNED, empty
 from search.show.words import counted
 
@@ -26,42 +27,36 @@ def draw_workers(facts: Facts) -> Any:
     did = spans(facts)
     if not did:
         return None
-    busiest = [w for w, _ in Counter(s.worker for s in did).most_common(MOST_WORKERS)]
-    did = [s for s in did if s.worker in set(busiest)][-MOST_BARS:]
+    busiest = {w for w, _ in Counter(s.worker for s in did).most_common(MOST_WORKERS)}
+    did = [s for s in did if s.worker in busiest][-MOST_BARS:]
     order = list(dict.fromkeys(s.worker for s in did))
     were = [w for w in presences(facts) if w.worker in set(order)]
     first = beginning(did, were)
-    edge = 1 if len(did) <= MOST_EDGES * len(order) else 0
     unit, seconds = hours_unit(max(s.end for s in did) - first)
     drawn = empty(f"{unit} since the first worker started", "", height=130 + 34 * len(order))
-    drawn.add_bar(
-        y=[w.worker for w in were],
-        base=[(w.start - first) / seconds for w in were],
-        x=[(w.end - w.start) / seconds for w in were],
-        orientation="h",
-        width=0.9,
-        name="present",
-        marker={"color": "rgba(128,128,128,0.15)", "line": {"width": 0}},
-        hoverinfo="skip",
-    )
+    pale = {"color": "rgba(128,128,128,0.15)", "line": {"width": 0}}
+    drawn.add_bar(**_bars(were, first, seconds), width=0.9, name="present", marker=pale, hoverinfo="skip")
+    edge = 1 if len(did) <= MOST_EDGES * len(order) else 0
     for kind, (colour, pattern) in LOOKS.items():
         part = [s for s in did if s.kind == kind]
         if part:
-            drawn.add_bar(
-                y=[s.worker for s in part],
-                base=[round((s.start - first) / seconds, 4) for s in part],
-                x=[round((s.end - s.start) / seconds, 4) for s in part],
-                orientation="h",
-                width=0.6,
-                name=kind,
-                marker={"color": colour, "pattern": _strokes(pattern), "line": {"width": edge, "color": "#ffffff"}},
-                text=[run_label(s.proxy, s.trial.number) for s in part],
-                textposition="none",
-                hovertemplate="%{text}<extra></extra>",
-            )
+            look = {"color": colour, "pattern": _strokes(pattern), "line": {"width": edge, "color": "#ffffff"}}
+            labels = [run_label(s.proxy, s.trial.number) for s in part]
+            drawn.add_bar(**_bars(part, first, seconds), width=0.6, name=kind, marker=look, hovertext=labels)
+    drawn.update_traces(hovertemplate="%{hovertext}<extra></extra>", selector={"width": 0.6})
     drawn.update_layout(barmode="overlay")
     drawn.update_yaxes(categoryorder="array", categoryarray=list(reversed(order)))
     return drawn
+
+
+def _bars(parts: Sequence[Span] | Sequence[Presence], first: float, unit: float) -> dict[str, Any]:
+    """Return plotly's bars from each start to its end."""
+    return {
+        "y": [p.worker for p in parts],
+        "base": [round((p.start - first) / unit, 4) for p in parts],
+        "x": [round((p.end - p.start) / unit, 4) for p in parts],
+        "orientation": "h",
+    }
 
 
 def _strokes(shape: str) -> dict[str, Any]:

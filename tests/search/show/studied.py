@@ -18,11 +18,16 @@ from search.study import LinkedStudy, open_study
 from storage.database import Database
 from storage.workers import Entry
 
+SEARCHED = (
+    *("leaderboard", "transfer", "correlation", "importance", "slices", "depth"),
+    *("latent", "speed", "curves", "history", "dollars", "workers"),
+)
+"""The figures that a searched study has."""
 START = datetime(2026, 1, 1, 12)
 """As trials have it, without a zone; UTC here."""
 EPOCH = 1767268800.0
 """The same in seconds since 1970."""
-HOSTILE = '<img src=x onerror="document.title=1">'
+HOSTILE = '<b>x</b><img src=x onerror="document.title=1">'
 """A name that must stay a name."""
 TEXT = """
 description = '''{description}'''
@@ -170,7 +175,7 @@ def facts_of(
     )
 
 
-def stored(database: Database, of: Plan, n: int = 24) -> LinkedStudy:
+def stored(database: Database, of: Plan, n: int = 18) -> LinkedStudy:
     """The same study in a database; its queued baselines have made way for trials that ended."""
     study = open_study(database, of)
     for part in (study.proxies, study.confirmations):

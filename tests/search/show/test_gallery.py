@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 from search.show.facts import Facts
 from search.show.gallery import PICTURES
 from search.show.theme import INK, LINK, MUTED, PANEL, PAPER
-from tests.search.show.studied import entry, facts_of, made, params, plan, searched
+from tests.search.show.studied import SEARCHED, entry, facts_of, made, params, plan, searched
 
 PLAN = plan()
 
@@ -16,12 +16,6 @@ PLAN = plan()
 @pytest.fixture(scope="module")
 def facts() -> Facts:
     return facts_of(PLAN, *searched(PLAN, 24), workers=[entry(minutes=1000)])
-
-
-SEARCHED = (
-    *("leaderboard", "transfer", "correlation", "importance", "slices", "depth"),
-    *("latent", "speed", "curves", "history", "dollars", "workers"),
-)
 
 
 @pytest.mark.parametrize("name", SEARCHED)
