@@ -17,7 +17,7 @@ from search import paths
 from search.artifacts import keep_confirmed
 from search.duration import parse_duration
 from search.judging import first_of_the_best, make_pruner, race_pruner
-from search.logback import log_back
+from search.logback import show, show_in_turn
 from search.provenance import hashes, of_run
 from search.pruner import Verdict, drawn_as_control
 from search.resume import States
@@ -234,15 +234,22 @@ class Run:
         if result.val_bpb is None:
             last = result.reports[-1]
             but = self._finish(TrialState.PRUNED, last.val_bpb)
-            return self.worker.say(f"{self.label}: pruned at {last.percent}% with {last.val_bpb:.4f} BPB{but}")
+            self.worker.say(f"{self.label}: pruned at {last.percent}% with {last.val_bpb:.4f} BPB{but}")
+            return None if but else self._show()
         weights = None if self.proxy else self._save(result, tokenizer)
         but = self._finish(TrialState.COMPLETE, result.val_bpb)
         self.worker.say(f"{self.label}: {result.val_bpb:.4f} BPB after {result.tokens:,} tokens{but}")
-        if not self.proxy and not but:
-            self.retrying(lambda: log_back(self.worker.study))
+        if not but:
+            self._show()
         if weights and not but:
             keep_confirmed(self.worker.study, self.claim.trial_id, weights, self.worker.device, self.worker.say)
         return None
+
+    def _show(self) -> None:
+        """Bring what optuna-dashboard shows up to date: after every long run, and now and then after proxies."""
+        if self.proxy:
+            return show_in_turn(self.worker.study, self.worker.say)
+        return show(self.worker.study, self.worker.say, self.retrying)
 
     def _save(self, result: Result, tokenizer: Tokenizer) -> Path | None:
         """Save the weights; a disk that doesn't take them is no reason to lose the result."""

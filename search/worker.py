@@ -19,7 +19,7 @@ from search import paths
 from search.artifacts import LastLines, keep_trace, study_artifacts
 from search.errors import SearchError, SpaceExhaustedError
 from search.farewell import Farewell
-from search.logback import log_back_missing
+from search.logback import show
 from search.machine import Machine, admit, look
 from search.preparation import tokenizers
 from search.promotion import promote, waits_by_hand
@@ -122,7 +122,7 @@ class Worker:
                 waiting = False
                 self._attempt(queue, claim)
             elif claim is Outcome.DONE:
-                self.retrying(lambda: log_back_missing(self.study))
+                show(self.study, self.say, self.retrying)
                 self.say("nothing left to do")
                 return
             elif claim is Outcome.REFUSED or self.retrying(self._purse.exhausted):

@@ -1,6 +1,6 @@
 """A study at one moment: read once from the database, so that all that is shown of it agrees with itself."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial
@@ -9,8 +9,10 @@ from search.caveats import Caveat, caveats
 from search.judging import make_pruner
 from search.machine import hardware_line
 from search.plan import Plan
+from search.promotion import race_field
 from search.pruned import pruning_lines
 from search.pruner import CorrelationPruner, Relation
+from search.race import standing
 from search.race_view import race_line
 from search.results import Confirmed, Noise, Transfer, confirmed_among, noise, transfer
 from search.spending import Bill, bill, registry_of, stored_cap
@@ -39,6 +41,8 @@ class Facts:
     """What pruning did, in sentences; empty before a proxy has finished, and for a grid."""
     race: str
     """Where the race is, in a sentence; empty before it began."""
+    standing: Mapping[str, str]
+    """What the race says of each candidate, by what people call it: "leads", "behind by more than noise"."""
     hardware: str
     """What the study is pinned to, in a sentence; empty before its first worker."""
     slots: int
@@ -79,6 +83,7 @@ def read(study: LinkedStudy) -> Facts:
         caveats=caveats(plan, proxies, found),
         pruning=pruning_lines(study) if searched else "",
         race=race_line(study),
+        standing={c.key: said for c, said in standing(race_field(study))},
         hardware=hardware_line(study),
         slots=study.proxy_queue.slots(),
     )
