@@ -41,10 +41,10 @@ def log_back(study: LinkedStudy) -> Facts:
         for entry in facts.found:
             if stored.get(_key(entry)) != _record(entry):
                 study.proxies.set_user_attr(_key(entry), _record(entry))
-        _write_notes(study, study.proxies, {**trial_notes(facts), None: study_note(facts)})
+        _write_notes(study, study.proxies, trial_notes(facts), study_note(facts))
         if facts.runs:
             about = f"Long runs of `{study.plan.name}`, whose note and figures tell what came out of them."
-            _write_notes(study, study.confirmations, {**run_notes(facts), None: about})
+            _write_notes(study, study.confirmations, run_notes(facts), about)
     return facts
 
 
@@ -71,11 +71,11 @@ def save_figures(study: LinkedStudy, facts: Facts) -> None:
                 save_plotly_graph_object(study.proxies, figure, graph_object_id=name)
 
 
-def _write_notes(study: LinkedStudy, part: optuna.Study, notes: Mapping[int | None, str]) -> None:
-    """Write those notes that have changed, by trial's id, of the study itself by None, in one statement."""
+def _write_notes(study: LinkedStudy, part: optuna.Study, notes: Mapping[int, str], own: str) -> None:
+    """Write those notes that have changed, of trials by their ids and the study's own, in one statement."""
     stored = _stored(study, part)
     changed: dict[str, Any] = {}
-    for trial_id, text in notes.items():
+    for trial_id, text in ((None, own), *notes.items()):
         pieces = _pieces(stored, trial_id)
         body = text + YOURS + _theirs("".join(pieces))
         if body != "".join(pieces):

@@ -114,6 +114,11 @@ class Worker:
         seconds = {"moment_seconds": self.moment_seconds, "last_seconds": self.last_seconds}
         return Farewell(self.stop, self._hand_back, self.leave, **seconds)
 
+    @property
+    def last_lines(self) -> list[str]:
+        """What it has said last."""
+        return list(self._said.lines)
+
     def _work(self) -> None:
         waiting = False
         while not self.stop():

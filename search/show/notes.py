@@ -65,7 +65,7 @@ def _pruned(facts: Facts, trial: FrozenTrial) -> str:
         return f"{said}: its loss was no number. Saved {saved} of training."
     if "best_as_bad" in attrs:
         chance, risk = attrs["best_as_bad"], facts.plan.pruner.risk
-        said += f": only {_percent(chance)} of the best runs are expected to look as bad here (limit {risk:.0%})"
+        said += f": {_percent(chance)} of the best runs are expected to look as bad here; {risk:.0%} would spare it"
     return f"{said}. Saved {saved} of training."
 
 

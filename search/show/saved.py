@@ -4,6 +4,7 @@ It draws them as they are, on its own ground, light or dark, so that they bring 
 """
 
 import json
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,9 @@ DIGITS = 5
 PAPER = "#f6f8fa"
 HEIGHT = 450
 """Of the dashboard's frame around a figure, in CSS pixels."""
+TITLE = {"x": 0.02, "xanchor": "left", "y": 0.98, "yanchor": "top"}
+MOST_LETTERS = 22
+"""Of a configuration's name beside an axis: half the page is all that a figure gets."""
 
 
 def saved_figures(facts: Facts) -> dict[str, Any]:
@@ -32,13 +36,16 @@ def fitted(figure: Any, title: str) -> Any:
     slim = go.Figure(_rounded(json.loads(figure.to_json())), skip_invalid=False)
     slim.update_layout(
         template=template("light"),
-        title={"text": title, "font": {"size": 15}, "x": 0.02, "xanchor": "left", "y": 0.98, "yanchor": "top"},
+        title={"text": "<br>".join(textwrap.wrap(title, 34)), "font": {"size": 14}, **TITLE},
+        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": -0.16, "yanchor": "top", "font": {"size": 11}},
         paper_bgcolor=PAPER,
         plot_bgcolor=PAPER,
-        font={"color": INK["light"]},
+        font={"color": INK["light"], "size": 12},
         height=HEIGHT,
-        margin={"t": 90},
+        margin={"t": 50, "l": 10, "r": 15, "b": 10},
     )
+    names = {y for trace in slim.data for y in trace.y or () if isinstance(y, str)}
+    slim.update_yaxes(labelalias={y: textwrap.shorten(y, MOST_LETTERS, placeholder="…") for y in names})
     return slim
 
 

@@ -33,7 +33,11 @@ def _answer(facts: Facts) -> str:
 
     best = facts.found[0]
     said = facts.standing.get(best.label, "")
-    sure = "ahead of all others by more than noise" if "ahead of all" in said else "not yet ahead of all by noise"
+    sure = (
+        "ahead of all others by more than noise"
+        if "ahead of all" in said
+        else "not ahead of all others by more than noise"
+    )
     versus = against_baseline(facts, best) or ("the best is a baseline, made by hand" if best.baseline else "")
     return (
         f"### {plain(best.label)} is the best confirmed: {interval(facts, best)} at {facts.plan.confirm.budget}\n\n"
