@@ -2,7 +2,7 @@
 
 import re
 
-_SIGNS = re.compile(r"([\\`*\[\]<>|~$&]|(?<!\w)_|_(?!\w))")
+_SIGNS = re.compile(r"([\\`*\[\]<>|~$&]|(?<![^\W_])_|_(?![^\W_]))")
 
 
 def plain(text: object) -> str:

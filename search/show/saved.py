@@ -18,7 +18,8 @@ DIGITS = 5
 PAPER = "#f6f8fa"
 HEIGHT = 450
 """Of the dashboard's frame around a figure, in CSS pixels."""
-TITLE = {"x": 0.02, "xanchor": "left", "y": 0.98, "yanchor": "top"}
+TITLE = {"x": 0.02, "xanchor": "left", "y": 0.95, "yanchor": "middle"}
+MOST_IN_A_LINE = 30
 MOST_LETTERS = 22
 """Of a configuration's name beside an axis: half the page is all that a figure gets."""
 
@@ -36,7 +37,7 @@ def fitted(figure: Any, title: str) -> Any:
     slim = go.Figure(_rounded(json.loads(figure.to_json())), skip_invalid=False)
     slim.update_layout(
         template=template("light"),
-        title={"text": "<br>".join(textwrap.wrap(title, 34)), "font": {"size": 14}, **TITLE},
+        title={"text": _wrapped(title), "font": {"size": 14}, **TITLE},
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": -0.16, "yanchor": "top", "font": {"size": 11}},
         paper_bgcolor=PAPER,
         plot_bgcolor=PAPER,
@@ -44,9 +45,14 @@ def fitted(figure: Any, title: str) -> Any:
         height=HEIGHT,
         margin={"t": 50, "l": 10, "r": 15, "b": 10},
     )
+    slim.for_each_xaxis(lambda axis: axis.update(title_text=_wrapped(axis.title.text or "")))
     names = {y for trace in slim.data for y in trace.y or () if isinstance(y, str)}
     slim.update_yaxes(labelalias={y: textwrap.shorten(y, MOST_LETTERS, placeholder="…") for y in names})
     return slim
+
+
+def _wrapped(text: str) -> str:
+    return "<br>".join(textwrap.wrap(text, MOST_IN_A_LINE))
 
 
 def _rounded(value: Any) -> Any:
