@@ -19,7 +19,7 @@ PAPER = "#f6f8fa"
 HEIGHT = 450
 """Of the dashboard's frame around a figure, in CSS pixels."""
 TITLE = {"x": 0.02, "xanchor": "left", "y": 0.95, "yanchor": "middle"}
-MOST_IN_A_LINE = 30
+MOST_IN_A_LINE = 28
 MOST_LETTERS = 22
 """Of a configuration's name beside an axis: half the page is all that a figure gets."""
 
@@ -38,7 +38,7 @@ def fitted(figure: Any, title: str) -> Any:
     slim.update_layout(
         template=template("light"),
         title={"text": _wrapped(title), "font": {"size": 14}, **TITLE},
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": -0.16, "yanchor": "top", "font": {"size": 11}},
+        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": -0.26, "yanchor": "top", "font": {"size": 11}},
         paper_bgcolor=PAPER,
         plot_bgcolor=PAPER,
         font={"color": INK["light"], "size": 12},

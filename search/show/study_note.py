@@ -38,7 +38,9 @@ def _answer(facts: Facts) -> str:
         if "ahead of all" in said
         else "not ahead of all others by more than noise"
     )
-    versus = against_baseline(facts, best) or ("the best is a baseline, made by hand" if best.baseline else "")
+    versus = against_baseline(facts, best) or (
+        "made by hand, and no searched configuration beats it" if best.baseline else ""
+    )
     return (
         f"### {plain(best.label)} is the best confirmed: {interval(facts, best)} at {facts.plan.confirm.budget}\n\n"
         f"{plain(describe(best.params))}; {sure}" + (f"; {versus}." if versus else ".")
