@@ -47,7 +47,7 @@ def fitted(figure: Any, title: str) -> Any:
     )
     slim.for_each_xaxis(lambda axis: axis.update(title_text=_wrapped(axis.title.text or "")))
     names = {y for trace in slim.data for y in trace.y or () if isinstance(y, str)}
-    slim.update_yaxes(labelalias={y: textwrap.shorten(y, MOST_LETTERS, placeholder="…") for y in names})
+    slim.update_yaxes(labelalias={y: y[: MOST_LETTERS - 1] + "…" for y in names if len(y) > MOST_LETTERS})
     return slim
 
 

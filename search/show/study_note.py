@@ -33,14 +33,9 @@ def _answer(facts: Facts) -> str:
 
     best = facts.found[0]
     said = facts.standing.get(best.label, "")
-    sure = (
-        "ahead of all others by more than noise"
-        if "ahead of all" in said
-        else "not ahead of all others by more than noise"
-    )
-    versus = against_baseline(facts, best) or (
-        "made by hand, and no searched configuration beats it" if best.baseline else ""
-    )
+    sure = f"{'' if 'ahead of all' in said else 'not '}ahead of all others by more than noise"
+    by_hand = "made by hand, and no searched configuration beats it" if best.baseline else ""
+    versus = against_baseline(facts, best) or by_hand
     return (
         f"### {plain(best.label)} is the best confirmed: {interval(facts, best)} at {facts.plan.confirm.budget}\n\n"
         f"{plain(describe(best.params))}; {sure}" + (f"; {versus}." if versus else ".")

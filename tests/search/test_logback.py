@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import pytest
 import sqlalchemy as sa
 from optuna.trial import Trial
-from optuna_dashboard import get_note, save_note
+from optuna_dashboard import get_note, save_note, save_plotly_graph_object
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 
 from search import logback
@@ -162,7 +162,7 @@ def test_a_figure_that_shrinks_leaves_nothing_of_the_longer_one(database: Databa
     study = shown(database)
     facts = log_back(study)
     long = saved_figures(facts)["transfer"].update_layout(meta="x" * 9000)
-    logback.save_plotly_graph_object(study.proxies, long, graph_object_id="transfer")
+    save_plotly_graph_object(study.proxies, long, graph_object_id="transfer")
     save_figures(study, facts)
     assert figures(study)["transfer"] == saved_figures(facts)["transfer"].to_json()
 
