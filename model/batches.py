@@ -5,7 +5,7 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
-from model.corpus import Tokens
+from model.tokens import Tokens
 
 
 class Batches:

@@ -1,13 +1,15 @@
 """One file that holds a trained network, its tokenizer and what is known of it."""
 
-import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from model.atomic import replacing
 from model.config import ModelConfig
+from model.counts import count_parameters
 from model.errors import CheckpointError, ModelError
 from model.network import Transformer
 from model.tokenizer import Tokenizer
@@ -34,12 +36,10 @@ def save(path: Path, network: Transformer, tokenizer: Tokenizer, info: dict[str,
         "tokenizer": tokenizer.proto,
         "info": info,
     }
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        torch.save(content, unfinished)
-        unfinished.replace(path)
+        with replacing(path) as unfinished:
+            torch.save(content, unfinished)
     except (OSError, RuntimeError) as error:  # torch has RuntimeErrors for files that can't be opened
-        unfinished.unlink(missing_ok=True)
         raise CheckpointError(f"{path}: can't be written: {error}") from None
 
 
@@ -54,9 +54,28 @@ def load(path: Path, device: torch.device) -> Checkpoint:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not a checkpoint of this version of lilm-search (wanted: {FORMAT})")
     try:
-        tokenizer = Tokenizer(content["tokenizer"])
-        network = Transformer(ModelConfig(**content["config"]), tokenizer.vocab_size)
-        network.load_state_dict(content["weights"])
-    except (KeyError, TypeError, RuntimeError, ModelError) as error:
-        raise CheckpointError(f"{path}: damaged: {str(error).splitlines()[0]}") from None
-    return Checkpoint(network.to(device).eval(), tokenizer, content.get("info", {}))
+        parts = (content["config"], content["weights"], content["tokenizer"])
+    except KeyError as error:
+        raise CheckpointError(f"{path}: damaged: {error} is missing") from None
+    return assemble(path, *parts, content.get("info", {}), device)
+
+
+def assemble(
+    origin: Path,
+    config: Mapping[str, Any],
+    weights: Mapping[str, torch.Tensor],
+    proto: bytes,
+    info: dict[str, Any],
+    device: torch.device,
+) -> Checkpoint:
+    """Return the parts of a file as a network ready for use; raises `CheckpointError` where they don't fit."""
+    try:
+        tokenizer, settings = Tokenizer(proto), ModelConfig.parse(config)
+        held, wanted = sum(w.numel() for w in weights.values()), count_parameters(settings, tokenizer.vocab_size)
+        if held != wanted:  # before memory is taken for what a file only claims to hold
+            raise CheckpointError(f"it holds {held:,} weights, but its settings need {wanted:,}")
+        network = Transformer(settings, tokenizer.vocab_size)
+        network.load_state_dict(weights)
+    except (AttributeError, TypeError, RuntimeError, ModelError) as error:
+        raise CheckpointError(f"{origin}: damaged: {str(error).splitlines()[0]}") from None
+    return Checkpoint(network.to(device).eval(), tokenizer, info)

@@ -9,9 +9,10 @@ import hashlib
 import json
 import math
 import shutil
+import tempfile
 from array import array
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -22,37 +23,13 @@ from model.cache import finish, locked, scratch, whole
 from model.config import DataConfig, TokenizerConfig
 from model.errors import DataError
 from model.tokenizer import Tokenizer, train_tokenizer
+from model.tokens import Tokens, evenly
 
 FORMAT = 3  # of what is cached; raise it when tokens come out differently
 CHUNK_BYTES = 4_000_000
 
 OnProgress = Callable[[str, int, int | None], None]
 """Called with a stage, the bytes done, and the bytes there are (None: not known)."""
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """Documents back to back, each followed by the separator."""
-
-    ids: np.ndarray
-    """uint16, all tokens."""
-    starts: np.ndarray
-    """int64 (documents + 1): document i is ids[starts[i]:starts[i + 1]], its separator included."""
-    text_bytes: np.ndarray
-    """int64 (documents): raw UTF-8 bytes of each, the separator not counted."""
-
-    def uniform_bpb(self, vocab_size: int) -> float:
-        """Return the BPB of giving every token of the vocabulary equal probability, on these documents."""
-        return len(self.ids) * math.log(vocab_size) / (math.log(2) * int(self.text_bytes.sum()))
-
-    def subset(self, least_bytes: int) -> "Tokens":
-        """Return whole documents, evenly spread, of at least so many bytes; everything when there are fewer."""
-        chosen = evenly(self.text_bytes, least_bytes)
-        if len(chosen) == len(self.text_bytes):
-            return self
-        parts = [self.ids[self.starts[i] : self.starts[i + 1]] for i in chosen]
-        starts = np.cumsum([0, *map(len, parts)], dtype=np.int64)
-        return Tokens(np.concatenate(parts), starts, self.text_bytes[chosen])
 
 
 @dataclass(frozen=True)
@@ -90,6 +67,20 @@ def prepare(
             if not whole(folder):
                 _tokenize(cache / "text" / sha, folder, Tokenizer(proto), on_progress)
     return _open(folder, sha)
+
+
+def validation(
+    data: DataConfig, tokenizer: Tokenizer, cache: Path, on_progress: OnProgress = lambda stage, done, total: None
+) -> tuple[Tokens, str]:
+    """Return the validation part alone under this tokenizer, and the sha-256 of the whole text."""
+    sha = text_sha256(data, cache, on_progress)
+    folder = tokens_folder(cache, sha, tokenizer.sha256)
+    if whole(folder):
+        return _tokens(folder, "validation"), sha
+    with tempfile.TemporaryDirectory() as place:
+        _encode(cache / "text" / sha, Path(place), "validation", tokenizer, on_progress)
+        found = _tokens(Path(place), "validation")
+        return replace(found, ids=np.array(found.ids)), sha
 
 
 def tokenizer_bytes(
@@ -185,21 +176,6 @@ def _chunks(folder: Path, part: str, chosen: np.ndarray | None = None) -> Iterat
                 chunk, size = [], 0
         if chunk:
             yield chunk
-
-
-def evenly(sizes: np.ndarray, least: int) -> np.ndarray:
-    """Return the indices of items, evenly spread, whose sizes sum to at least so much; all when they don't.
-
-    Report points are measured on such a choice: another rule would change every figure of a study in progress.
-    """
-    n, total = len(sizes), int(sizes.sum())
-    if total <= least:
-        return np.arange(n)
-    for count in sorted({min(n, math.ceil(n * least / total * f)) for f in (1, 1.25, 1.6, 2, 4, 1e9)}):
-        chosen = np.unique(np.linspace(0, n - 1, count).round().astype(np.int64))
-        if int(sizes[chosen].sum()) >= least:
-            break
-    return chosen
 
 
 def _sample(folder: Path, sample_bytes: int) -> Iterator[str]:

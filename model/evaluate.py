@@ -12,13 +12,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from model.corpus import Tokens
 from model.device import autocast, precision
 from model.errors import StoppedError
 from model.loss import LOGITS_AT_ONCE
 from model.network import Transformer, softcap
 from model.shapes import Float, Int
+from model.tokens import Tokens
 
+PROTOCOL = "every token once, windows of the context without overlap, lossless tokenizer"
+"""This protocol's name, which goes with every result: figures of another one bear another name, and one that a
+tokenizer loses text under has `lossy` in it."""
 TOKENS_AT_ONCE = {"cpu": 8192, "cuda": 65_536}  # per forward pass: fills the device, bounds its memory
 
 

@@ -99,20 +99,21 @@ def largest_divisor(number: int, most: int) -> int:
 
 def batch_loss(
     network: Transformer, rows: Int[Tensor, "B T1"], mtp_weight: float = 0.0, compiled: bool = False
-) -> Tensor:
-    """Return the mean nats of each row's next tokens, with the further heads' mean added at `mtp_weight`.
+) -> tuple[Tensor, Tensor]:
+    """Return the loss to learn from and, for the record, the mean nats of each row's next tokens.
 
-    Rows hold one token more than the context. A head i places further on has no target in a row's last i places.
+    The loss is those nats with the further heads' mean added at `mtp_weight`. Rows hold one token more than the
+    context. A head i places further on has no target in a row's last i places.
     """
     heads = network.config.mtp_heads if mtp_weight else 0
     inputs, targets = rows[:, :-1], rows[:, 1:]
-    total = torch.zeros((), device=rows.device)
+    parts = []
     for i, states in enumerate(network.states(inputs, heads, maybe_compiled(call, compiled))):
         there = targets.shape[1] - i
         ahead = F.pad(targets[:, i:], (0, i))
         share = (mtp_weight / heads if i else 1.0) / (len(rows) * there)
         scale = (torch.arange(targets.shape[1], device=rows.device) < there) * share
-        total = total + linear_cross_entropy(
+        part = linear_cross_entropy(
             states.flatten(0, 1),
             network.output_weight,
             ahead.flatten(),
@@ -120,4 +121,5 @@ def batch_loss(
             network.config.logit_softcap,
             compiled,
         )
-    return total
+        parts.append(part)
+    return torch.stack(parts).sum(), parts[0].detach()

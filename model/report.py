@@ -15,6 +15,12 @@ class Report:
     tokens: int
     steps: int
     learning_rate: float
+    train_bpb: float | None = None
+    """Mean over the steps since the report before, in bits per byte of the training text; None before the first step.
+
+    Each batch was measured before it was learned from, by weights that were still moving: where the text is seen
+    several times, it falls below `val_bpb`, and where learning is fast, it lags behind.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +48,11 @@ class Result:
     train_seconds: float
     evaluate_seconds: float
     total_seconds: float
+
+    @property
+    def train_bpb(self) -> float | None:
+        """Training loss at the end: that of the last report."""
+        return self.reports[-1].train_bpb if self.reports else None
 
     @property
     def tokens_per_second(self) -> float:

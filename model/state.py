@@ -21,7 +21,7 @@ from model.corpus import Corpus
 from model.errors import CheckpointError
 from model.report import Report
 
-FORMAT = "lilm-search training state 1"
+FORMAT = "lilm-search training state 2"
 LONGEST_HEAD = 4096
 Head = dict[str, Any]
 
@@ -52,7 +52,7 @@ class TrainingState:
     """On each of the run's stopwatches."""
     reports: list[dict[str, Any]]
     tensors: list[Tensor]
-    """Weights, what the optimizer remembers, and the mean of weights."""
+    """Weights, what the optimizer remembers, the mean of weights, and the loss since the last report."""
     averaged: int
     """Steps whose weights are in the mean."""
 

@@ -38,6 +38,8 @@ class Step:
         self.compiled = shall_compile(training.compile, self.device, budget_seconds)
         self.captured = False
         self.micro_batch = 0
+        self.nats = torch.zeros((), dtype=torch.float64, device=self.device)
+        """Mean nats of the next tokens, summed over the steps since they were taken."""
         self.optimizer = Optimizer(network, training, keep_gradients=self.device.type == "cuda")
         whole = self.device.type == "cpu" and network.config.n_layer <= WHOLE_LAYERS
         self._loss = maybe_compiled(batch_loss, self.compiled and whole)
@@ -58,11 +60,19 @@ class Step:
             self._accumulate(micro)
         self._update()
 
+    def take_nats(self) -> float:
+        """Return the sum over steps of their mean nats for a next token, and begin anew; waits for the device."""
+        nats = float(self.nats)
+        self.nats.zero_()
+        return nats
+
     def _accumulate_now(self, micro: Tensor) -> None:
         """Add the gradient of the batch's mean loss that this micro-batch has a share in."""
         with autocast(self.device, self.dtype):
-            loss = self._loss(self.network, micro, self.training.mtp_weight, self._parts_compiled)
-        torch.autograd.backward(loss * (len(micro) / self.training.batch_size))
+            loss, nats = self._loss(self.network, micro, self.training.mtp_weight, self._parts_compiled)
+        share = len(micro) / self.training.batch_size
+        self.nats.add_(nats, alpha=share)
+        torch.autograd.backward(loss * share)
 
     def prepare(self, most: int | None = None) -> None:
         """Find the largest micro-batch that fits, up to `most`; compile and capture its step; learn nothing.
@@ -137,6 +147,7 @@ class Step:
             with torch.no_grad():
                 torch._foreach_copy_(self.optimizer.parameters, before)
             self.optimizer.reset()
+            self.nats.zero_()
 
 
 def micro_batches(batch_size: int, most: int) -> list[int]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from model.batches import Batches
 from model.clock import SYSTEM_CLOCK, Clock, Stopwatch, no_garbage_collection
 from model.config import ModelConfig, TrainConfig
-from model.corpus import Corpus, Tokens
+from model.corpus import Corpus
 from model.counts import flops_per_token
 from model.device import Pace, fast_matmul, out_of_memory
 from model.errors import DeviceMemoryError, DivergedError, StoppedError
@@ -26,6 +26,7 @@ from model.report import Report, Result
 from model.schedule import learning_rate
 from model.state import Keeper, TrainingState, alike, copy_into, identity, load, save
 from model.step import Step
+from model.tokens import Tokens
 
 __all__ = ["EVERY_FIVE", "Report", "Result", "count", "train"]
 
@@ -182,7 +183,7 @@ class _Run:
         )
 
     def _tensors(self) -> list[Tensor]:
-        return [*self.step.optimizer.parameters, *self.step.optimizer.state(), *self.average.mean]
+        return [*self.step.optimizer.parameters, *self.step.optimizer.state(), *self.average.mean, self.step.nats]
 
     def _watches(self) -> dict[str, Stopwatch]:
         names = ("whole", "starting", "compiling", "training", "evaluating")
@@ -190,18 +191,16 @@ class _Run:
 
     def loop(self, points: list[int], on_report: Callable[[Report], bool]) -> float | None:
         """Train to the end of the budget; returns the final BPB, or None when a report stopped the run."""
-        reported = {r.percent for r in self.reports}
-        due = [p for p in points if p < 100 and p not in reported]
-        budget = self.budget_seconds
+        due = [p for p in points if p < 100 and p not in {r.percent for r in self.reports}]
         self.training.start()
         while True:
-            percent = 100 * self.training.seconds / budget
+            percent = 100 * self.training.seconds / self.budget_seconds
             if due and percent >= due[0]:
                 passed = [p for p in due if p <= percent]
                 due = due[len(passed) :]
                 if not self._report_all(passed, on_report):
                     return None
-            if (elapsed := self.training.seconds + self.pace.in_flight_seconds) >= budget:
+            if (elapsed := self.training.seconds + self.pace.in_flight_seconds) >= self.budget_seconds:
                 break
             if self.should_stop():
                 raise StoppedError("stopped before the budget was spent")
@@ -210,7 +209,7 @@ class _Run:
         self.training.pause()
         with self.average.in_place():
             final = self._measure(self.corpus.validation, 100)
-        self.rate = self._rate(budget)
+        self.rate = self._rate(self.budget_seconds)
         self._report(100, final, on_report)
         self.average.swap()
         return final
@@ -254,6 +253,12 @@ class _Run:
             raise DivergedError(f"{bpb:.4g} BPB at {percent}% of the budget; a uniform guess has {uniform:.4g}")
         return bpb
 
+    def _train_bpb(self) -> float | None:
+        """Read off the training loss since the last report, and begin anew; off the clock."""
+        last = self.reports[-1] if self.reports else None
+        steps = self.steps - (last.steps if last else 0)
+        return self.corpus.train.bpb(self.step.take_nats() / steps) if steps else last.train_bpb if last else None
+
     def _report(self, percent: int, bpb: float, on_report: Callable[[Report], bool]) -> bool:
         report = Report(
             percent=percent,
@@ -262,6 +267,7 @@ class _Run:
             tokens=self.tokens,
             steps=self.steps,
             learning_rate=self.rate,
+            train_bpb=self._train_bpb(),
         )
         self.reports.append(report)
         return on_report(report)

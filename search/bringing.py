@@ -1,11 +1,11 @@
 """A study's files for people: listed, and brought here."""
 
-import os
 import shutil
 from pathlib import Path
 
 from optuna.artifacts.exceptions import ArtifactNotFound
 
+from model.atomic import replacing
 from search.artifacts import File, files, study_artifacts
 from search.errors import SearchError
 from search.run import run_label
@@ -36,17 +36,17 @@ def bring(study: LinkedStudy, name: str, trial: int | None, confirmation: int | 
         raise SearchError(f'--get is "{name}", but {study.plan.name} has no such file here; {there}')
     if out.exists():
         raise SearchError(f"--out is {out}, which exists already; name another file")
-    unfinished = out.with_name(f"{out.name}.{os.getpid()}.tmp")
     try:
-        with study_artifacts(study).open_reader(found[0].artifact_id) as source, unfinished.open("wb") as target:
+        with (
+            replacing(out) as unfinished,
+            study_artifacts(study).open_reader(found[0].artifact_id) as source,
+            unfinished.open("wb") as target,
+        ):
             shutil.copyfileobj(source, target)
-        unfinished.replace(out)
     except ArtifactNotFound:
         raise SearchError(f"{name} is listed, but its content is gone: it was removed") from None
     except OSError as error:
         raise SearchError(f"--out is {out}, but it can't be written: {error.strerror}") from None
-    finally:
-        unfinished.unlink(missing_ok=True)
     return f"{_size(out.stat().st_size).strip()}, written to {out}"
 
 

@@ -8,11 +8,15 @@ import typer
 from search import (
     cli_artifacts,
     cli_credential,
+    cli_evaluate,
     cli_export,
     cli_fleet,
+    cli_leaderboard,
     cli_machine,
+    cli_plot,
     cli_race,
     cli_replay,
+    cli_report,
     cli_show,
     cli_start,
     cli_studies,
@@ -28,8 +32,8 @@ app = typer.Typer(
     epilog="Start with: lilm-search start --study quickstart",
 )
 for part in (
-    *(cli_start, cli_show, cli_race, cli_replay),
-    *(cli_export, cli_train, cli_verify, cli_artifacts),
+    *(cli_start, cli_show, cli_report, cli_plot, cli_leaderboard, cli_race, cli_replay),
+    *(cli_export, cli_train, cli_verify, cli_evaluate, cli_artifacts),
     *(cli_fleet, cli_machine),
 ):
     app.add_typer(part.app)

@@ -1,5 +1,6 @@
-"""The command that takes a study's best configuration elsewhere."""
+"""The command that takes a study's best configuration elsewhere: settings alone, or with its weights."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,14 +14,41 @@ app = typer.Typer()
 def export(
     study: Study,
     storage: Storage = None,
-    form: Annotated[str, typer.Option("--format", help="toml, json or yaml.")] = "toml",
+    form: Annotated[str, typer.Option("--format", help="toml, json, yaml or python.")] = "toml",
+    top: Annotated[int | None, typer.Option(min=1, help="So many of the best, each with its rank.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write to this file instead of printing.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Write this zip: weights, tokenizer, evidence, model card, checksums.")
+    ] = None,
+    huggingface: Annotated[
+        Path | None, typer.Option(help="Write a new folder with the same files, which Hugging Face can host.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights of that configuration, where the study doesn't have them stored.")
+    ] = None,
 ) -> None:
-    """Print the best confirmed configuration, with its evidence.
+    """Print the best confirmed configuration, with its evidence; or hand it out with its weights.
 
-    Example: lilm-search export --study babylm --format json
+    Example: lilm-search export --study babylm --bundle best.zip
     """
-    from search.export import best_export, render
+    from search.errors import SearchError
+    from search.export import best_export, render, top_export, write
+    from search.release import hand_out
     from search.study import load_study
 
+    with_weights = bundle is not None or huggingface is not None
+    if weights and not with_weights:
+        raise SearchError("--weights is for what holds weights: add --bundle best.zip or --huggingface FOLDER")
+    if top and with_weights:
+        raise SearchError("--top is for settings alone, and a bundle or folder holds the best; leave --top out")
     with open_database(storage, "export") as database:
-        typer.echo(render(best_export(load_study(database, study)), form), nl=False)
+        opened = load_study(database, study)
+        if with_weights:
+            hand_out(opened, weights, bundle, huggingface, typer.echo)
+        if out or not with_weights:
+            table = top_export(opened, top) if top else best_export(opened)
+    if out:
+        write(out, table, form)
+        typer.echo(f"written: {out}")
+    elif not with_weights:
+        typer.echo(render(table, form), nl=False)

@@ -1,6 +1,5 @@
 """The commands that show a study and change nothing of it."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,26 +22,18 @@ def status(study: Study, storage: Storage = None) -> None:
 
 
 @app.command()
-def sweep(
-    study: Study,
-    storage: Storage = None,
-    html: Annotated[Path | None, typer.Option(help="Draw it too, into this one HTML file.")] = None,
-) -> None:
-    """Show what a grid of runs has found so far; `start` runs it.
+def sweep(study: Study, storage: Storage = None) -> None:
+    """Show what a grid of runs has found so far; `start` runs it, `plot` draws it.
 
-    Example: lilm-search sweep --study sweep-latent --html latent.html
+    Example: lilm-search sweep --study sweep-latent
     """
     from rich.console import Console
 
     from search.study import load_study
-    from search.sweep import sweep_table, write_figure
+    from search.sweep import sweep_table
 
     with open_database(storage, "sweep") as database:
-        opened = load_study(database, study)
-        Console().print(sweep_table(opened), highlight=False)
-        if html:
-            write_figure(opened, html)
-            typer.echo(f"figure: {html}")
+        Console().print(sweep_table(load_study(database, study)), highlight=False)
 
 
 @app.command()

@@ -82,7 +82,7 @@ def _print_next(console: Any, opened: Any) -> None:
     if not all(t.state.is_finished() for t in trials):
         lines.insert(0, f"lilm-search worker --study {name}")
     if plan.is_grid:
-        lines += [f"lilm-search sweep --study {name} --html {name}.html"]
+        lines += [f"lilm-search sweep --study {name}", f"lilm-search plot --study {name}"]
     if confirmed(opened):
         lines += [
             f"lilm-search export --study {name} > best.toml",
@@ -126,5 +126,6 @@ def worker(
 
     with open_database(storage, "worker", stop) as database:
         opened, leave = load_study(database, study), partial(os._exit, 130)
-        with present(opened, worker_name(os.getpid(), os.environ.get(TOKEN)), chosen) as name:
+        name = worker_name(os.getpid(), os.environ.get(TOKEN))
+        with present(opened, name, chosen):
             Worker(opened, name, chosen, stop, say, leave=leave).run()

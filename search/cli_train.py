@@ -5,20 +5,21 @@ from typing import Annotated
 
 import typer
 
-from search.options import Device, pick_device
+from search.options import Device, Rank, pick_device
 
 app = typer.Typer()
 
 
 @app.command()
 def train(
-    config: Annotated[Path, typer.Option(help="An export, as TOML, JSON or YAML.")],
+    config: Annotated[Path, typer.Option(help="An export in any of its formats.")],
     budget: Annotated[
         str | None, typer.Option(help="Training time, such as 20s or 30m; the default is the export's.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of initial weights and data order.")] = 0,
     out: Annotated[Path, typer.Option(help="Where the checkpoint goes.")] = Path("best.pt"),
     data: Annotated[str | None, typer.Option(help="Other text: a path, a glob, hf:ORG/NAME or builtin.")] = None,
+    rank: Rank = None,
     device: Device = None,
 ) -> None:
     """Train an exported configuration again, for its budget.
@@ -32,7 +33,7 @@ def train(
 
     console = Console()
     with preparing(console) as progress:
-        retrain(config, budget, seed, out, data, pick_device(device), progress, typer.echo)
+        retrain(config, budget, seed, out, data, pick_device(device), progress, typer.echo, rank)
 
 
 @app.command()
@@ -82,7 +83,7 @@ def recipe(
 
 @app.command()
 def sample(
-    checkpoint: Annotated[Path, typer.Option(help="A checkpoint written by `train` or by a confirmation run.")],
+    checkpoint: Annotated[Path, typer.Option(help="A checkpoint, a bundle (best.zip) or a folder of safetensors.")],
     prompt: Annotated[str, typer.Option(help="What the model goes on from.")] = "",
     tokens: Annotated[int, typer.Option(min=1, help="Most tokens to generate.")] = 100,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token each time.")] = 0.8,
@@ -94,9 +95,9 @@ def sample(
 
     Example: lilm-search sample --checkpoint best.pt --prompt "the "
     """
-    from model import checkpoint as checkpoints
+    from model.formats import load
     from model.sample import sample as generate
 
-    loaded = checkpoints.load(checkpoint, pick_device(device))
+    loaded = load(checkpoint, pick_device(device))
     text = generate(loaded, prompt, max_tokens=tokens, temperature=temperature, top_k=top_k, seed=seed)
     typer.echo(prompt + text)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from search.options import Device, Storage, open_database, pick_device
+from search.options import Device, Rank, Storage, open_database, pick_device
 
 app = typer.Typer()
 
@@ -13,7 +13,8 @@ app = typer.Typer()
 @app.command()
 def verify(
     study: Annotated[str | None, typer.Option(help="A study in the database: its best, or the run named.")] = None,
-    config: Annotated[Path | None, typer.Option(help="An export, as TOML, JSON or YAML, instead of a study.")] = None,
+    config: Annotated[Path | None, typer.Option(help="An export's file, instead of a study.")] = None,
+    rank: Rank = None,
     trial: Annotated[int | None, typer.Option(min=0, help="Number of a proxy trial of the study.")] = None,
     confirmation: Annotated[int | None, typer.Option(min=0, help="Number of a confirmation run of the study.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Another seed than the export's first.")] = None,
@@ -49,6 +50,7 @@ def verify(
         progress: Any = stack.enter_context(preparing(Console()))
         found = train_again(
             config,
+            rank=rank,
             seed=seed,
             tolerance=tolerance,
             data=data,

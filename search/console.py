@@ -27,7 +27,7 @@ from search.machine import hardware_line
 from search.preparation import Progress as OnProgress
 from search.pruned import pruning_lines
 from search.race_view import race_line
-from search.results import Confirmed, confirmed, noise, transfer
+from search.results import Confirmed, bpb_text, confirmed, noise, transfer
 from search.run import run_label
 from search.spending import run_usd, study_bill
 from search.study import LinkedStudy, finished
@@ -153,8 +153,7 @@ def leaderboard(study: LinkedStudy, found: list[Confirmed]) -> Table:
     table.add_column(f"BPB at {study.plan.proxy.budget}", justify="right")
     table.add_column("parameters")
     for place, c in enumerate(found, start=1):
-        half = pooled.half_width(len(c.bpb_by_seed))
-        bpb = f"{c.mean_bpb:.4f}" + (f" ± {half:.4f}" if half is not None else "")
+        bpb = bpb_text(c.mean_bpb, pooled.half_width(len(c.bpb_by_seed)))
         proxy = f"{c.proxy_bpb:.4f}" if c.proxy_bpb is not None else "–"
         style = "bold" if place == 1 else ""
         table.add_row(str(place), c.label, bpb, str(len(c.bpb_by_seed)), proxy, describe(c.params), style=style)

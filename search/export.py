@@ -1,7 +1,8 @@
-"""The best confirmed configuration with its evidence, as TOML, JSON or YAML, and back again."""
+"""The best confirmed configurations with their evidence, as TOML, JSON, YAML or Python, and back again."""
 
 import json
 import tomllib
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import tomli_w
 import yaml
 from optuna.trial import FrozenTrial
 
+from model.atomic import replacing
 from model.config import DataConfig
 from model.errors import SettingsError
 from search.caveats import caveats
@@ -19,12 +21,19 @@ from search.inference import least_gap
 from search.machine import budget_machine
 from search.plan import Configuration
 from search.promotion import next_turn
-from search.results import Confirmed, Noise, confirmed, noise, transfer
+from search.provenance import nameless
+from search.results import Confirmed, Noise, confirmed, ended_on, noise, transfer
+from search.script import read_script, script
 from search.sections import Fidelity
 from search.space import RECORDS
 from search.study import LinkedStudy
+from storage.silence import last_signs
 
-FORMATS = ("toml", "json", "yaml")
+FORMATS = ("toml", "json", "yaml", "python")
+LIST = "configurations"
+"""Key of the exports in a file of several."""
+Place = Path | zipfile.Path
+"""Of an export: a file, or one in a bundle."""
 
 
 def best_export(study: LinkedStudy) -> dict[str, Any]:
@@ -33,6 +42,19 @@ def best_export(study: LinkedStudy) -> dict[str, Any]:
     Baselines take part: what is exported is never worse than by hand. Raises `SearchError` when nothing has
     been confirmed yet.
     """
+    found = found_in(study)
+    return entry_export(study, found[0], found)
+
+
+def top_export(study: LinkedStudy, top: int) -> dict[str, Any]:
+    """Return the best confirmed configurations, at most so many, each as `best_export` has it, with its rank."""
+    found = found_in(study)
+    ranked = enumerate(found[:top], start=1)
+    return {"study": study.plan.name, LIST: [{"rank": r, **entry_export(study, entry, found)} for r, entry in ranked]}
+
+
+def found_in(study: LinkedStudy) -> list[Confirmed]:
+    """Return every confirmed configuration, the best first; raises `SearchError` where there is none."""
     found = confirmed(study)
     if not found and study.plan.is_grid and not study.plan.confirmations:
         raise SearchError(f'"{study.plan.name}" is a sweep: nothing in it is confirmed; `lilm-search sweep` shows it')
@@ -41,31 +63,36 @@ def best_export(study: LinkedStudy) -> dict[str, Any]:
             f'nothing is confirmed yet in "{study.plan.name}"; '
             f"`lilm-search start --study {study.plan.name}` goes on with it"
         )
-    best, pooled = found[0], noise(found)
+    return found
+
+
+def entry_export(study: LinkedStudy, entry: Confirmed, found: Sequence[Confirmed]) -> dict[str, Any]:
+    """Return one of the confirmed configurations, with its evidence and all that training it again needs."""
+    pooled = noise(found)
     baselines = [_evidence(c, pooled) | {"name": c.baseline} for c in found if c.baseline]
     return {
         "study": study.plan.name,
-        "configuration": best.label,
+        "configuration": entry.label,
         "budget": study.plan.confirm.budget,
-        "parameters": dict(best.params),
-        "result": _evidence(best, pooled)
-        | {"better_than_baseline": _better(best, found, pooled), **noise_table(pooled, "long runs")},
+        "parameters": dict(entry.params),
+        "result": _evidence(entry, pooled)
+        | {"better_than_baseline": _better(entry, found, pooled), **noise_table(pooled, "long runs")}
+        | _day(study, entry),
         "baselines": baselines,
         "transfer": transfer(found).verdict,
         "warnings": _unfinished(study) + [c.sentence for c in caveats(study.plan, study.proxy_trials(), found)],
-        **to_train_again(study, best.params, best.runs[0]),
+        **to_train_again(study, entry.params, entry.runs[0]),
     }
 
 
 def to_train_again(study: LinkedStudy, params: Mapping[str, Any], run: FrozenTrial) -> dict[str, Any]:
     """Return what training a configuration again needs: text, settings, the hardware of its budget, versions."""
     machine = budget_machine(study, run)
-    known = run.user_attrs.get("provenance", {})
     return {
         "data": study.plan.data.table(),
         **study.plan.configuration(params).table(),
         **({"hardware": machine.table()} if machine else {}),
-        "provenance": {k: v for k, v in known.items() if k not in ("host", "hardware")},
+        "provenance": nameless(run.user_attrs.get("provenance", {})),
     }
 
 
@@ -106,19 +133,28 @@ def _evidence(entry: Confirmed, pooled: Noise) -> dict[str, Any]:
     return {k: v for k, v in table.items() if v is not None}
 
 
-def _better(best: Confirmed, found: Sequence[Confirmed], pooled: Noise) -> str:
+def _day(study: LinkedStudy, entry: Confirmed) -> dict[str, str]:
+    day = ended_on(entry.runs, last_signs(study.database.engine, study.confirmations._study_id))
+    return {"confirmed_on": day.isoformat()} if day else {}
+
+
+def _better(entry: Confirmed, found: Sequence[Confirmed], pooled: Noise) -> str:
     baselines = [c for c in found if c.baseline]
-    if best.baseline:
+    if entry.baseline and entry is found[0]:
         return "no: the hand-made baseline is best; the search found nothing better"
+    if entry.baseline:
+        return "no: this is a hand-made baseline"
     if not baselines:
         return "unknown: no baseline has been confirmed"
-    gain = baselines[0].mean_bpb - best.mean_bpb
+    gain, over = baselines[0].mean_bpb - entry.mean_bpb, baselines[0].baseline
+    if gain < 0:
+        return f"no: worse by {-gain:.4f} BPB than {over}"
     if pooled.deviation is None:
-        return f"not proven: by {gain:.4f} BPB over {baselines[0].baseline}, but noise is not known yet"
-    least = least_gap(pooled.deviation, pooled.degrees, (len(best.bpb_by_seed), len(baselines[0].bpb_by_seed)))
+        return f"not proven: by {gain:.4f} BPB over {over}, but noise is not known yet"
+    least = least_gap(pooled.deviation, pooled.degrees, (len(entry.bpb_by_seed), len(baselines[0].bpb_by_seed)))
     if gain < least:
-        return f"not proven: by {gain:.4f} BPB over {baselines[0].baseline}, which is within the noise of its seeds"
-    return f"yes: by {gain:.4f} BPB over {baselines[0].baseline}"
+        return f"not proven: by {gain:.4f} BPB over {over}, which is within the noise of its seeds"
+    return f"yes: by {gain:.4f} BPB over {over}"
 
 
 def render(table: Mapping[str, Any], form: str) -> str:
@@ -129,7 +165,31 @@ def render(table: Mapping[str, Any], form: str) -> str:
         return json.dumps(table, indent=2) + "\n"
     if form == "yaml":
         return yaml.safe_dump(dict(table), sort_keys=False)
-    raise SearchError(f'--format is "{form}", but must be one of {", ".join(FORMATS)}')
+    if form != "python":
+        raise SearchError(f'--format is "{form}", but must be one of {", ".join(FORMATS)}')
+    if LIST in table:
+        raise SearchError('--format is "python", which holds one configuration; leave out --top, or choose another')
+    return script(table, claim_line(table))
+
+
+def write(path: Path, table: Mapping[str, Any], form: str) -> None:
+    """Write the table as `render` has it, at once or not at all; raises `SearchError` where it can't be written."""
+    text = render(table, form)
+    try:
+        with replacing(path) as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SearchError(f"--out is {path}, but it can't be written: {error.strerror}") from None
+
+
+def claim_line(table: Mapping[str, Any]) -> str:
+    """Return what an export claims, in a line."""
+    result = table["result"]
+    bounds = result.get("interval_95")
+    sure = f", 95% interval {bounds[0]:.4f} … {bounds[1]:.4f}" if bounds else ""
+    of = f"mean of {len(result['seeds'])} seeds" if len(result["seeds"]) > 1 else "one seed"
+    named = f"{table['study']}, {table['configuration']}"
+    return f"{named}: {result['val_bpb']:.4f} BPB, {of}{sure}; budget {table['budget']}."
 
 
 @dataclass(frozen=True)
@@ -143,20 +203,34 @@ class Recipe:
     """Budget whose schedule is followed, where the run is the first part of a longer one."""
 
 
-def read_table(path: Path) -> dict[str, Any]:
-    """Read an export's keys in any of its formats; raises `SearchError` where it is none."""
+def read_tables(path: Place) -> list[Any]:
+    """Read what a file holds in any format: one export, or several; raises `SearchError` where it can't be read."""
     try:
         table = _parse(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise SearchError(f"{path}: can't be read: {getattr(error, 'strerror', None) or 'not text'}") from None
+    return table[LIST] if isinstance(table, dict) and isinstance(table.get(LIST), list) else [table]
+
+
+def read_table(path: Place, rank: int | None = None) -> dict[str, Any]:
+    """Read an export's keys; of a file of several, those of this rank.
+
+    Raises `SearchError` where it is none, or which is meant isn't said.
+    """
+    several = read_tables(path)
+    if rank is None and len(several) > 1:
+        raise SearchError(f"{path}: holds {len(several)} configurations; say which with --rank, 1 for the best")
+    if not 1 <= (rank or 1) <= len(several):
+        raise SearchError(f"--rank is {rank}, but {path} holds {len(several)}")
+    table = several[(rank or 1) - 1]
     if not isinstance(table, dict) or not {"data", "budget", *RECORDS} <= table.keys():
         raise SearchError(f"{path}: not an export of lilm-search (it needs data, tokenizer, model, train and budget)")
     return table
 
 
-def read_recipe(path: Path) -> Recipe:
+def read_recipe(path: Place, rank: int | None = None) -> Recipe:
     """Read what an export trains; raises `SearchError` that names file and key."""
-    table = read_table(path)
+    table = read_table(path, rank)
     try:
         sections = {s: record.parse(table[s], f"[{s}]") for s, record in RECORDS.items()}
         data = DataConfig.parse(table["data"], "[data]")
@@ -168,11 +242,14 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def _parse(text: str) -> Any:
-    """TOML, or else YAML, of which JSON is a part."""
+    """TOML, or a script's table, or else YAML, of which JSON is a part."""
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError:
-        try:
-            return yaml.safe_load(text)
-        except yaml.YAMLError:
-            return None
+        pass
+    if (table := read_script(text)) is not None:
+        return table
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None

@@ -12,7 +12,6 @@ from optuna_dashboard._note import note_str_key_prefix, note_ver_key, split_body
 from search.results import Confirmed
 from search.show.facts import Facts, read
 from search.show.notes import run_notes, trial_notes
-from search.show.saved import saved_figures
 from search.show.study_note import study_note
 from search.study import LinkedStudy
 from storage.attributes import take_turn, write_attributes
@@ -63,6 +62,8 @@ def show_in_turn(study: LinkedStudy, say: Say) -> None:
 
 def save_figures(study: LinkedStudy, facts: Facts) -> None:
     """Save the figures into the study of proxies: all that have changed, or none."""
+    from search.show.saved import saved_figures  # whose figures name runs as search.run does, which logs back
+
     figures = saved_figures(facts)
     with study.database.atomic(f"lilm-search/figures/{study.plan.name}"):
         there = get_plotly_graph_objects(_stored(study, study.proxies))

@@ -29,6 +29,7 @@ Storage = Annotated[
     ),
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1; the default is the GPU where there is one.")]
+Rank = Annotated[int | None, typer.Option(min=1, help="Of an export of several (--top): which one, 1 for the best.")]
 
 MOST_AWAY_SECONDS = 300.0
 """How long a worker waits at its start for a server that is away."""

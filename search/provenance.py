@@ -10,6 +10,7 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from model.corpus import Corpus
+from model.evaluate import PROTOCOL
 from model.train import Result
 
 if TYPE_CHECKING:
@@ -99,9 +101,14 @@ def of_run(
     return provenance(device, result.precision, machine) | own
 
 
+def nameless(known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run's provenance as it may leave the study: without the host's name; hardware stands apart there."""
+    return {k: v for k, v in known.items() if k not in ("host", "hardware")}
+
+
 def hashes(corpus: Corpus) -> dict[str, str]:
-    """Return the identity of a text and of its tokenizer."""
-    return {"text_sha256": corpus.text_sha256, "tokenizer_sha256": corpus.tokenizer.sha256}
+    """Return the identity of a text and of its tokenizer, and how the text is evaluated."""
+    return {"text_sha256": corpus.text_sha256, "tokenizer_sha256": corpus.tokenizer.sha256, "evaluation": PROTOCOL}
 
 
 def _cuda(device: torch.device) -> dict[str, Any]:

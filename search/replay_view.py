@@ -15,9 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from search.curves import CurveSet
-from search.errors import SearchError
 from search.replay import Setting
 from search.replays import Estimate, Part
+from search.show.chromium import write
+from search.show.theme import COLOURS, SYMBOLS, template
+from search.show.writing import page
 
 WIDE = 120
 """Columns of a terminal from which an interval stands beside its mean."""
@@ -172,37 +174,33 @@ def as_json(found: Sequence[Outcome], seed: int) -> str:
 
 def write_figure(found: Sequence[Outcome], path: Path) -> None:
     """Write one HTML file, without need of a network: cost against regret and against P(best pruned)."""
-    try:
-        figure(found).write_html(path, include_plotlyjs=True)
-    except OSError as error:
-        raise SearchError(f"--html is {path}, but it can't be written: {error.strerror}") from None
+    title = "Pruners on finished runs: what they cost, what they lose"
+    write(path, page(figure(found), title, caption=_LEGEND).encode())
 
 
 def figure(found: Sequence[Outcome]) -> Any:
     """Return plotly's figure: a row for each set and setting, a colour for each pruner."""
-    import plotly.colors
     from plotly.subplots import make_subplots
 
     titles = [t for o in found for t in (o.title, "")]
     gap = GAP_PIXELS / (ROW_PIXELS * len(found))
     drawn = make_subplots(rows=len(found), cols=2, subplot_titles=titles, vertical_spacing=gap)
-    colours = plotly.colors.qualitative.D3
     for row, o in enumerate(found, start=1):
         for index, (name, figures) in enumerate(o.figures.items()):
             for col, y in ((1, "relative_regret"), (2, "best_pruned")):
-                colour = colours[index % len(colours)]
-                drawn.add_trace(_mark(name, figures, y, colour, row == col == 1), row=row, col=col)
+                style = {"color": COLOURS[index % len(COLOURS)], "symbol": SYMBOLS[index % len(SYMBOLS)]}
+                drawn.add_trace(_mark(name, figures, y, style, row == col == 1), row=row, col=col)
         drawn.update_xaxes(title_text="cost per trial, full runs", rangemode="tozero", row=row)
         drawn.update_yaxes(title_text="regret ÷ (median − best)", rangemode="tozero", row=row, col=1)
         drawn.update_yaxes(title_text="P(best pruned)", range=[-0.05, 1.05], row=row, col=2)
     drawn.update_annotations(xanchor="left", x=0, font_size=14, selector=lambda a: True)
-    drawn.update_layout(
-        template="simple_white", height=180 + ROW_PIXELS * len(found), legend_title="pruner, 95% intervals"
-    )
+    beside = {"orientation": "v", "x": 1.02, "y": 1, "yanchor": "top"}
+    legend = {"title": "pruner, 95% intervals", **beside}
+    drawn.update_layout(template=template(), height=180 + ROW_PIXELS * len(found), legend=legend)
     return drawn
 
 
-def _mark(name: str, figures: Figures, y: str, colour: str, in_legend: bool) -> Any:
+def _mark(name: str, figures: Figures, y: str, style: Mapping[str, str], in_legend: bool) -> Any:
     import plotly.graph_objects as go
 
     def error(e: Estimate) -> dict[str, Any]:
@@ -219,5 +217,5 @@ def _mark(name: str, figures: Figures, y: str, colour: str, in_legend: bool) -> 
         showlegend=in_legend,
         mode="markers",
         cliponaxis=False,
-        marker={"color": colour, "size": 10},
+        marker={**style, "size": 10},
     )

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,11 @@ class Noise:
         """Return half of the interval for one new run, given the mean of so many: t · s · √(1 + 1/n)."""
         half = self.half_width(n_seeds, confidence)
         return None if half is None else half * math.sqrt(n_seeds + 1)
+
+
+def bpb_text(bpb: float, half_width: float | None) -> str:
+    """Return a BPB with its 95% interval, where that is known, as people read it."""
+    return f"{bpb:.4f}" + (f" ± {half_width:.4f}" if half_width is not None else "")
 
 
 def pooled_noise(groups: Sequence[Sequence[float]]) -> Noise:
@@ -165,6 +171,15 @@ def confirmed_among(plan: Plan, proxies: Sequence[FrozenTrial], runs: Sequence[F
             )
         )
     return sorted(found, key=lambda c: (c.failed > 0, c.mean_bpb))
+
+
+def ended_on(runs: Sequence[FrozenTrial], signs: Mapping[int, datetime]) -> date | None:
+    """Return the UTC day on which the last of some runs ended.
+
+    `signs` are their last signs of life, by the server's clock; a run without one ended by this machine's clock.
+    """
+    own = [signs.get(r._trial_id) or (r.datetime_complete and r.datetime_complete.astimezone(UTC)) for r in runs]
+    return max((when.astimezone(UTC).date() for when in own if when is not None), default=None)
 
 
 def label(baseline: str | None, number: int | None, lr_scale: float) -> str:

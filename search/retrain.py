@@ -8,14 +8,17 @@ from pathlib import Path
 import torch
 
 from model import checkpoint
+from model.config import DataConfig
 from model.corpus import Corpus, prepare
+from model.errors import DataError
 from model.remember import MicroBatches
 from model.step import shall_compile
+from model.text import local_files
 from model.train import Report, Result, train
 from search import paths, studyfile
 from search.duration import parse_duration
 from search.errors import SearchError
-from search.export import Recipe, read_recipe, render
+from search.export import Recipe, read_recipe, write
 from search.machine import look
 from search.plan import Configuration, Plan
 from search.preparation import Progress
@@ -33,9 +36,10 @@ def retrain(
     device: torch.device,
     progress: Progress,
     say: Callable[[str], None],
+    rank: int | None = None,
 ) -> float:
     """Train an export for its budget, or another, save a checkpoint and return its BPB."""
-    recipe = read_recipe(config)
+    recipe = read_recipe(config, rank)
     if budget:
         recipe = replace(recipe, budget=budget, horizon=None)
     budget_seconds = _seconds(recipe.budget)
@@ -47,6 +51,8 @@ def retrain(
         "val_bpb": result.val_bpb,
         "seed": seed,
         "budget_seconds": budget_seconds,
+        "tokens": result.tokens,
+        "data": read_from(recipe.data, data).table(),
         "provenance": of_run(device, result, None, seed=seed, budget_seconds=budget_seconds) | hashes(corpus),
     }
     checkpoint.save(out, result.network, corpus.tokenizer, info)
@@ -57,8 +63,19 @@ def retrain(
 
 def recipes_text(recipe: Recipe, data: str | None, progress: Progress) -> Corpus:
     """Prepare a recipe's text, where `data` says, or else where the recipe does."""
-    source = studyfile.local_source(data) if data else recipe.data.source
-    return prepare(replace(recipe.data, source=source), recipe.configuration.tokenizer, paths.cache(), progress)
+    return prepare(read_from(recipe.data, data), recipe.configuration.tokenizer, paths.cache(), progress)
+
+
+def read_from(data: DataConfig, source: str | None) -> DataConfig:
+    """Return the record of a text, to be read from another place where one is named."""
+    if source:
+        return replace(data, source=studyfile.local_source(source))
+    if not studyfile.is_named(data.source) and not Path(data.source).is_absolute():  # a release names no folders
+        try:
+            local_files(data.source)
+        except DataError:
+            raise SearchError(f"the text is {data.source}, which is not here: say where with --data") from None
+    return data
 
 
 def train_recipe(
@@ -166,10 +183,7 @@ def search_by_hand(
     known = of_run(device, outcome.result, None, seed=seed, budget_seconds=budget_seconds) | hashes(corpus)
     known.pop("host")
     table = recipe_export(plan, outcome, budget, seed, known) | {"hardware": machine.table()}
-    try:
-        out.write_text(render(table, "toml"), encoding="utf-8")
-    except OSError as error:
-        raise SearchError(f"--out is {out}, but it can't be written: {error.strerror}") from None
+    write(out, table, "toml")
     checkpoint.save(weights, outcome.result.network, corpus.tokenizer, {"val_bpb": outcome.result.val_bpb})
     reached = outcome.result.tokens / outcome.result.n_params
     say(account(outcome.result))

@@ -9,6 +9,7 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from model import checkpoint
+from model.corpus import Corpus
 from model.errors import CheckpointError
 from model.remember import MicroBatches
 from model.tokenizer import Tokenizer
@@ -18,7 +19,7 @@ from search.artifacts import keep_confirmed, keep_record
 from search.duration import parse_duration
 from search.judging import first_of_the_best, make_pruner, race_pruner
 from search.logback import show, show_in_turn
-from search.provenance import hashes, of_run
+from search.provenance import hashes, nameless, of_run
 from search.pruner import Verdict, drawn_as_control
 from search.record import record
 from search.resume import States
@@ -96,7 +97,7 @@ class Run:
         )
         if self.lost:
             return self.say_lost()
-        self._note_result(result, hashes(corpus))
+        self._note_result(result, corpus)
         return self._tell(result, corpus.tokenizer)
 
     def _find_states(self) -> States:
@@ -192,7 +193,7 @@ class Run:
         alike = [t for t in self.worker.study.confirm_trials() if final_budget(self.plan, t)]
         return race_pruner(self.plan).judge_among(alike, so_far, step)
 
-    def _note_result(self, result: Result, of_text: dict[str, str]) -> None:
+    def _note_result(self, result: Result, corpus: Corpus) -> None:
         worker, ran = self.worker, {"seed": self.seed, "budget_seconds": self.budget_seconds}
         attrs: dict[str, Any] = {
             "n_params": result.n_params,
@@ -200,6 +201,9 @@ class Run:
             "tokens": result.tokens,
             "tokens_per_param": round(result.tokens / result.n_params, 3),
             "tokens_per_second": round(result.tokens_per_second),
+            "bytes_per_token": round(corpus.train.bytes_per_token, 4),
+            "train_bpb": result.train_bpb,
+            "train_curve": {str(r.percent): r.train_bpb for r in result.reports},
             "train_seconds": round(result.train_seconds, 3),
             "mfu": round(result.mfu, 5),
             "mode": result.mode,
@@ -208,7 +212,7 @@ class Run:
             "evaluate_seconds": round(result.evaluate_seconds, 3),
             "total_seconds": round(result.total_seconds, 3),
             "micro_batch": result.micro_batch,
-            "provenance": of_run(worker.device, result, worker.machine, **ran) | of_text,
+            "provenance": of_run(worker.device, result, worker.machine, **ran) | hashes(corpus),
         }
         if worker.budget_scale != 1:
             attrs["budget_scale"] = worker.budget_scale
@@ -260,6 +264,8 @@ class Run:
         """Save the weights; a disk that doesn't take them is no reason to lose the result."""
         weights = paths.checkpoints(self.worker.study.folder) / f"confirm-{self.claim.number}.pt"
         info = {"study": self.plan.name, "confirmation": self.claim.number, "val_bpb": result.val_bpb}
+        ran = {"seed": self.seed, "budget_seconds": self.budget_seconds, "tokens": result.tokens}
+        info |= {**ran, "data": self.plan.data.table(), "provenance": nameless(self.attributes["provenance"])}
         try:
             weights.parent.mkdir(parents=True, exist_ok=True)
             checkpoint.save(weights, result.network, tokenizer, info)

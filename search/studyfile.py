@@ -57,8 +57,13 @@ def with_data(plan: Plan, source: str, column: str | None) -> Plan:
     return replace(plan, data=DataConfig(source=local_source(source), column=column or DataConfig.column))
 
 
+def is_named(source: str) -> bool:
+    """Return whether a data source is a name that means the same on every machine, and not a path."""
+    return source == "builtin" or source.startswith("hf:")
+
+
 def local_source(source: str, beside: Path | None = None) -> str:
     """Return a data source with a local path made absolute, since workers start elsewhere."""
-    if source == "builtin" or source.startswith("hf:"):
+    if is_named(source):
         return source
     return str(((beside or Path.cwd()) / Path(source).expanduser()).resolve())

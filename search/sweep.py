@@ -1,21 +1,39 @@
-"""What a grid of runs says: for each point the mean over its repeats with its noise, as a table and as a figure."""
+"""What a grid of runs says: for each point the mean over its repeats with its noise, and all of them as a table."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
 from rich.table import Table
 
 from search.errors import SearchError
-from search.results import pooled_noise
+from search.plan import Plan
+from search.results import OWN_FAULTS, bpb_text, pooled_noise
 from search.space import Params, Space
 from search.study import LinkedStudy, finished
 
 BAR = 24
+WIDE = 110
+"""Columns of a terminal from which bars, and the tokens seen, are shown."""
+
+
+MEASURES = ("val_bpb", "train_bpb", "n_params", "tokens", "tokens_per_param", "tokens_per_second", "bytes_per_token")
+"""What is known of a run: its value, and attributes of these names."""
+PROPORTIONAL = {"tokens", "tokens_per_param", "tokens_per_second"}
+"""Measures whose noise grows with them: a machine is so many percent faster or slower."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mean:
+    """A mean over repeats."""
+
+    value: float
+    half_width: float | None = None
+    """Of its 95% interval, with the noise of all points' repeats pooled; None where nothing is repeated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,15 +43,20 @@ class Point:
     params: Params
     runs: int
     """How many finished."""
-    others: str
+    others: str = ""
     """What became of those that didn't, such as "1 diverged"; empty where all finished."""
-    bpb: float
-    """NaN where none finished."""
-    half_width: float | None = None
-    """Of the 95% interval of the mean, with the noise of all points' repeats pooled."""
-    tokens: float = 0.0
-    tokens_per_param: float = 0.0
-    tokens_per_second: float = 0.0
+    means: Mapping[str, Mean] = field(default_factory=dict)
+    """By measure; empty where none finished."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether none finished and one failed by its own fault."""
+        return not self.runs and any(cause in self.others for cause in OWN_FAULTS)
+
+    @property
+    def bpb(self) -> float:
+        """Mean final BPB; NaN where none finished."""
+        return self.means["val_bpb"].value if "val_bpb" in self.means else float("nan")
 
 
 def points(grid: Sequence[Params], trials: Sequence[FrozenTrial]) -> list[Point]:
@@ -43,21 +66,33 @@ def points(grid: Sequence[Params], trials: Sequence[FrozenTrial]) -> list[Point]
         if "grid" in trial.user_attrs:
             runs.setdefault(trial.user_attrs["grid"], []).append(trial)
     ended = [finished(runs.get(index, [])) for index in range(len(grid))]
-    pooled = pooled_noise([_values(group) for group in ended])
-    found = []
-    for index, (params, group) in enumerate(zip(grid, ended, strict=True)):
-        known: dict[str, Any] = {"params": params, "runs": len(group), "others": _others(runs.get(index, []))}
-        if not group:
-            found.append(Point(**known, bpb=float("nan")))
-            continue
-        for key in ("tokens", "tokens_per_param", "tokens_per_second"):
-            known[key] = float(np.mean([t.user_attrs.get(key, 0) for t in group]))
-        found.append(Point(**known, bpb=float(np.mean(_values(group))), half_width=pooled.half_width(len(group))))
+    means = {key: _means(key, [_values(group, key) for group in ended]) for key in MEASURES}
+    return [
+        Point(
+            params=params,
+            runs=len(ended[i]),
+            others=_others(runs.get(i, [])),
+            means={key: mean for key in MEASURES if (mean := means[key][i]) is not None},
+        )
+        for i, params in enumerate(grid)
+    ]
+
+
+def _means(key: str, groups: Sequence[Sequence[float]]) -> list[Mean | None]:
+    """Return each group's mean with its interval; None for an empty group."""
+    means = [float(np.mean(g)) if g else 0.0 for g in groups]
+    units = [abs(m) or 1.0 if key in PROPORTIONAL else 1.0 for m in means]
+    noise = pooled_noise([[v / unit for v in g] for g, unit in zip(groups, units, strict=True)])
+    found: list[Mean | None] = []
+    for group, mean, unit in zip(groups, means, units, strict=True):
+        half = noise.half_width(len(group))
+        found.append(Mean(value=mean, half_width=None if half is None else half * unit) if group else None)
     return found
 
 
-def _values(trials: Sequence[FrozenTrial]) -> list[float]:
-    return [t.value for t in trials if t.value is not None]
+def _values(trials: Sequence[FrozenTrial], key: str) -> list[float]:
+    values = [t.value if key == "val_bpb" else t.user_attrs.get(key) for t in trials]
+    return [float(v) for v in values if v is not None]
 
 
 def _others(trials: Sequence[FrozenTrial]) -> str:
@@ -77,10 +112,11 @@ def ordered(found: Sequence[Point], space: Space) -> list[Point]:
 
 
 def _ranks(values: Sequence[Any]) -> Mapping[Any, int]:
-    return {v: i for i, v in enumerate(sorted(values) if _numbers(values) else values)}
+    return {v: i for i, v in enumerate(sorted(values) if numbers(values) else values)}
 
 
-def _numbers(values: Sequence[Any]) -> bool:
+def numbers(values: Sequence[Any]) -> bool:
+    """Return whether all are numbers."""
     return all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
 
 
@@ -88,81 +124,62 @@ def sweep_points(study: LinkedStudy) -> list[Point]:
     """Return a grid study's points in order; raises `SearchError` for a study that searches."""
     if not study.plan.is_grid:
         raise SearchError(f'"{study.plan.name}" is no sweep: its file has no `sampler = "grid"`; see `status` instead')
-    return ordered(points(study.plan.grid(), study.proxy_trials()), study.plan.space)
+    return points_of(study.plan, study.proxy_trials())
 
 
-def sweep_table(study: LinkedStudy) -> Table:
-    """Return the points with a bar each, as long as the point is above the best; the best is bold."""
-    found = sweep_points(study)
-    budget, names = study.plan.proxy.budget, list(study.plan.space.parameters)
-    table = Table(title=f"{study.plan.name}: after {budget} of training", title_justify="left", pad_edge=False)
-    for name in (*names, "BPB (± 95%)", "runs", "tokens, M", "tokens/parameter", "tokens/s"):
+def points_of(plan: Plan, trials: Sequence[FrozenTrial]) -> list[Point]:
+    """Return a grid's points in order; none for a study that searches."""
+    return ordered(points(plan.grid(), trials), plan.space) if plan.is_grid else []
+
+
+def sweep_table(study: LinkedStudy, width: int | None = None) -> Table:
+    """Return a grid study's points for a terminal of this width, by default that of this one."""
+    return table_of(study.plan, sweep_points(study), width or Console().width)
+
+
+def table_of(plan: Plan, found: Sequence[Point], width: int) -> Table:
+    """Return the points, each with how far it is above the best and, where there is room, a bar as long; best: bold."""
+    wide, names = width >= WIDE, list(plan.space.parameters)
+    frame: dict[str, Any] = {"pad_edge": False} if wide else {"box": None, "padding": (0, 1, 0, 0)}
+    table = Table(title=f"{plan.name}: after {plan.proxy.budget} of training", title_justify="left", **frame)
+    for name in (*names, "BPB (± 95%)"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("runs", *(["tokens, M"] if wide else []), "tokens/parameter" if wide else "tok/par", "tokens/s"):
         table.add_column(name, justify="right")
-    table.add_column("BPB above the best")
-    if any(p.others for p in found):
+    table.add_column("BPB above the best" if wide else "above", justify="left" if wide else "right")
+    if wide and any(p.others for p in found):
         table.add_column("not finished")
     best = min((p.bpb for p in found if p.runs), default=0.0)
     most = max((p.bpb - best for p in found if p.runs), default=0.0)
     for p in found:
-        values = [_shown(p.params.get(n)) for n in names]
-        style = "bold" if p.bpb == best else ""
-        table.add_row(*values, *_figures(p), _bar(p.bpb - best, most) if p.runs else "", p.others, style=style)
+        values = [shown(p.params.get(n)) for n in names]
+        above = _bar(p.bpb - best, most if wide else 0.0) if p.runs else ""
+        others = [p.others] if wide else []
+        table.add_row(*values, *_figures(p, wide), above, *others, style="bold" if p.bpb == best else "")
     return table
 
 
-def _figures(p: Point) -> list[str]:
+def _figures(p: Point, wide: bool) -> list[str]:
+    """Return the middle cells; a narrow table has no column for what has not finished, and says it there."""
     if not p.runs:
-        return ["–", "0", "–", "–", "–"]
-    bpb = f"{p.bpb:.4f}" + (f" ± {p.half_width:.4f}" if p.half_width is not None else "")
-    return [bpb, str(p.runs), f"{p.tokens / 1e6:.3g}", f"{p.tokens_per_param:.3g}", f"{p.tokens_per_second:,.0f}"]
+        return ["–", "0", "–", "–", "–"] if wide else [p.others or "–", "0", "–", "–"]
+    tokens, per_param, rate = (
+        p.means[key].value if key in p.means else 0.0 for key in ("tokens", "tokens_per_param", "tokens_per_second")
+    )
+    seen = [f"{tokens / 1e6:.3g}"] if wide else []
+    runs = f"{p.runs}, {p.others}" if p.others and not wide else str(p.runs)
+    return [shown_bpb(p), runs, *seen, f"{per_param:.3g}", f"{rate:,.0f}"]
+
+
+def shown_bpb(p: Point) -> str:
+    """Return a point's BPB with its interval, where it has one."""
+    return bpb_text(p.bpb, p.means["val_bpb"].half_width)
 
 
 def _bar(above: float, most: float) -> str:
     return f"{'▇' * round(BAR * above / most) if most else ''} {above:.4f}".lstrip()
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return a setting's value as people read it."""
     return "–" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def write_figure(study: LinkedStudy, path: Path) -> None:
-    """Write one HTML file, without need of a network: BPB by the widest setting, a line for each value of the rest."""
-    found = [p for p in sweep_points(study) if p.runs]
-    if not found:
-        raise SearchError(f'nothing has finished yet in "{study.plan.name}"; there is nothing to draw')
-    title = f"{study.plan.name}: BPB after {study.plan.proxy.budget} of training (± 95%)"
-    try:
-        figure(found, list(study.plan.space.parameters), title).write_html(path, include_plotlyjs=True)
-    except OSError as error:
-        raise SearchError(f"--html is {path}, but it can't be written: {error.strerror}") from None
-
-
-def figure(found: Sequence[Point], names: Sequence[str], title: str) -> Any:
-    """Return plotly's figure of finished points, which are in order."""
-    import plotly.graph_objects as go
-
-    swept = max(names, key=lambda n: len({p.params[n] for p in found if n in p.params}))
-    lines: dict[str, list[Point]] = {}
-    for p in found:
-        rest = ", ".join(f"{k} {_shown(v)}" for k, v in p.params.items() if k != swept)
-        lines.setdefault(rest or "BPB", []).append(p)
-    drawn = go.Figure()
-    for name, group in lines.items():
-        known = [p for p in group if swept in p.params]
-        x, y = [p.params[swept] for p in known], [p.bpb for p in known]
-        half = [p.half_width or 0.0 for p in known]
-        if known:
-            drawn.add_trace(go.Scatter(x=x, y=y, name=name, mode="lines+markers", error_y={"array": half}))
-        for p in group:
-            if swept not in p.params:  # a condition excludes it there: a level to compare with
-                drawn.add_hline(y=p.bpb, line_dash="dot", annotation_text=name)
-    drawn.update_layout(
-        title=title, xaxis_title=swept, yaxis_title="validation bits per byte", template="simple_white", showlegend=True
-    )
-    if _spread([p.params[swept] for p in found if swept in p.params]):
-        drawn.update_xaxes(type="log")
-    return drawn
-
-
-def _spread(values: Sequence[Any]) -> bool:
-    return _numbers(values) and min(values, default=0) > 0 and max(values) / min(values) > 10

@@ -18,7 +18,7 @@ from model.errors import SettingsError
 from model.tokenizer import cpu_count
 from model.train import Result, train
 from search.errors import SearchError
-from search.export import Recipe, read_recipe, read_table
+from search.export import Place, Recipe, read_recipe, read_table
 from search.machine import Machine, compare, look
 from search.preparation import Progress
 from search.results import Noise
@@ -52,9 +52,9 @@ class Claimed:
     """In training, on average."""
 
 
-def read_claim(path: Path) -> Claimed:
+def read_claim(path: Place, rank: int | None = None) -> Claimed:
     """Read what an export claims; raises `SearchError` that names file and key."""
-    table = read_table(path)
+    table = read_table(path, rank)
     result = _typed(path, table, "result", dict)
     noise = result.get("seed_noise")
     noise = _typed(path, result, "seed_noise", dict) if noise is not None else {}
@@ -77,7 +77,7 @@ def read_claim(path: Path) -> Claimed:
     )
 
 
-def _noise(path: Path, table: Mapping[str, Any]) -> Noise:
+def _noise(path: Place, table: Mapping[str, Any]) -> Noise:
     if not table:
         return Noise(None, 0)
     deviation, degrees = (_typed(path, table, key, (int, float)) for key in ("deviation", "degrees"))
@@ -86,7 +86,7 @@ def _noise(path: Path, table: Mapping[str, Any]) -> Noise:
     return Noise(float(deviation), int(degrees))
 
 
-def _typed(path: Path, table: Mapping[str, Any], key: str, kind: Any) -> Any:
+def _typed(path: Place, table: Mapping[str, Any], key: str, kind: Any) -> Any:
     if not isinstance(table.get(key), kind) or isinstance(table.get(key), bool):
         names = {dict: "a table", list: "a list"}
         raise SearchError(f"{path}: `{key}` is {table.get(key)!r}, but must be {names.get(kind, 'a number')}")
@@ -173,6 +173,15 @@ def terms(claimed: Machine | None, here: Machine) -> Terms:
     return Terms(found.scale, said=f"{said}; the budget is scaled × {found.scale:.2f}")
 
 
+def another(what: str, of: str, there: str, here: str) -> str:
+    """Say that text or tokenizer here are not the claim's, and what to do."""
+    return (
+        f"the {what} here is not the {of}'s: sha-256 {here[:9]}… here, {there[:9]}… there. "
+        "BPB on another text says nothing about the claim: bring the same files with --data "
+        "(for built-in text: the same Python version)."
+    )
+
+
 def check_text(claimed: Claimed, corpus: Corpus) -> list[str]:
     """Return the hashes that agree; raises `SearchError` for text or a tokenizer other than the export's."""
     agreed = []
@@ -182,11 +191,7 @@ def check_text(claimed: Claimed, corpus: Corpus) -> list[str]:
     ):
         there = claimed.provenance.get(key)
         if there is not None and there != here:
-            raise SearchError(
-                f"the {what} here is not the export's: sha-256 {here[:9]}… here, {str(there)[:9]}… there. "
-                "BPB on another text says nothing about the claim: bring the same files with --data "
-                "(for built-in text: the same Python version)."
-            )
+            raise SearchError(another(what, "export", str(there), here))
         agreed += [what] if there is not None else []
     return agreed
 
@@ -194,6 +199,7 @@ def check_text(claimed: Claimed, corpus: Corpus) -> list[str]:
 def verify(
     config: Path,
     *,
+    rank: int | None = None,
     seed: int | None,
     tolerance: float | None,
     data: str | None,
@@ -208,7 +214,7 @@ def verify(
 
     Raises `SearchError` before anything is trained where text or tokenizer are not the export's.
     """
-    recipe, claimed = read_recipe(config), read_claim(config)
+    recipe, claimed = read_recipe(config, rank), read_claim(config, rank)
     corpus = recipes_text(recipe, data, progress)
     agreed = check_text(claimed, corpus)
     say(f"the same: {', '.join(agreed)} (sha-256)" if agreed else "note: the export has no hash of its text")

@@ -1,5 +1,7 @@
 """Signs of life, and who gives none: the statements behind heartbeats and reaping, by the server's clock alone."""
 
+from datetime import UTC, datetime
+
 import sqlalchemy as sa
 
 NOTICED = "noticed_silent"
@@ -53,3 +55,17 @@ STALE = sa.text(
     ORDER BY t.trial_id
     """
 )
+
+LAST = sa.text(
+    "SELECT trial_id, heartbeat FROM trials JOIN trial_heartbeats USING (trial_id) WHERE study_id = :study_id"
+)
+
+
+def last_signs(engine: sa.Engine, study_id: int) -> dict[int, datetime]:
+    """Return when each trial of an Optuna study last gave a sign of life: of a finished one, about its end.
+
+    Optuna's own time of the end has no zone: it is the clock of whatever machine ran the trial.
+    """
+    with engine.connect() as connection:
+        rows = connection.execute(LAST, {"study_id": study_id})
+        return {trial_id: heartbeat.replace(tzinfo=UTC) for trial_id, heartbeat in rows}

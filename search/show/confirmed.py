@@ -6,6 +6,7 @@ from typing import Any
 from search.results import Confirmed
 from search.show.facts import Facts
 from search.show.theme import BASELINE, FOUND, RANDOM, empty, note
+from search.show.words import counted, ordinal
 
 MOST = 30
 """Configurations that one figure can name."""
@@ -44,9 +45,7 @@ def draw_leaderboard(facts: Facts) -> Any:
     found = facts.found[:MOST]
     if not found:
         return None
-    drawn = empty(
-        f"validation BPB after {facts.plan.confirm.budget} (lower is better)", "", height=120 + 34 * len(found)
-    )
+    drawn = empty(f"validation BPB after {facts.plan.confirm.budget}", "", height=120 + 34 * len(found))
     for way, group in _by_way(found):
         colour, symbol = LOOKS[way]
         halves = _halves(facts, group)
@@ -153,16 +152,3 @@ def say_transfer(facts: Facts) -> str:
     first = order[0]
     place = pairs.index(first) + 1
     return f"The best of these {len(pairs)} by proxy, {first.label}, is {ordinal(place)} when confirmed."
-
-
-def counted(n: int, one: str, many: str = "") -> str:
-    """Return a number with its noun: 1 run, 2 runs."""
-    return f"{n:,} {one if n == 1 else many or one + 's'}"
-
-
-def ordinal(place: int) -> str:
-    """Return 1 as "the best", 2 as "2nd best" and so on."""
-    if place == 1:
-        return "the best"
-    end = "th" if 10 <= place % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(place % 10, "th")
-    return f"{place}{end} best"

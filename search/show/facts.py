@@ -1,7 +1,8 @@
 """A study at one moment: read once from the database, so that all that is shown of it agrees with itself."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from optuna.trial import FrozenTrial
 
@@ -15,6 +16,7 @@ from search.pruner import CorrelationPruner, Relation
 from search.race import standing
 from search.race_view import race_line
 from search.results import Confirmed, Noise, Transfer, confirmed_among, noise, transfer
+from search.show.importance import Importance, importance
 from search.spending import Bill, bill, registry_of, stored_cap
 from search.study import LinkedStudy, finished
 from storage.workers import Entry
@@ -41,12 +43,12 @@ class Facts:
     """What pruning did, in sentences; empty before a proxy has finished, and for a grid."""
     race: str
     """Where the race is, in a sentence; empty before it began."""
-    standing: Mapping[str, str]
-    """What the race says of each candidate, by what people call it: "leads", "behind by more than noise"."""
     hardware: str
     """What the study is pinned to, in a sentence; empty before its first worker."""
     slots: int
     """Proxy trials that count towards those asked for."""
+    standing: Mapping[str, str] = field(default_factory=dict)
+    """What the race says of each candidate, by what people call it: "leads", "behind by more than noise"."""
 
     @property
     def noise(self) -> Noise:
@@ -62,6 +64,11 @@ class Facts:
     def finished(self) -> list[FrozenTrial]:
         """The proxies that trained to the end."""
         return finished(list(self.proxies))
+
+    @cached_property
+    def importance(self) -> Importance | None:
+        """Which settings set the best proxies apart; None where too few trials tell, and for a grid."""
+        return None if self.plan.is_grid else importance(self.proxies)
 
 
 def read(study: LinkedStudy) -> Facts:

@@ -2,11 +2,21 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from model.settings import nearest
+from search.errors import SearchError
 from search.show.confirmed import draw_leaderboard, draw_transfer, say_leaderboard, say_transfer
 from search.show.correlation import draw_correlation, say_correlation
+from search.show.costs import draw_dollars, say_dollars
 from search.show.facts import Facts
+from search.show.history import draw_curves, draw_history, say_curves, say_history
+from search.show.settings import draw_importance, draw_slices, say_importance, say_slices
+from search.show.shape import draw_depth, draw_latent, draw_speed, say_depth, say_latent, say_speed
+from search.show.sweeps import draw_sweep
+from search.show.swept import ANY, BATCH, DEPTH, LATENT, SCHEDULES, VOCABULARY, Sweep, say_sweep
+from search.show.timeline import draw_workers, say_workers
 
 
 def _nothing(facts: Facts) -> str:
@@ -29,6 +39,30 @@ class Picture:
     """How to read it, for someone who wasn't there."""
     answers: str = "mattered"
     """The report's question that it helps to answer: won, predicts, mattered, cost."""
+    grids: bool | None = None
+    """Whether only grids can have it, or only studies that search; None: both."""
+
+    def fits(self, facts: Facts) -> bool:
+        """Return whether it is one of this kind of study."""
+        return self.grids is None or self.grids == facts.plan.is_grid
+
+
+SWEPT = (
+    "Every point is the mean of its finished runs, and nothing but the settings named here differs between points. "
+    "Bars and bands are 95% intervals from the noise of all repeats together; without them nothing was repeated, and "
+    "small differences may be chance. What leaves the frame at the top rises further."
+)
+
+
+def _of_sweep(sweep: Sweep, title: str, needs: str, how: str = "") -> Picture:
+    return Picture(
+        title=title,
+        draw=partial(draw_sweep, sweep),
+        needs=needs,
+        says=partial(say_sweep, sweep),
+        how=f"{how} {SWEPT}".strip(),
+        grids=True,
+    )
 
 
 PICTURES: Mapping[str, Picture] = {
@@ -62,4 +96,122 @@ PICTURES: Mapping[str, Picture] = {
         "Where the ground is shaded that is proven, and hopeless proxies are pruned; the bars below count them.",
         answers="predicts",
     ),
+    "importance": Picture(
+        title="Which settings mattered",
+        draw=draw_importance,
+        needs="16 finished or pruned proxies",
+        says=say_importance,
+        how="How differently the best quarter of the proxies and all of them are spread over each setting (PED-ANOVA). "
+        "A stroke marks the most that shuffled results showed: a bar that stays below it says nothing. It can't "
+        "tell settings that only matter together, nor what matters in long runs; where the sampler closed in "
+        "early, it overrates.",
+    ),
+    "slices": Picture(
+        title="BPB by each setting",
+        draw=draw_slices,
+        needs="2 finished proxies",
+        says=say_slices,
+        how="Every panel shows the same proxies, by one setting each; lower is better. A valley within the panel is a "
+        "good range; best points at an edge ask for a wider space. Other settings differ from point to point.",
+    ),
+    "depth": Picture(
+        title="Tokens per parameter by depth",
+        draw=draw_depth,
+        needs="a search (not a grid) with 2 finished proxies of different depth",
+        says=say_depth,
+        how="Each point is a finished proxy; the bluer, the better. Deeper networks train on fewer tokens in the same "
+        "time: where the blue ones lie is how size and data should be balanced at this budget.",
+        grids=False,
+    ),
+    "latent": Picture(
+        title="Token rate, tokens and BPB by latent projection",
+        draw=draw_latent,
+        needs="a search (not a grid) with finished proxies of two values of projection_dim",
+        says=say_latent,
+        how="Finished proxies by the width of latent attention's projection, beside those with another attention. "
+        "Other settings differ from point to point: a sweep compares like with like.",
+        grids=False,
+    ),
+    "speed": Picture(
+        title="Throughput by size",
+        draw=draw_speed,
+        needs="2 finished runs",
+        says=say_speed,
+        how="Tokens that a worker trained on in each second, without start-up and evaluation. Points far below others "
+        "of their size were slowed down, by small batches or by a busy machine.",
+    ),
+    "curves": Picture(
+        title="Learning curves",
+        draw=draw_curves,
+        needs="1 finished proxy with reports",
+        says=say_curves,
+        how="Each line is a run, measured at its report points; lower is better. Short runs bend down early because "
+        "their learning rate falls to its end earlier, so that they can't be compared with long ones at the "
+        "same time.",
+    ),
+    "history": Picture(
+        title="Every proxy in its turn",
+        draw=draw_history,
+        needs="1 finished proxy",
+        says=say_history,
+        how="From left to right in the order in which they ended. The line is the best so far: where it has been flat "
+        "for long, more proxies of this space promise little. What lies above the frame is drawn at its edge.",
+    ),
+    "dollars": Picture(
+        title="Cost over time",
+        draw=draw_dollars,
+        needs="1 worker",
+        says=say_dollars,
+        how="The upper edge is what all workers cost so far, idle or not; the areas are what it was spent on.",
+        answers="cost",
+    ),
+    "workers": Picture(
+        title="What every worker did",
+        draw=draw_workers,
+        needs="1 trial that a worker began",
+        says=say_workers,
+        how="A row for each worker, a bar for each trial; where only the pale ground is seen it waited.",
+        answers="cost",
+    ),
+    "sweep": _of_sweep(
+        ANY, "BPB by the setting with the most values", 'a grid (sampler = "grid") with 2 finished points'
+    ),
+    "schedules": _of_sweep(
+        SCHEDULES,
+        "Learning rate and schedule, validation and training",
+        "a grid over max_lr, such as sweep-lr",
+        "Training BPB is the mean over the batches since the last report before the end, each measured before it was "
+        "learned from; where it is well below validation, text was learned by heart.",
+    ),
+    "vocabulary": _of_sweep(
+        VOCABULARY,
+        "Vocabulary: BPB, bytes per token, speed",
+        "a grid over vocab_size, such as sweep-vocab",
+        "A larger vocabulary makes fewer tokens of a text (more bytes in each), and each of them costs more.",
+    ),
+    "depth-sweep": _of_sweep(
+        DEPTH,
+        "Depth: tokens per parameter and BPB",
+        "a grid over n_layer, such as sweep-depth",
+        "Deeper networks train on fewer tokens in the same time.",
+    ),
+    "batch": _of_sweep(
+        BATCH,
+        "Batch size: BPB and speed",
+        "a grid over batch_size, such as sweep-batch",
+        "Fewer sequences make more steps of the same tokens, at less speed.",
+    ),
+    "latent-sweep": _of_sweep(
+        LATENT,
+        "Latent projection: parameters, token rate, tokens, BPB",
+        "a grid over projection_dim, such as sweep-latent",
+        "The lines across are attention without a projection.",
+    ),
 }
+
+
+def picture(name: str) -> Picture:
+    """Return the picture of this name; raises `SearchError` that names the one most like it."""
+    if name not in PICTURES:
+        raise SearchError(f'no picture is called "{name}"; {nearest(name, PICTURES)}')
+    return PICTURES[name]

@@ -2,12 +2,14 @@
 
 import re
 
+from search.show.plain import plain_line
+
 _SIGNS = re.compile(r"([\\`*\[\]<>|~$&]|(?<![^\W_])_|_(?![^\W_]))")
 
 
 def plain(text: object) -> str:
     """Return text as Markdown shows it unchanged, on one line: no link, picture, formula or column comes of it."""
-    return _SIGNS.sub(r"\\\1", " ".join(str(text).split()))
+    return _SIGNS.sub(r"\\\1", plain_line(str(text)))
 
 
 def sentence(text: str) -> str:

@@ -7,7 +7,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.duration import format_duration
 from search.inference import least_gap
 from search.promotion import entry_of
-from search.results import Confirmed
+from search.results import Confirmed, bpb_text
 from search.show.facts import Facts
 from search.show.markdown import plain
 from search.spending import budget_seconds
@@ -100,9 +100,8 @@ def _confirmed(facts: Facts, entry: Confirmed, places: Mapping[int, int]) -> str
 def interval(facts: Facts, entry: Confirmed) -> str:
     """Return a mean with its interval, and how many seeds it is of."""
     n = len(entry.bpb_by_seed)
-    half = facts.noise.half_width(n)
-    seeds = "1 seed" if n == 1 else f"{n} seeds"
-    return f"{entry.mean_bpb:.4f}" + (f" ± {half:.4f} BPB (95%, {seeds})" if half is not None else f" BPB ({seeds})")
+    half, seeds = facts.noise.half_width(n), "1 seed" if n == 1 else f"{n} seeds"
+    return f"{bpb_text(entry.mean_bpb, half)} BPB ({'' if half is None else '95%, '}{seeds})"
 
 
 def against_baseline(facts: Facts, entry: Confirmed) -> str:

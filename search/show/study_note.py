@@ -4,7 +4,7 @@ from collections import Counter
 
 from optuna.trial import TrialState
 
-from search.results import Confirmed
+from search.results import Confirmed, bpb_text
 from search.show.facts import Facts
 from search.show.markdown import plain, sentence, table
 from search.show.notes import against_baseline, interval
@@ -65,8 +65,7 @@ def _leaderboard(facts: Facts) -> str:
 
 
 def _row(facts: Facts, place: int, c: Confirmed) -> tuple[str, ...]:
-    half = facts.noise.half_width(len(c.bpb_by_seed))
-    bpb = f"{c.mean_bpb:.4f}" + (f" ± {half:.4f}" if half is not None else "")
+    bpb = bpb_text(c.mean_bpb, facts.noise.half_width(len(c.bpb_by_seed)))
     proxy = f"{c.proxy_bpb:.4f}" if c.proxy_bpb is not None else "–"
     return str(place), plain(c.label), bpb, str(len(c.bpb_by_seed)), proxy
 
@@ -78,5 +77,6 @@ def _next(facts: Facts) -> str:
     else:
         commands = [f"lilm-search status --study {name}", f"lilm-search race --study {name}"]
     if facts.found:
+        commands.append(f"lilm-search report --study {name}")
         commands += [f"lilm-search export --study {name} > best.toml", "lilm-search train --config best.toml"]
     return "**Next**\n\n```\n" + "\n".join(commands) + "\n```"

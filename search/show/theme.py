@@ -1,16 +1,28 @@
 """How our figures look: colours that colour-blind people tell apart, on a ground that suits light and dark pages."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
 """Okabe & Ito's colours (jfly.uni-koeln.de/color), without the yellow and black that one of two grounds swallows."""
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+"""With each of our colours, so that lines are told apart without them too."""
 FOUND, BASELINE, BEST, RANDOM = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+ON_DARK = {"#0072B2": "#56B4E9"}
+"""What a dark page draws instead: Okabe & Ito's dark blue is lost there."""
+SCALE = ((0.0, "#0072B2"), (0.5, "#9a9a9a"), (1.0, "#E69F00"))
+"""From good to bad, seen on either ground."""
 PRUNED = "#8a8a8a"
 """At least 3 : 1 on either ground."""
 INK = {"light": "#1f2328", "dark": "#e6edf3"}
 GRID = {"light": "#d8dee4", "dark": "#3d444d"}
 PAPER = {"light": "#ffffff", "dark": "#0d1117"}
 """What a page behind the figures should be."""
+MUTED = {"light": "#57606a", "dark": "#9aa4af"}
+LINK = {"light": "#0b5cad", "dark": "#6cb6ff"}
+PANEL = {"light": "#f3f5f7", "dark": "#161b22"}
 HEIGHT = 400
 """Of a figure, in CSS pixels."""
 
@@ -53,8 +65,21 @@ def empty(x: str, y: str, *, height: int = HEIGHT) -> Any:
     return drawn
 
 
-def note(drawn: Any, text: str, *, top: bool = True) -> None:
-    """Write a line into a figure's upper or lower left corner."""
-    y, anchor = (0.99, "top") if top else (0.01, "bottom")
-    place = {"xref": "paper", "yref": "paper", "x": 0.01, "xanchor": "left", "y": y, "yanchor": anchor}
+def log_axis(values: Sequence[float], named: Sequence[int] = (1, 2, 5)) -> dict[str, Any]:
+    """Return plotly's settings of a logarithmic axis over these values, with these of each decade named."""
+    decades = range(math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))) + 1)
+    ticks = [m * 10.0**d for d in decades for m in (named if len(decades) < 5 else (1,))]
+    return {"type": "log", "tickvals": ticks, "ticktext": [_tick(t) for t in ticks]}
+
+
+def _tick(value: float) -> str:
+    for scale, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= scale:
+            return f"{value / scale:g}{unit}"
+    return f"{value:g}"
+
+
+def note(drawn: Any, text: str) -> None:
+    """Write a line into a figure's upper left corner."""
+    place = {"xref": "paper", "yref": "paper", "x": 0.01, "xanchor": "left", "y": 0.99, "yanchor": "top"}
     drawn.add_annotation(text=text, showarrow=False, align="left", **place)

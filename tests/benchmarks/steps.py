@@ -15,12 +15,12 @@ import torch
 
 from model.batches import Batches
 from model.config import ModelConfig, TrainConfig
-from model.corpus import Tokens
 from model.counts import flops_per_token
 from model.device import fast_matmul, precision, synchronize
 from model.network import Transformer
 from model.peak import peak_flops
 from model.step import Step
+from model.tokens import Tokens
 from tests.benchmarks.plain import Original, Plain, Shape
 
 VARIANTS = ("ours", "plain compiled", "plain eager", "original eager")

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.batches import Batches
-from model.corpus import Tokens
+from model.tokens import Tokens
 
 SEPARATOR = 2
 

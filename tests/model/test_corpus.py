@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from model import corpus as corpora
 from model.config import DataConfig, TokenizerConfig
-from model.corpus import Corpus, Tokens, evenly, prepare
+from model.corpus import Corpus, prepare
 from model.errors import DataError
 from model.tokenizer import Tokenizer
+from model.tokens import Tokens, evenly
 from tests.conftest import BUILTIN, SHARED_TEXT
 
 SMALL = TokenizerConfig(vocab_size=400)

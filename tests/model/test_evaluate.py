@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from model.config import DataConfig, ModelConfig, TokenizerConfig
-from model.corpus import Corpus, Tokens, prepare
+from model.corpus import Corpus, prepare
 from model.errors import StoppedError
 from model.evaluate import sum_nats, val_bpb
 from model.network import Transformer
+from model.tokens import Tokens
 
 
 def network(context: int, vocab_size: int = 512) -> Transformer:

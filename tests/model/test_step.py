@@ -61,8 +61,9 @@ def test_further_heads_predict_further_on(logits: int, monkeypatch: pytest.Monke
         ]
         losses.append(torch.stack(each).mean())
     expected = losses[0] + 0.3 * (losses[1] + losses[2]) / 2
-    torch.testing.assert_close(batch_loss(net, batch, 0.3).double(), expected, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(batch_loss(net, batch, 0.0).double(), losses[0], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(batch_loss(net, batch, 0.3)[0].double(), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(batch_loss(net, batch, 0.0)[0].double(), losses[0], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(batch_loss(net, batch, 0.3)[1].double(), losses[0], rtol=1e-5, atol=1e-5)
 
 
 def adamw_by_hand(p: Tensor, grads: list[Tensor], rate: float, decay: float) -> Tensor:
@@ -124,7 +125,7 @@ def test_gradients_that_stay_in_place_make_the_same_steps() -> None:
         places = [p.grad.data_ptr() for p in net.parameters() if p.grad is not None]
         for _ in range(3):
             optimizer.rate.fill_(1e-2)
-            batch_loss(net, rows(4)).backward()  # type: ignore[no-untyped-call]
+            batch_loss(net, rows(4))[0].backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         assert places == [p.grad.data_ptr() for p in net.parameters() if p.grad is not None]
         assert bool(places) == keep
@@ -177,7 +178,7 @@ def test_preparing_teaches_nothing(optimizer: str) -> None:
     plain = Optimizer(fresh, training)
     for _ in range(2):
         step(rows(4), 1e-2)
-        batch_loss(fresh, rows(4)).backward()  # type: ignore[no-untyped-call]
+        batch_loss(fresh, rows(4))[0].backward()  # type: ignore[no-untyped-call]
         plain.rate.fill_(1e-2)
         plain.step()
     assert all(torch.equal(a, b) for a, b in zip(fresh.parameters(), step.network.parameters(), strict=True))

@@ -8,10 +8,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from model.config import TokenizerConfig
-from model.corpus import Corpus, Tokens, bounds
+from model.corpus import Corpus, bounds
 from model.errors import DataError
 from model.text import documents
 from model.tokenizer import Tokenizer, escape, train_tokenizer, unescape
+from model.tokens import Tokens
 from tests.conftest import BUILTIN
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=200)

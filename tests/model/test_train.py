@@ -101,7 +101,37 @@ def test_a_step_over_several_report_points_reports_each(small: Corpus, monkeypat
     result = run(small, World(monkeypatch, itertools.chain([40.0], itertools.repeat(10.0))))
     assert [(r.percent, r.steps) for r in result.reports] == [(25, 1), (50, 1), (75, 2), (100, 3)]
     assert result.reports[0].val_bpb == result.reports[1].val_bpb
+    assert result.reports[0].train_bpb == result.reports[1].train_bpb != result.reports[2].train_bpb
     assert result.reports[-1].val_bpb == result.val_bpb
+
+
+def test_the_training_loss_is_that_of_the_batches_since_the_last_report(
+    small: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rate of almost nothing: each batch is measured by the first weights, here with torch's own cross-entropy."""
+    batches: list[torch.Tensor] = []
+    real = Step.__call__
+
+    def noted(self: Step, rows: torch.Tensor, rate: float) -> None:
+        batches.append(rows)
+        real(self, rows, rate)
+
+    monkeypatch.setattr(Step, "__call__", noted)
+    still = dataclasses.replace(SETTINGS, max_lr=1e-12, weight_decay=0.0, micro_batch=2)
+    world = World(monkeypatch, itertools.chain([40.0], itertools.repeat(10.0)))
+    options = {"report_points": (25, 50, 75, 100), "report_bytes": 2000}
+    result = train(TINY, still, small, budget_seconds=90, seed=0, clock=world, **options)  # type: ignore[arg-type]
+    assert [r.steps for r in result.reports] == [1, 2, 4, 6]
+    document_tokens, document_bytes = len(small.train.ids), int(small.train.text_bytes.sum())
+    expected = []
+    for first, last in ((0, 1), (1, 2), (2, 4), (4, 6)):
+        rows = torch.cat(batches[first:last])
+        with torch.inference_mode():
+            logits = result.network(rows[:, :-1])
+        nats = torch.nn.functional.cross_entropy(logits.flatten(0, 1).double(), rows[:, 1:].flatten())
+        expected.append(float(nats) / math.log(2) * document_tokens / document_bytes)
+    assert [r.train_bpb for r in result.reports] == pytest.approx(expected, rel=1e-5)
+    assert result.train_bpb == result.reports[-1].train_bpb
 
 
 def test_a_report_can_stop_the_run(small: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:

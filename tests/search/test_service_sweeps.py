@@ -66,12 +66,17 @@ def test_a_sweep_runs_its_grid_and_shows_it(home: Path, tmp_path: Path) -> None:
         assert study.confirm_trials() == []
         database.close()
     figure = tmp_path / "batches.html"
-    shown = run_cli("sweep", "--study", "batches", "--html", str(figure), COLUMNS="160")
+    shown = run_cli("sweep", "--study", "batches", COLUMNS="160")
     assert shown.returncode == 0, shown.stderr
+    drawn = run_cli("plot", "batch", "--study", "batches", "--out", str(figure))
+    assert drawn.stdout == f"figure: {figure}\n"
     rows = [line for line in shown.stdout.splitlines() if line.count("│") > 3]
     assert [row.split("│")[1].strip() for row in rows] == ["2", "4", "8"]
     assert all("±" in row for row in rows)
-    assert "validation bits per byte" in figure.read_text(encoding="utf-8")
+    page = figure.read_text(encoding="utf-8")
+    assert "validation BPB" in page
+    assert "<script src=" not in page  # works without a network
+    assert all({"train_bpb", "bytes_per_token"} <= t.user_attrs.keys() for t in trials)
     refused = run_cli("export", "--study", "batches")
     assert refused.returncode == 1
     assert "is a sweep: nothing in it is confirmed" in refused.stderr

@@ -41,7 +41,8 @@ def capped(max_usd: float, *, trials: int = 400, confirm: str = "") -> Plan:
 
 
 def enter(registry: Registry, name: str, price: float = PRICE) -> str:
-    return registry.enter(name, machine=name, device="GPU", usd_per_hour=price)
+    registry.enter(name, machine=name, device="GPU", usd_per_hour=price)
+    return name
 
 
 def take(study: LinkedStudy, purse: Purse, name: str) -> Claim | Outcome:
@@ -325,9 +326,9 @@ def test_a_cap_without_a_price_is_refused(database: Database, section: str) -> N
 def test_a_worker_is_entered_with_its_machines_price(database: Database) -> None:
     study = open_study(database, capped(5))
     rented = {"LILM_SEARCH_USD_PER_HOUR": "0.34", "LILM_SEARCH_LAUNCH": "babylm-1"}
-    with presence.present(study, "host/1", torch.device("cpu"), rented) as name:
+    with presence.present(study, "host/1", torch.device("cpu"), rented):
         (entry,) = registry_of(study).entries()
-        assert (entry.name, entry.launch, entry.usd_per_hour, entry.state) == (name, "babylm-1", 0.34, "alive")
+        assert (entry.name, entry.launch, entry.usd_per_hour, entry.state) == ("host/1", "babylm-1", 0.34, "alive")
     with presence.present(study, "host/2", torch.device("cpu"), {}):
         assert registry_of(study).entries()[1].usd_per_hour == PRICE
     for wrong in ("free", "-1", "nan", "inf"):

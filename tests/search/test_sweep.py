@@ -3,11 +3,13 @@ from typing import Any
 
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from rich.console import Console
 from scipy import stats
 
 from model.errors import SettingsError
+from search.plan import Plan
 from search.space import Space
-from search.sweep import Point, figure, ordered, points
+from search.sweep import Mean, Point, ordered, points, points_of, table_of
 
 GRID: list[dict[str, Any]] = [{"n_layer": 1}, {"n_layer": 2}, {"n_layer": 3}]
 
@@ -26,16 +28,32 @@ def test_means_and_intervals_worked_by_hand() -> None:
     first, second, third = points(GRID, [run(0, 1.9), run(0, 2.1, 3000), run(2, 2.7), run(2, 3.3), failed])
     assert [p.params for p in (first, second, third)] == GRID
     assert (first.bpb, third.bpb) == pytest.approx((2.0, 3.0))
-    assert first.tokens == 2000
+    assert first.means["tokens"].value == 2000
     expected = stats.t.ppf(0.975, 2) * math.sqrt(0.1) / math.sqrt(2)
-    assert (first.half_width, third.half_width) == pytest.approx((expected, expected))
+    assert [p.means["val_bpb"].half_width for p in (first, third)] == pytest.approx([expected, expected])
     assert (second.runs, second.others, first.others) == (0, "1 diverged", "")
     assert math.isnan(second.bpb)
 
 
+def test_a_faster_points_noise_in_speed_is_larger_in_proportion() -> None:
+    """10 and 20, 100 and 200: in units of their means 2/3 and 4/3 both, deviations of 1/3 that pool to √(2/9)."""
+    trials = [run(g, 2.0, tokens_per_second=r) for g, r in ((0, 10), (0, 20), (1, 100), (1, 200))]
+    first, second, _ = points(GRID, trials)
+    share = stats.t.ppf(0.975, 2) * math.sqrt(2 / 9) / math.sqrt(2)
+    assert [p.means["tokens_per_second"].value for p in (first, second)] == [15, 150]
+    halves = [p.means["tokens_per_second"].half_width for p in (first, second)]
+    assert halves == pytest.approx([15 * share, 150 * share])
+
+
+def test_what_runs_did_not_record_is_left_out() -> None:
+    first, second, _ = points(GRID, [run(0, 2.0, train_bpb=1.5), run(1, 2.0, train_bpb=None)])
+    assert first.means["train_bpb"] == Mean(value=1.5)
+    assert "train_bpb" not in second.means
+
+
 def test_without_repeats_there_is_no_interval() -> None:
     (_, only, _) = points(GRID, [run(1, 2.5)])
-    assert (only.runs, only.half_width) == (1, None)
+    assert (only.runs, only.means["val_bpb"]) == (1, Mean(value=2.5))
 
 
 def test_what_has_not_finished_is_named_and_a_retried_run_counts_once() -> None:
@@ -52,15 +70,11 @@ SPACE = {
 }
 
 
-def found(params: dict[str, Any], bpb: float, half_width: float | None = None) -> Point:
-    return Point(params=params, runs=1, others="", bpb=bpb, half_width=half_width)
-
-
 def test_numbers_go_by_size_and_words_as_the_file_lists_them() -> None:
     space = Space.parse(SPACE)
     grid = space.grid({})
     assert [p.get("projection_dim") for p in grid] == [64, 256, 16, None]
-    assert [p.params for p in ordered([found(p, 1.0) for p in reversed(grid)], space)] == [
+    assert [p.params for p in ordered([Point(params=p, runs=0) for p in reversed(grid)], space)] == [
         {"attention": "latent", "projection_dim": 16},
         {"attention": "latent", "projection_dim": 64},
         {"attention": "latent", "projection_dim": 256},
@@ -68,26 +82,25 @@ def test_numbers_go_by_size_and_words_as_the_file_lists_them() -> None:
     ]
 
 
-def test_the_figure_has_a_line_for_each_value_of_the_second_setting() -> None:
-    grid = [found({"kind": k, "vocab_size": v}, v / 1e4, 0.01) for k in ("unigram", "bpe") for v in (1024, 4096, 20480)]
-    drawn = figure(grid, ["kind", "vocab_size"], "a sweep")
-    assert [line.name for line in drawn.data] == ["kind unigram", "kind bpe"]
-    for line in drawn.data:
-        assert list(line.x) == [1024, 4096, 20480]
-        assert list(line.y) == [0.1024, 0.4096, 2.048]
-        assert list(line.error_y.array) == [0.01] * 3
-    assert drawn.layout.xaxis.type == "log"
-    assert drawn.layout.xaxis.title.text == "vocab_size"
-    narrow = figure(grid[:2], ["kind", "vocab_size"], "a sweep")  # within a factor of ten
-    assert narrow.layout.xaxis.type is None
-
-
-def test_what_a_condition_excludes_is_a_level_of_its_own() -> None:
-    grid = [found({"attention": "latent", "projection_dim": p}, 1.0 + p / 100) for p in (16, 64, 256)]
-    drawn = figure([*grid, found({"attention": "full"}, 1.5)], ["attention", "projection_dim"], "a sweep")
-    (line,) = drawn.data
-    assert list(line.x) == [16, 64, 256]
-    assert [(shape.y0, shape.y1) for shape in drawn.layout.shapes] == [(1.5, 1.5)]
+@pytest.mark.parametrize("width", [80, 160])
+def test_the_table_is_readable_at_any_width(width: int) -> None:
+    schedules = (
+        'max_lr = { choices = [1e-3, 1e-2] }\nschedule = { choices = ["one_cycle_torch", "warmup_stable_decay"] }'
+    )
+    head = '[data]\nsource = "builtin"\n[proxy]\nsampler = "grid"\nbudget = "1m"\n[space]\n'
+    plan = Plan.parse(head + schedules, name="made", origin="a test")
+    trials = [run(i, 3.1 + i / 10, tokens_per_second=12_345) for i in (0, 0, 1, 2)]
+    trials.append(run(3, 0, state=TrialState.FAIL, failure="diverged"))
+    console = Console(width=width)
+    with console.capture() as capture:
+        console.print(table_of(plan, points_of(plan, trials), width), highlight=False)
+    lines = capture.get().splitlines()
+    assert max(map(len, lines)) <= width
+    assert "…" not in capture.get()
+    rows = [line for line in lines if "one_cycle" in line or "warmup" in line]
+    for said, row in zip(("3.1000 ± 0.0000", "3.2000", "3.3000", "diverged"), rows, strict=True):
+        assert said in row
+    assert ("▇" in capture.get()) == (width == 160)
 
 
 def test_a_grid_too_large_to_run_is_refused_before_it_is_built() -> None:

@@ -1,0 +1,116 @@
+"""A trained model measured again, by the protocol of its study, beside the BPB that it claims."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model.checkpoint import Checkpoint
+from model.config import DataConfig
+from model.corpus import validation
+from model.device import fast_matmul, precision
+from model.errors import SettingsError
+from model.evaluate import val_bpb
+from model.formats import load
+from search import paths
+from search.errors import SearchError
+from search.export import read_table
+from search.preparation import Progress
+from search.provenance import device_name
+from search.retrain import read_from
+from search.verify import Verdict, another
+
+DEVICES_DIFFER = 1e-4
+"""BPB by which the same weights may differ on the same text. Measured on a CPU: 2e-6 between kernels in bfloat16, 3e-11
+between thread counts in float32, 2e-5 between the two precisions; a run's noise is from 5e-4 on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """What a model says of itself."""
+
+    val_bpb: float | None
+    """Of these weights."""
+    data: DataConfig
+    """The text, and what of it is held out."""
+    text_sha256: str | None
+    """Of that text."""
+    precision: torch.dtype | None
+    """That it was measured in."""
+    label: str
+    """Whose weights they are, and what they were trained on."""
+
+
+def read_claim(trained: Checkpoint, config: Path | None, rank: int | None) -> Claim:
+    """Return what a model claims; what it doesn't say of its text is taken from an export."""
+    info = trained.info
+    told: Mapping[str, Any] = read_table(config, rank) if config else {}
+    if "data" not in info and not told:
+        raise SearchError(
+            "the model doesn't say which text it was measured on; name its export with --config (`lilm-search export`)"
+        )
+    known = {**told.get("provenance", {}), **info.get("provenance", {})}
+    try:
+        data = DataConfig.parse(info.get("data") or told["data"], "data")
+    except SettingsError as error:
+        raise SearchError(f"the model's text is not known: {error}") from None
+    parts = [info.get("study"), info.get("configuration")]
+    parts += [f"{key} {info[key]}" for key in ("confirmation", "seed") if key in info]
+    parts += [known.get("precision"), known.get("device")]
+    return Claim(
+        val_bpb=info.get("val_bpb"),
+        data=data,
+        text_sha256=known.get("text_sha256"),
+        precision={"float32": torch.float32, "bfloat16": torch.bfloat16}.get(known.get("precision", "")),
+        label=", ".join(str(part) for part in parts if part),
+    )
+
+
+def measure(
+    path: Path,
+    *,
+    config: Path | None,
+    rank: int | None,
+    data: str | None,
+    tolerance: float | None,
+    device: torch.device,
+    progress: Progress,
+    say: Callable[[str], None],
+) -> Verdict:
+    """Measure a model on all of its validation text and say whether that is the BPB it claims."""
+    trained = load(path, device)
+    claim = read_claim(trained, config, rank)
+    text = read_from(claim.data, data)
+    tokens, sha256 = validation(text, trained.tokenizer, paths.cache(), progress)
+    dtype = claim.precision or precision(device, width=trained.network.config.d_model)
+    with fast_matmul(device):
+        bpb = val_bpb(trained.network, tokens, trained.tokenizer.separator, dtype=dtype)
+    found = judge(claim, bpb, sha256, tolerance)
+    told = f"{claim.val_bpb:.4f} BPB: {claim.label}" if claim.val_bpb is not None else "nothing"
+    same = "the same (sha-256)" if claim.text_sha256 == sha256 else "another" if claim.text_sha256 else "not known"
+    say(f"claimed:  {told}")
+    say(f"text:     {same}, {int(tokens.text_bytes.sum()):,} bytes of validation")
+    say(f"here:     {bpb:.4f} BPB in {_name(dtype)} on {device_name(device)}")
+    say(f"verdict:  {found.answer}: {found.why}")
+    return found
+
+
+def judge(claim: Claim, bpb: float, text_sha256: str, tolerance: float | None) -> Verdict:
+    """Return whether what was measured is what is claimed: yes, no, or can't tell; and why."""
+    if claim.val_bpb is None:
+        return Verdict("can't tell", "the model claims no BPB")
+    if claim.text_sha256 is None:
+        return Verdict("can't tell", "the model doesn't say which text its claim is of; --config names its export")
+    if claim.text_sha256 != text_sha256:
+        return Verdict("can't tell", another("text", "model", claim.text_sha256, text_sha256))
+    off, most = abs(bpb - claim.val_bpb), DEVICES_DIFFER if tolerance is None else tolerance
+    allowed = "what devices may differ by" if tolerance is None else "the tolerance given"
+    if off <= most:
+        return Verdict("yes", f"off by {off:.1e} BPB, within {most:g}, {allowed}")
+    return Verdict("no", f"off by {off:.1e} BPB, over {most:g}, {allowed}")
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,176 @@
+"""The report's answers in sentences: what won and how sure, did the proxy predict, what mattered, what it cost.
+
+Every sentence is computed from the facts, with its number, so that it is true of the figures below it.
+"""
+
+from collections.abc import Callable, Mapping
+
+from optuna.trial import TrialState
+
+from search.duration import format_duration
+from search.inference import least_gap
+from search.results import Confirmed, Noise
+from search.show.costs import costs
+from search.show.facts import Facts
+from search.show.importance import FEWEST
+from search.show.settings import say_importance
+from search.show.spans import beginning, presences, spans
+from search.show.words import capital, counted, joined, ordinal
+from search.sweep import points
+
+
+def unfinished(facts: Facts) -> str:
+    """Return what is still to come, since it may change every answer; empty where nothing is."""
+    proxies = max(0, facts.plan.proxy.trials - facts.slots) + sum(not t.state.is_finished() for t in facts.proxies)
+    runs = sum(not t.state.is_finished() for t in facts.runs)
+    open_ = [counted(n, what) for n, what in ((proxies, "proxy"), (runs, "long run")) if n]
+    open_ = [text.replace("proxys", "proxies") for text in open_]
+    if not open_:
+        return ""
+    return f"This study is not finished: {joined(open_)} still to come or under way. What follows may change."
+
+
+def won(facts: Facts) -> list[str]:
+    """Return what won and how sure that is."""
+    if facts.plan.is_grid and not facts.found:
+        return _best_point(facts)
+    if not facts.found:
+        return _only_proxies(facts)
+    best, n = facts.found[0], len(facts.found[0].bpb_by_seed)
+    half = facts.noise.half_width(n)
+    name = f"The hand-made {best.label}" if best.baseline else capital(best.label)
+    mean = "one run" if n == 1 else f"the mean of {n} seeds"
+    within = f" ± {half:.4f} (95% interval)" if half is not None else ""
+    said = [f"{name} is best: {best.mean_bpb:.4f}{within} BPB after {_long(facts)} of training, {mean}."]
+    if best.baseline:
+        said.append("The search found nothing better than what was made by hand.")
+    return [*said, *(compared(best, rival, facts.noise) for rival in _rivals(facts)), *_race(facts)]
+
+
+def _long(facts: Facts) -> str:
+    return format_duration(facts.plan.confirm.budget_seconds)
+
+
+def _rivals(facts: Facts) -> list[Confirmed]:
+    """Return the second best, and the best baseline where that is another."""
+    baseline = [c for c in facts.found[2:] if c.baseline][:1] if not any(c.baseline for c in facts.found[:2]) else []
+    return [*facts.found[1:2], *baseline]
+
+
+def compared(best: Confirmed, rival: Confirmed, noise: Noise) -> str:
+    """Return how far the best is ahead of a rival, and whether noise explains it."""
+    gap, name = rival.mean_bpb - best.mean_bpb, f"the hand-made {rival.label}" if rival.baseline else rival.label
+    if rival.failed > 0 and not best.failed:
+        return f"{capital(name)} ranks behind it because it failed in {counted(rival.failed, 'long run')}."
+    ahead = f"It is {gap:.4f} BPB ahead of {name} ({rival.mean_bpb:.4f})"
+    if noise.deviation is None:
+        return f"{ahead}; how much of that is chance isn't known, since no configuration ran with two seeds."
+    least = least_gap(noise.deviation, noise.degrees, (len(best.bpb_by_seed), len(rival.bpb_by_seed)))
+    if gap >= least:
+        return f"{ahead}, more than seed noise explains ({least:.4f} at 95%)."
+    return f"{ahead}, which seed noise may explain (up to {least:.4f} at 95%): don't tell the two apart."
+
+
+def _race(facts: Facts) -> list[str]:
+    if len(facts.found) == 1:
+        return ["Nothing else has been confirmed to compare it with."]
+    return [facts.race] if facts.race else []
+
+
+def _only_proxies(facts: Facts) -> list[str]:
+    if not facts.finished:
+        begun = sum(t.state != TrialState.WAITING for t in facts.proxies)
+        return [f"Nothing has finished yet: {counted(begun, 'proxy', 'proxies')} begun, none trained to the end."]
+    best = min(facts.finished, key=lambda t: t.value or 0.0)
+    budget = format_duration(facts.plan.proxy.budget_seconds)
+    return [
+        f"Nothing is confirmed yet. The best of {counted(len(facts.finished), 'finished proxy', 'finished proxies')} "
+        f"is trial {best.number} with {best.value:.4f} BPB after {budget}, which is a hint, not a result."
+    ]
+
+
+def _best_point(facts: Facts) -> list[str]:
+    found = [p for p in points(facts.plan.grid(), facts.proxies) if p.runs]
+    if not found:
+        return _only_proxies(facts)
+    best = min(found, key=lambda p: p.bpb)
+    half = best.means["val_bpb"].half_width
+    within = f" ± {half:.4f} (95% interval)" if half is not None else ""
+    where = ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in best.params.items())
+    return [
+        f"This study is a sweep: nothing in it is confirmed. Of {len(found)} points the best is {where}: "
+        f"{best.bpb:.4f}{within} BPB, {counted(best.runs, 'run')}."
+    ]
+
+
+def predicts(facts: Facts) -> list[str]:
+    """Return whether short runs foretold long ones, and what pruning did."""
+    found = facts.transfer
+    if facts.plan.is_grid and not facts.found:
+        return ["This study is a sweep: every point trained for its whole budget, so that nothing had to be foretold."]
+    pruning = [facts.pruning.splitlines()[0]] if facts.pruning else []
+    if found.tau is None:
+        few = f"Not known yet: {counted(found.pairs, 'configuration')} with a proxy and a long run; 5 are needed."
+        return [few, *pruning]
+    short, long = format_duration(facts.plan.proxy.budget_seconds), _long(facts)
+    figures, placed = f"{capital(found.figures)}.", _placed(facts)
+    if found.proven:
+        return [f"Yes: the order of {short} runs foretells that of {long} runs.", figures, *placed, *pruning]
+    figures += (
+        " The order was rather turned round." if (found.high or 0) < 0 else " τ ≤ 0, no better than chance, fits too."
+    )
+    no = f"Not shown: the order of {short} runs says too little of that of {long} runs. Trust only what was confirmed."
+    return [no, figures, *placed, *pruning]
+
+
+def _placed(facts: Facts) -> list[str]:
+    """Say where the winner stood among the proxies."""
+    best = facts.found[0]
+    if best.proxy_bpb is None:
+        return []
+    better = sum((t.value or 0.0) < best.proxy_bpb for t in facts.finished)
+    name = f"the hand-made {best.label}" if best.baseline else best.label
+    return [f"The winner, {name}, was {ordinal(better + 1)} of {len(facts.finished)} finished proxies."]
+
+
+def mattered(facts: Facts) -> list[str]:
+    """Return which settings made the difference."""
+    if facts.plan.is_grid:
+        return ["The figures show BPB at each point of the grid."]
+    said = say_importance(facts)
+    if said:
+        return [said, "That is about short runs; only the figures of confirmed runs speak of long ones."]
+    ended = sum(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in facts.proxies)
+    return [f"Too few trials tell: {ended} finished or pruned; about {FEWEST} are needed."]
+
+
+def cost(facts: Facts) -> list[str]:
+    """Return what the study cost, in time and money, and what pruning saved."""
+    found, did, were = costs(facts), spans(facts), presences(facts)
+    if not found.total_hours:
+        return ["Nothing that could be counted: no worker has entered."]
+    last = max([s.end for s in did] + [w.end for w in were])
+    took = format_duration(last - beginning(did, were))
+    usd = f", ${found.total_usd:.2f}" if found.total_usd else ", at no price"
+    cap = f" of ${facts.bill.cap:.2f} allowed" if facts.bill.cap else ""
+    who = counted(len({s.worker for s in did} | {w.worker for w in were}), "worker")
+    trained = sum(found.hours[:2]) / found.total_hours
+    training = f"{format_duration(3600 * found.total_hours)} of workers' time{usd}{cap}: {who} over {took}."
+    return [training, f"{trained:.0%} of that time was spent on training.", *_saved(facts)]
+
+
+def _saved(facts: Facts) -> list[str]:
+    pruned = [t for t in facts.proxies if t.state == TrialState.PRUNED]
+    if not pruned:
+        return []
+    left = sum(1 - (t.last_step or 0) / 100 for t in pruned) * facts.plan.proxy.budget_seconds
+    return [f"Pruning {counted(len(pruned), 'proxy', 'proxies')} saved {format_duration(left)} of training."]
+
+
+ANSWERS: Mapping[str, tuple[str, Callable[[Facts], list[str]]]] = {
+    "won": ("What won, and how sure is that?", won),
+    "predicts": ("Did the proxy predict?", predicts),
+    "mattered": ("What mattered?", mattered),
+    "cost": ("What did it cost?", cost),
+}
+"""The questions in their order, each with what answers it; the figures name theirs."""

@@ -1,0 +1,47 @@
+"""What may be shown to anybody: no folder, bucket, host or password of those who ran the study."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import PurePath
+
+from search.caveats import Caveat
+from search.plan import Plan
+from search.show.facts import Facts
+from search.show.spans import called
+from storage.redaction import redact
+
+BUCKET = "s3://a-bucket"
+
+
+def source_name(source: str) -> str:
+    """Return a data source without its folders; a Hugging Face set and "builtin" have none."""
+    return source if source.startswith("hf:") else PurePath(source.replace("\\", "/")).name or source
+
+
+def settled_file(plan: Plan) -> str:
+    """Return the settled study file without folders and buckets."""
+    data = replace(plan.data, source=source_name(plan.data.source))
+    workers = replace(plan.workers, artifacts=BUCKET) if plan.workers.artifacts else plan.workers
+    return redact(replace(plan, data=data, workers=workers).toml())
+
+
+def caveats_shown(facts: Facts) -> list[Caveat]:
+    """Return the caveats with workers called by their number: their names hold hosts' names."""
+    names = called(facts)
+    hosts = {str(t.user_attrs.get("provenance", {}).get("host", "")) for t in (*facts.proxies, *facts.runs)}
+    unnamed = sorted({*hosts, *(e.machine for e in facts.workers)} - {""} - names.keys(), key=len, reverse=True)
+    ordered = sorted(names, key=len, reverse=True)
+    known = [(_alone(name), names[name]) for name in ordered] + [(_alone(host), "a worker") for host in unnamed]
+    return [Caveat(c.name, redact(_renamed(c.sentence, known))) if c.name == "hardware" else c for c in facts.caveats]
+
+
+def _alone(name: str) -> "re.Pattern[str]":
+    """Match the name, with "worker" before it or not, but not within another word."""
+    return re.compile(rf"(?:\bworker )?(?<![\w-]){re.escape(name)}(?![\w-])")
+
+
+def _renamed(text: str, known: "Sequence[tuple[re.Pattern[str], str]]") -> str:
+    for pattern, name in known:
+        text = pattern.sub(name, text)
+    return text

@@ -1,0 +1,108 @@
+"""The report's sentences, worked by hand: Student's t of one degree of freedom at 97.5% is 12.7062."""
+
+from optuna.trial import TrialState
+
+from search.show.answers import cost, mattered, predicts, unfinished, won
+from search.show.facts import Facts
+from search.show.nextsteps import next_steps
+from tests.search.show.studied import entry, facts_of, made, params, plan, searched
+
+PLAN = plan()
+BY_HAND = PLAN.baselines["by-hand"]
+
+
+def confirmed(leader: tuple[float, ...], baseline: tuple[float, ...], *, baseline_proxy: float = 1.9) -> Facts:
+    """Trial 1 and the baseline, each with a run for each of these BPB."""
+    proxies = [
+        made(PLAN, 0, baseline_proxy, BY_HAND, baseline="by-hand"),
+        made(PLAN, 1, 1.8, params(1)),
+    ]
+    runs = [made(PLAN, i, v, params(1), confirms=1, seed=100 + i) for i, v in enumerate(leader)]
+    runs += [made(PLAN, 9 + i, v, BY_HAND, baseline="by-hand", seed=100 + i) for i, v in enumerate(baseline)]
+    return facts_of(PLAN, proxies, runs)
+
+
+def test_a_lead_within_the_noise_is_not_called_a_win() -> None:
+    # s = 0.02/√2 = 0.01414; ± t·s/√2 = 0.1271; least gap of 2 and 1 runs t·s·√1.5 = 0.2201
+    said = won(confirmed((1.50, 1.52), (1.60,)))
+    assert (
+        said[0] == "Trial 1 is best: 1.5100 ± 0.1271 (95% interval) BPB after 30 min of training, the mean of 2 seeds."
+    )
+    assert (
+        "0.0900 BPB ahead of the hand-made baseline by-hand (1.6000), which seed noise may explain (up to 0.2201"
+        in said[1]
+    )
+
+
+def test_a_lead_beyond_the_noise_is() -> None:
+    # s = 0.002/√2; least gap of 2 and 1 runs 12.7062 · 0.001414 · √1.5 = 0.0220
+    assert "more than seed noise explains (0.0220 at 95%)" in won(confirmed((1.500, 1.502), (1.60,)))[1]
+
+
+def test_a_baseline_that_wins_is_said_plainly() -> None:
+    said = won(confirmed((1.7,), (1.6,)))
+    assert said[0].startswith("The hand-made baseline by-hand is best: 1.6000 BPB after 30 min of training, one run.")
+    assert said[1] == "The search found nothing better than what was made by hand."
+    assert said[2].startswith("It is 0.1000 BPB ahead of trial 1 (1.7000); how much of that is chance isn't known")
+
+
+def test_without_confirmations_the_best_proxy_is_a_hint() -> None:
+    facts = facts_of(PLAN, [made(PLAN, i, v, params(i)) for i, v in enumerate((1.9, 1.7))])
+    assert won(facts) == [
+        "Nothing is confirmed yet. The best of 2 finished proxies is trial 1 with 1.7000 BPB after 6 min, "
+        "which is a hint, not a result."
+    ]
+    assert won(facts_of(PLAN)) == ["Nothing has finished yet: 0 proxies begun, none trained to the end."]
+
+
+def pairs(long: list[float]) -> Facts:
+    """Seven configurations whose proxies had 1.1, 1.2 … BPB, with these long runs."""
+    proxies = [made(PLAN, i, 1.1 + i / 10, params(i)) for i in range(len(long))]
+    runs = [made(PLAN, i, v, params(i), confirms=i, seed=100) for i, v in enumerate(long)]
+    return facts_of(PLAN, proxies, runs)
+
+
+def test_the_proxy_predicts_or_does_not() -> None:
+    ordered = predicts(pairs([1.0 + i / 10 for i in range(7)]))
+    assert ordered[0] == "Yes: the order of 6 min runs foretells that of 30 min runs."
+    assert "τ = 1.00" in ordered[1]
+    assert ordered[2] == "The winner, trial 0, was the best of 7 finished proxies."
+    turned = predicts(pairs([1.0 - i / 10 for i in range(7)]))
+    assert turned[0].startswith("Not shown")
+    assert turned[1].endswith("turned round.")
+    assert turned[2] == "The winner, trial 6, was the 7th best of 7 finished proxies."
+    assert (
+        predicts(pairs([1.0, 1.1]))[0] == "Not known yet: 2 configurations with a proxy and a long run; 5 are needed."
+    )
+
+
+def test_a_failed_proxy_asks_for_longer_ones_and_narrows_nothing() -> None:
+    steps = next_steps(pairs([1.0 - i / 10 for i in range(7)]))
+    assert any("Proxies of 12m would be nearer, and cost 2 times as much." in s for s in steps)
+    assert not any(s.startswith(("Narrow", "Search on")) for s in steps)
+
+
+def test_what_is_still_to_come_is_said() -> None:
+    facts = facts_of(PLAN, [made(PLAN, 0, None, params(0), state=TrialState.RUNNING)], slots=1)
+    assert "24 proxies still to come" in unfinished(facts)
+    assert next_steps(facts)[0] == "Let it end: `lilm-search start --study made` goes on with it."
+    assert unfinished(facts_of(PLAN)) == ""
+
+
+def test_what_it_cost() -> None:
+    # One worker for an hour at $0.60; one proxy of 6 minutes, of which it trained 330 s: 9.2%.
+    facts = facts_of(PLAN, [made(PLAN, 0, 1.5, params(0), train_seconds=330.0)], workers=[entry(minutes=60)])
+    assert cost(facts) == [
+        "60 min of workers' time, $0.60: 1 worker over 60 min.",
+        "9% of that time was spent on training.",
+    ]
+
+
+def test_which_settings_mattered() -> None:
+    of = plan(trials=48)
+    proxies, runs = searched(of, 48)
+    said = mattered(facts_of(of, proxies, runs))[0]
+    assert "max_lr" in said  # BPB is made of it
+    assert all(name not in said for name in ("n_layer", "batch_size", "attention"))
+    few = mattered(facts_of(PLAN, proxies[:5]))[0]
+    assert few == "Too few trials tell: 5 finished or pruned; about 16 are needed."
