@@ -28,8 +28,6 @@ from model.state import Keeper, TrainingState, alike, copy_into, identity, load,
 from model.step import Step
 from model.tokens import Tokens
 
-__all__ = ["EVERY_FIVE", "Report", "Result", "count", "train"]
-
 EVERY_FIVE = tuple(range(5, 101, 5))
 HOPELESS = 1.05
 """Times a uniform guess's BPB on the same text: a run above has diverged; untrained networks are within it."""

@@ -1,4 +1,4 @@
-"""A study's files: a confirmation run's weights and samples, the trace of an error, tokenizers.
+"""A study's files: a confirmation run's weights, samples and record, the trace of an error, tokenizers.
 
 They hang on trials and studies where optuna-dashboard offers them. None of them is needed to go on: what can't be
 stored is said and left out.
@@ -165,6 +165,13 @@ def keep_confirmed(study: LinkedStudy, trial_id: int, weights: Path, device: tor
         for name, text in texts.items():
             _keep_text(study, part, trial_id, name, text)
         _keep(study, part, trial_id, weights)  # last: they may be too large
+
+
+def keep_record(study: LinkedStudy, trial_id: int, number: int, text: str, say: Say) -> None:
+    """Store what is on record of a confirmation run; never raises."""
+    name = f"record-{number}.txt"
+    with _said(f"{name} could not be stored", say):
+        _keep_text(study, study.confirmations, trial_id, name, redact(text))
 
 
 def keep_trace(study: LinkedStudy, part: optuna.Study, claim: Claim, trace: str, say: LastLines) -> None:

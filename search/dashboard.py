@@ -3,12 +3,19 @@
 It has no login and can write and delete: whoever reaches its port may do what its database role may do.
 """
 
+import contextlib
+import errno
 import ipaddress
 import logging
+import os
+import socket
 import socketserver
+import sys
 import threading
+import webbrowser
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from optuna_dashboard import wsgi
@@ -20,6 +27,9 @@ from search.study import confirm_name, known_name
 from storage.database import Database
 
 POLL_SECONDS = 1.0
+PORT = 8080
+OTHER_PORTS = 20
+"""How many ports after that are tried where another program has it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +38,8 @@ class Address:
 
     host: str = "127.0.0.1"
     """An address of this machine, or its name."""
-    port: int = 8080
-    """TCP port."""
+    port: int | None = None
+    """TCP port; None: 8080, or behind no gateway the next that is free."""
     behind_gateway: bool = False
     """The user says that a gateway with TLS and a login stands before it."""
 
@@ -39,6 +49,11 @@ class Address:
                 f'--host is "{self.host}", which other machines reach, but the dashboard has no login: it must be '
                 "127.0.0.1, or stand behind a gateway that has one (docs/deploy.md); then add --behind-gateway"
             )
+
+    @property
+    def shown(self) -> str:
+        """The host as it stands in a URL."""
+        return f"[{self.host}]" if ":" in self.host else self.host
 
 
 def _is_loopback(host: str) -> bool:
@@ -52,6 +67,10 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
 
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
 class _Quiet(WSGIRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         logging.getLogger(__name__).debug(format, *args)
@@ -61,33 +80,70 @@ class _Quiet(WSGIRequestHandler):
 
 
 def serve(
-    database: Database, study: str | None, address: Address, stop: StopRequest, say: Callable[[str], None]
+    database: Database,
+    study: str | None,
+    address: Address,
+    stop: StopRequest,
+    say: Callable[[str], None],
+    show: Callable[[str], object] | None = None,
 ) -> None:
-    """Serve until stopping is asked for; raises `SearchError` when the address is taken or the study unknown.
+    """Serve until stopping is asked for; `show` is given the page's URL, to open it.
 
-    Nothing is written unless a visitor writes: a database role that may only read is enough.
+    Nothing is written unless a visitor writes: a database role that may only read is enough. Raises `SearchError`
+    when the address is taken or the study unknown.
     """
     name = known_name(database, study) if study else None
-    app = wsgi(database.storage, artifact_store=ReadArtifacts(database))
-    try:
-        server = make_server(address.host, address.port, app, server_class=_Server, handler_class=_Quiet)
-    except OSError as error:
-        raise SearchError(
-            f"{address.host} port {address.port} can't be used ({error.strerror}); choose another with --port"
-        ) from None
-    _say_where(database, name, f"http://{address.host}:{address.port}/dashboard", say)
+    server = _listen(wsgi(database.storage, artifact_store=ReadArtifacts(database)), address, say)
     with server:
+        page = _say_where(database, name, f"http://{address.shown}:{server.server_port}/dashboard", say)
         threading.Thread(target=server.serve_forever, daemon=True).start()
+        if show is not None:
+            show(page)
         while not stop.wait(POLL_SECONDS):
             pass
         server.shutdown()
 
 
-def _say_where(database: Database, name: str | None, root: str, say: Callable[[str], None]) -> None:
-    if name is None:
-        say(f"all studies:   {root}")
-    else:
-        ids = (database.storage.get_study_id_from_name(n) for n in (name, confirm_name(name)))
-        for label, study_id in zip(("proxies:      ", "confirmations:"), ids, strict=True):
-            say(f"{label} {root}/studies/{study_id}")
+def _listen(app: Any, address: Address, say: Callable[[str], None]) -> WSGIServer:
+    """Return a server on the port asked for, or on the first that is free; says so where that is another."""
+    first, kind = address.port or PORT, _Server6 if ":" in address.host else _Server
+    others = 0 if address.port or address.behind_gateway else OTHER_PORTS
+    for port in range(first, first + others + 1):
+        try:
+            server = make_server(address.host, port, app, server_class=kind, handler_class=_Quiet)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE and port < first + others:
+                continue
+            tried = f"port {first}" if not others else f"no port from {first} to {port}"
+            raise SearchError(
+                f"{address.host} {tried} can't be used ({error.strerror}); choose another with --port"
+            ) from None
+        if port != first:
+            say(f"port {first} is in use by another program: this is port {port}")
+        return server
+    raise AssertionError("a port was found, or an error raised")
+
+
+def _say_where(database: Database, name: str | None, root: str, say: Callable[[str], None]) -> str:
+    """Say the pages; returns the first."""
+    pages = [("all studies:  ", root)]
+    if name is not None:
+        ids = [database.storage.get_study_id_from_name(n) for n in (name, confirm_name(name))]
+        labels = ("proxies:      ", "confirmations:")
+        pages = [(label, f"{root}/studies/{i}") for label, i in zip(labels, ids, strict=True)]
+    for label, page in pages:
+        say(f"{label} {page}")
     say("Ctrl-C ends it.")
+    return pages[0][1]
+
+
+def has_desktop() -> bool:
+    """Return whether somebody sits before this terminal who can see a browser's window."""
+    seen = sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    return sys.stdout.isatty() and seen and "SSH_CONNECTION" not in os.environ
+
+
+def open_browser(url: str) -> None:
+    """Open the page in the user's browser, which may fail in silence: its URL is printed anyway."""
+    with contextlib.suppress(webbrowser.Error, OSError):
+        webbrowser.open(url)

@@ -1,41 +1,121 @@
-"""Log back: what is confirmed, written into the proxy study, where optuna-dashboard shows it."""
+"""Log back: what is known so far, written into the studies where optuna-dashboard shows it: notes and figures."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from optuna.trial import Trial
-from optuna_dashboard import save_note
+import optuna
+from optuna_dashboard import save_plotly_graph_object
+from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
+from optuna_dashboard._note import note_str_key_prefix, note_ver_key, split_body
 
-from search.caveats import caveats
-from search.results import Confirmed, bpb_text, confirmed, noise, transfer
+from search.results import Confirmed
+from search.show.facts import Facts, read
+from search.show.notes import run_notes, trial_notes
+from search.show.study_note import study_note
 from search.study import LinkedStudy
+from storage.attributes import take_turn, write_attributes
+from storage.errors import first_line
+
+Say = Callable[[str], None]
+EVERY_SECONDS = 180.0
+"""How often at most the dashboard is brought up to date while proxies run, by whoever comes first."""
+TURN = "dashboard:lilm-search:shown"
+"""Attribute of a study: when that was, by the server's clock."""
+YOURS = "\n\n[//]: # (lilm-search keeps what is above; write below)"
+"""Ends our part of a note; Markdown doesn't show it. What people write below it stays."""
+UNMARKED = ("**Confirmed at ", "### Confirmed\n")
+"""How our notes of versions without that mark begin."""
 
 
-def log_back(study: LinkedStudy) -> None:
-    """Write what is confirmed so far into the proxy study: an attribute and a note for each configuration.
+def log_back(study: LinkedStudy) -> Facts:
+    """Write what is known so far: an attribute for each confirmed configuration, and the notes.
 
-    A finished trial's attributes can't change in Optuna; a study's attributes and notes can. One key for each
-    configuration, so that two workers never overwrite one another.
+    A finished trial's attributes can't change in Optuna; a study's attributes and notes can. What is there already
+    isn't written again.
     """
     with study.database.lock(f"lilm-search/log-back/{study.plan.name}"):
-        found = confirmed(study)
-        by_number = {t.number: t for t in study.proxy_trials()}
+        facts = read(study)
         stored = study.proxies.user_attrs
-        for place, entry in enumerate(found, start=1):
+        for entry in facts.found:
             if stored.get(_key(entry)) != _record(entry):
                 study.proxies.set_user_attr(_key(entry), _record(entry))
-            proxy = by_number.get(entry.proxy_number) if entry.proxy_number is not None else None
-            if proxy is not None and entry.lr_scale == 1:
-                save_note(Trial(study.proxies, proxy._trial_id), _trial_note(study, entry, place, len(found)))
-        if found:
-            save_note(study.proxies, study_note(study, found))
+        _write_notes(study, study.proxies, trial_notes(facts), study_note(facts))
+        if facts.runs:
+            about = f"Long runs of `{study.plan.name}`, whose note and figures tell what came out of them."
+            _write_notes(study, study.confirmations, run_notes(facts), about)
+    return facts
 
 
-def log_back_missing(study: LinkedStudy) -> None:
-    """Log back where a run's worker was lost before it could: its result came later, or by another way."""
-    stored = study.proxies.user_attrs
-    if any(stored.get(_key(entry)) != _record(entry) for entry in confirmed(study)):
-        log_back(study)
+def show(study: LinkedStudy, say: Say, retrying: Callable[[Callable[[], Facts]], Facts]) -> None:
+    """Log back, with the figures; never raises. `retrying` calls through absences of the database."""
+    with _said("what optuna-dashboard shows is not up to date", study, say):
+        save_figures(study, retrying(lambda: log_back(study)))
+
+
+def show_in_turn(study: LinkedStudy, say: Say) -> None:
+    """The same where nobody has lately; never raises."""
+    with _said("what optuna-dashboard shows is not up to date", study, say):
+        if take_turn(study.database, study.proxies._study_id, TURN, EVERY_SECONDS):
+            save_figures(study, log_back(study))
+
+
+def save_figures(study: LinkedStudy, facts: Facts) -> None:
+    """Save the figures into the study of proxies: all that have changed, or none."""
+    from search.show.saved import saved_figures  # whose figures name runs as search.run does, which logs back
+
+    figures = saved_figures(facts)
+    with study.database.atomic(f"lilm-search/figures/{study.plan.name}"):
+        there = get_plotly_graph_objects(_stored(study, study.proxies))
+        for name, figure in figures.items():
+            if there.get(name) != figure.to_json():
+                save_plotly_graph_object(study.proxies, figure, graph_object_id=name)
+
+
+def _write_notes(study: LinkedStudy, part: optuna.Study, notes: Mapping[int, str], own: str) -> None:
+    """Write those notes that have changed, of trials by their ids and the study's own, in one statement."""
+    stored = _stored(study, part)
+    changed: dict[str, Any] = {}
+    for trial_id, text in ((None, own), *notes.items()):
+        pieces = _pieces(stored, trial_id)
+        body = text + YOURS + _theirs("".join(pieces))
+        if body != "".join(pieces):
+            version = int(stored.get(note_ver_key(trial_id), 0)) + 1
+            emptied = {f"{note_str_key_prefix(trial_id)}{i}": "" for i in range(len(pieces))}
+            changed |= {**emptied, **split_body(body, trial_id), note_ver_key(trial_id): version}
+    if changed:
+        with study.database.engine.begin() as connection:
+            write_attributes(connection, part._study_id, changed)
+
+
+def _stored(study: LinkedStudy, part: optuna.Study) -> dict[str, Any]:
+    return study.database.storage.get_study_system_attrs(part._study_id)
+
+
+def _pieces(stored: Mapping[str, Any], trial_id: int | None) -> list[str]:
+    """Return the pieces of a note as it is stored, in their order."""
+    prefix, found = note_str_key_prefix(trial_id), list[str]()
+    while f"{prefix}{len(found)}" in stored:
+        found.append(str(stored[f"{prefix}{len(found)}"]))
+    return found
+
+
+def _theirs(body: str) -> str:
+    """Return what people wrote into a note."""
+    _, mark, below = body.partition(YOURS)
+    if mark:
+        return below
+    return f"\n\n{body}" if body and not body.startswith(UNMARKED) else ""
+
+
+@contextmanager
+def _said(what: str, study: LinkedStudy, say: Say) -> Iterator[None]:
+    """Say what went wrong in the block, and go on: what people see is no reason to lose a trial."""
+    try:
+        yield
+    except Exception as error:
+        study.database.forget_session()
+        say(f"note: {what}: {first_line(error)}")
 
 
 def _key(entry: Confirmed) -> str:
@@ -51,26 +131,3 @@ def _record(entry: Confirmed) -> dict[str, Any]:
         "baseline": entry.baseline,
         "lr_scale": entry.lr_scale,
     }
-
-
-def _trial_note(study: LinkedStudy, entry: Confirmed, place: int, among: int) -> str:
-    seeds = ", ".join(f"{bpb:.4f} (seed {seed})" for seed, bpb in sorted(entry.bpb_by_seed.items()))
-    return (
-        f"**Confirmed at {study.plan.confirm.budget}: {entry.mean_bpb:.4f} BPB**, "
-        f"place {place} of {among} ({entry.label}).\n\n"
-        f"Runs in `{study.confirmations.study_name}`: {seeds}."
-    )
-
-
-def study_note(study: LinkedStudy, found: Sequence[Confirmed]) -> str:
-    """Return the study's note: leaderboard and transfer check, in Markdown."""
-    pooled = noise(found)
-    rows = []
-    for place, c in enumerate(found, start=1):
-        half = pooled.half_width(len(c.bpb_by_seed))
-        proxy = f"{c.proxy_bpb:.4f}" if c.proxy_bpb is not None else "–"
-        rows.append(f"| {place} | {c.label} | {bpb_text(c.mean_bpb, half)} | {len(c.bpb_by_seed)} | {proxy} |")
-    budgets = study.plan.confirm.budget, study.plan.proxy.budget
-    head = "| rank | configuration | BPB at {} | seeds | BPB at {} |\n|---|---|---|---|---|\n".format(*budgets)
-    warned = "".join(f"\n- {c.sentence}" for c in caveats(study.plan, study.proxy_trials(), found))
-    return f"### Confirmed\n\n{head}" + "\n".join(rows) + f"\n\n{transfer(found).verdict}\n{warned}"

@@ -19,7 +19,7 @@ import torch
 
 from model.corpus import Corpus
 from model.evaluate import PROTOCOL
-from model.train import Result
+from model.report import Result
 
 if TYPE_CHECKING:
     from search.machine import Machine

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from model.counts import count_parameters
 from model.errors import DeviceMemoryError, DivergedError
-from model.train import Result
+from model.report import Result
 from search.duration import format_duration
 from search.plan import Configuration, Plan
 

@@ -12,9 +12,10 @@ from model.config import DataConfig
 from model.corpus import Corpus, prepare
 from model.errors import DataError
 from model.remember import MicroBatches
+from model.report import Report, Result
 from model.step import compiled_as
 from model.text import local_files
-from model.train import Report, Result, train
+from model.train import train
 from search import paths, studyfile
 from search.duration import parse_duration
 from search.errors import SearchError

@@ -12,16 +12,17 @@ from model import checkpoint
 from model.corpus import Corpus
 from model.errors import CheckpointError
 from model.remember import MicroBatches
+from model.report import Report, Result
 from model.step import compiled_as
 from model.tokenizer import Tokenizer
-from model.train import Report, Result
 from search import paths
-from search.artifacts import keep_confirmed
+from search.artifacts import keep_confirmed, keep_record
 from search.duration import parse_duration
 from search.judging import first_of_the_best, make_pruner, race_pruner
-from search.logback import log_back
+from search.logback import show, show_in_turn
 from search.provenance import hashes, nameless, of_run
 from search.pruner import Verdict, drawn_as_control
+from search.record import record
 from search.results import run_label
 from search.resume import States
 from search.sampler import settle
@@ -235,15 +236,26 @@ class Run:
         if result.val_bpb is None:
             last = result.reports[-1]
             but = self._finish(TrialState.PRUNED, last.val_bpb)
-            return self.worker.say(f"{self.label}: pruned at {last.percent}% with {last.val_bpb:.4f} BPB{but}")
+            self.worker.say(f"{self.label}: pruned at {last.percent}% with {last.val_bpb:.4f} BPB{but}")
+            return None if but else self._show(f"pruned at {last.percent}% with {last.val_bpb:.6f} BPB")
         weights = None if self.proxy else self._save(result, tokenizer)
         but = self._finish(TrialState.COMPLETE, result.val_bpb)
         self.worker.say(f"{self.label}: {result.val_bpb:.4f} BPB after {result.tokens:,} tokens{but}")
-        if not self.proxy and not but:
-            self.retrying(lambda: log_back(self.worker.study))
+        if not but:
+            self._show(f"{result.val_bpb:.6f} BPB")
         if weights and not but:
             keep_confirmed(self.worker.study, self.claim.trial_id, weights, self.worker.device, self.worker.say)
         return None
+
+    def _show(self, outcome: str) -> None:
+        """Bring what optuna-dashboard shows up to date: after every long run, and now and then after proxies."""
+        study, say = self.worker.study, self.worker.say
+        if self.proxy:
+            return show_in_turn(study, say)
+        show(study, say, self.retrying)
+        lines = self.worker.last_lines
+        text = record(self.plan, self.label, outcome, self.trial.params, self.attributes, self.reports, lines)
+        return keep_record(study, self.claim.trial_id, self.claim.number, text, say)
 
     def _save(self, result: Result, tokenizer: Tokenizer) -> Path | None:
         """Save the weights; a disk that doesn't take them is no reason to lose the result."""

@@ -24,7 +24,8 @@ import torch
 from model import checkpoint
 from model.config import DataConfig, ModelConfig, TokenizerConfig, TrainConfig
 from model.corpus import prepare
-from model.train import Report, train
+from model.report import Report
+from model.train import train
 
 # What the search found; `lilm-search train --config THIS-FILE.py` reads it too, without running anything here.
 EXPORT = {export}

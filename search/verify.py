@@ -15,8 +15,9 @@ import torch
 
 from model.corpus import Corpus
 from model.errors import SettingsError
+from model.report import Result
 from model.tokenizer import cpu_count
-from model.train import Result, train
+from model.train import train
 from search.errors import SearchError
 from search.export import Place, Recipe, read_recipe, read_table
 from search.machine import Machine, compare, look

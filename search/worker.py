@@ -14,12 +14,13 @@ from optuna.artifacts._protocol import ArtifactStore
 from optuna.exceptions import UpdateFinishedTrialError
 
 from model.errors import DeviceMemoryError, DivergedError, StoppedError
-from model.train import Result, train
+from model.report import Result
+from model.train import train
 from search import paths
 from search.artifacts import LastLines, keep_trace, study_artifacts
 from search.errors import SearchError, SpaceExhaustedError
 from search.farewell import Farewell
-from search.logback import log_back_missing
+from search.logback import show
 from search.machine import Machine, admit, look
 from search.preparation import tokenizers
 from search.promotion import promote, waits_by_hand
@@ -115,6 +116,11 @@ class Worker:
         seconds = {"moment_seconds": self.moment_seconds, "last_seconds": self.last_seconds}
         return Farewell(self.stop, self._hand_back, self.leave, **seconds)
 
+    @property
+    def last_lines(self) -> list[str]:
+        """What it has said last."""
+        return list(self._said.lines)
+
     def _work(self) -> None:
         waiting = False
         while not self.stop():
@@ -123,7 +129,7 @@ class Worker:
                 waiting = False
                 self._attempt(queue, claim)
             elif claim is Outcome.DONE:
-                self.retrying(lambda: log_back_missing(self.study))
+                show(self.study, self.say, self.retrying)
                 self.say("nothing left to do")
                 return
             elif claim is Outcome.REFUSED or self.retrying(self._purse.exhausted):

@@ -1,7 +1,7 @@
 """A study at one moment: read once from the database, so that all that is shown of it agrees with itself."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from optuna.trial import FrozenTrial
@@ -10,9 +10,10 @@ from search.caveats import Caveat, caveats
 from search.judging import make_pruner
 from search.machine import hardware_line
 from search.plan import Plan
-from search.promotion import next_turn
+from search.promotion import next_turn, race_field
 from search.pruned import pruning_lines
 from search.pruner import CorrelationPruner, Relation
+from search.race import standing
 from search.race_view import race_line
 from search.results import Confirmed, Noise, Transfer, confirmed_among, noise, transfer
 from search.show.importance import Importance, importance
@@ -50,6 +51,8 @@ class Facts:
     """Whether every proxy has ended and the race asks for no further run."""
     affordable: int | None
     """Further long runs that [confirm]'s own hours and dollars allow; None where neither is limited."""
+    standing: Mapping[str, str] = field(default_factory=dict)
+    """What the race says of each candidate, by what people call it: "leads", "behind by more than noise"."""
 
     @property
     def noise(self) -> Noise:
@@ -92,6 +95,7 @@ def read(study: LinkedStudy) -> Facts:
         caveats=caveats(plan, proxies, found),
         pruning=pruning_lines(study) if searched else "",
         race=race_line(study),
+        standing={c.key: said for c, said in standing(race_field(study))},
         hardware=hardware_line(study),
         slots=slots,
         race_over=slots >= plan.proxy.trials and _race_over(study, proxies),

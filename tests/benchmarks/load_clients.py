@@ -16,7 +16,7 @@ import torch
 from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.storages._heartbeat import get_heartbeat_thread
 
-from model.train import Result
+from model.report import Result
 from search.plan import Plan
 from search.stop import StopRequest
 from search.study import load_study

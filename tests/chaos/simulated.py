@@ -17,7 +17,7 @@ from model.config import ModelConfig, TrainConfig
 from model.corpus import Corpus
 from model.errors import DeviceMemoryError, DivergedError, StoppedError
 from model.network import Transformer
-from model.train import Report, Result
+from model.report import Report, Result
 from search.machine import Machine
 
 DIVERGES_AT = 30

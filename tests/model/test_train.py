@@ -15,9 +15,10 @@ from model.config import ModelConfig, TrainConfig
 from model.corpus import Corpus
 from model.errors import DeviceMemoryError, DivergedError, StoppedError
 from model.remember import MicroBatches
+from model.report import Report, Result
 from model.schedule import learning_rate
 from model.step import Step
-from model.train import Report, Result, train
+from model.train import train
 
 TINY = ModelConfig(n_layer=1, n_head=1, head_dim=16, context=32)
 SETTINGS = TrainConfig(batch_size=4, micro_batch=4, max_lr=1e-2)

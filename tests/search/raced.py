@@ -8,7 +8,6 @@ from typing import Any
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from search.duration import parse_duration
-from search.logback import log_back
 from search.plan import Plan
 from search.promotion import promote, waits_by_hand
 from search.sampler import settle
@@ -104,8 +103,7 @@ class Trainer:
         seconds = parse_duration(claim.user_attrs["budget"])
         storage.set_trial_user_attr(claim.trial_id, "total_seconds", seconds)
         luck = math.sin(claim.user_attrs["seed"] * 12.9898 + at * 78.233)
-        if queue.finish(claim.trial_id, TrialState.COMPLETE, self.long(at) + self.noise * luck):
-            log_back(self.study)
+        queue.finish(claim.trial_id, TrialState.COMPLETE, self.long(at) + self.noise * luck)
 
 
 def who(run: FrozenTrial) -> tuple[Any, ...]:

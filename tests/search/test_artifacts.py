@@ -93,11 +93,17 @@ def test_a_worker_stores_weights_and_samples_and_the_dashboard_offers_them(datab
     Worker(study, "one", CPU, StopRequest(), said.append).run()
     (run,) = study.confirm_trials()
     assert run.state == TrialState.COMPLETE, said
-    assert {(f.trial, f.filename) for f in files(study.confirmations)} == {(0, "confirm-0.pt"), (0, "samples-0.txt")}
+    names = {"confirm-0.pt", "record-0.txt", "samples-0.txt"}
+    assert {(f.trial, f.filename) for f in files(study.confirmations)} == {(0, name) for name in names}
     here = home / "checkpoints" / study.folder / "confirm-0.pt"
     assert content(study, study.confirmations, "confirm-0.pt") == here.read_bytes()
     written = content(study, study.confirmations, "samples-0.txt").decode()
     assert PROMPTS[0] + sample(checkpoint.load(here, CPU), PROMPTS[0]) in written
+    record = content(study, study.confirmations, "record-0.txt").decode()
+    assert f"ended: {run.value:.6f} BPB" in record
+    assert "".join(f"\n{step},{bpb:.6g}" for step, bpb in sorted(run.intermediate_values.items())) in record
+    assert json.dumps(run.user_attrs["provenance"]["text_sha256"]) in record
+    assert f"\nconfirmation 0: {run.value:.4f} BPB after" in record
     assert not [f for f in files(study.proxies) if f.trial is not None]  # nothing for a proxy
 
     app = wsgi(database.storage, artifact_store=ReadArtifacts(database))
@@ -105,7 +111,7 @@ def test_a_worker_stores_weights_and_samples_and_the_dashboard_offers_them(datab
     (shown,) = json.loads(body)["trials"]
     assert status == "200 OK"
     links = {a["filename"]: a["artifact_id"] for a in shown["artifacts"]}
-    assert links.keys() == {"confirm-0.pt", "samples-0.txt"}
+    assert links.keys() == names
     link = f"/artifacts/{study.confirmations._study_id}/{run._trial_id}/{links['confirm-0.pt']}"
     assert get(app, link) == ("200 OK", here.read_bytes())
 

@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from model.config import TrainConfig
 from model.errors import DivergedError
 from model.network import Transformer
-from model.train import Report, Result
+from model.report import Report, Result
 from search.errors import HardwareError
 from search.hardware import hardware
 from search.machine import Machine, compare, hardware_line, pinned_machine

@@ -13,7 +13,7 @@ import torch
 from optuna.trial import FrozenTrial, TrialState
 
 from model.errors import DivergedError, StoppedError
-from model.train import Report, Result
+from model.report import Report, Result
 from search import paths
 from search.plan import Plan
 from search.pruner import Verdict

@@ -14,8 +14,9 @@ from optuna.artifacts import FileSystemArtifactStore
 from optuna.trial import FrozenTrial, TrialState
 
 from model.errors import CheckpointError
+from model.report import Report
 from model.state import TrainingState, save, seconds_in
-from model.train import Report, train
+from model.train import train
 from search import paths, resume
 from search.plan import Plan
 from search.resume import States, tries
