@@ -67,7 +67,7 @@ def test_a_page_that_lies_is_noticed() -> None:
         "lilm-search promote --study a",
         "lilm-search promote --study a --trial 1 --seeds 99",
     ):
-        with pytest.raises(Exception, match=r"No such command|No such option|Missing parameter|is not in the range"):
+        with pytest.raises(Exception, match=r"No such command|No such option|Missing parameter|less than or equal to 20"):
             md.parse(line)
     md.parse("lilm-search export --study a > best.toml   # the best")
     assert md.anchors("# What it can't be\n## `[data]`\n## `[data]`\n") == {"what-it-cant-be", "data", "data-1"}
