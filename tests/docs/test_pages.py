@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from search import endings
+from search import endings, studyfile
 from tests.docs import markdown as md
 
 EVERYWHERE = [md.README, *md.PAGES]
@@ -60,6 +60,13 @@ def test_every_file_that_is_named_exists(page: Path) -> None:
             assert (md.ROOT / span).exists(), f"{md.named(page)}: {span}"
 
 
+def test_every_study_file_of_the_pages_is_one() -> None:
+    files = sorted(md.DOCS.rglob("*.toml"))
+    assert files
+    for file in files:
+        assert studyfile.read(str(file)).description
+
+
 def test_a_page_that_lies_is_noticed() -> None:
     for line in (
         "lilm-search statsu --study a",
@@ -67,7 +74,9 @@ def test_a_page_that_lies_is_noticed() -> None:
         "lilm-search promote --study a",
         "lilm-search promote --study a --trial 1 --seeds 99",
     ):
-        with pytest.raises(Exception, match=r"No such command|No such option|Missing parameter|less than or equal to 20"):
+        with pytest.raises(
+            Exception, match=r"No such command|No such option|Missing parameter|less than or equal to 20"
+        ):
             md.parse(line)
     md.parse("lilm-search export --study a > best.toml   # the best")
     assert md.anchors("# What it can't be\n## `[data]`\n## `[data]`\n") == {"what-it-cant-be", "data", "data-1"}
