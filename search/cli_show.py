@@ -1,25 +1,60 @@
 """The commands that show a study and change nothing of it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from search.options import Storage, Study, open_database
 
+if TYPE_CHECKING:
+    from storage.database import Database
+
 app = typer.Typer()
 
 
 @app.command()
-def status(study: Study, storage: Storage = None) -> None:
-    """Show where a study stands.  Example: lilm-search status --study quickstart"""
+def status(
+    study: Study,
+    storage: Storage = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow it until it is finished, or Ctrl-C.")] = False,
+    every: Annotated[float, typer.Option(min=0.5, help="With --watch: seconds between looks, at least.")] = 2.0,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="For machines; with --watch one line for each look (docs/status.schema.json)."),
+    ] = False,
+) -> None:
+    """Show where a study stands, or follow it.  Example: lilm-search status --study quickstart --watch"""
+    import json
+
     from rich.console import Console
 
-    from search.console import summary
+    from search.show.facts import read
+    from search.show.glance import glance
+    from search.show.summary import summary
     from search.study import load_study
 
     with open_database(storage, "status") as database:
-        Console().print(summary(load_study(database, study)), highlight=False)
+        if watch:
+            _watch(database, study, every, as_json)
+        elif as_json:
+            table = glance(read(load_study(database, study))).table()
+            typer.echo(json.dumps(table, indent=2, ensure_ascii=False, allow_nan=False))
+        else:
+            Console().print(summary(load_study(database, study)), highlight=False)
+
+
+def _watch(database: "Database", study: str, every: float, as_json: bool) -> None:
+    from rich.console import Console
+
+    from search.show.watch import watch
+    from search.stop import StopRequest
+    from search.study import known_name
+
+    known_name(database, study)  # which refuses what there isn't, before a screen is taken
+    stop = StopRequest()
+    stop.install()
+    watch(database, study, Console(), stop, every=every, as_json=as_json)
 
 
 @app.command()

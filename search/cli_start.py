@@ -61,9 +61,9 @@ def start(
 
 
 def _print_summary(console: Any, opened: Any) -> None:
-    from search.console import summary
     from search.results import confirmed
     from search.shared import shared_corpus
+    from search.show.summary import summary
 
     found = confirmed(opened)
     bounds = None
@@ -126,5 +126,6 @@ def worker(
 
     with open_database(storage, "worker", stop) as database:
         opened, leave = load_study(database, study), partial(os._exit, 130)
-        with present(opened, worker_name(os.getpid(), os.environ.get(TOKEN)), chosen) as name:
+        name = worker_name(os.getpid(), os.environ.get(TOKEN))
+        with present(opened, name, chosen):
             Worker(opened, name, chosen, stop, say, leave=leave).run()

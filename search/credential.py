@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import sqlalchemy as sa
-from rich.table import Table
 
 from search import paths
 from search.duration import parse_duration
 from search.errors import SearchError
+from search.show.columns import Column, Columns
 from search.study import load_study
 from storage import roles
 from storage.address import is_local
@@ -97,19 +97,29 @@ def worker_url(owners: sa.URL, issued: roles.Issued, host: str | None) -> sa.URL
     return address if is_local(address) else address.update_query_dict({"sslmode": "verify-full"})
 
 
-def table(found: Sequence[roles.Credential]) -> Table:
+COLUMNS = (
+    Column(name="name"),
+    Column(name="study"),
+    Column(name="state"),
+    Column(name="until (UTC)"),
+    Column(name="connections", right=True, weight=1),
+    Column(name="last seen (UTC)", weight=2),
+    Column(name="role", weight=3, below=True),
+)
+
+
+def table(found: Sequence[roles.Credential]) -> Columns:
     """Return the credentials as a table for people."""
-    shown = Table()
-    for column in ("name", "study", "state", "until (UTC)", "connections", "last seen (UTC)", "role"):
-        shown.add_column(column)
-    for c in found:
-        shown.add_row(
-            c.name,
-            c.study,
-            c.state,
-            f"{c.expires:%Y-%m-%d %H:%M}",
-            f"{c.connections} of {c.connection_limit}" if c.connection_limit is not None else "–",
-            f"{c.seen:%Y-%m-%d %H:%M}" if c.seen else "–",
-            c.role,
-        )
-    return shown
+    return Columns(COLUMNS, [_row(c) for c in found])
+
+
+def _row(c: roles.Credential) -> tuple[str, ...]:
+    return (
+        c.name,
+        c.study,
+        c.state,
+        f"{c.expires:%Y-%m-%d %H:%M}",
+        f"{c.connections} of {c.connection_limit}" if c.connection_limit is not None else "–",
+        f"{c.seen:%Y-%m-%d %H:%M}" if c.seen else "–",
+        c.role,
+    )

@@ -5,37 +5,53 @@ from collections.abc import Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
 from search.cloud import Machine
 from search.duration import format_duration
 from search.renting import is_machine_of
 from search.run import run_label
+from search.show.columns import Column, Columns
 from search.spending import bill, registry_of, stored_cap
 from search.study import LinkedStudy
 from storage.workers import Entry
 
-COLUMNS = ("worker", "rented as", "device", "does", "trials", "$/h", "$", "seen")
+COLUMNS = (
+    Column(name="worker"),
+    Column(name="rented as", weight=3, below=True),
+    Column(name="device", weight=4, below=True),
+    Column(name="does"),
+    Column(name="trials", right=True, weight=1),
+    Column(name="$/h", right=True, weight=2),
+    Column(name="$", right=True),
+    Column(name="seen", right=True),
+)
+DEVICE = 2
 
 
 def fleet(study: LinkedStudy, rented: Sequence[Machine]) -> Group:
     """Return every worker there was, machines that have none yet, and the sum."""
     entries = registry_of(study).entries()
     running, done = _running(study), _done(study)
-    table = Table(title=f"{study.plan.name}: workers", title_justify="left", pad_edge=False)
-    for column in COLUMNS:
-        table.add_column(column, justify="right" if column in ("trials", "$/h", "$") else "left")
-    for e in sorted(entries, key=lambda e: e.state == "ended"):
-        price = f"{e.usd_per_hour:.2f}" if e.alive else "–"
-        seen = f"{format_duration(max(1.0, e.silent_seconds))} ago"
-        does = doing(e, running.get(e.name))
-        table.add_row(e.name, e.launch or "–", e.device, does, str(done[e.name]), price, f"{e.usd:.2f}", seen)
+    rows = [
+        _row(e, doing(e, running.get(e.name)), done[e.name]) for e in sorted(entries, key=lambda e: e.state == "ended")
+    ]
     launches = {e.launch for e in entries if e.alive}
     for m in rented:
         if is_machine_of(study.plan.name, m.name) and m.name not in launches:
-            table.add_row("–", m.name, m.where, f"{m.status.lower()}, no worker", "–", "?", "–", "–")
-    return Group(table, Text(_sum(study, entries)))
+            rows.append(("–", m.name, m.where, f"{m.status.lower()}, no worker", "–", "?", "–", "–"))
+    title, devices = f"{study.plan.name}: workers", {row[DEVICE] for row in rows}
+    if len(devices) == 1 < len(rows):  # said once for all
+        title += f", all on {devices.pop()}"
+        rows = [(*row[:DEVICE], "", *row[DEVICE + 1 :]) for row in rows]
+    table = [Columns(COLUMNS, rows)] if rows else []
+    return Group(Text(title, style="bold"), *table, Text(_sum(study, entries)))
+
+
+def _row(e: Entry, does: str, trials: int) -> tuple[str, ...]:
+    price = f"{e.usd_per_hour:.2f}" if e.alive else "–"
+    seen = f"{format_duration(max(1.0, e.silent_seconds))} ago"
+    return e.name, e.launch or "–", e.device, does, str(trials), price, f"{e.usd:.2f}", seen
 
 
 def doing(entry: Entry, trial: tuple[bool, FrozenTrial] | None) -> str:

@@ -20,8 +20,8 @@ LAUNCH = "LILM_SEARCH_LAUNCH"
 @contextlib.contextmanager
 def present(
     study: LinkedStudy, name: str, device: torch.device, environ: Mapping[str, str] = os.environ
-) -> Iterator[str]:
-    """Enter a worker, yield the name that it has in the registry, and record its end.
+) -> Iterator[None]:
+    """Enter a worker in the registry, and record its end.
 
     Raises `SearchError` where its price isn't a number, or 0 under a cost cap, which it would never reach.
     """
@@ -32,7 +32,7 @@ def present(
             f"would never count; set {PRICE} to the price"
         )
     registry = registry_of(study)
-    entered = study.database.retrying(
+    study.database.retrying(
         lambda: registry.enter(
             name,
             machine=os.uname().nodename,
@@ -41,8 +41,8 @@ def present(
             usd_per_hour=price,
         )
     )
-    with Presence(registry, entered):
-        yield entered
+    with Presence(registry, name):
+        yield
 
 
 def price_here(plan: Plan, environ: Mapping[str, str]) -> float:

@@ -4,13 +4,21 @@ from typing import Any
 
 from optuna.trial import TrialState
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
 from search.promotion import entry_of, next_turn, race_field
 from search.race import standing
 from search.results import confirmed, pooled_noise, transfer
+from search.show.columns import Column, Columns
 from search.study import LinkedStudy
+
+COLUMNS = (
+    Column(name="candidate"),
+    Column(name="entered as", weight=2),
+    Column(name="BPB, mean", right=True),
+    Column(name="runs", right=True),
+    Column(name="now", weight=1, below=True),
+)
 
 
 def race_line(study: LinkedStudy) -> str:
@@ -23,20 +31,17 @@ def race(study: LinkedStudy) -> Group:
     """Return the race: candidates with why they run on or don't, the log of decisions, and what is due."""
     field = race_field(study)
     noise = pooled_noise([c.bpb for c in field])
-    table = Table(
-        title=f"{study.plan.name}: the race at {study.plan.confirm.budget}", title_justify="left", pad_edge=False
-    )
-    for name in ("candidate", "entered as", "BPB, mean", "runs", "now"):
-        table.add_column(name, justify="right" if name in ("BPB, mean", "runs") else "left")
+    rows = []
     for candidate, said in standing(field):
         mean = f"{candidate.mean:.4f}" if candidate.bpb else "–"
         runs = str(len(candidate.bpb)) + (f" + {candidate.pending}" if candidate.pending else "")
-        table.add_row(candidate.key, candidate.kind, mean, runs, said)
+        rows.append((candidate.key, candidate.kind, mean, runs, said))
     known = (
         f"{noise.deviation:.4f} BPB" if noise.deviation is not None else "not known yet (no configuration ran twice)"
     )
     return Group(
-        table,
+        Text(f"{study.plan.name}: the race at {study.plan.confirm.budget}", style="bold"),
+        Columns(COLUMNS, rows),
         Text(f"Noise from seed to seed: {known}."),
         Text(transfer(confirmed(study)).verdict),
         Text(race_line(study) or f"Race: {due(study)}"),

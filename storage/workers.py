@@ -15,7 +15,7 @@ from storage.repeated import Repeated
 SEEN_SECONDS = 20.0
 LEAVE_SECONDS = 3.0
 
-# A name that was here before (a container started again has the same host and process number) is a row of its own.
+# Names end in a token, so that one that is here already is this worker, whose first answer was lost.
 ENTER = sa.text(
     """
     INSERT INTO lilm_workers (study_id, name, machine, launch, device, reference, usd_per_hour, started, seen)
@@ -115,14 +115,10 @@ class Registry:
         usd_per_hour: float,
         launch: str = "",
         reference: float | None = None,
-    ) -> str:
-        """Enter a worker and return the name it has here: the given one, with a number where that was taken."""
+    ) -> None:
+        """Enter a worker, whose name is its own; one that has entered already stays as it is."""
         facts = {"machine": machine, "launch": launch, "device": device, "reference": reference}
-        free, number = name, 1
-        while not self._execute(ENTER, free, usd_per_hour=usd_per_hour, **facts):
-            number += 1
-            free = f"{name}.{number}"
-        return free
+        self._execute(ENTER, name, usd_per_hour=usd_per_hour, **facts)
 
     def seen(self, name: str) -> bool:
         """Record a sign of life; returns False where the worker is recorded as ended, or unknown."""

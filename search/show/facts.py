@@ -9,11 +9,12 @@ from search.caveats import Caveat, caveats
 from search.judging import make_pruner
 from search.machine import hardware_line
 from search.plan import Plan
+from search.promotion import next_turn
 from search.pruned import pruning_lines
 from search.pruner import CorrelationPruner, Relation
 from search.race_view import race_line
 from search.results import Confirmed, Noise, Transfer, confirmed_among, noise, transfer
-from search.spending import Bill, bill, registry_of, stored_cap
+from search.spending import Bill, affordable_runs, bill, registry_of, stored_cap
 from search.study import LinkedStudy, finished
 from storage.workers import Entry
 
@@ -43,6 +44,10 @@ class Facts:
     """What the study is pinned to, in a sentence; empty before its first worker."""
     slots: int
     """Proxy trials that count towards those asked for."""
+    race_over: bool
+    """Whether every proxy has ended and the race asks for no further run."""
+    affordable: int | None
+    """Further long runs that [confirm]'s own hours and dollars allow; None where neither is limited."""
 
     @property
     def noise(self) -> Noise:
@@ -67,6 +72,7 @@ def read(study: LinkedStudy) -> Facts:
     workers = registry_of(study).entries()
     pruner = make_pruner(study)
     searched = bool(finished(proxies)) and not plan.is_grid
+    slots = study.proxy_queue.slots()
     return Facts(
         plan=plan,
         proxies=proxies,
@@ -80,5 +86,11 @@ def read(study: LinkedStudy) -> Facts:
         pruning=pruning_lines(study) if searched else "",
         race=race_line(study),
         hardware=hardware_line(study),
-        slots=study.proxy_queue.slots(),
+        slots=slots,
+        race_over=slots >= plan.proxy.trials and _race_over(study, proxies),
+        affordable=affordable_runs(study),
     )
+
+
+def _race_over(study: LinkedStudy, proxies: Sequence[FrozenTrial]) -> bool:
+    return all(t.state.is_finished() for t in proxies) and (not study.plan.confirmations or next_turn(study)[2].over)

@@ -8,10 +8,10 @@ from optuna_dashboard import get_note
 from rich.console import Console
 
 from search.caveats import caveats
-from search.console import summary
 from search.export import FORMATS, best_export, read_recipe, render
 from search.logback import log_back
 from search.results import confirmed
+from search.show.summary import summary
 from search.study import LinkedStudy, open_study
 from storage.database import Database
 from tests.search.made import PLAN, proxy

@@ -10,13 +10,13 @@ import pytest
 from optuna.trial import Trial, TrialState
 from rich.console import Console
 
-from search.console import summary
 from search.errors import SearchError
 from search.export import FORMATS, best_export, read_recipe, render
 from search.judging import make_pruner
 from search.promotion import next_turn, promote, promote_by_hand, race_field
 from search.race import SPENT, standing
 from search.results import confirmed, transfer
+from search.show.summary import summary
 from search.study import IDENTITY, LinkedStudy, open_study
 from storage.claims import Claim
 from storage.database import Database, connect

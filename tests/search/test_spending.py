@@ -13,10 +13,12 @@ import torch
 from optuna.trial import TrialState
 
 from search import presence, spending
-from search.console import cap_line, spent_line
 from search.errors import SearchError, StudyFileError
 from search.machine import Machine
 from search.plan import Plan
+from search.show.facts import read
+from search.show.glance import glance
+from search.show.panels import spent
 from search.spending import Purse, bill, registry_of, study_bill
 from search.start import with_cap
 from search.stop import StopRequest
@@ -41,7 +43,8 @@ def capped(max_usd: float, *, trials: int = 400, confirm: str = "") -> Plan:
 
 
 def enter(registry: Registry, name: str, price: float = PRICE) -> str:
-    return registry.enter(name, machine=name, device="GPU", usd_per_hour=price)
+    registry.enter(name, machine=name, device="GPU", usd_per_hour=price)
+    return name
 
 
 def take(study: LinkedStudy, purse: Purse, name: str) -> Claim | Outcome:
@@ -244,15 +247,23 @@ def test_a_worker_says_why_it_takes_no_more_and_ends(database: Database, home: A
     assert not any(t.state == TrialState.RUNNING for t in study.proxy_trials())
 
 
+def said_of_the_cap(study: LinkedStudy) -> tuple[list[str], str]:
+    """What a study's overview warns of, and its line of hours and dollars."""
+    overview = glance(read(study))
+    line = " ".join(text.plain for text in spent(overview, 80))
+    return [w.sentence for w in overview.warnings if w.kind == "cap"], line
+
+
 def test_status_says_what_the_cap_stops(database: Database) -> None:
     study = open_study(database, capped(0.04))
-    assert cap_line(study).startswith("Cost cap: $0.00 spent, $0.00 bound by runs under way, $0.05 for the next run")
-    assert "$0.00 of $0.04 (max_usd)" in spent_line(study)
+    (refused,), line = said_of_the_cap(study)
+    assert refused.startswith("cost cap: $0.00 spent, $0.00 bound by runs under way, $0.05 for the next run")
+    assert "$0.00 of about $0.04 (cap $0.04)" in line
     raised = open_study(database, with_cap(database, capped(0), 1.0))
-    assert cap_line(raised) == ""
+    assert said_of_the_cap(raised)[0] == []
     free = open_study(database, with_cap(database, capped(0), 0.0))
-    assert cap_line(free) == ""
-    assert "max_usd" not in spent_line(free)
+    assert said_of_the_cap(free)[0] == []
+    assert "(cap" not in said_of_the_cap(free)[1]
 
 
 def test_waiting_ends_where_no_run_fits_any_more(database: Database, home: Any) -> None:
@@ -325,9 +336,9 @@ def test_a_cap_without_a_price_is_refused(database: Database, section: str) -> N
 def test_a_worker_is_entered_with_its_machines_price(database: Database) -> None:
     study = open_study(database, capped(5))
     rented = {"LILM_SEARCH_USD_PER_HOUR": "0.34", "LILM_SEARCH_LAUNCH": "babylm-1"}
-    with presence.present(study, "host/1", torch.device("cpu"), rented) as name:
+    with presence.present(study, "host/1", torch.device("cpu"), rented):
         (entry,) = registry_of(study).entries()
-        assert (entry.name, entry.launch, entry.usd_per_hour, entry.state) == (name, "babylm-1", 0.34, "alive")
+        assert (entry.name, entry.launch, entry.usd_per_hour, entry.state) == ("host/1", "babylm-1", 0.34, "alive")
     with presence.present(study, "host/2", torch.device("cpu"), {}):
         assert registry_of(study).entries()[1].usd_per_hour == PRICE
     for wrong in ("free", "-1", "nan", "inf"):

@@ -29,7 +29,8 @@ def registry(database: Database) -> Registry:
 
 
 def enter(registry: Registry, name: str, price: float = 1.0, launch: str = "") -> str:
-    return registry.enter(name, machine="m1", device="GPU", usd_per_hour=price, launch=launch)
+    registry.enter(name, machine="m1", device="GPU", usd_per_hour=price, launch=launch)
+    return name
 
 
 def test_dollars_are_hours_from_start_to_end_or_to_the_last_sign_of_life(
@@ -71,9 +72,10 @@ def test_who_has_ended_or_never_was_gives_no_sign_of_life(database: Database, re
     assert {e.name: e.paid_seconds for e in registry.entries()} == pytest.approx({"one": 100, "two": 0})
 
 
-def test_a_name_that_comes_again_is_another_row(registry: Registry) -> None:
-    assert [enter(registry, "host/1", launch="rented-1") for _ in range(3)] == ["host/1", "host/1.2", "host/1.3"]
-    assert {(e.machine, e.launch, e.reference) for e in registry.entries()} == {("m1", "rented-1", None)}
+def test_who_lost_the_answer_and_enters_again_is_there_once(registry: Registry) -> None:
+    for price in (1.0, 2.0):
+        enter(registry, "host/1-a1b2c3", price, launch="rented-1")
+    assert [(e.name, e.launch, e.usd_per_hour) for e in registry.entries()] == [("host/1-a1b2c3", "rented-1", 1.0)]
 
 
 def test_studies_are_apart_and_take_their_workers_with_them(database: Database, registry: Registry) -> None:

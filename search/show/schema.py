@@ -1,0 +1,44 @@
+"""The JSON Schema of `status --json`, from its records: python -m search.show.schema > docs/status.schema.json."""
+
+import json
+import types
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from search.show.overview import Overview
+
+PLAIN: Mapping[Any, str] = {int: "integer", float: "number", str: "string", bool: "boolean", type(None): "null"}
+
+
+def schema(record: type) -> dict[str, Any]:
+    """Return the schema of a record, those of its parts within it; a field that it doesn't have is refused."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": record.__name__, **_of(record)}
+
+
+def _of(kind: Any) -> dict[str, Any]:
+    if kind in PLAIN:
+        return {"type": PLAIN[kind]}
+    if is_dataclass(kind):
+        return _record(kind)
+    if get_origin(kind) in (Union, types.UnionType):
+        return _either(get_args(kind))
+    if get_origin(kind) is list:
+        return {"type": "array", "items": _of(get_args(kind)[0])}
+    return {"type": "object"}
+
+
+def _record(kind: Any) -> dict[str, Any]:
+    hints = get_type_hints(kind)
+    told = {f.name: {"description": f.metadata["doc"], **_of(hints[f.name])} for f in fields(kind)}
+    return {"type": "object", "properties": told, "required": list(told), "additionalProperties": False}
+
+
+def _either(kinds: tuple[Any, ...]) -> dict[str, Any]:
+    if all(kind in PLAIN for kind in kinds):
+        return {"type": [PLAIN[kind] for kind in kinds]}
+    return {"anyOf": [_of(kind) for kind in kinds]}
+
+
+if __name__ == "__main__":
+    print(json.dumps(schema(Overview), indent=2, ensure_ascii=False))

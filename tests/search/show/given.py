@@ -1,0 +1,92 @@
+"""Facts of studies that nobody trained."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from search.plan import Plan
+from search.pruner import CorrelationPruner, Relation
+from search.results import confirmed_among
+from search.show.facts import Facts
+from search.spending import Bill
+from storage.workers import Entry
+from tests.search.made import proxy
+
+TEXT = """
+[data]
+source = "builtin"
+[space]
+max_lr = {{ low = 1e-4, high = 1e-1, log = true }}
+[proxy]
+budget = "6m"
+trials = {trials}
+report_every = 20
+[confirm]
+budget = "30m"
+{confirm}
+[cost]
+usd_per_gpu_hour = 0.5
+"""
+
+
+def plan(trials: int = 4, confirm: str = "top = 1\nrandom = 0\nseeds = 2", more: str = "") -> Plan:
+    """A study of proxies of 6 minutes and long runs of 30, without a baseline, at $0.5 an hour."""
+    return Plan.parse(TEXT.format(trials=trials, confirm=confirm) + more, name="given", origin="a test")
+
+
+def run(number: int, state: TrialState, bpb: float | None = None, step: int = 0, **attrs: Any) -> FrozenTrial:
+    """A trial in this state, which last reported at this percent."""
+    reports = {step: 2.0} if step else {}
+    trial = proxy(number, bpb, {"max_lr": 1e-3 * (1 + number)}, reports, plan(), **attrs)
+    trial.state = state
+    return trial
+
+
+def worker(name: str, *, started: float = 0.0, paid: float = 3600.0, state: str = "alive", usd: float = 0.5) -> Entry:
+    """A worker that has been there for so long."""
+    return Entry(
+        name=name,
+        machine="box",
+        launch="",
+        device="GPU",
+        reference=None,
+        usd_per_hour=usd,
+        state=state,
+        silent_seconds=1.0,
+        started=started,
+        now=started + paid,
+        paid_seconds=paid,
+    )
+
+
+def facts(
+    of: Plan,
+    proxies: Sequence[FrozenTrial] = (),
+    runs: Sequence[FrozenTrial] = (),
+    workers: Sequence[Entry] = (),
+    *,
+    spent: float = 0.0,
+    cap: float = 0.0,
+    relations: Sequence[Relation] = (),
+    race_over: bool = False,
+) -> Facts:
+    """The facts of such a study."""
+    lost = {t.user_attrs["retries"] for t in proxies if "retries" in t.user_attrs}
+    return Facts(
+        plan=of,
+        proxies=proxies,
+        runs=runs,
+        found=confirmed_among(of, proxies, runs),
+        workers=workers,
+        bill=Bill(spent=spent, bound=0.0, cap=cap),
+        pruner=CorrelationPruner(),
+        relations=relations,
+        caveats=[],
+        pruning="",
+        race="",
+        hardware="",
+        slots=len(proxies) - len(lost),
+        race_over=race_over,
+        affordable=None,
+    )
