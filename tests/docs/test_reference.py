@@ -95,3 +95,11 @@ def test_the_ranges_on_the_page_are_those_that_a_study_file_is_held_to() -> None
 def test_every_figure_is_there() -> None:
     text = page("figures.md")
     assert all(f"| `{name}` | {p.title} | {p.needs} |" in text for name, p in PICTURES.items())
+
+
+def test_every_key_of_the_schema_is_there_with_its_description() -> None:
+    text, schema = page("status-json.md"), (md.DOCS / "status.schema.json").read_text(encoding="utf-8")
+    told = re.findall(r'"(\w+)": \{\s*"description": "(.*?)"', schema)
+    rows = re.findall(r"^\| `(?:[\w.]+(?:\[\])?\.)?(\w+)` \| [a-z ]+ \| (.*) \|$", text, re.M)
+    assert len(told) > 50
+    assert rows == told
