@@ -17,6 +17,7 @@ myst_heading_anchors = 4
 html_theme = "furo"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+highlight_language = "none"
 smartquotes = False  # what is quoted may be typed
 html_copy_source = False
 html_show_search_summary = False  # which a page on the disk may not fetch

@@ -32,7 +32,8 @@ def keys(schema: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str, 
 
 
 def _forms(schema: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    return schema.get("anyOf", [schema])
+    forms: Sequence[Mapping[str, Any]] = schema.get("anyOf", [schema])
+    return forms
 
 
 def _kind(schema: Mapping[str, Any]) -> str:
