@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: quickstart test lint chaos setup clean
+.PHONY: quickstart test lint chaos docs reference setup clean
 
 quickstart: $(READY)
 	$(BIN)/lilm-search start --study quickstart
@@ -21,6 +21,15 @@ lint: $(READY)
 # Workers killed, stopped and cut off, the server restarted, minutes; SEED=7 does the same again, to the same workers.
 chaos: $(READY)
 	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(WORKERS),--workers $(WORKERS)) $(if $(TRIALS),--trials $(TRIALS))
+
+# The site, for a browser without a network: docs/_build/html/index.html.
+docs: reference
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --nitpicky --quiet docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+# The pages of docs/reference/ that are made from the code; a test fails where they are behind it.
+reference: $(READY)
+	$(BIN)/python -m docs.generate
 
 setup: $(READY)
 

@@ -30,7 +30,7 @@ class Configuration:
         return {section: getattr(self, section).table() for section in RECORDS}
 
 
-_SECTIONS: dict[str, type[Settings]] = {
+SECTIONS: dict[str, type[Settings]] = {
     "data": DataConfig,
     **RECORDS,
     "proxy": ProxyConfig,
@@ -100,7 +100,7 @@ class Plan:
 
     @classmethod
     def _build(cls, table: Mapping[str, Any], name: str) -> Self:
-        known = {"description", "space", "baselines", *_SECTIONS}
+        known = {"description", "space", "baselines", *SECTIONS}
         for key in table:
             if key not in known:
                 raise SettingsError(f"`{key}` is not a section here; {nearest(key, known)}")
@@ -110,7 +110,7 @@ class Plan:
                 raise SettingsError(f"[{key}] is missing; every study needs it")
         if "confirm" not in table:
             table = {**table, "confirm": {"budget": table["proxy"].get("budget", ""), "top": 0, "random": 0}}
-        sections = {key: record.parse(table.get(key, {}), f"[{key}]") for key, record in _SECTIONS.items()}
+        sections = {key: record.parse(table.get(key, {}), f"[{key}]") for key, record in SECTIONS.items()}
         description = table.get("description", "")
         if not isinstance(description, str):
             raise SettingsError(f"`description` is {description!r}, but must be a string")
@@ -203,7 +203,7 @@ class Plan:
     def table(self) -> dict[str, Any]:
         """Return the whole plan as plain tables, defaults included."""
         head: dict[str, Any] = {"description": self.description} if self.description else {}
-        sections = {key: getattr(self, key).table() for key in _SECTIONS}
+        sections = {key: getattr(self, key).table() for key in SECTIONS}
         return {
             **head,
             **sections,
