@@ -9,6 +9,7 @@ from optuna.trial import TrialState
 
 from search.duration import format_duration
 from search.inference import least_gap
+from search.pruned import saved_seconds
 from search.results import Confirmed, Noise
 from search.show.costs import costs
 from search.show.facts import Facts
@@ -108,7 +109,7 @@ def predicts(facts: Facts) -> list[str]:
     found = facts.transfer
     if facts.plan.is_grid and not facts.found:
         return ["This study is a sweep: every point trained for its whole budget, so that nothing had to be foretold."]
-    pruning = [facts.pruning.splitlines()[0]] if facts.pruning else []
+    pruning = [facts.pruning] if facts.pruning else []
     if found.tau is None:
         few = f"Not known yet: {counted(found.pairs, 'configuration')} with a proxy and a long run; 5 are needed."
         return [few, *pruning]
@@ -160,11 +161,11 @@ def cost(facts: Facts) -> list[str]:
 
 
 def _saved(facts: Facts) -> list[str]:
-    pruned = [t for t in facts.proxies if t.state == TrialState.PRUNED]
+    pruned = sum(t.state == TrialState.PRUNED for t in facts.proxies)
     if not pruned:
         return []
-    left = sum(1 - (t.last_step or 0) / 100 for t in pruned) * facts.plan.proxy.budget_seconds
-    return [f"Pruning {counted(len(pruned), 'proxy', 'proxies')} saved {format_duration(left)} of training."]
+    saved = format_duration(saved_seconds(facts.proxies, facts.plan.proxy))
+    return [f"Pruning {counted(pruned, 'proxy', 'proxies')} saved {saved} of training."]
 
 
 ANSWERS: Mapping[str, tuple[str, Callable[[Facts], list[str]]]] = {

@@ -18,7 +18,7 @@ def study_note(facts: Facts) -> str:
     parts = [_answer(facts)]
     if facts.found:
         parts += [_leaderboard(facts), sentence(facts.transfer.verdict)]
-    parts += [sentence(line) for line in (facts.race, facts.pruning.split("\n")[0]) if line]
+    parts += [sentence(line) for line in (facts.race, facts.pruning) if line]
     if facts.caveats:
         parts.append("**Caveats**\n" + "".join(f"\n- {sentence(c.sentence)}" for c in facts.caveats))
     return "\n\n".join([*parts, _next(facts)])
