@@ -14,6 +14,7 @@ from search.results import Confirmed, Noise
 from search.show.costs import costs
 from search.show.facts import Facts
 from search.show.importance import FEWEST
+from search.show.outlook import outlook
 from search.show.settings import say_importance
 from search.show.spans import beginning, presences, spans
 from search.show.words import capital, counted, joined, ordinal
@@ -22,13 +23,16 @@ from search.sweep import points
 
 def unfinished(facts: Facts) -> str:
     """Return what is still to come, since it may change every answer; empty where nothing is."""
-    proxies = max(0, facts.plan.proxy.trials - facts.slots) + sum(not t.state.is_finished() for t in facts.proxies)
-    runs = sum(not t.state.is_finished() for t in facts.runs)
-    open_ = [counted(n, what) for n, what in ((proxies, "proxy"), (runs, "long run")) if n]
-    open_ = [text.replace("proxys", "proxies") for text in open_]
-    if not open_:
+    ahead = outlook(facts)
+    running = [sum(t.state == TrialState.RUNNING for t in trials) for trials in (facts.proxies, facts.runs)]
+    proxies, runs = ahead.proxies + running[0], ahead.confirmations + running[1]
+    about = "" if facts.race_over else "about "  # how many seeds the race asks for depends on what it finds
+    open_ = [counted(proxies, "proxy", "proxies")] if proxies else []
+    open_ += [f"{about}{counted(runs, 'long run')}"] if runs else []
+    if not open_ and facts.race_over:
         return ""
-    return f"This study is not finished: {joined(open_)} still to come or under way. What follows may change."
+    left = f"{joined(open_)} still to come or under way" if open_ else "its race isn't over"
+    return f"This study is not finished: {left}. What follows may change."
 
 
 def won(facts: Facts) -> list[str]:
@@ -43,7 +47,7 @@ def won(facts: Facts) -> list[str]:
     mean = "one run" if n == 1 else f"the mean of {n} seeds"
     within = f" ± {half:.4f} (95% interval)" if half is not None else ""
     said = [f"{name} is best: {best.mean_bpb:.4f}{within} BPB after {_long(facts)} of training, {mean}."]
-    if best.baseline:
+    if best.baseline and any(not c.baseline for c in facts.found):
         said.append("The search found nothing better than what was made by hand.")
     return [*said, *(compared(best, rival, facts.noise) for rival in _rivals(facts)), *_race(facts)]
 
@@ -67,7 +71,7 @@ def compared(best: Confirmed, rival: Confirmed, noise: Noise) -> str:
     if noise.deviation is None:
         return f"{ahead}; how much of that is chance isn't known, since no configuration ran with two seeds."
     least = least_gap(noise.deviation, noise.degrees, (len(best.bpb_by_seed), len(rival.bpb_by_seed)))
-    if gap >= least:
+    if gap > 0 and gap >= least:
         return f"{ahead}, more than seed noise explains ({least:.4f} at 95%)."
     return f"{ahead}, which seed noise may explain (up to {least:.4f} at 95%): don't tell the two apart."
 
@@ -141,8 +145,11 @@ def mattered(facts: Facts) -> list[str]:
     said = say_importance(facts)
     if said:
         return [said, "That is about short runs; only the figures of confirmed runs speak of long ones."]
-    ended = sum(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in facts.proxies)
-    return [f"Too few trials tell: {ended} finished or pruned; about {FEWEST} are needed."]
+    drawn = [t for t in facts.proxies if "baseline" not in t.user_attrs]
+    done, pruned = (sum(t.state == s for t in drawn) for s in (TrialState.COMPLETE, TrialState.PRUNED))
+    if done + pruned >= FEWEST:
+        return [f"It can't be told: of {done + pruned} trials {done} finished, too few or too much alike."]
+    return [f"Too few trials tell: {done + pruned} of the search's finished or were pruned; {FEWEST} are needed."]
 
 
 def cost(facts: Facts) -> list[str]:

@@ -109,6 +109,9 @@ def against_baseline(facts: Facts, entry: Confirmed) -> str:
     baseline = next((c for c in facts.found if c.baseline), None)
     if baseline is None or baseline is entry:
         return ""
+    if bool(baseline.failed) != bool(entry.failed):
+        worse = entry if entry.failed else baseline
+        return f"{plain(worse.label)} ranks behind since it failed in some of its long runs"
     gap, noise = baseline.mean_bpb - entry.mean_bpb, facts.noise
     said = f"{abs(gap):.4f} {'better' if gap > 0 else 'worse'} than baseline {plain(baseline.baseline)}"
     if noise.deviation is None:

@@ -34,7 +34,12 @@ def _answer(facts: Facts) -> str:
     best = facts.found[0]
     said = facts.standing.get(best.label, "")
     sure = f"{'' if 'ahead of all' in said else 'not '}ahead of all others by more than noise"
-    by_hand = "made by hand, and no searched configuration beats it" if best.baseline else ""
+    if facts.noise.deviation is None:
+        sure = "how much of that is chance isn't known, since no configuration ran with two seeds"
+    if len(facts.found) == 1:
+        sure = "nothing else is confirmed to compare it with"
+    searched = any(not c.baseline for c in facts.found)
+    by_hand = "made by hand, and no searched configuration beats it" if best.baseline and searched else ""
     versus = against_baseline(facts, best) or by_hand
     return (
         f"### {plain(best.label)} is the best confirmed: {interval(facts, best)} at {facts.plan.confirm.budget}\n\n"
