@@ -13,7 +13,8 @@ from search.show.markdown import plain
 from search.spending import budget_seconds
 
 FAILURES: Mapping[str, str] = {
-    "diverged": "**Diverged**: its loss was no number any more. Where many do, lower the top of max_lr's range.",
+    "diverged": "**Diverged**: its loss was no number, or above that of guessing. Where many do, lower the top of "
+    "max_lr's range.",
     "out_of_memory": "**Out of memory**: not even one sequence at a time fitted. Where many do, lower the top of the "
     "sizes' ranges (n_layer, d_model, context, vocab_size).",
     "error": "**Ended in an error**, whose trace is among the trial's files.",

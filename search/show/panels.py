@@ -196,7 +196,7 @@ def _gate(c: Correlation) -> str:
     if c.open_from is not None:
         return f"open from {c.open_from}% on"
     count = sum(s.open for s in c.steps)
-    return f"open at {count} of {len(c.steps)} reports" if count else "shut: not proven that losses say anything"
+    return f"open at {count} of {len(c.steps)} reports" if count else "shut: not proven (95%) that losses tell anything"
 
 
 def _led(name: str, drawing: Text, said: str, width: int) -> Lines:

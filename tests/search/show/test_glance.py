@@ -47,7 +47,7 @@ def lines_of(lines: Lines) -> str:
 
 
 def test_the_schema_in_the_docs_is_that_of_the_records() -> None:
-    """Made by: python -m search.show.schema > docs/status.schema.json."""
+    """Made by: python -m docs.generate."""
     assert json.loads(SCHEMA.read_text(encoding="utf-8")) == schema(Overview)
 
 
