@@ -3,6 +3,7 @@
 Every sentence is computed from the facts, with its number, so that it is true of the figures below it.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from optuna.trial import TrialState
@@ -27,7 +28,8 @@ def unfinished(facts: Facts) -> str:
     running = [sum(t.state == TrialState.RUNNING for t in trials) for trials in (facts.proxies, facts.runs)]
     proxies, runs = ahead.proxies + running[0], ahead.confirmations + running[1]
     about = "" if facts.race_over else "about "  # how many seeds the race asks for depends on what it finds
-    open_ = [counted(proxies, "proxy", "proxies")] if proxies else []
+    short = ("run", "runs") if facts.plan.is_grid else ("proxy", "proxies")
+    open_ = [counted(proxies, *short)] if proxies else []
     open_ += [f"{about}{counted(runs, 'long run')}"] if runs else []
     if not open_ and facts.race_over:
         return ""
@@ -84,8 +86,10 @@ def _race(facts: Facts) -> list[str]:
 
 def _only_proxies(facts: Facts) -> list[str]:
     if not facts.finished:
-        begun = sum(t.state != TrialState.WAITING for t in facts.proxies)
-        return [f"Nothing has finished yet: {counted(begun, 'proxy', 'proxies')} begun, none trained to the end."]
+        states = Counter(t.state for t in facts.proxies if t.state != TrialState.WAITING)
+        ends = {"pruned": states[TrialState.PRUNED], "failed": states[TrialState.FAIL]}
+        told = [f"{counted(states.total(), 'proxy', 'proxies')} begun", *(f"{n} {end}" for end, n in ends.items() if n)]
+        return [f"Nothing has trained to the end yet: {', '.join(told)}."]
     best = min(facts.finished, key=lambda t: t.value or 0.0)
     budget = format_duration(facts.plan.proxy.budget_seconds)
     return [
@@ -148,7 +152,7 @@ def mattered(facts: Facts) -> list[str]:
     drawn = [t for t in facts.proxies if "baseline" not in t.user_attrs]
     done, pruned = (sum(t.state == s for t in drawn) for s in (TrialState.COMPLETE, TrialState.PRUNED))
     if done + pruned >= FEWEST:
-        return [f"It can't be told: of {done + pruned} trials {done} finished, too few or too much alike."]
+        return [f"It can't be told: {done} of {done + pruned} trials finished, too few or too much alike."]
     return [f"Too few trials tell: {done + pruned} of the search's finished or were pruned; {FEWEST} are needed."]
 
 

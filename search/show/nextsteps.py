@@ -26,7 +26,7 @@ def next_steps(facts: Facts) -> list[str]:
     if facts.plan.is_grid and not steps:
         return [f"Look at every point: `lilm-search sweep --study {facts.plan.name}`."]
     if not facts.found:
-        return steps or [f"See why nothing is confirmed: `lilm-search race --study {facts.plan.name}`."]
+        return steps or [f"See why nothing is confirmed: `lilm-search status --study {facts.plan.name}`."]
     return steps or ["Nothing in the figures asks for another search of this space. Try the winner at a longer budget."]
 
 
@@ -93,9 +93,9 @@ def _search_further(facts: Facts) -> list[str]:
     trials = ended(facts)
     done = finished(trials)
     doubtful = facts.transfer.tau is not None and not facts.transfer.proven
-    if len(trials) < 16 or doubtful or unfinished(facts) or facts.plan.is_grid:
+    if not done or len(trials) < 16 or doubtful or unfinished(facts) or facts.plan.is_grid:
         return []
-    place = trials.index(min(done, key=lambda t: t.value or 0.0)) + 1 if done else 0
+    place = trials.index(min(done, key=lambda t: t.value or 0.0)) + 1
     if place > 0.8 * len(trials):
         return [
             f"Search on: the best proxy came as number {place} of {len(trials)}, so that more may find better. Raise "

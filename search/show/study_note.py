@@ -35,7 +35,7 @@ def _answer(facts: Facts) -> str:
     said = facts.standing.get(best.label, "")
     sure = f"{'' if 'ahead of all' in said else 'not '}ahead of all others by more than noise"
     if facts.noise.deviation is None:
-        sure = "how much of that is chance isn't known, since no configuration ran with two seeds"
+        sure = "how much of its lead is chance isn't known, since no configuration ran with two seeds"
     if len(facts.found) == 1:
         sure = "nothing else is confirmed to compare it with"
     searched = any(not c.baseline for c in facts.found)
@@ -49,7 +49,8 @@ def _answer(facts: Facts) -> str:
 
 def _progress(facts: Facts) -> str:
     ended = Counter(t.state for t in facts.proxies if t.state.is_finished())
-    parts = [f"{ended[TrialState.COMPLETE]} of {facts.plan.proxy.trials} proxies have trained to the end"]
+    what = "runs" if facts.plan.is_grid else "proxies"
+    parts = [f"{ended[TrialState.COMPLETE]} of {facts.plan.proxy.trials} {what} have trained to the end"]
     parts += [
         f"{ended[s]} {s.name.lower() if s != TrialState.FAIL else 'failed'}"
         for s in (TrialState.PRUNED, TrialState.FAIL)

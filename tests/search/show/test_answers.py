@@ -60,7 +60,7 @@ def test_without_confirmations_the_best_proxy_is_a_hint() -> None:
         "Nothing is confirmed yet. The best of 2 finished proxies is trial 1 with 1.7000 BPB after 6 min, "
         "which is a hint, not a result."
     ]
-    assert won(facts_of(PLAN)) == ["Nothing has finished yet: 0 proxies begun, none trained to the end."]
+    assert won(facts_of(PLAN)) == ["Nothing has trained to the end yet: 0 proxies begun."]
 
 
 def pairs(long: list[float]) -> Facts:
@@ -120,7 +120,9 @@ def test_where_the_cap_is_reached_starting_again_is_no_advice() -> None:
 
 
 def test_with_nothing_confirmed_there_is_no_winner_to_try() -> None:
-    assert next_steps(facts_of(PLAN)) == ["See why nothing is confirmed: `lilm-search race --study made`."]
+    failed = facts_of(PLAN, [made(PLAN, i, None, params(i), state=TrialState.FAIL) for i in range(24)])
+    assert next_steps(failed) == ["See why nothing is confirmed: `lilm-search status --study made`."]
+    assert won(failed) == ["Nothing has trained to the end yet: 24 proxies begun, 24 failed."]
 
 
 def test_a_baseline_alone_has_beaten_nobody() -> None:
@@ -157,7 +159,7 @@ def test_two_of_one_bpb_are_not_told_apart() -> None:
 def test_that_too_many_were_pruned_is_not_called_too_few_trials() -> None:
     pruned = [made(PLAN, i, None, params(i), state=TrialState.PRUNED, reports={10: 2.0}) for i in range(19)]
     facts = facts_of(PLAN, [*pruned, made(PLAN, 19, 1.5, params(19))])
-    assert mattered(facts) == ["It can't be told: of 20 trials 1 finished, too few or too much alike."]
+    assert mattered(facts) == ["It can't be told: 1 of 20 trials finished, too few or too much alike."]
 
 
 def test_what_it_cost() -> None:
