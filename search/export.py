@@ -76,7 +76,7 @@ def entry_export(study: LinkedStudy, entry: Confirmed, found: Sequence[Confirmed
         "budget": study.plan.confirm.budget,
         "parameters": dict(entry.params),
         "result": _evidence(entry, pooled)
-        | {"better_than_baseline": _better(entry, found, pooled), **noise_table(pooled, "long runs")}
+        | {"better_than_baseline": better_than_baseline(entry, found, pooled), **noise_table(pooled, "long runs")}
         | _day(study, entry),
         "baselines": baselines,
         "transfer": transfer(found).verdict,
@@ -138,14 +138,20 @@ def _day(study: LinkedStudy, entry: Confirmed) -> dict[str, str]:
     return {"confirmed_on": day.isoformat()} if day else {}
 
 
-def _better(entry: Confirmed, found: Sequence[Confirmed], pooled: Noise) -> str:
+def better_than_baseline(entry: Confirmed, found: Sequence[Confirmed], pooled: Noise) -> str:
+    """Return whether it is better than what was made by hand: yes, no, not proven or unknown, and why."""
     baselines = [c for c in found if c.baseline]
     if entry.baseline and entry is found[0]:
-        return "no: the hand-made baseline is best; the search found nothing better"
+        searched = any(not c.baseline for c in found)
+        verdict = "the search found nothing better" if searched else "no searched configuration is confirmed"
+        return f"no: the hand-made baseline is best; {verdict}"
     if entry.baseline:
         return "no: this is a hand-made baseline"
     if not baselines:
         return "unknown: no baseline has been confirmed"
+    if bool(baselines[0].failed) != bool(entry.failed):
+        worse = entry if entry.failed else baselines[0]
+        return f"{'no' if entry.failed else 'yes'}: {worse.label} failed in some of its long runs, and ranks behind"
     gain, over = baselines[0].mean_bpb - entry.mean_bpb, baselines[0].baseline
     if gain < 0:
         return f"no: worse by {-gain:.4f} BPB than {over}"

@@ -81,7 +81,7 @@ def _what(table: Mapping[str, Any], claim: Mapping[str, Any], network: Transform
 
 def _chosen(table: Mapping[str, Any]) -> str:
     if table["configuration"].startswith("baseline "):
-        return f"Made by hand ({table['configuration']}): nothing that the study `{table['study']}` found was better."
+        return f"Made by hand ({table['configuration']}), and confirmed in the study `{table['study']}`."
     return f"Found by lilm-search: {table['configuration']} of the study `{table['study']}`."
 
 

@@ -7,36 +7,58 @@ from optuna.trial import FrozenTrial, TrialState
 from search.duration import format_duration
 from search.judging import make_pruner
 from search.pruner import CorrelationPruner, Relation
+from search.sections import Fidelity
+from search.spending import budget_seconds
 from search.study import LinkedStudy, finished
 
 PROVEN = 0.95
+"""Sureness that losses at a report say something of the best runs' end, from which on its gate is open."""
 BEST_SHARE = 0.1
 
 
 def pruning_lines(study: LinkedStudy) -> str:
-    """Return how many trials were pruned and what that saved, or why none was, with the correlation by progress."""
+    """Return how many trials were pruned and what that saved, or why none was."""
     trials, pruner = study.proxy_trials(), make_pruner(study)
-    relations = [pruner.relation(trials, p) for p in study.plan.report_points()[:-1]]
-    pruned = [t for t in trials if t.state == TrialState.PRUNED]
+    pruned = sum(t.state == TrialState.PRUNED for t in trials)
     if pruned:
-        left = sum(1 - (t.last_step or 0) / 100 for t in pruned) * study.plan.proxy.budget_seconds
-        said = f"{len(pruned)} pruned, which saved {format_duration(left)} of training{_controls(trials, pruner)}"
-    else:
-        said = f"none pruned: {_held_back(relations, pruner)}"
-    if max(r.n for r in relations) < pruner.needed:
-        return f"Pruning: {said}."
-    return f"Pruning: {said}.\nCorrelation with the final loss by progress: {sparkline(relations)}"
+        saved = format_duration(saved_seconds(trials, study.plan.proxy))
+        return f"Pruning: {pruned} pruned, which saved {saved} of training{_controls(trials, pruner)}."
+    relations = [pruner.relation(trials, p) for p in study.plan.report_points()[:-1]]
+    return f"Pruning: none pruned: {_held_back(relations, pruner)}."
+
+
+def saved_seconds(trials: Sequence[FrozenTrial], fidelity: Fidelity) -> float:
+    """Return the training time that the pruned among these trials were spared."""
+    pruned = [t for t in trials if t.state == TrialState.PRUNED]
+    return sum((1 - (t.last_step or 0) / 100) * budget_seconds(t, fidelity) for t in pruned)
+
+
+def is_open(relation: Relation, needed: int) -> bool:
+    """Return whether the gate is open at a report: losses there are proven to say something of the best runs' end."""
+    return relation.n >= needed and relation.proof >= PROVEN
+
+
+def open_from(relations: Sequence[Relation], needed: int) -> int | None:
+    """Return the percent from which on the gate is open at every later report; None where it isn't at the last."""
+    opened = None
+    for r in reversed(relations):
+        if not is_open(r, needed):
+            break
+        opened = r.step
+    return opened
 
 
 def _held_back(relations: Sequence[Relation], pruner: CorrelationPruner) -> str:
     n = max(r.n for r in relations)
     if n < pruner.needed:
         return f"{n} finished trials, {pruner.needed} are needed first"
-    proven = next((r for r in relations if r.proof >= PROVEN), None)
-    if proven is None:
+    opened = open_from(relations, pruner.needed)
+    count = sum(is_open(r, pruner.needed) for r in relations)
+    if not count:
         best = max(r.proof for r in relations)
         return f"it isn't proven that losses so far say anything of the end ({best:.0%} sure at most)"
-    return f"from {proven.step}% on losses are proven to say something of the end, but no trial was hopeless enough"
+    where = f"from {opened}% on" if opened is not None else f"at {count} of {len(relations)} reports"
+    return f"{where} losses are proven to say something of the end, but no trial was hopeless enough"
 
 
 def _controls(trials: Sequence[FrozenTrial], pruner: CorrelationPruner) -> str:
@@ -60,11 +82,3 @@ def _controls(trials: Sequence[FrozenTrial], pruner: CorrelationPruner) -> str:
 def _would_stop(trial: FrozenTrial, trials: Sequence[FrozenTrial], pruner: CorrelationPruner) -> bool:
     reports = trial.intermediate_values
     return any(pruner.judge_among(trials, trial, step).prune for step in sorted(reports))
-
-
-def sparkline(relations: Sequence[Relation]) -> str:
-    """Return the correlation at each report point as a bar, with the figures at a few of them."""
-    bars = " ▁▂▃▄▅▆▇█"
-    line = "".join(bars[round(max(r.correlation, 0) * 8)] for r in relations)
-    few = relations[:: max(1, len(relations) // 3)]
-    return f"{line}  " + ", ".join(f"ρ {r.correlation:.2f} (≥ {r.bound:.2f}) at {r.step}%" for r in few)

@@ -112,7 +112,8 @@ class Transfer:
     def verdict(self) -> str:
         """One plain sentence."""
         if self.tau is None:
-            return f"Transfer: {self.pairs} pairs are too few to tell whether the proxy predicts (5 are needed)."
+            pairs = "1 pair is" if self.pairs == 1 else f"{self.pairs} pairs are"
+            return f"Transfer: {pairs} too few to tell whether the proxy predicts (5 are needed)."
         if self.proven:
             return f"Transfer: the proxy predicts the confirmed BPB ({self.figures})."
         return (

@@ -6,7 +6,7 @@ both; the two are kept apart and linked by attributes.
 
 import re
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,24 @@ class LinkedStudy:
     def confirm_trials(self) -> list[FrozenTrial]:
         """Return every confirmation run, in the order of creation."""
         return self.confirmations.get_trials(deepcopy=False)
+
+    def at_one_moment(self) -> "LinkedStudy":
+        """Return the same study with its trials as they are now, however often and late they are asked for."""
+        known = {f.name: getattr(self, f.name) for f in fields(LinkedStudy)}
+        return _Seen(**known, seen=(self.proxy_trials(), self.confirm_trials()))
+
+
+@dataclass(frozen=True)
+class _Seen(LinkedStudy):
+    """A study whose trials were read once."""
+
+    seen: tuple[list[FrozenTrial], list[FrozenTrial]]
+
+    def proxy_trials(self) -> list[FrozenTrial]:
+        return self.seen[0]
+
+    def confirm_trials(self) -> list[FrozenTrial]:
+        return self.seen[1]
 
 
 def confirm_name(name: str) -> str:

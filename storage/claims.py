@@ -167,9 +167,9 @@ class TrialQueue:
             mine = [t for t in trials if t.state == TrialState.RUNNING and t.user_attrs.get("worker") == worker]
             return self._fail(mine, trials, "lost", f"worker {worker} died")
 
-    def slots(self) -> int:
-        """Return how many trials count towards the number asked for."""
-        return self._slots(self._trials())
+    def slots(self, trials: Iterable[FrozenTrial] | None = None) -> int:
+        """Return how many trials count towards the number asked for; of those read before, or as they are now."""
+        return self._slots(self._trials() if trials is None else trials)
 
     def requeues(self, trial: FrozenTrial) -> bool:
         """Return whether a trial was lost and its slot passes on to a successor."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from docs.generate.commands import commands_page
 from docs.generate.figures import figures_page
 from docs.generate.keys import study_file_page
-from docs.generate.schema import status_page
+from docs.generate.schema import schema_file, status_page
 
 REFERENCE = Path(__file__).parent.parent / "reference"
 
@@ -15,4 +15,5 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "commands.md": commands_page,
     "figures.md": figures_page,
     "status-json.md": status_page,
+    "../status.schema.json": schema_file,
 }

@@ -3,16 +3,19 @@
 Every sentence is computed from the facts, with its number, so that it is true of the figures below it.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from optuna.trial import TrialState
 
 from search.duration import format_duration
 from search.inference import least_gap
+from search.pruned import saved_seconds
 from search.results import Confirmed, Noise
 from search.show.costs import costs
 from search.show.facts import Facts
 from search.show.importance import FEWEST
+from search.show.outlook import outlook
 from search.show.settings import say_importance
 from search.show.spans import beginning, presences, spans
 from search.show.words import capital, counted, joined, ordinal
@@ -21,13 +24,17 @@ from search.sweep import points
 
 def unfinished(facts: Facts) -> str:
     """Return what is still to come, since it may change every answer; empty where nothing is."""
-    proxies = max(0, facts.plan.proxy.trials - facts.slots) + sum(not t.state.is_finished() for t in facts.proxies)
-    runs = sum(not t.state.is_finished() for t in facts.runs)
-    open_ = [counted(n, what) for n, what in ((proxies, "proxy"), (runs, "long run")) if n]
-    open_ = [text.replace("proxys", "proxies") for text in open_]
-    if not open_:
+    ahead = outlook(facts)
+    running = [sum(t.state == TrialState.RUNNING for t in trials) for trials in (facts.proxies, facts.runs)]
+    proxies, runs = ahead.proxies + running[0], ahead.confirmations + running[1]
+    about = "" if facts.race_over else "about "  # how many seeds the race asks for depends on what it finds
+    short = ("run", "runs") if facts.plan.is_grid else ("proxy", "proxies")
+    open_ = [counted(proxies, *short)] if proxies else []
+    open_ += [f"{about}{counted(runs, 'long run')}"] if runs else []
+    if not open_ and facts.race_over:
         return ""
-    return f"This study is not finished: {joined(open_)} still to come or under way. What follows may change."
+    left = f"{joined(open_)} still to come or under way" if open_ else "its race isn't over"
+    return f"This study is not finished: {left}. What follows may change."
 
 
 def won(facts: Facts) -> list[str]:
@@ -42,7 +49,7 @@ def won(facts: Facts) -> list[str]:
     mean = "one run" if n == 1 else f"the mean of {n} seeds"
     within = f" ± {half:.4f} (95% interval)" if half is not None else ""
     said = [f"{name} is best: {best.mean_bpb:.4f}{within} BPB after {_long(facts)} of training, {mean}."]
-    if best.baseline:
+    if best.baseline and any(not c.baseline for c in facts.found):
         said.append("The search found nothing better than what was made by hand.")
     return [*said, *(compared(best, rival, facts.noise) for rival in _rivals(facts)), *_race(facts)]
 
@@ -66,7 +73,7 @@ def compared(best: Confirmed, rival: Confirmed, noise: Noise) -> str:
     if noise.deviation is None:
         return f"{ahead}; how much of that is chance isn't known, since no configuration ran with two seeds."
     least = least_gap(noise.deviation, noise.degrees, (len(best.bpb_by_seed), len(rival.bpb_by_seed)))
-    if gap >= least:
+    if gap > 0 and gap >= least:
         return f"{ahead}, more than seed noise explains ({least:.4f} at 95%)."
     return f"{ahead}, which seed noise may explain (up to {least:.4f} at 95%): don't tell the two apart."
 
@@ -79,8 +86,10 @@ def _race(facts: Facts) -> list[str]:
 
 def _only_proxies(facts: Facts) -> list[str]:
     if not facts.finished:
-        begun = sum(t.state != TrialState.WAITING for t in facts.proxies)
-        return [f"Nothing has finished yet: {counted(begun, 'proxy', 'proxies')} begun, none trained to the end."]
+        states = Counter(t.state for t in facts.proxies if t.state != TrialState.WAITING)
+        ends = {"pruned": states[TrialState.PRUNED], "failed": states[TrialState.FAIL]}
+        told = [f"{counted(states.total(), 'proxy', 'proxies')} begun", *(f"{n} {end}" for end, n in ends.items() if n)]
+        return [f"Nothing has trained to the end yet: {', '.join(told)}."]
     best = min(facts.finished, key=lambda t: t.value or 0.0)
     budget = format_duration(facts.plan.proxy.budget_seconds)
     return [
@@ -108,7 +117,7 @@ def predicts(facts: Facts) -> list[str]:
     found = facts.transfer
     if facts.plan.is_grid and not facts.found:
         return ["This study is a sweep: every point trained for its whole budget, so that nothing had to be foretold."]
-    pruning = [facts.pruning.splitlines()[0]] if facts.pruning else []
+    pruning = [facts.pruning] if facts.pruning else []
     if found.tau is None:
         few = f"Not known yet: {counted(found.pairs, 'configuration')} with a proxy and a long run; 5 are needed."
         return [few, *pruning]
@@ -140,8 +149,11 @@ def mattered(facts: Facts) -> list[str]:
     said = say_importance(facts)
     if said:
         return [said, "That is about short runs; only the figures of confirmed runs speak of long ones."]
-    ended = sum(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in facts.proxies)
-    return [f"Too few trials tell: {ended} finished or pruned; about {FEWEST} are needed."]
+    drawn = [t for t in facts.proxies if "baseline" not in t.user_attrs]
+    done, pruned = (sum(t.state == s for t in drawn) for s in (TrialState.COMPLETE, TrialState.PRUNED))
+    if done + pruned >= FEWEST:
+        return [f"It can't be told: {done} of {done + pruned} trials finished, too few or too much alike."]
+    return [f"Too few trials tell: {done + pruned} of the search's finished or were pruned; {FEWEST} are needed."]
 
 
 def cost(facts: Facts) -> list[str]:
@@ -160,11 +172,11 @@ def cost(facts: Facts) -> list[str]:
 
 
 def _saved(facts: Facts) -> list[str]:
-    pruned = [t for t in facts.proxies if t.state == TrialState.PRUNED]
+    pruned = sum(t.state == TrialState.PRUNED for t in facts.proxies)
     if not pruned:
         return []
-    left = sum(1 - (t.last_step or 0) / 100 for t in pruned) * facts.plan.proxy.budget_seconds
-    return [f"Pruning {counted(len(pruned), 'proxy', 'proxies')} saved {format_duration(left)} of training."]
+    saved = format_duration(saved_seconds(facts.proxies, facts.plan.proxy))
+    return [f"Pruning {counted(pruned, 'proxy', 'proxies')} saved {saved} of training."]
 
 
 ANSWERS: Mapping[str, tuple[str, Callable[[Facts], list[str]]]] = {

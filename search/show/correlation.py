@@ -5,7 +5,7 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from search.pruned import PROVEN
+from search.pruned import is_open, open_from
 from search.show.facts import Facts
 from search.show.theme import BASELINE, BEST, FOUND, PRUNED, template
 
@@ -50,7 +50,7 @@ def draw_correlation(facts: Facts) -> Any:
 
 def _shade(drawn: Any, facts: Facts) -> None:
     """Shade where the gate is open: losses are proven to say something of the best runs' end."""
-    opened = gate_opens(facts)
+    opened = open_from(facts.relations, facts.pruner.needed)
     if opened is not None:
         drawn.add_vrect(x0=opened, x1=facts.relations[-1].step, fillcolor=BEST, opacity=0.1, line_width=0)
         drawn.add_annotation(x=opened, y=0.02, yref="y domain", text="gate open →", showarrow=False, xanchor="left")
@@ -71,24 +71,18 @@ def _prunes(drawn: Any, facts: Facts) -> None:
     )
 
 
-def gate_opens(facts: Facts) -> int | None:
-    """Return the percent of progress from which on losses are proven to say something; None while nowhere."""
-    return next((r.step for r in facts.relations if r.proof >= PROVEN), None)
-
-
 def prunes(facts: Facts) -> Counter[int]:
     """Return how many proxies were pruned at each percent of progress."""
     return Counter(t.last_step or 0 for t in facts.proxies if t.state == TrialState.PRUNED)
 
 
 def say_correlation(facts: Facts) -> str:
-    """Return from where on the gate is open, and how many were pruned."""
-    opened, pruned = gate_opens(facts), prunes(facts)
-    gate = (
-        f"From {opened}% of the budget on it is proven (95%) that the loss so far says something of the best runs' end"
-        if opened is not None
-        else "It is nowhere proven (95%) that the loss so far says something of the best runs' end"
-    )
+    """Return where the gate is open, and how many were pruned."""
+    opened, pruned = open_from(facts.relations, facts.pruner.needed), prunes(facts)
+    count = sum(is_open(r, facts.pruner.needed) for r in facts.relations)
+    where = "It is nowhere proven" if not count else f"At {count} of {len(facts.relations)} reports it is proven"
+    where = where if opened is None else f"From {opened}% of the budget on it is proven"
+    gate = f"{where} (95%) that the loss so far says something of the best runs' end"
     if not pruned:
         return f"{gate}; nothing was pruned."
     first, last = min(pruned), max(pruned)

@@ -77,12 +77,13 @@ class Facts:
 
 def read(study: LinkedStudy) -> Facts:
     """Return the facts of a study as they are now."""
+    study = study.at_one_moment()
     plan, proxies, runs = study.plan, study.proxy_trials(), study.confirm_trials()
     found = confirmed_among(plan, proxies, runs)
     workers = registry_of(study).entries()
     pruner = make_pruner(study)
     searched = bool(finished(proxies)) and not plan.is_grid
-    slots = study.proxy_queue.slots()
+    slots = study.proxy_queue.slots(proxies)
     return Facts(
         plan=plan,
         proxies=proxies,

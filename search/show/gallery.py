@@ -72,7 +72,7 @@ PICTURES: Mapping[str, Picture] = {
         needs="1 finished confirmation run",
         says=say_leaderboard,
         how="Each row is a configuration, the best on top: its mean over seeds with the 95% interval, and a stroke for "
-        "each seed. The dotted line is the best hand-made baseline. Where two intervals overlap widely, don't "
+        "each seed. The dotted line, if any, is the best hand-made baseline. Where two intervals overlap widely, don't "
         "tell the two apart.",
         answers="won",
     ),
@@ -92,8 +92,8 @@ PICTURES: Mapping[str, Picture] = {
         needs="4 finished proxies",
         says=say_correlation,
         how="At each report of the proxies: ρ is 1 where the order so far is the final one, 0 where it says nothing. "
-        "Bad runs make ρ high; pruning goes by the green line, which asks whether the loss tells the best runs apart. "
-        "Where the ground is shaded that is proven, and hopeless proxies are pruned; the bars below count them.",
+        "Bad runs make ρ high; pruning weighs the green line, how sure it is that the loss tells the best runs apart. "
+        "Where the ground is shaded that is proven (95%). The bars below count the proxies that were pruned.",
         answers="predicts",
     ),
     "importance": Picture(
@@ -120,7 +120,7 @@ PICTURES: Mapping[str, Picture] = {
         needs="a search (not a grid) with 2 finished proxies of different depth",
         says=say_depth,
         how="Each point is a finished proxy; the bluer, the better. Deeper networks train on fewer tokens in the same "
-        "time: where the blue ones lie is how size and data should be balanced at this budget.",
+        "time: where the blue ones lie is how the best proxies balance size and data at this budget.",
         grids=False,
     ),
     "latent": Picture(
@@ -145,9 +145,9 @@ PICTURES: Mapping[str, Picture] = {
         draw=draw_curves,
         needs="1 finished proxy with reports",
         says=say_curves,
-        how="Each line is a run, measured at its report points; lower is better. Short runs bend down early because "
-        "their learning rate falls to its end earlier, so that they can't be compared with long ones at the "
-        "same time.",
+        how="Each line is a run, measured at its report points; lower is better. Short runs bend down early where "
+        'their learning rate falls to its end earlier (all but those with schedule = "prefix"): they can\'t be '
+        "compared with long ones at the same time.",
     ),
     "history": Picture(
         title="Every proxy in its turn",
@@ -155,7 +155,7 @@ PICTURES: Mapping[str, Picture] = {
         needs="1 finished proxy",
         says=say_history,
         how="From left to right in the order in which they ended. The line is the best so far: where it has been flat "
-        "for long, more proxies of this space promise little. What lies above the frame is drawn at its edge.",
+        "for long, more proxies of this space may promise little. What lies above the frame is drawn at its edge.",
     ),
     "dollars": Picture(
         title="Cost over time",

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.pruned import PROVEN
+from search.pruned import is_open, open_from, saved_seconds
 from search.results import Confirmed, Noise, run_label
 from search.show.facts import Facts
 from search.show.outlook import Outlook, handed_on, outlook
@@ -55,7 +55,7 @@ def glance(facts: Facts, now: datetime | None = None) -> Overview:
         searched_confirmed=_confirmed([c for c in facts.found if not c.baseline], facts.noise),
         correlation=_correlation(facts),
         transfer=_transfer(facts),
-        pruning_saved_seconds=saved_seconds(facts),
+        pruning_saved_seconds=saved_seconds(facts.proxies, facts.plan.proxy),
         race=facts.race,
         race_over=facts.race_over,
         cost=_cost(facts, ahead),
@@ -64,7 +64,7 @@ def glance(facts: Facts, now: datetime | None = None) -> Overview:
 
 
 def _state(facts: Facts, ahead: Outlook) -> str:
-    if ahead.proxies + ahead.confirmations == 0 and not _running(facts):
+    if facts.race_over and ahead.proxies + ahead.confirmations == 0 and not _running(facts):
         return "finished"
     return "running" if any(e.alive for e in facts.workers) else "stopped"
 
@@ -152,25 +152,17 @@ def _correlation(facts: Facts) -> Correlation:
             bound=r.bound,
             proof=r.proof,
             n=r.n,
-            open=not facts.plan.is_grid and r.n >= needed and r.proof >= PROVEN,
+            open=not facts.plan.is_grid and is_open(r, needed),
         )
         for r in facts.relations
     ]
-    shut = [i for i, s in enumerate(steps) if not s.open]
-    after = shut[-1] + 1 if shut else 0
-    open_from = steps[after].percent if after < len(steps) else None
-    return Correlation(steps=steps, finished=len(facts.finished), needed=needed, open_from=open_from)
+    opened = None if facts.plan.is_grid else open_from(facts.relations, needed)
+    return Correlation(steps=steps, finished=len(facts.finished), needed=needed, open_from=opened)
 
 
 def _transfer(facts: Facts) -> TransferNow:
     t = facts.transfer
     return TransferNow(pairs=t.pairs, tau=t.tau, low=t.low, high=t.high, proven=t.proven, verdict=t.verdict)
-
-
-def saved_seconds(facts: Facts) -> float:
-    """Return the training time that pruned proxies were spared."""
-    pruned = [t for t in facts.proxies if t.state == TrialState.PRUNED]
-    return sum(1 - (t.last_step or 0) / 100 for t in pruned) * facts.plan.proxy.budget_seconds
 
 
 def _cost(facts: Facts, ahead: Outlook) -> Cost:

@@ -5,6 +5,7 @@ import statistics
 from search.show.answers import unfinished
 from search.show.discreet import caveats_shown
 from search.show.facts import Facts
+from search.show.glance import refused_by_cap
 from search.show.history import ended
 from search.show.words import capital, joined
 from search.study import finished
@@ -24,22 +25,29 @@ def next_steps(facts: Facts) -> list[str]:
     steps += [*_longer_proxy(facts), *_larger(facts), *_search_further(facts), *_narrower(facts)]
     if facts.plan.is_grid and not steps:
         return [f"Look at every point: `lilm-search sweep --study {facts.plan.name}`."]
+    if not facts.found:
+        return steps or [f"See why nothing is confirmed: `lilm-search status --study {facts.plan.name}`."]
     return steps or ["Nothing in the figures asks for another search of this space. Try the winner at a longer budget."]
 
 
 def _go_on(facts: Facts) -> list[str]:
-    return [f"Let it end: `lilm-search start --study {facts.plan.name}` goes on with it."] if unfinished(facts) else []
+    if not unfinished(facts):
+        return []
+    refused = refused_by_cap(facts)
+    if refused:
+        return [f"Raise its cap, or take what it has found: {refused}"]
+    return [f"Let it end: `lilm-search start --study {facts.plan.name}` goes on with it."]
 
 
 def _own_runs(facts: Facts) -> list[str]:
     """Ask for second seeds where there is no noise to judge by."""
     if not facts.found or facts.noise.deviation is not None or unfinished(facts):
         return []
-    best = next((c for c in facts.found if not c.baseline and c.proxy_number is not None), None)
+    best = next((c for c in facts.found if not c.baseline and c.lr_scale == 1), None)  # what `promote` runs
     if best is None:
         return []
     command = f"`lilm-search promote --study {facts.plan.name} --trial {best.proxy_number} --seeds 2`"
-    return [f"Run the best again with other seeds, so that its noise is known: {command}."]
+    return [f"Run {best.label} again with other seeds, so that the noise is known: {command}."]
 
 
 def _longer_proxy(facts: Facts) -> list[str]:
@@ -85,9 +93,9 @@ def _search_further(facts: Facts) -> list[str]:
     trials = ended(facts)
     done = finished(trials)
     doubtful = facts.transfer.tau is not None and not facts.transfer.proven
-    if len(trials) < 16 or doubtful or unfinished(facts) or facts.plan.is_grid:
+    if not done or len(trials) < 16 or doubtful or unfinished(facts) or facts.plan.is_grid:
         return []
-    place = trials.index(min(done, key=lambda t: t.value or 0.0)) + 1 if done else 0
+    place = trials.index(min(done, key=lambda t: t.value or 0.0)) + 1
     if place > 0.8 * len(trials):
         return [
             f"Search on: the best proxy came as number {place} of {len(trials)}, so that more may find better. Raise "
@@ -95,8 +103,8 @@ def _search_further(facts: Facts) -> list[str]:
         ]
     if place < 0.5 * len(trials):
         return [
-            f"Don't expect much of more proxies in this space: the best came as number {place} of {len(trials)}, and "
-            f"{len(trials) - place} since then found nothing better."
+            f"Rather change the space than search on in it: the best proxy came as number {place} of {len(trials)}, "
+            f"and the {len(trials) - place} since then found nothing better."
         ]
     return []
 

@@ -13,7 +13,8 @@ from search.show.markdown import plain
 from search.spending import budget_seconds
 
 FAILURES: Mapping[str, str] = {
-    "diverged": "**Diverged**: its loss was no number any more. Where many do, lower the top of max_lr's range.",
+    "diverged": "**Diverged**: its loss was no number, or above that of guessing. Where many do, lower the top of "
+    "max_lr's range.",
     "out_of_memory": "**Out of memory**: not even one sequence at a time fitted. Where many do, lower the top of the "
     "sizes' ranges (n_layer, d_model, context, vocab_size).",
     "error": "**Ended in an error**, whose trace is among the trial's files.",
@@ -109,6 +110,9 @@ def against_baseline(facts: Facts, entry: Confirmed) -> str:
     baseline = next((c for c in facts.found if c.baseline), None)
     if baseline is None or baseline is entry:
         return ""
+    if bool(baseline.failed) != bool(entry.failed):
+        worse = entry if entry.failed else baseline
+        return f"{plain(worse.label)} ranks behind since it failed in some of its long runs"
     gap, noise = baseline.mean_bpb - entry.mean_bpb, facts.noise
     said = f"{abs(gap):.4f} {'better' if gap > 0 else 'worse'} than baseline {plain(baseline.baseline)}"
     if noise.deviation is None:

@@ -68,7 +68,7 @@ class Foretold:
     bound: float = told("Its lower 90% confidence bound.")
     proof: float = told("Probability that losses here say something of the end, by where the good runs stood.")
     n: int = told("Pairs.")
-    open: bool = told("Whether the pruner's gate is open here: enough have finished, and the proof is 95% or more.")
+    open: bool = told("Whether the proof is 95% or more, and enough have finished; the pruner weighs the proof itself.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class Correlation:
 
     steps: list[Foretold] = told("One for each report but the last.")
     finished: int = told("Proxies that trained to the end.")
-    needed: int = told("How many must have before any is pruned.")
+    needed: int = told("How many must have finished before any is pruned.")
     open_from: int | None = told("Percent from which on the gate is open at every later report; null: nowhere.")
 
 
@@ -133,7 +133,7 @@ class Overview:
     workers: list[WorkerNow] = told("Those that haven't ended.")
     best_proxy: Found | None = told("The lowest BPB among finished proxies.")
     baseline_proxy: Found | None = told("The best hand-made configuration's proxy.")
-    best_confirmed: Found | None = told("The lowest mean BPB among confirmed configurations.")
+    best_confirmed: Found | None = told("The best by mean BPB; who failed in a long run stands behind.")
     baseline_confirmed: Found | None = told("The best hand-made configuration, confirmed.")
     searched_confirmed: Found | None = told("The best confirmed configuration that isn't hand-made.")
     correlation: Correlation = told("How far losses so far foretell final ones.")

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from rich.cells import cell_len
 from rich.text import Text
 
+from search.duration import format_duration
 from search.show.columns import GAP, INDENT, Column, Columns, hanging
-from search.show.overview import Counts, Found, Overview, WorkerNow
+from search.show.overview import Correlation, Counts, Found, Overview, WorkerNow
 from search.show.words import counted, describe, span
 
 Lines = list[Text]
@@ -179,15 +180,23 @@ def foretold(o: Overview, width: int) -> Lines:
     gate = "".join(OPEN if s.open else SHUT for s in c.steps)
     few = [c.steps[0], c.steps[len(c.steps) // 2], c.steps[-1]] if len(c.steps) > 2 else c.steps
     said = ", ".join(f"{s.rho:.2f} (≥ {s.bound:.2f}) at {s.percent}%" for s in few)
-    opened = f"open from {c.open_from}% on" if c.open_from is not None else "shut: not proven that losses say anything"
+    opened = _gate(c)
     if o.proxies.pruned:
-        opened += f"; {o.proxies.pruned} pruned saved {span(o.pruning_saved_seconds)}"
+        opened += f"; {o.proxies.pruned} pruned saved {format_duration(o.pruning_saved_seconds)}"
     if LEAD + len(sparks) + 2 + cell_len(said) > width:
         said = f"{few[0].rho:.2f} at {few[0].percent}%, {few[-1].rho:.2f} at {few[-1].percent}%"
     return [
         *_led("ρ by progress", Text(sparks, style="cyan"), said, width),
         *_led("pruning gate", Text(gate, style="green"), opened, width),
     ]
+
+
+def _gate(c: Correlation) -> str:
+    """Return where the gate is open."""
+    if c.open_from is not None:
+        return f"open from {c.open_from}% on"
+    count = sum(s.open for s in c.steps)
+    return f"open at {count} of {len(c.steps)} reports" if count else "shut: not proven (95%) that losses tell anything"
 
 
 def _led(name: str, drawing: Text, said: str, width: int) -> Lines:

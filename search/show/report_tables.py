@@ -120,7 +120,7 @@ def glossary(facts: Facts) -> list[tuple[str, str]]:
         (
             "95% interval (±)",
             "a range that holds the true mean in 95 of 100 such studies: Student's t, with the noise "
-            "from seed to seed pooled over all configurations.",
+            "from seed to seed pooled over all configurations. The best of many looks a little better than it is.",
         ),
         (
             "τ (Kendall)",

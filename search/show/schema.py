@@ -1,12 +1,9 @@
-"""The JSON Schema of `status --json`, from its records: python -m search.show.schema > docs/status.schema.json."""
+"""The JSON Schema of `status --json`, from its records."""
 
-import json
 import types
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, Union, get_args, get_origin, get_type_hints
-
-from search.show.overview import Overview
 
 PLAIN: Mapping[Any, str] = {int: "integer", float: "number", str: "string", bool: "boolean", type(None): "null"}
 
@@ -38,7 +35,3 @@ def _either(kinds: tuple[Any, ...]) -> dict[str, Any]:
     if all(kind in PLAIN for kind in kinds):
         return {"type": [PLAIN[kind] for kind in kinds]}
     return {"anyOf": [_of(kind) for kind in kinds]}
-
-
-if __name__ == "__main__":
-    print(json.dumps(schema(Overview), indent=2, ensure_ascii=False))

@@ -18,7 +18,7 @@ def study_note(facts: Facts) -> str:
     parts = [_answer(facts)]
     if facts.found:
         parts += [_leaderboard(facts), sentence(facts.transfer.verdict)]
-    parts += [sentence(line) for line in (facts.race, facts.pruning.split("\n")[0]) if line]
+    parts += [sentence(line) for line in (facts.race, facts.pruning) if line]
     if facts.caveats:
         parts.append("**Caveats**\n" + "".join(f"\n- {sentence(c.sentence)}" for c in facts.caveats))
     return "\n\n".join([*parts, _next(facts)])
@@ -34,7 +34,12 @@ def _answer(facts: Facts) -> str:
     best = facts.found[0]
     said = facts.standing.get(best.label, "")
     sure = f"{'' if 'ahead of all' in said else 'not '}ahead of all others by more than noise"
-    by_hand = "made by hand, and no searched configuration beats it" if best.baseline else ""
+    if facts.noise.deviation is None:
+        sure = "how much of its lead is chance isn't known, since no configuration ran with two seeds"
+    if len(facts.found) == 1:
+        sure = "nothing else is confirmed to compare it with"
+    searched = any(not c.baseline for c in facts.found)
+    by_hand = "made by hand, and no searched configuration beats it" if best.baseline and searched else ""
     versus = against_baseline(facts, best) or by_hand
     return (
         f"### {plain(best.label)} is the best confirmed: {interval(facts, best)} at {facts.plan.confirm.budget}\n\n"
@@ -44,7 +49,8 @@ def _answer(facts: Facts) -> str:
 
 def _progress(facts: Facts) -> str:
     ended = Counter(t.state for t in facts.proxies if t.state.is_finished())
-    parts = [f"{ended[TrialState.COMPLETE]} of {facts.plan.proxy.trials} proxies have trained to the end"]
+    what = "runs" if facts.plan.is_grid else "proxies"
+    parts = [f"{ended[TrialState.COMPLETE]} of {facts.plan.proxy.trials} {what} have trained to the end"]
     parts += [
         f"{ended[s]} {s.name.lower() if s != TrialState.FAIL else 'failed'}"
         for s in (TrialState.PRUNED, TrialState.FAIL)

@@ -58,7 +58,7 @@ def _sentences(facts: Facts, bounds: tuple[float, float] | None) -> list[str]:
         lines.append(
             f"For comparison, by counting: untrained model {bounds[0]:.4f} BPB, unigram model {bounds[1]:.4f} BPB."
         )
-    lines.append(facts.pruning.split("\n")[0])
+    lines.append(facts.pruning)
     if facts.found:
         lines.append(facts.transfer.verdict)
     return [line for line in (*lines, facts.hardware) if line]

@@ -8,7 +8,6 @@ from optuna.trial import FrozenTrial, TrialState
 from search.results import run_label
 
 SHORT = {"max_lr": "lr", "vocab_size": "vocab", "batch_size": "batch"}
-GATE_MARKS = {True: "━", False: "·"}
 
 
 def describe(params: Mapping[str, Any]) -> str:

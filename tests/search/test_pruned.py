@@ -9,7 +9,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial
 
-from search.pruned import pruning_lines, sparkline
+from search.pruned import open_from, pruning_lines, saved_seconds
 from search.pruner import Relation, lessons
 from search.study import LinkedStudy
 from tests.search.curves_made import complete, foretelling, study_of, trial, unrelated
@@ -34,7 +34,7 @@ def control(finished: FrozenTrial) -> FrozenTrial:
 def test_what_was_saved_is_the_rest_of_the_pruned_budgets() -> None:
     trials = [*proven(), trial("pruned", {5: 9.0, 10: 9.0}), trial("pruned", {5: 9.0, 10: 9.0, 15: 9.0, 20: 9.0})]
     said = pruning_lines(told(trials))  # 90% and 80% of 6 minutes
-    assert said.startswith("Pruning: 2 pruned, which saved 10.2 min of training.\n"), said
+    assert said.startswith("Pruning: 2 pruned, which saved 10.2 min of training."), said
 
 
 def test_controls_that_would_have_been_pruned_are_counted_and_the_best_among_them() -> None:
@@ -82,6 +82,18 @@ def test_a_proven_relation_without_a_prune_is_said_with_its_first_report() -> No
     assert "none pruned: from 5% on losses are proven to say something of the end" in said
 
 
-def test_the_sparkline_by_hand() -> None:
-    made = [Relation(p, 9, rho, rho - 0.2, 0.5) for p, rho in ((25, -0.4), (50, 0.5), (75, 1.0))]
-    assert sparkline(made) == " ▄█  ρ -0.40 (≥ -0.60) at 25%, ρ 0.50 (≥ 0.30) at 50%, ρ 1.00 (≥ 0.80) at 75%"
+def relations(*proofs: float) -> list[Relation]:
+    return [Relation(20 * (i + 1), 8, 0.5, 0.1, proof) for i, proof in enumerate(proofs)]
+
+
+def test_the_gate_is_open_from_where_it_stays_open() -> None:
+    assert open_from(relations(0.96, 0.5, 0.97, 0.99), needed=6) == 60
+    assert open_from(relations(0.96, 0.97, 0.5), needed=6) is None
+    assert open_from(relations(0.99, 0.99), needed=9) is None  # too few have finished
+    assert open_from([], needed=6) is None
+
+
+def test_a_slower_machines_budget_is_saved_at_its_own_length() -> None:
+    slow = trial("pruned", {5: 9.0, 20: 9.0})
+    slow.set_user_attr("budget_scale", 1.5)
+    assert saved_seconds([slow, *proven(2)], PLAN.proxy) == pytest.approx(0.8 * 1.5 * 360)

@@ -54,7 +54,7 @@ def test_the_intervals_coverage_by_simulation() -> None:
 def test_too_few_pairs_are_said_plainly(n: int) -> None:
     found = transfer_check([1.0, 2.0, 3.0, 4.0][:n], [1.0, 2.0, 3.0, 4.0][:n])
     assert found.tau is None
-    assert f"{n} pairs are too few" in found.verdict
+    assert f"{n} pair{' is' if n == 1 else 's are'} too few" in found.verdict
 
 
 def test_a_proxy_that_lies_is_called_out() -> None:

@@ -41,7 +41,7 @@ def test_start_does_the_whole_job(started: tuple[Path, str]) -> None:
     for part in (
         "baseline by-hand",
         "Pruning:",
-        "pairs are too few",
+        "too few to tell",
         "untrained model",
         "lilm-search export --study tiny",
     ):

@@ -157,11 +157,12 @@ def facts_of(
     *,
     workers: Sequence[Entry] = (),
     slots: int | None = None,
+    race_over: bool = True,
 ) -> Facts:
     """What `read` returns, of trials that are in no database."""
     pruner = race_pruner(of)
     return replace(
-        given.facts(of, proxies, runs, workers),
+        given.facts(of, proxies, runs, workers, race_over=race_over),
         pruner=pruner,
         relations=[pruner.relation(proxies, point) for point in of.report_points()[:-1]],
         caveats=caveats(of, proxies, confirmed_among(of, proxies, runs)),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import optuna
 import pytest
 from optuna.trial import TrialState
 from rich.cells import cell_len
@@ -47,7 +48,7 @@ def lines_of(lines: Lines) -> str:
 
 
 def test_the_schema_in_the_docs_is_that_of_the_records() -> None:
-    """Made by: python -m search.show.schema > docs/status.schema.json."""
+    """Made by: python -m docs.generate."""
     assert json.loads(SCHEMA.read_text(encoding="utf-8")) == schema(Overview)
 
 
@@ -77,6 +78,20 @@ def test_an_empty_study_keeps_to_it_too(database: Database) -> None:
     assert (table["state"], table["best_proxy"], table["proxies"]["to_come"]) == ("stopped", None, 4)
     (warned,) = table["warnings"]
     assert "`lilm-search start --study given` goes on" in warned["sentence"]
+
+
+def test_all_that_is_shown_is_of_one_moment(half_raced: LinkedStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many parts ask for them, trials are read once: what a worker reports meanwhile comes the next time."""
+    asked: list[str] = []
+    get_trials = optuna.Study.get_trials
+
+    def counted(self: optuna.Study, *args: Any, **kwargs: Any) -> Any:
+        asked.append(self.study_name)
+        return get_trials(self, *args, **kwargs)
+
+    monkeypatch.setattr(optuna.Study, "get_trials", counted)
+    read(half_raced)
+    assert asked == ["made", "made-confirm"]
 
 
 def test_times_at_work_are_counted_once() -> None:

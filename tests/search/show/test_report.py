@@ -100,7 +100,7 @@ def test_a_study_with_next_to_nothing_is_said_to_have_it(n: int) -> None:
     of = plan()
     shown = page(facts_of(of, [made(of, i, 1.5, params(i)) for i in range(n)], slots=n))
     assert "This study is not finished" in shown
-    assert ("Nothing is confirmed yet" if n else "Nothing has finished yet") in shown
+    assert ("Nothing is confirmed yet" if n else "Nothing has trained to the end yet") in shown
     assert "Figures that this study has too little for" in shown
 
 
