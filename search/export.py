@@ -1,5 +1,6 @@
 """The best confirmed configurations with their evidence, as TOML, JSON, YAML or Python, and back again."""
 
+import contextlib
 import json
 import tomllib
 import zipfile
@@ -241,15 +242,22 @@ def read_recipe(path: Place, rank: int | None = None) -> Recipe:
     return Recipe(data, Configuration(**sections), budget, horizon)  # type: ignore[arg-type]
 
 
+class _Plain(yaml.SafeLoader):
+    """YAML as our exports have it: a few aliases would make gigabytes of a short text (a "billion laughs")."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("an alias")
+        return super().compose_node(parent, index)
+
+
 def _parse(text: str) -> Any:
-    """TOML, or a script's table, or else YAML, of which JSON is a part."""
-    try:
+    """TOML, or a script's table, or else YAML, of which JSON is a part; None where it is none of them."""
+    with contextlib.suppress(ValueError, RecursionError):
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
-        pass
     if (table := read_script(text)) is not None:
         return table
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return None
+    # Besides its own errors the reader has those of what it makes: a day such as 2026-02-30, a number of 5,000 digits.
+    with contextlib.suppress(yaml.YAMLError, ValueError, AttributeError, RecursionError):
+        return yaml.load(text, Loader=_Plain)
+    return None

@@ -1,0 +1,53 @@
+"""Exports from strangers, and of runs whose record a stranger has written: refused in a line, never run or believed."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search.errors import SearchError
+from search.export import read_table, read_tables, render
+
+TABLE: dict[str, Any] = {
+    "study": "tiny",
+    "configuration": "trial 1",
+    "budget": "6m",
+    "result": {"val_bpb": 1.0, "seeds": [0]},
+    "data": {"source": "builtin"},
+}
+LAUGHS = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
+
+
+def test_a_seed_is_never_code() -> None:
+    """A stolen credential may write a run's attributes, and so its seed."""
+    table = TABLE | {"result": {"val_bpb": 1.0, "seeds": ["0); import os; os.abort(); (0"]}}
+    with pytest.raises(SearchError, match="must be an integer"):
+        render(table, "python")
+    compile(render(TABLE, "python"), "best.py", "exec")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: 2026-02-30",
+        "a: !!int none",
+        "a: !!timestamp none",
+        "a = " + "1" * 5000,
+        "a: " + "1" * 5000,
+        "a = " + "[" * 3000,
+        "[" * 3000,
+    ],
+)
+def test_what_is_no_export_is_said_to_be_none(text: str, tmp_path: Path) -> None:
+    """Whatever the readers of TOML and YAML meet in it."""
+    path = tmp_path / "best.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(SearchError, match="not an export of lilm-search"):
+        read_table(path)
+
+
+def test_aliases_are_not_followed(tmp_path: Path) -> None:
+    """What they make is small until somebody prints it."""
+    path = tmp_path / "best.yaml"
+    path.write_text(LAUGHS, encoding="utf-8")
+    assert read_tables(path) == [None]
