@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from model.checkpoint import Checkpoint
 from search.errors import SearchError
 from search.export import read_table, read_tables, render
+from search.measure import read_claim
 
 TABLE: dict[str, Any] = {
     "study": "tiny",
@@ -51,3 +53,28 @@ def test_aliases_are_not_followed(tmp_path: Path) -> None:
     path = tmp_path / "best.yaml"
     path.write_text(LAUGHS, encoding="utf-8")
     assert read_tables(path) == [None]
+
+
+DATA = {"source": "prose.jsonl"}
+
+
+@pytest.mark.parametrize(
+    ("claim", "named"),
+    [
+        ({"data": DATA, "provenance": ["float32"]}, "`provenance` is"),
+        ({"data": DATA, "val_bpb": "1.0"}, "`val_bpb` is"),
+        ({"data": DATA, "val_bpb": float("nan")}, "`val_bpb` is"),
+        ({"data": {}}, "which text"),
+        ({"data": ["prose.jsonl"]}, "must be a table"),
+    ],
+)
+def test_what_a_bundle_claims_of_itself_is_looked_at(claim: dict[str, Any], named: str) -> None:
+    with pytest.raises(SearchError, match=named):
+        read_claim(Checkpoint(None, None, claim), None, None)  # type: ignore[arg-type]
+
+
+def test_a_claim_commands_no_terminal() -> None:
+    info = {"data": DATA, "study": "\x1b[2Jtiny", "provenance": {"precision": ["float32"], "device": "a\nb"}}
+    claim = read_claim(Checkpoint(None, None, info), None, None)  # type: ignore[arg-type]
+    assert claim.precision is None
+    assert claim.label == "[2Jtiny, ['float32'], a b"
