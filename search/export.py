@@ -26,7 +26,9 @@ from search.provenance import nameless
 from search.results import Confirmed, Noise, confirmed, ended_on, noise, transfer
 from search.script import read_script, script
 from search.sections import Fidelity
+from search.show.discreet import unnamed
 from search.space import RECORDS
+from search.spending import registry_of
 from search.study import LinkedStudy
 from storage.silence import last_signs
 
@@ -81,7 +83,7 @@ def entry_export(study: LinkedStudy, entry: Confirmed, found: Sequence[Confirmed
         | _day(study, entry),
         "baselines": baselines,
         "transfer": transfer(found).verdict,
-        "warnings": _unfinished(study) + [c.sentence for c in caveats(study.plan, study.proxy_trials(), found)],
+        "warnings": _unfinished(study) + _doubts(study, found),
         **to_train_again(study, entry.params, entry.runs[0]),
     }
 
@@ -118,6 +120,13 @@ def _unfinished(study: LinkedStudy) -> list[str]:
         return [f"the study is not finished: proxies still to come {proxies}, long runs waiting or running {runs}."]
     race = next_turn(study)[2] if study.plan.confirmations else None
     return [] if race is None or race.over else [f"the race is not over: {race.state}."]
+
+
+def _doubts(study: LinkedStudy, found: Sequence[Confirmed]) -> list[str]:
+    """Return what should not be trusted blindly, with no host's name: an export is for others."""
+    proxies = study.proxy_trials()
+    workers, trials = registry_of(study).entries(), [*proxies, *study.confirm_trials()]
+    return [c.sentence for c in unnamed(caveats(study.plan, proxies, found), workers, trials)]
 
 
 def _evidence(entry: Confirmed, pooled: Noise) -> dict[str, Any]:

@@ -6,9 +6,13 @@ from typing import Any
 import pytest
 
 from model.checkpoint import Checkpoint
+from search import export
+from search.caveats import Caveat
 from search.errors import SearchError
-from search.export import read_table, read_tables, render
+from search.export import best_export, read_table, read_tables, render
 from search.measure import read_claim
+from storage.database import Database
+from tests.search.shown import add, shown
 
 TABLE: dict[str, Any] = {
     "study": "tiny",
@@ -53,6 +57,19 @@ def test_aliases_are_not_followed(tmp_path: Path) -> None:
     path = tmp_path / "best.yaml"
     path.write_text(LAUGHS, encoding="utf-8")
     assert read_tables(path) == [None]
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_an_export_warns_of_a_worker_and_names_no_host(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model's card repeats what an export warns of, for everybody."""
+    study = shown(database)
+    run = {"kind": "top", "seed": 102, "confirms": 2, "worker": "ada-laptop/0", "provenance": {"host": "ada-laptop"}}
+    add(study.confirmations, study.plan, 2, 1.21, **run)
+    slow = Caveat("hardware", "worker ada-laptop/0 is 40% slower than others, on ada-laptop.")
+    monkeypatch.setattr(export, "caveats", lambda *_: [slow])
+    told = best_export(study)
+    assert "worker 1 is 40% slower than others, on a worker." in told["warnings"]
+    assert "ada-laptop" not in render(told, "toml")
 
 
 DATA = {"source": "prose.jsonl"}
