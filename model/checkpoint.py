@@ -71,7 +71,9 @@ def assemble(
     """Return the parts of a file as a network ready for use; raises `CheckpointError` where they don't fit."""
     try:
         tokenizer, settings = Tokenizer(proto), ModelConfig.parse(config)
-        held, wanted = sum(w.numel() for w in weights.values()), count_parameters(settings, tokenizer.vocab_size)
+        if not isinstance(info, dict):
+            raise CheckpointError(f"what is known of it is {info!r:.40}, but must be a table")
+        held, wanted = sum(map(_held, weights.values())), count_parameters(settings, tokenizer.vocab_size)
         if held != wanted:  # before memory is taken for what a file only claims to hold
             raise CheckpointError(f"it holds {held:,} weights, but its settings need {wanted:,}")
         network = Transformer(settings, tokenizer.vocab_size)
@@ -79,3 +81,8 @@ def assemble(
     except (AttributeError, TypeError, RuntimeError, ModelError) as error:
         raise CheckpointError(f"{origin}: damaged: {str(error).splitlines()[0]}") from None
     return Checkpoint(network.to(device).eval(), tokenizer, info)
+
+
+def _held(weights: torch.Tensor) -> int:
+    """Return how many weights the file really holds for a tensor: its strides, or no storage, may claim any number."""
+    return 0 if weights.is_meta else min(weights.numel(), weights.untyped_storage().nbytes() // weights.element_size())

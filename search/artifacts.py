@@ -138,9 +138,17 @@ def files(part: optuna.Study) -> list[File]:
 
 def _linked(attrs: Mapping[str, Any], prefix: str, trial: int | None) -> list[File]:
     """Return the files that attributes with this prefix link; a file removed in the dashboard leaves a null."""
-    found = [json.loads(value) for key, value in attrs.items() if key.startswith(prefix)]
-    linked = [File(meta["artifact_id"], meta["filename"], trial) for meta in found if meta]
-    return sorted(linked, key=lambda file: file.filename)
+    linked = [_file(value, trial) for key, value in attrs.items() if key.startswith(prefix)]
+    return sorted(filter(None, linked), key=lambda file: file.filename)
+
+
+def _file(value: Any, trial: int | None) -> File | None:
+    """Return the file that an attribute links; a worker may have written anything there."""
+    try:
+        meta = json.loads(value)
+        return File(str(meta["artifact_id"]), str(meta["filename"]), trial)
+    except (TypeError, ValueError, LookupError, RecursionError):
+        return None
 
 
 class LastLines:

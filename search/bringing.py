@@ -9,6 +9,7 @@ from model.atomic import replacing
 from search.artifacts import File, files, study_artifacts
 from search.errors import SearchError
 from search.results import run_label
+from search.show.plain import plain_line
 from search.study import LinkedStudy
 from storage.artifacts import MEGABYTE, PostgresArtifactStore
 
@@ -18,7 +19,7 @@ def listing(study: LinkedStudy, trial: int | None = None, confirmation: int | No
     found = _chosen(study, trial, confirmation)
     store = study_artifacts(study)
     sizes = store.sizes() if isinstance(store, PostgresArtifactStore) else {}
-    lines = [f"{owner:<18}{file.filename:<36}{_size(sizes.get(file.artifact_id))}" for owner, file in found]
+    lines = [f"{owner:<18}{plain_line(file.filename):<36}{_size(sizes.get(file.artifact_id))}" for owner, file in found]
     total = sum(sizes.get(file.artifact_id, 0) for _, file in found)
     place = "the study's database" if isinstance(store, PostgresArtifactStore) else study.plan.workers.artifacts
     return [*lines, f"{len(found)} files in {place}" + (f", {_size(total).strip()}" if total else "")]
@@ -32,7 +33,7 @@ def bring(study: LinkedStudy, name: str, trial: int | None, confirmation: int | 
     found = [file for _, file in _chosen(study, trial, confirmation) if file.filename == name]
     if not found:
         names = sorted({file.filename for _, file in _chosen(study, trial, confirmation)})
-        there = f"there are: {', '.join(names)}" if names else "there are none"
+        there = f"there are: {plain_line(', '.join(names))}" if names else "there are none"
         raise SearchError(f'--get is "{name}", but {study.plan.name} has no such file here; {there}')
     if out.exists():
         raise SearchError(f"--out is {out}, which exists already; name another file")

@@ -8,6 +8,7 @@ import errno
 import ipaddress
 import logging
 import os
+import re
 import socket
 import socketserver
 import sys
@@ -93,7 +94,8 @@ def serve(
     when the address is taken or the study unknown.
     """
     name = known_name(database, study) if study else None
-    server = _listen(wsgi(database.storage, artifact_store=ReadArtifacts(database)), address, say)
+    app = wsgi(database.storage, artifact_store=ReadArtifacts(database))
+    server = _listen(app if address.behind_gateway else _ours_alone(app), address, say)
     with server:
         page = _say_where(database, name, f"http://{address.shown}:{server.server_port}/dashboard", say)
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -102,6 +104,23 @@ def serve(
         while not stop.wait(POLL_SECONDS):
             pass
         server.shutdown()
+
+
+def _ours_alone(app: Any) -> Any:
+    """Refuse what pages of other sites have this machine's browser ask: whoever asks may write and delete.
+
+    Such a page asks from another origin, or by a name of its own that it had the DNS say is this machine.
+    """
+
+    def guarded(environ: dict[str, Any], start: Callable[..., Any]) -> Any:
+        host = environ.get("HTTP_HOST", "")
+        origin = environ.get("HTTP_ORIGIN", f"http://{host}").partition("://")[2]
+        if _is_loopback(re.sub(r":\d+$", "", host).strip("[]")) and origin == host:
+            return app(environ, start)
+        start("403 Forbidden", [("Content-Type", "text/plain")])
+        return [b"This dashboard answers this machine's own pages; before others set a gateway (--behind-gateway).\n"]
+
+    return guarded
 
 
 def _listen(app: Any, address: Address, say: Callable[[str], None]) -> WSGIServer:

@@ -1,5 +1,6 @@
 """The best confirmed configurations with their evidence, as TOML, JSON, YAML or Python, and back again."""
 
+import contextlib
 import json
 import tomllib
 import zipfile
@@ -25,7 +26,9 @@ from search.provenance import nameless
 from search.results import Confirmed, Noise, confirmed, ended_on, noise, transfer
 from search.script import read_script, script
 from search.sections import Fidelity
+from search.show.discreet import unnamed
 from search.space import RECORDS
+from search.spending import registry_of
 from search.study import LinkedStudy
 from storage.silence import last_signs
 
@@ -80,7 +83,7 @@ def entry_export(study: LinkedStudy, entry: Confirmed, found: Sequence[Confirmed
         | _day(study, entry),
         "baselines": baselines,
         "transfer": transfer(found).verdict,
-        "warnings": _unfinished(study) + [c.sentence for c in caveats(study.plan, study.proxy_trials(), found)],
+        "warnings": _unfinished(study) + _doubts(study, found),
         **to_train_again(study, entry.params, entry.runs[0]),
     }
 
@@ -117,6 +120,13 @@ def _unfinished(study: LinkedStudy) -> list[str]:
         return [f"the study is not finished: proxies still to come {proxies}, long runs waiting or running {runs}."]
     race = next_turn(study)[2] if study.plan.confirmations else None
     return [] if race is None or race.over else [f"the race is not over: {race.state}."]
+
+
+def _doubts(study: LinkedStudy, found: Sequence[Confirmed]) -> list[str]:
+    """Return what should not be trusted blindly, with no host's name: an export is for others."""
+    proxies = study.proxy_trials()
+    workers, trials = registry_of(study).entries(), [*proxies, *study.confirm_trials()]
+    return [c.sentence for c in unnamed(caveats(study.plan, proxies, found), workers, trials)]
 
 
 def _evidence(entry: Confirmed, pooled: Noise) -> dict[str, Any]:
@@ -247,15 +257,22 @@ def read_recipe(path: Place, rank: int | None = None) -> Recipe:
     return Recipe(data, Configuration(**sections), budget, horizon)  # type: ignore[arg-type]
 
 
+class _Plain(yaml.SafeLoader):
+    """YAML as our exports have it: a few aliases would make gigabytes of a short text (a "billion laughs")."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("an alias")
+        return super().compose_node(parent, index)
+
+
 def _parse(text: str) -> Any:
-    """TOML, or a script's table, or else YAML, of which JSON is a part."""
-    try:
+    """TOML, or a script's table, or else YAML, of which JSON is a part; None where it is none of them."""
+    with contextlib.suppress(ValueError, RecursionError):
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
-        pass
     if (table := read_script(text)) is not None:
         return table
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return None
+    # Besides its own errors the reader has those of what it makes: a day such as 2026-02-30, a number of 5,000 digits.
+    with contextlib.suppress(yaml.YAMLError, ValueError, AttributeError, RecursionError):
+        return yaml.load(text, Loader=_Plain)
+    return None

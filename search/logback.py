@@ -5,8 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import optuna
-from optuna_dashboard import save_plotly_graph_object
-from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
+from optuna_dashboard._custom_plot_data import SYSTEM_ATTR_PLOT_DATA, split_plot_data
 from optuna_dashboard._note import note_str_key_prefix, note_ver_key, split_body
 
 from search.results import Confirmed
@@ -65,11 +64,14 @@ def save_figures(study: LinkedStudy, facts: Facts) -> None:
     from search.show.saved import saved_figures  # whose figures name runs as search.run does, which logs back
 
     figures = saved_figures(facts)
-    with study.database.atomic(f"lilm-search/figures/{study.plan.name}"):
-        there = get_plotly_graph_objects(_stored(study, study.proxies))
+    with study.database.atomic(f"lilm-search/figures/{study.plan.name}") as connection:
+        stored, changed = _stored(study, study.proxies), dict[str, Any]()
         for name, figure in figures.items():
-            if there.get(name) != figure.to_json():
-                save_plotly_graph_object(study.proxies, figure, graph_object_id=name)
+            prefix, text = f"{SYSTEM_ATTR_PLOT_DATA}{name}:", figure.to_json()
+            pieces = _pieces(stored, prefix)
+            if "".join(pieces) != text:
+                changed |= {f"{prefix}{i}": "" for i in range(len(pieces))} | split_plot_data(text, prefix)
+        write_attributes(connection, study.proxies._study_id, changed)
 
 
 def _write_notes(study: LinkedStudy, part: optuna.Study, notes: Mapping[int, str], own: str) -> None:
@@ -77,10 +79,10 @@ def _write_notes(study: LinkedStudy, part: optuna.Study, notes: Mapping[int, str
     stored = _stored(study, part)
     changed: dict[str, Any] = {}
     for trial_id, text in ((None, own), *notes.items()):
-        pieces = _pieces(stored, trial_id)
+        pieces = _pieces(stored, note_str_key_prefix(trial_id))
         body = text + YOURS + _theirs("".join(pieces))
         if body != "".join(pieces):
-            version = int(stored.get(note_ver_key(trial_id), 0)) + 1
+            version = _version(stored.get(note_ver_key(trial_id))) + 1
             emptied = {f"{note_str_key_prefix(trial_id)}{i}": "" for i in range(len(pieces))}
             changed |= {**emptied, **split_body(body, trial_id), note_ver_key(trial_id): version}
     if changed:
@@ -92,9 +94,14 @@ def _stored(study: LinkedStudy, part: optuna.Study) -> dict[str, Any]:
     return study.database.storage.get_study_system_attrs(part._study_id)
 
 
-def _pieces(stored: Mapping[str, Any], trial_id: int | None) -> list[str]:
-    """Return the pieces of a note as it is stored, in their order."""
-    prefix, found = note_str_key_prefix(trial_id), list[str]()
+def _version(stored: object) -> int:
+    """Return a note's version; anything may be stored as one by whoever may write a note."""
+    return stored if isinstance(stored, int) and 0 <= stored < 2**53 else 0
+
+
+def _pieces(stored: Mapping[str, Any], prefix: str) -> list[str]:
+    """Return the pieces of a note or a figure as it is stored, in their order."""
+    found = list[str]()
     while f"{prefix}{len(found)}" in stored:
         found.append(str(stored[f"{prefix}{len(found)}"]))
     return found

@@ -1,5 +1,6 @@
 """A trained model measured again, by the protocol of its study, beside the BPB that it claims."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from search.export import read_table
 from search.preparation import Progress
 from search.provenance import device_name
 from search.retrain import read_from
+from search.show.plain import plain_line
 from search.verify import Verdict, another
 
 DEVICES_DIFFER = 1e-4
@@ -47,11 +49,11 @@ def read_claim(trained: Checkpoint, config: Path | None, rank: int | None) -> Cl
     """Return what a model claims; what it doesn't say of its text is taken from an export."""
     info = trained.info
     told: Mapping[str, Any] = read_table(config, rank) if config else {}
-    if "data" not in info and not told:
+    if not info.get("data") and not told:
         raise SearchError(
             "the model doesn't say which text it was measured on; name its export with --config (`lilm-search export`)"
         )
-    known = {**told.get("provenance", {}), **info.get("provenance", {})}
+    known = {**_known(told), **_known(info)}
     try:
         data = DataConfig.parse(info.get("data") or told["data"], "data")
     except SettingsError as error:
@@ -59,13 +61,29 @@ def read_claim(trained: Checkpoint, config: Path | None, rank: int | None) -> Cl
     parts = [info.get("study"), info.get("configuration")]
     parts += [f"{key} {info[key]}" for key in ("confirmation", "seed") if key in info]
     parts += [known.get("precision"), known.get("device")]
+    sha256 = known.get("text_sha256")
     return Claim(
-        val_bpb=info.get("val_bpb"),
+        val_bpb=bpb_of(info),
         data=data,
-        text_sha256=known.get("text_sha256"),
-        precision={"float32": torch.float32, "bfloat16": torch.bfloat16}.get(known.get("precision", "")),
-        label=", ".join(str(part) for part in parts if part),
+        text_sha256=None if sha256 is None else str(sha256),
+        precision={"float32": torch.float32, "bfloat16": torch.bfloat16}.get(str(known.get("precision"))),
+        label=plain_line(", ".join(str(part) for part in parts if part)),
     )
+
+
+def bpb_of(info: Mapping[str, Any]) -> float | None:
+    """Return the BPB that a model claims, if it claims any; raises `SearchError` for one that is no number."""
+    bpb = info.get("val_bpb")
+    if bpb is not None and (type(bpb) not in (int, float) or not math.isfinite(bpb)):
+        raise SearchError(f"the model's `val_bpb` is {bpb!r:.40}, but must be a number")
+    return bpb
+
+
+def _known(told: Mapping[str, Any]) -> Mapping[str, Any]:
+    known = told.get("provenance", {})
+    if not isinstance(known, Mapping):
+        raise SearchError(f"the model's `provenance` is {known!r:.40}, but must be a table")
+    return known
 
 
 def measure(

@@ -9,6 +9,7 @@ from model.counts import count_parameters
 from model.folder import ARCHITECTURE
 from model.network import Transformer
 from search.duration import format_duration
+from search.show.markdown import code, fenced, plain, sentence
 
 FRONT = """\
 ---
@@ -46,7 +47,7 @@ def card(table: Mapping[str, Any], claim: Mapping[str, Any], network: Transforme
         "": _what(table, claim, network),
         "How good it is": _results(table, claim),
         "How it was trained": _training(table, claim, network),
-        "What it writes": f"From the standard prompts, nothing chosen:\n\n```\n{samples.strip()}\n```\n",
+        "What it writes": f"From the standard prompts, nothing chosen:\n\n{fenced(samples.strip())}\n",
         "How to load it": LOADING,
         "Limits": _limits(table, claim, network),
         "Licence": "Not chosen: whoever publishes this model adds one here and at the top of this file.\n",
@@ -80,9 +81,10 @@ def _what(table: Mapping[str, Any], claim: Mapping[str, Any], network: Transform
 
 
 def _chosen(table: Mapping[str, Any]) -> str:
+    name = plain(table["configuration"])
     if table["configuration"].startswith("baseline "):
-        return f"Made by hand ({table['configuration']}), and confirmed in the study `{table['study']}`."
-    return f"Found by lilm-search: {table['configuration']} of the study `{table['study']}`."
+        return f"Made by hand ({name}), and confirmed in the study `{table['study']}`."
+    return f"Found by lilm-search: {name} of the study `{table['study']}`."
 
 
 def _results(table: Mapping[str, Any], claim: Mapping[str, Any]) -> str:
@@ -90,13 +92,13 @@ def _results(table: Mapping[str, Any], claim: Mapping[str, Any]) -> str:
     rows = [("these weights" + (f", seed {claim['seed']}" if "seed" in claim else ""), f"**{claim['val_bpb']:.4f}**")]
     rows.append((f"the configuration, {_seeds(result)}", _figure(result)))
     others = [b for b in table["baselines"] if table["configuration"] != f"baseline {b['name']}"]
-    rows += [(f"baseline {b['name']}, made by hand, {_seeds(b)}", _figure(b)) for b in others]
+    rows += [(f"baseline {plain(b['name'])}, made by hand, {_seeds(b)}", _figure(b)) for b in others]
     lines = [f"| {what} | {bpb} |" for what, bpb in rows]
     best = len(result["seeds"]) > 1 and claim["val_bpb"] == min(result["bpb_by_seed"])
     chosen = " These weights are the best seed's: expect the mean of a new run." if best else ""
     return (
         "| | validation BPB, 95% interval |\n|---|---|\n" + "\n".join(lines) + f"\n\n{BPB}{chosen}\n\n"
-        f"Better than by hand? {result['better_than_baseline'].capitalize()}.\n{table['transfer']}\n"
+        f"Better than by hand? {plain(result['better_than_baseline'].capitalize())}.\n{sentence(table['transfer'])}\n"
     )
 
 
@@ -117,17 +119,18 @@ def _training(table: Mapping[str, Any], claim: Mapping[str, Any], network: Trans
     held = data.get("validation_split") or f"{data['holdout_rows']} of every {data['holdout_period']} rows, held out"
     ran = (known.get("device"), known.get("precision"), tokens)
     rows = {
-        "Text": f"{data['source']}, sha-256 `{known.get('text_sha256', 'not known')}`; validation: {held}",
+        "Text": f"{plain(data['source'])}, sha-256 {code(known.get('text_sha256', 'not known'))}; "
+        f"validation: {plain(held)}",
         "Budget": f"{format_duration(claim['budget_seconds'])} of training on the clock, evaluation off it",
-        "Run": "; ".join(str(part) for part in ran if part),
+        "Run": "; ".join(plain(part) for part in ran if part),
         "Optimizer": f"{training['optimizer']}, max_lr {training['max_lr']:.4g}, {training['schedule']}, "
         f"batches of {training['batch_size']} × {network.config.context} tokens",
         "Tokenizer": f"{table['tokenizer']['kind']}, {network.vocab_size:,} tokens, lossless",
-        "Software": f"lilm-search {known.get('lilm_search', '?')}, torch {known.get('torch', '?')}",
+        "Software": f"lilm-search {plain(known.get('lilm_search', '?'))}, torch {plain(known.get('torch', '?'))}",
     }
     return "".join(f"- {name}: {text}\n" for name, text in rows.items()) + "- All of it: `export.toml`\n"
 
 
 def _limits(table: Mapping[str, Any], claim: Mapping[str, Any], network: Transformer) -> str:
     limits = LIMITS.format(budget=format_duration(claim["budget_seconds"]), context=network.config.context)
-    return limits + "".join(f"- Of the search: {warning}\n" for warning in table["warnings"])
+    return limits + "".join(f"- Of the search: {sentence(warning)}\n" for warning in table["warnings"])

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from search.duration import parse_duration
+from search.errors import SearchError
 
 SCRIPT = '''\
 """{title}
@@ -71,8 +72,13 @@ if __name__ == "__main__":
 
 
 def script(table: Mapping[str, Any], title: str) -> str:
-    """Return an export as a script; its table stands in it as a literal."""
+    """Return an export as a script; its table stands in it as a literal.
+
+    Raises `SearchError` for a seed that is none.
+    """
     seed, seconds = table["result"]["seeds"][0], parse_duration(table["budget"])
+    if type(seed) is not int:  # a worker's word: it would stand in the script as code
+        raise SearchError(f"the first run's seed is {seed!r}, but must be an integer: its record was tampered with")
     title = title.replace("\\", "/").replace('"', "'")  # a baseline's name may hold anything
     return SCRIPT.format(title=title, export=literal(table), seconds=seconds, seed=seed)
 

@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePath
 
+from optuna.trial import FrozenTrial
+
 from search.caveats import Caveat
 from search.plan import Plan
 from search.show.facts import Facts
 from search.show.spans import called
 from storage.redaction import redact
+from storage.workers import Entry
 
 BUCKET = "s3://a-bucket"
 
@@ -27,13 +30,18 @@ def settled_file(plan: Plan) -> str:
 
 
 def caveats_shown(facts: Facts) -> list[Caveat]:
-    """Return the caveats with workers called by their number: their names hold hosts' names."""
-    names = called(facts)
-    hosts = {str(t.user_attrs.get("provenance", {}).get("host", "")) for t in (*facts.proxies, *facts.runs)}
-    unnamed = sorted({*hosts, *(e.machine for e in facts.workers)} - {""} - names.keys(), key=len, reverse=True)
+    """Return the caveats with workers called by their number."""
+    return unnamed(facts.caveats, facts.workers, (*facts.proxies, *facts.runs))
+
+
+def unnamed(found: Sequence[Caveat], workers: Sequence[Entry], trials: Sequence[FrozenTrial]) -> list[Caveat]:
+    """Return caveats with workers called by their number: their names hold hosts' names."""
+    names = called(workers, trials)
+    hosts = {str(t.user_attrs.get("provenance", {}).get("host", "")) for t in trials}
+    others = sorted({*hosts, *(e.machine for e in workers)} - {""} - names.keys(), key=len, reverse=True)
     ordered = sorted(names, key=len, reverse=True)
-    known = [(_alone(name), names[name]) for name in ordered] + [(_alone(host), "a worker") for host in unnamed]
-    return [Caveat(c.name, redact(_renamed(c.sentence, known))) if c.name == "hardware" else c for c in facts.caveats]
+    known = [(_alone(name), names[name]) for name in ordered] + [(_alone(host), "a worker") for host in others]
+    return [Caveat(c.name, redact(_renamed(c.sentence, known))) if c.name == "hardware" else c for c in found]
 
 
 def _alone(name: str) -> "re.Pattern[str]":

@@ -21,11 +21,14 @@ from search.show.plain import plain_line, plain_text
 from search.show.words import describe
 from search.study import LinkedStudy, confirm_name, load_study
 from storage.database import Database
-from storage.errors import StorageError
+from storage.errors import StorageError, first_line
 from storage.silence import last_signs
 
 MOST_BYTES = 1 << 20
 """Of a file with samples; ours are a few kilobytes."""
+
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What comes of attributes that no worker of ours wrote: one study's are no reason to show none of the others."""
 
 
 def of_study(
@@ -55,7 +58,7 @@ def of_study(
                 noise=facts.noise,
                 baseline=c.baseline is not None,
                 failed=c.failed,
-                n_params=c.runs[0].user_attrs.get("n_params"),
+                n_params=_whole(c.runs[0].user_attrs.get("n_params")),
                 confirmed_on=ended_on(c.runs, signs),
                 going=going,
                 remarks=_remarks(c),
@@ -75,6 +78,10 @@ def _ground(facts: Facts, confirmed: Confirmed, hardware: str) -> Ground:
         budget_seconds=plan.confirm.budget_seconds,
         hardware=plain_line(hardware),
     )
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 def _remarks(confirmed: Confirmed) -> tuple[str, ...]:
@@ -97,13 +104,12 @@ def of_database(
     found, said = list[Entrant](), list[str]()
     for name in names or all_names(database):
         try:
-            study = load_study(database, name)
-        except SearchError as error:
+            entrants = of_linked(load_study(database, name), link, prompts=prompts)
+        except (SearchError, *UNREADABLE) as error:
             if names:
                 raise
-            said.append(f"{name} is left out: {error}")
+            said.append(f"{name} is left out: {first_line(error)}")
             continue
-        entrants = of_linked(study, link, prompts=prompts)
         found += entrants
         if not entrants:
             said.append(f"{name} is left out: nothing in it is confirmed yet, and proxies aren't ranked")

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from search.show.leaderboard import Board, Row
+from search.show.markdown import fenced
 
 DIGITS = 6
 FIGURES = ("rank", "group", "model", "score", "low", "high", "seeds", "notes", "date", "link")
@@ -108,5 +109,4 @@ def _written(row: Row) -> str:
     texts = [prompt + text for prompt, text in row.entrant.generations.items()]
     lines = [part for text in texts for line in [*text.split("\n"), ""] for part in textwrap.wrap(line, 100) or [""]]
     body = re.sub(r"\{(?=[{%])", "{ ", "\n".join(lines).strip("\n"))  # Jekyll runs {{ }} and {% %} in code too
-    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", body)), default=0))
-    return f"{fence}text\n{body}\n{fence}"
+    return fenced(body, "text")

@@ -2,7 +2,7 @@
 
 import re
 
-from search.show.plain import plain_line
+from search.show.plain import plain_line, plain_text
 
 _SIGNS = re.compile(r"([\\`*\[\]<>|~$&]|(?<![^\W_])_|_(?![^\W_]))")
 
@@ -30,3 +30,15 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     """Return a table of cells that are Markdown already."""
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def fenced(text: str, kind: str = "") -> str:
+    """Return text as a block of code, in which nothing is mark-up, whatever it says."""
+    body = plain_text(text).strip("\n")
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", body)), default=0))
+    return f"{fence}{kind}\n{body}\n{fence}"
+
+
+def code(text: object) -> str:
+    """Return a short text as code on its line."""
+    return f"`{plain_line(str(text)).replace('`', '')}`"

@@ -67,10 +67,10 @@ def names(workers: Sequence[Entry]) -> list[str]:
     return [f"worker {i}" + ("" if alike else f" ({e.device})") for i, e in enumerate(workers, start=1)]
 
 
-def called(facts: Facts) -> dict[str, str]:
+def called(workers: Sequence[Entry], trials: Sequence[FrozenTrial]) -> dict[str, str]:
     """Return what each worker is called, those that never entered the registry last."""
-    known = dict(zip((e.name for e in facts.workers), names(facts.workers), strict=True))
-    for t in (*facts.proxies, *facts.runs):
+    known = dict(zip((e.name for e in workers), names(workers), strict=True))
+    for t in trials:
         if "worker" in t.user_attrs:
             known.setdefault(str(t.user_attrs["worker"]), f"worker {len(known) + 1}")
     return known
@@ -83,7 +83,7 @@ def spans(facts: Facts) -> list[Span]:
         for t in trials:
             if t.datetime_start is not None and "worker" in t.user_attrs:
                 by_worker.setdefault(str(t.user_attrs["worker"]), []).append((proxy, t))
-    known, entries = called(facts), {e.name: e for e in facts.workers}
+    known, entries = called(facts.workers, (*facts.proxies, *facts.runs)), {e.name: e for e in facts.workers}
     found = []
     for name in sorted(by_worker, key=list(known).index):
         entry = entries.get(name)

@@ -19,6 +19,7 @@ from model import archive, checkpoint
 from model.checkpoint import Checkpoint
 from model.config import ModelConfig
 from model.corpus import Corpus
+from model.counts import count_parameters
 from model.errors import CheckpointError
 from model.evaluate import val_bpb
 from model.folder import CONFIG, WEIGHTS, files_of
@@ -219,6 +220,26 @@ def test_settings_that_dont_fit_the_weights_are_refused_before_memory_is_taken(
         write_folder(tmp_path / str(number), files)
         with pytest.raises(CheckpointError, match=str(tmp_path / str(number))):
             load(tmp_path / str(number), CPU)
+
+
+@pytest.mark.parametrize("meta", [True, False])
+def test_weights_that_are_only_claimed_are_refused(model: Checkpoint, tmp_path: Path, meta: bool) -> None:
+    """A tensor of any size fits into a few bytes, by its strides or with no storage."""
+    path = tmp_path / "small.pt"
+    config = ModelConfig(n_layer=200, n_head=64, head_dim=128, context=16)
+    claimed = count_parameters(config, model.tokenizer.vocab_size)
+    weights = torch.empty(claimed, device="meta") if meta else torch.zeros(1).expand(claimed)
+    content = {"config": config.table(), "weights": {"w": weights}, "tokenizer": model.tokenizer.proto, "info": {}}
+    torch.save({"format": checkpoint.FORMAT, **content}, path)
+    with pytest.raises(CheckpointError, match="but its settings need"):
+        load(path, CPU)
+
+
+def test_what_is_known_of_a_model_is_a_table(model: Checkpoint, tmp_path: Path) -> None:
+    path = tmp_path / "listed.pt"
+    checkpoint.save(path, model.network, model.tokenizer, ["val_bpb"])  # type: ignore[arg-type]
+    with pytest.raises(CheckpointError, match="must be a table"):
+        load(path, CPU)
 
 
 class Evil:

@@ -6,17 +6,18 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 from typer.testing import CliRunner
 
 from search import dashboard
 from search.cli import app
-from search.dashboard import Address, has_desktop, serve
+from search.dashboard import Address, _ours_alone, has_desktop, serve
 from search.errors import SearchError
 from search.stop import StopRequest
 from storage.database import Database, parse_url
@@ -85,6 +86,47 @@ def test_an_address_of_ipv6_is_served_and_shown_as_one(database: Database, taken
     if not socket.has_ipv6:
         pytest.skip("this machine has no IPv6")
     assert listen(database, Address(host="::1", port=taken + 2))[1] == [f"http://[::1]:{taken + 2}/dashboard"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "127.0.0.1:8080"}, 200),
+        ({"Host": "localhost:9000"}, 200),  # through a tunnel from another port
+        ({"Host": "[::1]:8080", "Origin": "http://[::1]:8080"}, 200),
+        ({"Host": "rebound.example.org:8080"}, 403),  # whose DNS says 127.0.0.1
+        ({"Host": "[", "Origin": "null"}, 403),
+        ({"Host": "127.0.0.1:8080", "Origin": "https://example.org"}, 403),
+        ({"Host": "127.0.0.1:8080", "Origin": "http://127.0.0.1:3000"}, 403),
+    ],
+)
+def test_pages_of_other_sites_can_ask_nothing(headers: dict[str, str], status: int) -> None:
+    """Whoever reaches it may write and delete, and every page in this machine's browser reaches it."""
+
+    def app(environ: dict[str, str], start: Callable[..., None]) -> list[bytes]:
+        start("200 OK", [])
+        return [b"all studies"]
+
+    said: list[str] = []
+    environ = {f"HTTP_{name.upper()}": value for name, value in headers.items()}
+    body = b"".join(_ours_alone(app)(environ, lambda line, _: said.append(line)))
+    assert int(said[0].split()[0]) == status
+    assert (body == b"all studies") == (status == 200)
+
+
+@pytest.mark.parametrize("behind_gateway", [False, True])
+def test_only_a_gateway_is_asked_by_another_name(database: Database, taken: int, behind_gateway: bool) -> None:
+    stop, answers = StopRequest(), list[int]()
+
+    def show(url: str) -> None:
+        try:
+            answers.append(urlopen(Request(url, headers={"Host": "study.example.org"}), timeout=30).status)
+        except HTTPError as error:
+            answers.append(error.code)
+        stop.ask()
+
+    serve(database, None, Address(port=taken + 2, behind_gateway=behind_gateway), stop, lambda line: None, show)
+    assert answers == [200 if behind_gateway else 403]
 
 
 def test_an_unknown_study_is_refused_before_anything_listens(database: Database) -> None:

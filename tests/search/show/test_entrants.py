@@ -31,6 +31,7 @@ from storage.database import Database, connect
 from tests.conftest import fresh_database
 from tests.search.made import START, proxy
 from tests.search.raced import Trainer, plan
+from tests.search.shown import add, shown
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 TEXT = "a" * 64
@@ -241,3 +242,14 @@ def test_the_day_is_the_servers_where_it_saw_the_run() -> None:
     assert ended_on([run, other], signs) == date(2025, 12, 31)
     assert ended_on([run], {}) == START.astimezone(UTC).date()
     assert ended_on([], {}) is None
+
+
+def test_a_study_whose_attributes_nobody_can_read_hides_no_other(database: Database) -> None:
+    """A stolen login may write anything into its own study."""
+    shown(database)
+    junk = shown(database, "junk")
+    add(junk.confirmations, junk.plan, 3, 1.2, kind="top", seed=100, confirms=3, provenance=["no table"])
+    found, said = of_database(database, None, Template(), prompts=False)
+    assert {e.study for e in found} == {"shown"}
+    assert len(said) == 1
+    assert said[0].startswith("junk is left out: ")

@@ -4,7 +4,7 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from search.show.markdown import plain, sentence, table
+from search.show.markdown import code, fenced, plain, sentence, table
 
 NASTY = (
     "*bold* and _so_ __on__",
@@ -54,3 +54,22 @@ def test_code_of_ours_stays_code_and_a_lone_sign_is_no_code() -> None:
     assert {t.type for t in found} <= HARMLESS | {"text_special"}
     assert "".join(t.content for t in found) == "baseline *x*; try confirm.lr_scales = [1.0, 1.4]."
     assert {t.type for t in inline(sentence("trial a`b of [x](y)"))} <= {"text", "text_special"}
+
+
+@pytest.mark.parametrize("text", ["a\n```\n# out", "````", "~~~\n`a`", "a\x1b[31m\n    b"])
+def test_what_a_model_writes_stays_in_its_block(text: str) -> None:
+    blocks = PARSER.parse(f"before\n\n{fenced(text)}\n\nafter")
+    assert [b.type for b in blocks if b.type in ("fence", "heading_open", "paragraph_open")] == [
+        "paragraph_open",
+        "fence",
+        "paragraph_open",
+    ]
+    assert next(b.content for b in blocks if b.type == "fence") == text.replace("\x1b", "") + "\n"
+
+
+def test_code_is_code_whatever_is_in_it() -> None:
+    assert [t.type for t in inline(f"sha-256 {code('ab`](http://192.0.2.1) `c')} here")] == [
+        "text",
+        "code_inline",
+        "text",
+    ]
