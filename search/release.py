@@ -26,7 +26,7 @@ from search.model_card import card
 from search.provenance import nameless
 from search.results import Confirmed
 from search.study import LinkedStudy
-from search.studyfile import is_named
+from search.studyfile import source_name
 from storage.artifacts import MEGABYTE
 
 CPU = torch.device("cpu")
@@ -71,6 +71,8 @@ def release(study: LinkedStudy, weights: Path | None, say: Callable[[str], None]
     return files | {name: content.encode() for name, content in texts.items()}
 
 
+MOST_CHARACTERS = 1 << 20
+"""Of samples, which a worker that isn't trusted may have written."""
 OF_WEIGHTS = ("confirmation", "seed", "budget_seconds", "val_bpb")
 """What an export says of the weights that lie beside it."""
 
@@ -149,7 +151,7 @@ def given(study: LinkedStudy, entry: Confirmed, weights: Path) -> tuple[FrozenTr
 def samples_of(study: LinkedStudy, run: FrozenTrial | None, trained: Checkpoint, scratch: Path) -> str:
     """Return what the weights made of the standard prompts when they were stored, or make of them now."""
     path = _brought(study, run, f"samples-{run.number}.txt", scratch) if run else None
-    return path.read_text(encoding="utf-8") if path else samples(trained)
+    return path.read_text(encoding="utf-8", errors="replace")[:MOST_CHARACTERS] if path else samples(trained)
 
 
 def _claim(study: LinkedStudy, entry: Confirmed, run: FrozenTrial | None, trained: Checkpoint) -> dict[str, Any]:
@@ -162,7 +164,6 @@ def _claim(study: LinkedStudy, entry: Confirmed, run: FrozenTrial | None, traine
         info |= {k: attrs[k] for k in ("tokens", "provenance") if k in attrs}
     claim = {k: info[k] for k in (*OF_WEIGHTS, "tokens") if k in info}
     data = study.plan.data.table()
-    if not is_named(data["source"]):
-        data["source"] = Path(data["source"]).name  # its folder is nobody else's business
+    data["source"] = source_name(data["source"])
     named = {"study": study.plan.name, "configuration": entry.label}
     return {**named, **claim, "data": data, "provenance": nameless(info.get("provenance", {}))}

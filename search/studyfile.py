@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from model.config import DataConfig
 from model.settings import nearest
@@ -60,6 +60,11 @@ def with_data(plan: Plan, source: str, column: str | None) -> Plan:
 def is_named(source: str) -> bool:
     """Return whether a data source is a name that means the same on every machine, and not a path."""
     return source == "builtin" or source.startswith("hf:")
+
+
+def source_name(source: str) -> str:
+    """Return a data source without its folders; a Hugging Face set and "builtin" have none."""
+    return source if source.startswith("hf:") else PurePath(source.replace("\\", "/")).name or source
 
 
 def local_source(source: str, beside: Path | None = None) -> str:

@@ -24,8 +24,8 @@ TURN = sa.text(
     INSERT INTO study_system_attributes AS there (study_id, key, value_json)
     VALUES (:study_id, :key, CAST(floor(extract(epoch FROM now())) AS text))
     ON CONFLICT (study_id, key) DO UPDATE SET value_json = excluded.value_json
-    WHERE there.value_json !~ '^\d{1,11}$' OR CAST(there.value_json AS numeric)
-        NOT BETWEEN extract(epoch FROM now()) - :seconds AND extract(epoch FROM now()) + 1
+    WHERE CASE WHEN there.value_json ~ '^\d{1,11}$' THEN CAST(there.value_json AS numeric)
+        NOT BETWEEN extract(epoch FROM now()) - :seconds AND extract(epoch FROM now()) + 1 ELSE true END
     RETURNING key
     """
 )

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import PurePath
 
 from optuna.trial import FrozenTrial
 
@@ -11,15 +10,11 @@ from search.caveats import Caveat
 from search.plan import Plan
 from search.show.facts import Facts
 from search.show.spans import called
+from search.studyfile import source_name
 from storage.redaction import redact
 from storage.workers import Entry
 
 BUCKET = "s3://a-bucket"
-
-
-def source_name(source: str) -> str:
-    """Return a data source without its folders; a Hugging Face set and "builtin" have none."""
-    return source if source.startswith("hf:") else PurePath(source.replace("\\", "/")).name or source
 
 
 def settled_file(plan: Plan) -> str:

@@ -15,11 +15,12 @@ from search.errors import SearchError
 from search.machine import pinned_machine
 from search.results import Confirmed, ended_on
 from search.show.facts import Facts, read
-from search.show.leaderboard import UNKNOWN, Entrant, Ground, source_name
+from search.show.leaderboard import UNKNOWN, Entrant, Ground
 from search.show.links import Template
 from search.show.plain import plain_line, plain_text
 from search.show.words import describe
 from search.study import LinkedStudy, confirm_name, load_study
+from search.studyfile import source_name
 from storage.database import Database
 from storage.errors import StorageError, first_line
 from storage.silence import last_signs

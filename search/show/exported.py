@@ -14,10 +14,11 @@ from search.duration import parse_duration
 from search.errors import SearchError
 from search.export import Place, read_recipe, read_table, read_tables
 from search.show.entrants import MOST_BYTES
-from search.show.leaderboard import UNKNOWN, Entrant, Ground, source_name
+from search.show.leaderboard import UNKNOWN, Entrant, Ground
 from search.show.links import Template
 from search.show.plain import plain_line, plain_text
 from search.show.words import describe
+from search.studyfile import source_name
 from search.verify import read_claim
 
 EXPORT, SAMPLES = "export.toml", "samples.txt"

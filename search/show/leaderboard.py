@@ -11,7 +11,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 from search.duration import format_duration
@@ -234,10 +233,3 @@ def pooled(one: Noise, other: Noise) -> Noise:
     degrees = one.degrees + other.degrees
     squares = one.degrees * one.deviation**2 + other.degrees * other.deviation**2
     return Noise(math.sqrt(squares / degrees), degrees)
-
-
-def source_name(source: str) -> str:
-    """Return what people call a text's source: of a path its end, since folders are nobody's business elsewhere."""
-    if source == "builtin":
-        return "built-in prose"
-    return source if source.startswith("hf:") else Path(source).name or source

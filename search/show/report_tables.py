@@ -9,10 +9,10 @@ from optuna.trial import TrialState
 
 from search.duration import format_duration
 from search.results import Confirmed
-from search.show.discreet import source_name
 from search.show.facts import Facts
 from search.show.settings import meaning
 from search.show.words import counted, describe
+from search.studyfile import source_name
 
 MOST_ROWS = 100
 HIDDEN = ("host", "hardware")

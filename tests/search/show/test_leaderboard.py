@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from search.results import Noise
-from search.show.leaderboard import Board, Entrant, Ground, boards, pooled, proven_better, source_name
+from search.show.leaderboard import Board, Entrant, Ground, boards, pooled, proven_better
+from search.studyfile import source_name
 
 GROUND = Ground(text="c" * 64, protocol="every token once, lossless", context=128, budget_seconds=1800, hardware="4090")
 NOISE = Noise(0.01, 4)
@@ -142,4 +143,4 @@ def test_longest_budgets_come_first_within_a_text() -> None:
 def test_a_texts_folders_are_not_published() -> None:
     assert source_name("/home/somebody/texts/*.jsonl") == "*.jsonl"
     assert source_name("hf:ORG/NAME") == "hf:ORG/NAME"
-    assert source_name("builtin") == "built-in prose"
+    assert source_name("builtin") == "builtin"
