@@ -31,6 +31,7 @@ def hardware(plan: Plan, runs: Sequence[FrozenTrial]) -> list[str]:
         _differing("workers' devices", known, lambda t: _of(t, "device")),
         _differing("workers' versions of torch", known, lambda t: _of(t, "torch")),
         _precisions(plan, known),
+        _compiled(known),
         _scaled(known),
     ]
     for device in sorted({_of(t, "device") for t in known}):
@@ -73,6 +74,17 @@ def _precisions(plan: Plan, runs: Sequence[FrozenTrial]) -> str | None:
         if text:
             return text
     return None
+
+
+def _compiled(runs: Sequence[FrozenTrial]) -> str | None:
+    """Say that some runs were compiled and others not, as short and long ones once were."""
+    counts = Counter("compiled" in _of(t, "mode") for t in runs if "mode" in t.user_attrs["provenance"])
+    if len(counts) < 2:
+        return None
+    return (
+        f"{counts[True]} of {counts.total()} runs were compiled, the others not, which speeds some networks up more "
+        'than others; compare their BPB with care. `compile = "on"` or "off" in [train] makes them alike.'
+    )
 
 
 def _scaled(runs: Sequence[FrozenTrial]) -> str | None:

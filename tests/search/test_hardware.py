@@ -40,6 +40,14 @@ def test_two_versions_of_torch() -> None:
     assert text.startswith("workers' versions of torch differ: 2.11.0 (6 runs by a/0, a/1 and 1 more), 2.12.0 (2 runs")
 
 
+def test_runs_that_were_compiled_beside_runs_that_were_not() -> None:
+    modes = ("eager", "eager", "compiled", "compiled + CUDA graphs", "compiled")
+    mixed = [proxy(i, 1.4, {}, provenance={**PROVENANCE, "mode": mode}) for i, mode in enumerate(modes)]
+    (text,) = hardware(PLAN, mixed)
+    assert text.startswith("3 of 5 runs were compiled, the others not")
+    assert hardware(PLAN, mixed[2:]) == hardware(PLAN, mixed[:2]) == []
+
+
 def test_precision_is_compared_at_one_width() -> None:
     """Narrow networks run in float32 on a CPU by design; one width in two precisions is another matter."""
     narrow = proxy(0, 1.4, {"n_head": 2}, provenance={**PROVENANCE, "precision": "float32"})
