@@ -85,6 +85,7 @@ def _print_next(console: Any, opened: Any) -> None:
         lines += [f"lilm-search sweep --study {name}", f"lilm-search plot --study {name}"]
     if confirmed(opened):
         lines += [
+            f"lilm-search report --study {name}",
             f"lilm-search export --study {name} > best.toml",
             "lilm-search train --config best.toml --out best.pt",
             'lilm-search sample --checkpoint best.pt --prompt "the "',
