@@ -152,7 +152,7 @@ def confirmed_among(plan: Plan, proxies: Sequence[FrozenTrial], runs: Sequence[F
     by_baseline = {t.user_attrs["baseline"]: t for t in proxies if "baseline" in t.user_attrs}
     groups: dict[tuple[str | None, int | None, float], list[FrozenTrial]] = {}
     for run in finished(list(runs)):
-        if final_budget(plan, run):
+        if final_budget(plan, run) and "seed" in run.user_attrs:
             groups.setdefault(who(run), []).append(run)
     faults = [r for r in runs if r.user_attrs.get("failure") in OWN_FAULTS]
     broken = Counter(who(r) for r in faults if final_budget(plan, r))

@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.errors import SearchError, StudyChangedError
 from search.plan import Plan
 from search.pruner import lessons
+from search.sound import sound
 from storage.claims import TrialQueue
 from storage.database import Database
 
@@ -61,11 +62,11 @@ class LinkedStudy:
 
     def proxy_trials(self) -> list[FrozenTrial]:
         """Return every proxy trial, in the order of creation."""
-        return self.proxies.get_trials(deepcopy=False)
+        return sound(self.proxies.get_trials(deepcopy=False))
 
     def confirm_trials(self) -> list[FrozenTrial]:
         """Return every confirmation run, in the order of creation."""
-        return self.confirmations.get_trials(deepcopy=False)
+        return sound(self.confirmations.get_trials(deepcopy=False))
 
     def at_one_moment(self) -> "LinkedStudy":
         """Return the same study with its trials as they are now, however often and late they are asked for."""

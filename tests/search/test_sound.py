@@ -1,0 +1,51 @@
+"""Attributes of a wrong kind, as a stolen login may write them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from optuna.trial import FrozenTrial
+
+from search.results import confirmed_among
+from search.show.answers import ANSWERS
+from search.show.facts import Facts
+from search.show.glance import glance
+from search.show.notes import trial_notes
+from search.sound import KINDS, sound
+from tests.search.made import proxy
+from tests.search.show.studied import facts_of, plan, searched
+
+ODD: tuple[Any, ...] = (["x"], {"x": []}, "\x1b[2J", None, float("nan"), float("inf"), 10**400, True, -1)
+
+
+def test_right_ones_stay_and_wrong_ones_are_as_if_never_noted() -> None:
+    right = proxy(0, 1.4, {}, tokens=3, budget="6m", baseline="hand", control=False, total_seconds=2, other=["kept"])
+    wrong = proxy(1, 1.4, {}, tokens="3", budget="soon", baseline=["hand"], control=1, total_seconds=float("nan"))
+    kept, mended = sound([right, wrong])
+    assert kept is right
+    assert mended.user_attrs == {}
+    assert wrong.user_attrs["tokens"] == "3"  # the storage's own is left alone
+    assert (mended.number, mended.value, mended.params) == (1, 1.4, wrong.params)
+
+
+@pytest.mark.parametrize("key", sorted(KINDS))
+def test_no_value_of_any_attribute_stops_what_people_read(key: str) -> None:
+    of = plan()
+    for odd in ODD:
+        told = read(of, *(_with(trials, key, odd) for trials in searched(of, 12)))
+        assert glance(told).table()
+        for _, answer in ANSWERS.values():
+            assert answer(told)
+        trial_notes(told)
+
+
+def read(of: Any, proxies: Sequence[FrozenTrial], runs: Sequence[FrozenTrial]) -> Facts:
+    """What `facts.read` makes of such trials."""
+    proxies, runs = sound(proxies), sound(runs)
+    return replace(facts_of(of, proxies, runs), found=confirmed_among(of, proxies, runs))
+
+
+def _with(trials: Sequence[FrozenTrial], key: str, value: Any) -> list[FrozenTrial]:
+    trials[1].user_attrs = {**trials[1].user_attrs, key: value}
+    return list(trials)
