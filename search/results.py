@@ -126,7 +126,8 @@ def transfer_check(proxy_bpb: Sequence[float], confirmed_bpb: Sequence[float]) -
     """Return Kendall's τ-b with a 95% interval.
 
     The interval is Fieller, Hartley & Pearson's (Biometrika 44, 1957): atanh τ is about normal with variance
-    0.437 / (n − 4), which needs n ≥ 5.
+    0.437 / (n − 4), which needs n ≥ 5. Few pairs in perfect order prove little, and atanh would be infinite: τ is taken
+    there to be halfway between 1 and its value with two neighbours exchanged, 1 − 4/(n(n − 1)).
     """
     n = len(proxy_bpb)
     if n < 5:
@@ -134,10 +135,12 @@ def transfer_check(proxy_bpb: Sequence[float], confirmed_bpb: Sequence[float]) -
     tau = float(stats.kendalltau(proxy_bpb, confirmed_bpb).statistic)
     if math.isnan(tau):
         return Transfer(n, None, None, None)
-    z = math.atanh(min(max(tau, -0.999), 0.999))
+    most = 1 - 2 / (n * (n - 1))
+    z = math.atanh(min(max(tau, -most), most))
     error = 1.96 * math.sqrt(0.437 / (n - 4))
     best = [set(np.argsort(bpb, kind="stable")[: n // 2].tolist()) for bpb in (proxy_bpb, confirmed_bpb)]
-    return Transfer(n, tau, math.tanh(z - error), math.tanh(z + error), len(best[0] & best[1]) / (n // 2))
+    low, high = min(math.tanh(z - error), tau), max(math.tanh(z + error), tau)
+    return Transfer(n, tau, low, high, len(best[0] & best[1]) / (n // 2))
 
 
 def confirmed(study: LinkedStudy) -> list[Confirmed]:

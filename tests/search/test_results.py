@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -48,6 +49,20 @@ def test_the_intervals_coverage_by_simulation() -> None:
         assert found.high is not None
         held += found.low < 2 / math.pi * math.asin(r) < found.high
     assert 0.92 < held / 1000 < 0.99
+
+
+def test_perfect_order_of_few_pairs_proves_little() -> None:
+    """By hand, 5 pairs: tanh(atanh 0.9 ∓ 1.96 · √0.437), the upper end being τ itself."""
+    found = transfer_check([1, 2, 3, 4, 5], [1, 2, 3, 4, 5])
+    assert (found.tau, found.low, found.high) == pytest.approx((1.0, 0.1749, 1.0), abs=1e-3)
+
+
+@pytest.mark.parametrize("n", [5, 6])
+def test_of_all_orders_few_are_taken_for_proof(n: int) -> None:
+    """Where proxies say nothing every order is as likely: a 95% interval lies above 0 in about 2.5% of them."""
+    orders = list(itertools.permutations(range(n)))
+    proven = sum(transfer_check(range(n), order).proven for order in orders)
+    assert 0 < proven / len(orders) <= 0.03
 
 
 @pytest.mark.parametrize("n", [0, 1, 4])
