@@ -80,7 +80,7 @@ def _print_next(console: Any, opened: Any) -> None:
     trials = [*opened.proxy_trials(), *opened.confirm_trials()]
     lines = [f"lilm-search status --study {name}", f"lilm-search dashboard --study {name}"]
     if not all(t.state.is_finished() for t in trials):
-        lines.insert(0, f"lilm-search worker --study {name}")
+        lines = [f"lilm-search start --study {name}", f"lilm-search worker --study {name}", *lines]
     if plan.is_grid:
         lines += [f"lilm-search sweep --study {name}", f"lilm-search plot --study {name}"]
     if confirmed(opened):

@@ -66,6 +66,8 @@ def glance(facts: Facts, now: datetime | None = None) -> Overview:
 def _state(facts: Facts, ahead: Outlook) -> str:
     if facts.race_over and ahead.proxies + ahead.confirmations == 0 and not _running(facts):
         return "finished"
+    if not facts.workers and not any(t.state.is_finished() for t in facts.proxies):
+        return "waiting"
     return "running" if any(e.alive for e in facts.workers) else "stopped"
 
 
@@ -181,8 +183,12 @@ def _cost(facts: Facts, ahead: Outlook) -> Cost:
 
 def _warnings(facts: Facts, state: str) -> list[Warned]:
     found = []
+    name = facts.plan.name
+    if state == "waiting":
+        said = f"no worker has come yet: `start` prepares the text first; {_how_to_go_on(name, 'begins')}."
+        found.append(Warned(kind="waiting", sentence=said))
     if state == "stopped":
-        found.append(Warned(kind="idle", sentence=f"nobody works on it; {_how_to_go_on(facts.plan.name)}."))
+        found.append(Warned(kind="idle", sentence=f"nobody works on it; {_how_to_go_on(name, 'goes on')}."))
     dead = [e for e in facts.workers if e.state == "dead"]
     if dead:
         silent = span(min(e.silent_seconds for e in dead))
@@ -195,8 +201,8 @@ def _warnings(facts: Facts, state: str) -> list[Warned]:
     return found + [Warned(kind=c.name, sentence=c.sentence) for c in facts.caveats]
 
 
-def _how_to_go_on(name: str) -> str:
-    return f"`lilm-search start --study {name}` goes on, `lilm-search worker --study {name}` on another machine too"
+def _how_to_go_on(name: str, does: str) -> str:
+    return f"`lilm-search start --study {name}` {does}, `lilm-search worker --study {name}` on another machine too"
 
 
 def refused_by_cap(facts: Facts) -> str:

@@ -65,8 +65,8 @@ class Pane:
         """Take in a new look; workers that are `starting` haven't entered the study yet."""
         self.pause, self.ended, self.read_at = pause, ended, self.clock()
         o = glance(facts)
-        if starting and o.state == "stopped":
-            o = replace(o, state="starting", warnings=[w for w in o.warnings if w.kind != "idle"])
+        if starting and o.state in ("stopped", "waiting"):
+            o = replace(o, state="starting", warnings=[w for w in o.warnings if w.kind not in ("idle", "waiting")])
         self.overview = o
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:

@@ -110,7 +110,7 @@ class Cost:
 class Warned:
     """Something to act upon, or not to trust blindly."""
 
-    kind: str = told("idle, stopped, cap, or a caveat's name: edge, learning-rate, noise, correlation, …")
+    kind: str = told("waiting, idle, stopped, cap, or a caveat's name: edge, learning-rate, noise, correlation, …")
     sentence: str = told("For people.")
 
 
@@ -123,7 +123,7 @@ class Overview:
     study: str = told("Its name.")
     description: str = told("The study file's.")
     kind: str = told("search or grid.")
-    state: str = told("running; stopped: work is left, but nobody works; finished.")
+    state: str = told("running; waiting for its first worker; stopped: work is left, but nobody works; finished.")
     proxy_budget: str = told("Training time of a proxy.")
     confirm_budget: str = told("Training time of a confirmation run.")
     elapsed_seconds: float = told("While at least one worker was there.")

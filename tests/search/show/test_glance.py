@@ -75,9 +75,11 @@ def test_an_empty_study_keeps_to_it_too(database: Database) -> None:
     table = glance(read(open_study(database, plan(more=BASELINE))), datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)).table()
     jsonschema.validate(table, schema(Overview))
     assert table["at"] == "2026-01-02T03:04:05+00:00"
-    assert (table["state"], table["best_proxy"], table["proxies"]["to_come"]) == ("stopped", None, 4)
+    assert (table["state"], table["best_proxy"], table["proxies"]["to_come"]) == ("waiting", None, 4)
     (warned,) = table["warnings"]
-    assert "`lilm-search start --study given` goes on" in warned["sentence"]
+    assert warned["kind"] == "waiting"
+    assert "no worker has come yet" in warned["sentence"]
+    assert "`lilm-search start --study given` begins" in warned["sentence"]
 
 
 def test_all_that_is_shown_is_of_one_moment(half_raced: LinkedStudy, monkeypatch: pytest.MonkeyPatch) -> None:
