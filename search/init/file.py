@@ -71,10 +71,10 @@ def _head(name: str, machine: Machine, size: Size) -> str:
     hours = f"{format_duration(size.hours * 3600)} of one worker's time"
     return f"""\
 # A study for lilm-search, written by `lilm-search init` for {printable(machine.label)}.
-# {size.trials} proxy trials of {size.budget}, then a race of about a dozen confirmation runs of {size.confirm}:
-# about {hours} in all, less what pruning saves.
+# As written: {size.trials} proxy trials of {size.budget}, then a race of about a dozen confirmation runs of
+# {size.confirm}: about {hours} in all, less what pruning saves.
 # Every line may be changed. What else there is: lilm-search studies show {name}.toml
-{_toml("description", f"{name}: {size.budget} proxies, {size.confirm} confirmations")}
+{_toml("description", f"{name}: short proxies of many configurations, long confirmation runs of the best")}
 """
 
 
