@@ -107,8 +107,11 @@ def _count_lines(files: Sequence[Path]) -> int:
     """Return the rows of files of lines; a blank line is one of a .txt only."""
     rows = 0
     for file in files:
-        with file.open("rb") as lines_:
-            rows += sum(1 for line in lines_ if file.suffix == ".txt" or line.strip())
+        try:
+            with file.open("rb") as rows_of:
+                rows += sum(1 for line in rows_of if file.suffix == ".txt" or line.strip())
+        except OSError as error:
+            raise DataError(f"{file}: can't be read: {error.strerror}") from None
     return rows
 
 

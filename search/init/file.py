@@ -118,13 +118,12 @@ def _line(setting: str, comment: str) -> str:
 
 
 def _training(machine: Machine, size: Size) -> str:
-    kind = (
-        ("unigram", "half a percent better than bpe, slower to train") if machine.kind == "cuda" else ("bpe", "quick")
-    )
+    kind = size.tokenizer
+    why = "half a percent better than bpe, slower to train" if kind == "unigram" else "quick"
     micro = [] if machine.kind == "cuda" else ["[train]", _line("micro_batch = 16", "sequences at a time on a CPU"), ""]
     lines = [
         "[tokenizer]",
-        _line(_toml("kind", kind[0]), f"{kind[1]}; either loses nothing"),
+        _line(_toml("kind", kind), f"{why}; either loses nothing"),
         "",
         "[model]",
         _line(f"context = {size.by_hand.context}", "tokens that a prediction may look back on"),

@@ -36,10 +36,14 @@ class Text:
     exact: bool
     """Whether the rows were counted."""
     rows_per_document: int
-    characters: int
-    """Different ones in the first rows."""
     total_bytes: float | None
     """Of all text; None where nobody tells how many rows there are."""
+    beginning: Sequence[str] = ()
+    """All rows that were read and aren't empty."""
+    least_vocabulary: int = 320
+    """Tokens that its characters need, once that was tried."""
+    most_vocabulary: int = 65_536
+    """Tokens that it is enough for, once that was tried."""
     split: str = "train"
     validation_split: str | None = None
 
@@ -69,7 +73,7 @@ def look(source: str, column: str | None, ask: Ask | None) -> Text:
         rows=found.count,
         exact=found.exact,
         rows_per_document=rows_per_document(full),
-        characters=len(set().union(*full)),
+        beginning=full,
         split=split,
         validation_split=next((s for s in VALIDATION if s in found.splits and s != split), None),
     )
@@ -78,7 +82,8 @@ def look(source: str, column: str | None, ask: Ask | None) -> Text:
 def _nothing(found: FirstRows, column: str) -> str:
     number = len(found.rows)
     if not column:
-        return f"its first {number} line{'s' * (number != 1)} are blank; name another text with --data"
+        lines = f"first {number} lines are" if number != 1 else "only line is"
+        return f"its {lines} blank; name another text with --data"
     return f"the first {number} rows of `{column}` hold no text; name another column"
 
 
