@@ -13,6 +13,15 @@ class DataError(ModelError):
     """The text can't be read, is empty, or can't be tokenized without loss."""
 
 
+class VocabularyError(DataError):
+    """The text doesn't allow a tokenizer of this size."""
+
+    least: int | None = None
+    """The smallest vocabulary that holds the text's characters, where that is what failed."""
+    most: int | None = None
+    """The largest that the text is enough for, where that is what failed."""
+
+
 class CheckpointError(ModelError):
     """A checkpoint is missing, unreadable, or not one of ours."""
 

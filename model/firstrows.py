@@ -14,6 +14,9 @@ ROWS = 400
 MOST_BYTES = 1 << 22
 """Of them, about: a row may be a book."""
 
+COUNTED_BYTES = 64_000_000
+"""Files that are no larger in all are counted; the rows of larger ones are estimated."""
+
 GROUPS = 20
 """Places of a parquet file that are looked at, about."""
 
@@ -28,6 +31,8 @@ class FirstRows:
     """Rows of the whole, exact or estimated by size; None where nobody tells."""
     exact: bool
     """Whether that number was counted."""
+    read_share: float | None = None
+    """Of the source's bytes, those of these rows; None where its files aren't of lines."""
     column_bytes: Mapping[str, float] = field(default_factory=dict)
     """Of a parquet file, by its own account: less than the text's size where values repeat."""
     splits: Mapping[str, int | None] = field(default_factory=dict)
@@ -54,7 +59,7 @@ def first_rows(source: str, most: int = ROWS) -> FirstRows:
 
 
 def _of_files(files: Sequence[Path], most: int) -> FirstRows:
-    """Read the first file that holds rows; the others are taken to be like it."""
+    """Read the first file that holds rows; where the others aren't counted, they are taken to be like it."""
     total = sum(f.stat().st_size for f in files)
     for file in files:
         try:
@@ -63,10 +68,14 @@ def _of_files(files: Sequence[Path], most: int) -> FirstRows:
             raise DataError(f"{file}: can't be read: {error.strerror}") from None
         if rows:
             share = total / max(1, file.stat().st_size)
+            of_lines = all(f.suffix != ".parquet" for f in files)
+            if of_lines:
+                count = _count_lines(files) if total <= COUNTED_BYTES else None
             return FirstRows(
                 rows=rows,
-                count=count * share if count else total / (size / len(rows)),
-                exact=count is not None and len(files) == 1,
+                count=total / (size / len(rows)) if count is None else count if of_lines else count * share,
+                exact=count is not None and (of_lines or len(files) == 1),
+                read_share=min(1.0, size / total) if of_lines else None,
                 column_bytes={k: v * share for k, v in _column_bytes(file).items()},
             )
     return FirstRows(rows=[], count=0, exact=True)
@@ -75,7 +84,7 @@ def _of_files(files: Sequence[Path], most: int) -> FirstRows:
 def _txt(file: Path, most: int) -> tuple[list[Mapping[str, Any]], int, int | None]:
     rows = [{"": text} for _, text in _taken(file, most)]
     size = sum(len(str(row[""]).encode()) + 1 for row in rows)
-    return list(rows), size, _count(rows, most, size, file)
+    return list(rows), size, None
 
 
 def _jsonl(file: Path, most: int) -> tuple[list[Mapping[str, Any]], int, int | None]:
@@ -91,12 +100,19 @@ def _jsonl(file: Path, most: int) -> tuple[list[Mapping[str, Any]], int, int | N
         if not isinstance(row, dict):
             raise DataError(f"{place}: is {type(row).__name__}, but must be an object with keys")
         rows.append(row)
-    return rows, size, _count(rows, most, size, file)
+    return rows, size, None
 
 
-def _count(rows: Sequence[object], most: int, size: int, file: Path) -> int | None:
-    """Return the number of rows where the whole file has been read."""
-    return len(rows) if len(rows) < most and size >= file.stat().st_size - 4 else None
+def _count_lines(files: Sequence[Path]) -> int:
+    """Return the rows of files of lines; a blank line is one of a .txt only."""
+    rows = 0
+    for file in files:
+        try:
+            with file.open("rb") as rows_of:
+                rows += sum(1 for line in rows_of if file.suffix == ".txt" or line.strip())
+        except OSError as error:
+            raise DataError(f"{file}: can't be read: {error.strerror}") from None
+    return rows
 
 
 def _taken(file: Path, most: int) -> Iterator[tuple[str, str]]:

@@ -10,13 +10,15 @@ import numpy as np
 import sentencepiece
 
 from model.config import TokenizerConfig
-from model.errors import DataError
+from model.errors import DataError, VocabularyError
 
 SPACE = "\u2581"  # what SentencePiece writes for a space; in a text it would come back as one
 ESCAPE = "\ue000"  # private use: ours to mean what we like
 
 SENTENCE_CHARS = 1 << 16  # longer texts are cut: the trainer silently skips what is longer than its limit
 SENTENCE_BYTES = 1 << 20  # that limit (by default 4192), well above 4 bytes for each of these characters
+
+WHERE = "`vocab_size` of [space], [tokenizer] and every baseline"
 
 TRAINING_THREADS = 8  # fixed: the bytes of the model depend on it, and must not on the machine's cores
 
@@ -41,8 +43,8 @@ def unescape(text: str) -> str:
 def train_tokenizer(sample: Iterable[str], config: TokenizerConfig) -> bytes:
     """Return a serialized model trained on these texts, the same bytes for the same texts on every machine.
 
-    A newline is learned only inside a text, not at its end. Raises `DataError` where the texts don't allow the
-    vocabulary.
+    A newline is learned only inside a text, not at its end. Raises `VocabularyError` where the texts don't
+    allow the vocabulary.
     """
     out = io.BytesIO()
     try:
@@ -62,10 +64,7 @@ def train_tokenizer(sample: Iterable[str], config: TokenizerConfig) -> bytes:
             minloglevel=3,  # what goes wrong is raised, and told once
         )
     except RuntimeError as error:
-        raise DataError(
-            f"no {config.kind} tokenizer with `vocab_size` {config.vocab_size} can be trained on this text: "
-            + _reason(str(error))
-        ) from None
+        raise _refusal(config, str(error)) from None
     return out.getvalue()
 
 
@@ -75,15 +74,23 @@ def _sentences(sample: Iterable[str]) -> Iterator[str]:
             yield escape(text[first : first + SENTENCE_CHARS])
 
 
-def _reason(message: str) -> str:
+def _refusal(config: TokenizerConfig, message: str) -> VocabularyError:
     """Return SentencePiece's reason in our words, where it is one of those that users meet."""
-    if limit := re.search(r"Please set it to a value <= (\d+)", message):
-        return f"there is too little of it; set it to at most {limit[1]}, or give more text"
-    if limit := re.search(r"required_chars\D+\d+ vs (\d+)", message):
-        return f"its characters alone need at least {limit[1]}"
-    if "sentences_.empty()" in message:
-        return "there is none"
-    return message.strip().splitlines()[-1] if message.strip() else "SentencePiece gave no reason"
+    most = re.search(r"Please set it to a value <= (\d+)", message)
+    least = re.search(r"required_chars\D+\d+ vs (\d+)", message)
+    if most:
+        reason = f"there is too little of it; set {WHERE} to at most {most[1]}, or give more text"
+    elif least:
+        reason = f"its characters alone need at least {least[1]}; set {WHERE} to that or more"
+    elif "sentences_.empty()" in message:
+        reason = "there is none"
+    else:
+        reason = message.strip().splitlines()[-1] if message.strip() else "SentencePiece gave no reason"
+    error = VocabularyError(
+        f"no {config.kind} tokenizer with `vocab_size` {config.vocab_size} can be trained on this text: {reason}"
+    )
+    error.least, error.most = int(least[1]) if least else None, int(most[1]) if most else None
+    return error
 
 
 class Tokenizer:

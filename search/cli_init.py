@@ -25,8 +25,11 @@ def init(
     Example: lilm-search init --data 'texts/*.jsonl' --out my.toml
     """
     asking = sys.stdin.isatty() and sys.stdout.isatty()
+    if data is None and asking:
+        data = typer.prompt("Text (a path, a glob, hf:ORG/NAME)", default="builtin")
     if data is None:
-        data = typer.prompt("Text (a path, a glob, hf:ORG/NAME)", default="builtin") if asking else "builtin"
+        data = "builtin"
+        typer.echo("No --data: the study is of the builtin text, the English that Python carries in its help.")
     from search.init.make import make
     from search.options import pick_device
 

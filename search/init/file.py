@@ -71,10 +71,10 @@ def _head(name: str, machine: Machine, size: Size) -> str:
     hours = f"{format_duration(size.hours * 3600)} of one worker's time"
     return f"""\
 # A study for lilm-search, written by `lilm-search init` for {printable(machine.label)}.
-# {size.trials} proxy trials of {size.budget}, then a race of about a dozen confirmation runs of {size.confirm}:
-# about {hours} in all, less what pruning saves.
+# As written: {size.trials} proxy trials of {size.budget}, then a race of about a dozen confirmation runs of
+# {size.confirm}: about {hours} in all, less what pruning saves.
 # Every line may be changed. What else there is: lilm-search studies show {name}.toml
-{_toml("description", f"{name}: {size.budget} proxies, {size.confirm} confirmations")}
+{_toml("description", f"{name}: short proxies of many configurations, long confirmation runs of the best")}
 """
 
 
@@ -118,13 +118,12 @@ def _line(setting: str, comment: str) -> str:
 
 
 def _training(machine: Machine, size: Size) -> str:
-    kind = (
-        ("unigram", "half a percent better than bpe, slower to train") if machine.kind == "cuda" else ("bpe", "quick")
-    )
+    kind = size.tokenizer
+    why = "half a percent better than bpe, slower to train" if kind == "unigram" else "quick"
     micro = [] if machine.kind == "cuda" else ["[train]", _line("micro_batch = 16", "sequences at a time on a CPU"), ""]
     lines = [
         "[tokenizer]",
-        _line(_toml("kind", kind[0]), f"{kind[1]}; either loses nothing"),
+        _line(_toml("kind", kind), f"{why}; either loses nothing"),
         "",
         "[model]",
         _line(f"context = {size.by_hand.context}", "tokens that a prediction may look back on"),

@@ -36,10 +36,14 @@ class Text:
     exact: bool
     """Whether the rows were counted."""
     rows_per_document: int
-    characters: int
-    """Different ones in the first rows."""
     total_bytes: float | None
     """Of all text; None where nobody tells how many rows there are."""
+    beginning: Sequence[str] = ()
+    """All rows that were read and aren't empty."""
+    least_vocabulary: int = 320
+    """Tokens that its characters need, once that was tried."""
+    most_vocabulary: int = 65_536
+    """Tokens that it is enough for, once that was tried."""
     split: str = "train"
     validation_split: str | None = None
 
@@ -51,11 +55,13 @@ def look(source: str, column: str | None, ask: Ask | None) -> Text:
     texts = [str(row[chosen]) for row in found.rows if isinstance(row.get(chosen), str)]
     full = [t for t in texts if t.strip()]
     if not full:
-        raise SearchError(f"{source}: the first {len(found.rows)} rows of `{chosen}` hold no text; name another column")
+        raise SearchError(f"{source}: {_nothing(found, chosen)}")
     split = "train" if "train" in found.splits or not found.splits else next(iter(found.splits))
     row_bytes = statistics.fmean(len(t.encode("utf-8", "replace")) for t in texts)
     total, told = (None if found.count is None else found.count * row_bytes), found.column_bytes.get(chosen, 0.0)
-    if total is not None and told > total / 2:  # else the file keeps repeated values once
+    if found.read_share:  # by bytes, not by rows: one of them may be longer than all others
+        told = row_bytes * len(texts) / found.read_share
+    if total is not None and (found.read_share or told > total / 2):  # else a parquet file keeps repeated values once
         total, row_bytes = told, told / max(1.0, found.count or 1.0)
     return Text(
         source=source,
@@ -67,10 +73,18 @@ def look(source: str, column: str | None, ask: Ask | None) -> Text:
         rows=found.count,
         exact=found.exact,
         rows_per_document=rows_per_document(full),
-        characters=len(set().union(*full)),
+        beginning=full,
         split=split,
         validation_split=next((s for s in VALIDATION if s in found.splits and s != split), None),
     )
+
+
+def _nothing(found: FirstRows, column: str) -> str:
+    number = len(found.rows)
+    if not column:
+        lines = f"first {number} lines are" if number != 1 else "only line is"
+        return f"its {lines} blank; name another text with --data"
+    return f"the first {number} rows of `{column}` hold no text; name another column"
 
 
 def rows_per_document(texts: Sequence[str]) -> int:
@@ -98,8 +112,12 @@ def _column(found: FirstRows, asked: str | None, source: str, ask: Ask | None) -
     if not likely and textual and ask is not None:
         likely = [ask(f"{source}: which column holds the text", textual)]
     if not likely:
-        told = f"may be any of {', '.join(textual)}" if textual else f"is none of {', '.join(found.columns)} for sure"
-        raise SearchError(f"{source}: the text {told}; say which with --column")
+        if textual:
+            raise SearchError(f"{source}: the text may be any of {', '.join(textual)}; say which with --column")
+        raise SearchError(
+            f"{source}: no column looks like prose (there is {', '.join(found.columns)}); "
+            "name the one to train on with --column, or another text with --data"
+        )
     return likely[0], [c for c in textual if c != likely[0]]
 
 

@@ -15,7 +15,8 @@ from search.fleet import slots
 from search.init.file import check_free, count, human, render, write
 from search.init.found import Ask, Text, look
 from search.init.price import usd_per_hour
-from search.init.sized import Size, Speed, longer, size
+from search.init.sized import Size, Speed, longer
+from search.init.vocabulary import fitted
 from search.machine import Machine
 from search.machine import look as look_at_machine
 from search.studyfile import study_name
@@ -37,7 +38,7 @@ def make(
     check_free(out, force)
     text = look(source, column, ask)
     machine, memory = here(device)
-    sized = size(text, machine, memory, budget, measuring(device))
+    text, sized = fitted(text, machine, memory, budget, measuring(device))
     price = usd_per_hour(machine.name) if machine.kind == "cuda" else (0.0, "your own machine")
     write(out, render(name, text, machine, sized, beside(source, out), price), force)
     for line in report(text, machine, sized, out):

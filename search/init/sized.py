@@ -1,6 +1,5 @@
 """A study's size, from how fast this machine is and how much text there is: budgets, networks, what is held out."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -40,6 +39,8 @@ class Size:
     budget: str
     confirm: str
     trials: int
+    tokenizer: str
+    """Its kind."""
     by_hand: ModelConfig
     vocab_size: int
     batch_size: int
@@ -82,11 +83,12 @@ def size(text: Text, machine: Machine, memory_bytes: float, budget: str | None, 
     layers, heads = _ranges(by_hand, dims[-1], vocab, memory_bytes)
     largest = replace(by_hand, n_layer=layers[1], n_head=heads[1], head_dim=dims[-1])
     trials, runs = (100, 14) if gpu else (32, 12)
-    holdout, validation = _holdout(text, gpu)
+    held, validation = holdout(text, gpu)
     return Size(
         budget=budget,
         confirm=confirm,
         trials=trials,
+        tokenizer="unigram" if gpu else "bpe",
         by_hand=by_hand,
         vocab_size=vocab,
         batch_size=64 if gpu else 16,
@@ -100,7 +102,7 @@ def size(text: Text, machine: Machine, memory_bytes: float, budget: str | None, 
         most_parameters=count_parameters(largest, vocabulary(2 * vocab)),
         passes=speed * seconds * BYTES_PER_TOKEN / text.total_bytes if text.total_bytes else None,
         hours=(trials * parse_duration(budget) + runs * seconds) / 3600,
-        holdout=holdout,
+        holdout=held,
         validation_bytes=validation,
     )
 
@@ -128,10 +130,9 @@ def _ladder(context: int) -> list[Step]:
 
 def _vocabulary(text: Text) -> Callable[[int], int]:
     """Return what brings a number of tokens within what the text's characters need and its size allows."""
-    least = 320 if text.characters < 200 else 128 * math.ceil((300 + text.characters) / 128)
-    total = text.total_bytes
-    most = 65_536 if total is None else max(least, int(total / 400) // 64 * 64)
-    return lambda wanted: min(max(wanted, least), most, 65_536)
+    least, total = text.least_vocabulary, text.total_bytes
+    most = text.most_vocabulary if total is None else max(least, int(total / 400) // 64 * 64)
+    return lambda wanted: min(max(wanted, least), most, text.most_vocabulary)
 
 
 def _guess(steps: Sequence[Step], machine: Machine, wanted: float, seconds: float) -> int:
@@ -186,7 +187,7 @@ def _ranges(
     return (least_layers, layers), (least_heads, heads)
 
 
-def _holdout(text: Text, gpu: bool) -> tuple[tuple[int, int], float | None]:
+def holdout(text: Text, gpu: bool) -> tuple[tuple[int, int], float | None]:
     """Hold out about 1%, of a small text up to a tenth, in whole documents; and say how many bytes that is."""
     wanted = 4e6 if gpu else 5e5
     total, group = text.total_bytes, text.rows_per_document

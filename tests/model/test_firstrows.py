@@ -13,7 +13,8 @@ from model.firstrows import first_rows
 ROWS = [f"row {i:05d} of some text" for i in range(3000)]  # each 23 bytes
 
 
-def test_lines_are_counted_by_the_files_size(tmp_path: Path) -> None:
+def test_lines_of_large_files_are_estimated_by_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.firstrows.COUNTED_BYTES", 100_000)
     for name in ("a.txt", "b.txt"):
         (tmp_path / name).write_text("".join(f"{r}\n" for r in ROWS))
     found = first_rows(f"{tmp_path}/*.txt", most=100)
@@ -21,6 +22,14 @@ def test_lines_are_counted_by_the_files_size(tmp_path: Path) -> None:
     assert found.count == pytest.approx(6000)  # every line is as long as the next
     assert not found.exact
     assert first_rows(str(tmp_path / "a.txt"), most=5000).count == 3000
+
+
+def test_lines_are_counted_however_long_one_of_them_is(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("".join(f"{r}\n" for r in ROWS) + "x" * 500_000)
+    found = first_rows(str(tmp_path / "a.txt"), most=100)
+    assert (found.count, found.exact) == (3001, True)
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n\n{"text": "b"}\n')
+    assert first_rows(f"{tmp_path}/a.*", most=100).count == 3003
 
 
 def test_json_lines_keep_all_their_columns(tmp_path: Path) -> None:

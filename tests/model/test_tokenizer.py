@@ -100,8 +100,12 @@ def test_bytes_that_are_no_model_are_refused(proto: bytes) -> None:
 @pytest.mark.parametrize(
     ("sample", "vocab_size", "says"),
     [
-        (SAMPLE, 30_000, r"set it to at most \d+, or give more text"),
-        (["".join(map(chr, range(0x4E00, 0x4FF4)))], 320, "its characters alone need at least 760"),
+        (SAMPLE, 30_000, r"set `vocab_size` of \[space\], \[tokenizer\] .* to at most \d+, or give more text"),
+        (
+            ["".join(map(chr, range(0x4E00, 0x4FF4)))],
+            320,
+            r"its characters alone need at least 760; set `vocab_size` of \[space\]",
+        ),
         ([], 512, "there is none"),
     ],
 )

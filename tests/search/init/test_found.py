@@ -55,7 +55,11 @@ def test_the_usual_name_decides_and_the_other_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "asked", "said"),
     [
-        ({"id": "a", "n": 1}, None, "the text is none of id, n for sure"),
+        (
+            {"id": "a", "n": 1},
+            None,
+            r"no column looks like prose \(there is id, n\); name the one to train on with --column",
+        ),
         ({"text": STORY}, "txt", "--column is txt, but the columns of .* are text"),
         ({"text": "  "}, "text", "hold no text"),
     ],
@@ -63,6 +67,21 @@ def test_the_usual_name_decides_and_the_other_is_told(tmp_path: Path) -> None:
 def test_what_can_not_be_told_is_refused(tmp_path: Path, columns: dict[str, Any], asked: str | None, said: str) -> None:
     with pytest.raises(SearchError, match=said):
         look(jsonl(tmp_path, rows(**columns)), asked, None)
+
+
+def test_a_blank_text_is_named_without_a_column(tmp_path: Path) -> None:
+    file = tmp_path / "blank.txt"
+    file.write_text("\n \n\n")
+    with pytest.raises(SearchError, match="its first 3 lines are blank; name another text with --data"):
+        look(str(file), None, None)
+
+
+def test_one_huge_line_is_part_of_the_size(tmp_path: Path) -> None:
+    file = tmp_path / "huge.txt"
+    file.write_text("a line of text here\n" * 5000 + "x" * 1_000_000)
+    found = look(str(file), None, None)
+    assert (found.rows, found.exact) == (5001, True)
+    assert found.total_bytes == pytest.approx(1_100_000, rel=0.06)
 
 
 def test_lines_are_told_from_documents(tmp_path: Path) -> None:

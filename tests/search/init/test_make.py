@@ -74,6 +74,15 @@ def test_nothing_is_written_where_something_is_wrong(tmp_path: Path, typed: Type
     assert list(tmp_path.iterdir()) == []
 
 
+def test_without_a_text_it_is_said_which_is_taken(tmp_path: Path, typed: Typed) -> None:
+    out = tmp_path / "x.toml"
+    code, said, err = typed("init", "--out", str(out), "--budget", "6s")
+    assert (code, said.startswith("No --data: the study is of the builtin text")) == (0, True), err
+    written = out.read_text()
+    assert "# As written: 32 proxy trials of 6s" in written or "# As written: 100 proxy trials of 6s" in written
+    assert "6s" not in next(line for line in written.splitlines() if line.startswith("description"))
+
+
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     file = tmp_path / "a.toml"
     write(file, "first", force=False)

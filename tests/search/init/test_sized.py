@@ -22,7 +22,6 @@ BABYLM = Text(
     rows=11_600_000.0,
     exact=True,
     rows_per_document=50,
-    characters=120,
     total_bytes=543e6,
 )
 GPU = Machine(kind="cuda", name="NVIDIA GeForce RTX 4090", memory_gib=24, reference_tokens_per_second=600_000)
@@ -84,8 +83,8 @@ def test_some_rows_are_held_out_and_most_are_not(rows: float, together: int) -> 
 
 
 def test_a_vocabulary_fits_the_text() -> None:
-    chinese = replace(BABYLM, characters=3000)
-    assert min(of(chinese, CPU).vocabularies) > 3000 + 256
+    chinese = replace(BABYLM, least_vocabulary=3328)
+    assert min(of(chinese, CPU).vocabularies) == 3328
     little = replace(BABYLM, rows=2000.0, total_bytes=94_000.0)
     assert max(of(little, GPU).vocabularies) <= 320
 
@@ -103,7 +102,9 @@ def test_confirmations_are_five_times_longer() -> None:
         BABYLM,
         replace(BABYLM, rows=None, total_bytes=None, validation_split="validation", split="all"),
         replace(BABYLM, column=None, rows=9.0, total_bytes=300.0, rows_per_document=1),
-        replace(BABYLM, first=['quoted "\\ \x7f\u202e\u2028 and\nbroken' * 9], others=["t\u0007"], characters=5000),
+        replace(
+            BABYLM, first=['quoted "\\ \x7f\u202e\u2028 and\nbroken' * 9], others=["t\u0007"], least_vocabulary=5312
+        ),
     ],
 )
 def test_every_file_is_a_plan_and_quotes_what_is_read(machine: Machine, text: Text) -> None:

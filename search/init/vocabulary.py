@@ -1,0 +1,133 @@
+"""Which vocabularies a text allows: tried on what `start` will train the tokenizer on, or on as much as is read."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from model.config import DataConfig, TokenizerConfig
+from model.errors import DataError, VocabularyError
+from model.text import HUB, documents
+from search.init.found import Text
+from search.init.sized import Size, Speed, holdout, size
+from search.machine import Machine
+
+READ_BYTES = 64_000_000
+"""Of text that is read at most."""
+SAMPLE_BYTES = TokenizerConfig().sample_bytes
+"""Of it, evenly spread, that are tried: as many as a tokenizer is trained on."""
+FEW = 5
+"""Of so many lines one is tried first: a large vocabulary that these allow, all do."""
+
+LEAST = 320
+"""The smallest that a tokenizer may have."""
+SPARE = 8
+"""Tokens beside the characters that the smallest vocabulary has."""
+UNREAD = 1.25
+"""Times the characters found, where not all text was tried."""
+NOT_CHARACTERS = 259
+"""Tokens of a vocabulary: 256 bytes, and three signs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """Lines of training text."""
+
+    lines: Sequence[str]
+    whole: bool
+    """Whether these are all of them: the very ones that `start` will train a tokenizer on."""
+    validation_bytes: float | None
+    """Held out, where the source was read to its end."""
+
+
+def read(text: Text, holdout: tuple[int, int]) -> Sample:
+    """Return lines of what the study will train on; raises `DataError` where its text can't be used."""
+    if text.source.startswith(HUB):  # to read on, all of it would be brought here
+        return Sample(lines=_lines(text.beginning), whole=False, validation_bytes=None)
+    config = DataConfig(
+        source=text.source,
+        column=text.column or "text",
+        holdout_period=holdout[0],
+        holdout_rows=holdout[1],
+        rows_per_document=text.rows_per_document,
+    )
+    share = min(1.0, SAMPLE_BYTES / min(READ_BYTES, text.total_bytes or READ_BYTES))
+    kept, done, held, chosen = 0.0, 0.0, 0.0, list[str]()
+    for part, document in documents(config):
+        length = len(document.encode("utf-8"))
+        done += length
+        if part == "validation":
+            held += length
+        elif kept <= share * done:
+            chosen += _lines([document])
+            kept += length
+        if done > READ_BYTES:
+            return Sample(lines=chosen, whole=False, validation_bytes=None)
+    return Sample(lines=chosen, whole=share == 1.0, validation_bytes=held)
+
+
+def _lines(texts: Iterable[str]) -> list[str]:
+    return [line for text in texts for line in text.splitlines(keepends=True)]
+
+
+def least(sample: Sample) -> int:
+    """Return the smallest vocabulary that holds the characters, a multiple of 64; with room where these aren't all."""
+    try:
+        _try(sample.lines, "bpe", LEAST)  # either kind needs the same, and this one is quick
+    except VocabularyError as error:
+        if error.least is None:
+            return LEAST  # `most` tells
+        wanted = NOT_CHARACTERS + (error.least - NOT_CHARACTERS) * (1.0 if sample.whole else UNREAD) + SPARE
+        return 64 * -int(-wanted // 64)
+    return LEAST
+
+
+def most(sample: Sample, kind: str, vocabulary: int) -> int | None:
+    """Return the largest vocabulary that the text is enough for, None where it is enough for this one.
+
+    Nothing is tried on what is much less than a tokenizer will be trained on.
+    """
+    if not sample.whole and sum(map(len, sample.lines)) < SAMPLE_BYTES / 5:
+        return None
+    try:
+        _try(sample.lines[::FEW], kind, vocabulary)
+    except VocabularyError:
+        try:
+            _try(sample.lines, kind, vocabulary)
+        except VocabularyError as error:
+            if error.most is None:
+                raise
+            return error.most
+    return None
+
+
+def fitted(text: Text, machine: Machine, memory_bytes: float, budget: str | None, speed_of: Speed) -> tuple[Text, Size]:
+    """Return the text with the vocabularies that it allows, and a study's size with none but these.
+
+    Raises `DataError` where the text can't be used, or allows none.
+    """
+    sample = read(text, holdout(text, machine.kind == "cuda")[0])
+    lowest, kind = least(sample), "unigram" if machine.kind == "cuda" else "bpe"
+    text = replace(text, least_vocabulary=lowest)
+    while True:
+        found = replace(size(text, machine, memory_bytes, budget, speed_of), tokenizer=kind)
+        highest = most(sample, kind, found.vocabularies[-1])
+        if highest is None:
+            return text, found if sample.validation_bytes is None else replace(
+                found, validation_bytes=sample.validation_bytes
+            )
+        if highest >= LEAST:
+            rounded = highest // 64 * 64
+            fits = (lowest, rounded) if rounded >= lowest else (min(lowest, highest), highest)
+            text = replace(text, least_vocabulary=fits[0], most_vocabulary=fits[1])
+        elif kind == "unigram":
+            kind = "bpe"  # it needs less text
+        else:
+            raise DataError(
+                f"{text.source}: its text is enough for {highest} tokens, but a vocabulary has at least {LEAST}; "
+                "give more text, or more varied, with --data"
+            )
+
+
+def _try(lines: Sequence[str], kind: str, vocabulary: int) -> None:
+    from model.tokenizer import train_tokenizer
+
+    train_tokenizer(lines, TokenizerConfig(kind=kind, vocab_size=vocabulary))
