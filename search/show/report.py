@@ -23,6 +23,7 @@ from search.show.gallery import PICTURES
 from search.show.nextsteps import ACTIONABLE, next_steps
 from search.show.report_tables import commands, confirmed_table, glossary, heading, provenance, settings_table
 from search.show.theme import GRID, INK, LINK, MUTED, ON_DARK, PANEL, PAPER, template
+from search.show.writing import check_format
 from storage.redaction import redact
 
 FORMATS = ("html", "pdf", "png")
@@ -141,14 +142,13 @@ def _hash(script: str) -> str:
 
 def place(study: str, out: Path | None, form: str | None) -> tuple[Path, str]:
     """Return where a report goes and in which format, by what was asked for."""
-    ending = out.suffix.lower().removeprefix(".") if out else ""
-    kind = form or (ending if ending in FORMATS else "html")
-    if kind not in FORMATS:
-        raise SearchError(f'--format is "{kind}", but must be one of {", ".join(FORMATS)}')
+    if form and form not in FORMATS:
+        raise SearchError(f'--format is "{form}", but must be one of {", ".join(FORMATS)}')
     if out and out.is_dir():
-        raise SearchError(
-            f"--out is {out}, which is a folder; name a file in it, such as {out / f'{study}-report.{kind}'}"
-        )
+        example = out / f"{study}-report.{form or FORMATS[0]}"
+        raise SearchError(f"--out is {out}, which is a folder; name a file in it, such as {example}")
+    ending = check_format(out, [f".{known}" for known in FORMATS]) if out and not form else ".html"
+    kind = form or ending[1:]
     return out or Path(f"{study}-report.{kind}"), kind
 
 
