@@ -13,7 +13,7 @@ import tomli_w
 import yaml
 from optuna.trial import FrozenTrial
 
-from model.atomic import replacing
+from model.atomic import replacing, why_not
 from model.config import DataConfig
 from model.errors import SettingsError
 from search.caveats import caveats
@@ -196,7 +196,7 @@ def write(path: Path, table: Mapping[str, Any], form: str) -> None:
         with replacing(path) as unfinished:
             unfinished.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise SearchError(f"--out is {path}, but it can't be written: {error.strerror}") from None
+        raise SearchError(f"--out is {path}, but it can't be written: {why_not(path, error)}") from None
 
 
 def claim_line(table: Mapping[str, Any]) -> str:

@@ -113,7 +113,7 @@ class _Server:
         self._data, self._log = folder / "data", folder / "postgres.log"
 
     def make_reachable(self) -> None:
-        """Create the folder, and see that whoever runs the server can get at it; no other folder is changed, or left."""
+        """Create the folder, and see that whoever runs the server can get at it; no other is changed, or left."""
         try:
             missing = [f for f in (self._folder, *self._folder.parents) if not f.exists()]
             self._folder.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from model.atomic import why_not
 from search.errors import SearchError
 from search.show.answers import ANSWERS, unfinished
 from search.show.discreet import caveats_shown, settled_file
@@ -167,7 +168,7 @@ def write(html: str, out: Path, form: str) -> int:
                 chromium.screenshot(source, unfinished_file, PICTURE_PIXELS, 1.0)
         unfinished_file.replace(out)
     except OSError as error:
-        raise SearchError(f"--out is {out}, but it can't be written: {error.strerror}") from None
+        raise SearchError(f"--out is {out}, but it can't be written: {why_not(out, error)}") from None
     finally:
         with contextlib.suppress(OSError):
             unfinished_file.unlink(missing_ok=True)
