@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from model.atomic import replacing
+from model.atomic import replacing, why_not
 from model.errors import CheckpointError
 
 SUMS = "SHA256SUMS"
@@ -51,7 +51,7 @@ def pack(path: Path, files: Mapping[str, bytes]) -> None:
                 entry.create_system, entry.external_attr = 3, 0o644 << 16  # as if made on Unix, by anybody
                 archive.writestr(entry, content)
     except OSError as error:
-        raise CheckpointError(f"{path}: can't be written: {error.strerror or error}") from None
+        raise CheckpointError(f"{path}: can't be written: {why_not(path, error)}") from None
 
 
 def is_archive(path: Path) -> bool:

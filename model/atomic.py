@@ -21,3 +21,10 @@ def replacing(path: Path) -> Iterator[Path]:
         if unfinished.is_dir():
             shutil.rmtree(unfinished)
         unfinished.unlink(missing_ok=True)
+
+
+def why_not(path: Path, error: OSError) -> str:
+    """Return why a path can't be read or written, naming the folder where that is what is missing."""
+    if isinstance(error, FileNotFoundError) and not path.parent.exists():
+        return f"the folder {path.parent} does not exist"
+    return error.strerror or str(error)

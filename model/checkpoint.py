@@ -50,7 +50,10 @@ def load(path: Path, device: torch.device) -> Checkpoint:
     except OSError as error:
         raise CheckpointError(f"{path}: can't be read: {error.strerror or error}") from None
     except Exception:  # bytes that are no checkpoint fail in whatever way the unpickler meets them
-        raise CheckpointError(f"{path}: not a checkpoint, or a damaged one; `train --out` writes one") from None
+        raise CheckpointError(
+            f"{path}: not a checkpoint, bundle or folder of lilm-search, or a damaged one; "
+            "`train --out` writes a checkpoint, `export --bundle` or `--huggingface` the others"
+        ) from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not a checkpoint of this version of lilm-search (wanted: {FORMAT})")
     try:

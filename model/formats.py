@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from model import archive, checkpoint
-from model.atomic import replacing
+from model.atomic import replacing, why_not
 from model.checkpoint import Checkpoint
 from model.errors import CheckpointError
 from model.folder import INFO, NEEDED, checkpoint_of
@@ -31,7 +31,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
             for name, content in archive.with_sums(files).items():
                 (unfinished / name).write_bytes(content)
     except OSError as error:
-        raise CheckpointError(f"{folder}: can't be written: {error.strerror or error}") from None
+        raise CheckpointError(f"{folder}: can't be written: {why_not(folder, error)}") from None
 
 
 def _files_in(folder: Path) -> dict[str, bytes]:

@@ -1,17 +1,22 @@
 """A study's files for people: listed, and brought here."""
 
+import difflib
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 from optuna.artifacts.exceptions import ArtifactNotFound
 
-from model.atomic import replacing
+from model.atomic import replacing, why_not
 from search.artifacts import File, files, study_artifacts
 from search.errors import SearchError
 from search.results import run_label
 from search.show.plain import plain_line
 from search.study import LinkedStudy
 from storage.artifacts import MEGABYTE, PostgresArtifactStore
+
+NEAREST = 3
+"""Names that are offered for one that there is not."""
 
 
 def listing(study: LinkedStudy, trial: int | None = None, confirmation: int | None = None) -> list[str]:
@@ -32,9 +37,9 @@ def bring(study: LinkedStudy, name: str, trial: int | None, confirmation: int | 
     """
     found = [file for _, file in _chosen(study, trial, confirmation) if file.filename == name]
     if not found:
-        names = sorted({file.filename for _, file in _chosen(study, trial, confirmation)})
-        there = f"there are: {plain_line(', '.join(names))}" if names else "there are none"
-        raise SearchError(f'--get is "{name}", but {study.plan.name} has no such file here; {there}')
+        there = plain_line(_there(name, {file.filename for _, file in _chosen(study, trial, confirmation)}))
+        every = f"`lilm-search artifacts --study {study.plan.name}` lists all"
+        raise SearchError(f'--get is "{name}", but {study.plan.name} has no such file here; {there}; {every}')
     if out.exists():
         raise SearchError(f"--out is {out}, which exists already; name another file")
     try:
@@ -47,11 +52,21 @@ def bring(study: LinkedStudy, name: str, trial: int | None, confirmation: int | 
     except ArtifactNotFound:
         raise SearchError(f"{name} is listed, but its content is gone: it was removed") from None
     except OSError as error:
-        raise SearchError(f"--out is {out}, but it can't be written: {error.strerror}") from None
+        raise SearchError(f"--out is {out}, but it can't be written: {why_not(out, error)}") from None
     return f"{_size(out.stat().st_size).strip()}, written to {out}"
 
 
+def _there(name: str, names: Collection[str]) -> str:
+    """Return the names most like one that isn't among them; all of them where they are few."""
+    near = sorted(names) if len(names) <= NEAREST else difflib.get_close_matches(name, names, NEAREST, 0.3)
+    if not near:
+        return f"none of its {len(names)} is called alike" if names else "there are none"
+    return f"{'there are' if len(near) == len(names) else 'nearest'}: {', '.join(near)}"
+
+
 def _chosen(study: LinkedStudy, trial: int | None, confirmation: int | None) -> list[tuple[str, File]]:
+    if trial is not None and confirmation is not None:
+        raise SearchError(f"--trial is {trial} and --confirmation {confirmation}, but a file is of one; leave one out")
     everything = trial is None and confirmation is None
     found = []
     for part, wanted, proxy in ((study.proxies, trial, True), (study.confirmations, confirmation, False)):

@@ -53,11 +53,15 @@ def _tell(issued: "Issued", name: str, study: str, target: Path | None, *, here_
     typer.echo(f"{name}: good for {study} until {issued.expires:%Y-%m-%d %H:%M} UTC (role {issued.role})", err=True)
     if here_alone:
         typer.echo(
-            "note: the embedded PostgreSQL serves this machine alone, while a command of lilm-search runs", err=True
+            "note: the embedded PostgreSQL serves this machine alone, while a command of lilm-search runs; "
+            "for other machines, set up a server (docs/deploy.md) and name it with --storage",
+            err=True,
         )
     for gap in issued.gaps:
         typer.echo(f"warning: {gap}", err=True)
-    if target:
+    if target and here_alone:
+        typer.echo(f"written to {target} (mode 600)", err=True)
+    elif target:
         typer.echo(f"written to {target} (mode 600); copy it to the machine, and there:", err=True)
         typer.echo(f"  lilm-search worker --study {study} --storage file:{target.name}", err=True)
 

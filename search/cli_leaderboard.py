@@ -60,3 +60,5 @@ def leaderboard(
         for line in said:
             typer.echo(f"note: {line}", err=True)
     publish(boards(entrants, top), form, out, prompts=prompts)
+    if out:
+        typer.echo(f"leaderboard: {out}")

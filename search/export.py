@@ -13,7 +13,7 @@ import tomli_w
 import yaml
 from optuna.trial import FrozenTrial
 
-from model.atomic import replacing
+from model.atomic import replacing, why_not
 from model.config import DataConfig
 from model.errors import SettingsError
 from search.caveats import caveats
@@ -35,6 +35,7 @@ from storage.silence import last_signs
 FORMATS = ("toml", "json", "yaml", "python")
 LIST = "configurations"
 """Key of the exports in a file of several."""
+EXPORTS = "`lilm-search export --study NAME > best.toml` writes one"
 Place = Path | zipfile.Path
 """Of an export: a file, or one in a bundle."""
 
@@ -195,7 +196,7 @@ def write(path: Path, table: Mapping[str, Any], form: str) -> None:
         with replacing(path) as unfinished:
             unfinished.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise SearchError(f"--out is {path}, but it can't be written: {error.strerror}") from None
+        raise SearchError(f"--out is {path}, but it can't be written: {why_not(path, error)}") from None
 
 
 def claim_line(table: Mapping[str, Any]) -> str:
@@ -223,8 +224,10 @@ def read_tables(path: Place) -> list[Any]:
     """Read what a file holds in any format: one export, or several; raises `SearchError` where it can't be read."""
     try:
         table = _parse(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SearchError(f"{path}: can't be read: {getattr(error, 'strerror', None) or 'not text'}") from None
+    except UnicodeDecodeError:
+        raise SearchError(f"{path}: not an export of lilm-search, which is text; {EXPORTS}") from None
+    except OSError as error:
+        raise SearchError(f"{path}: can't be read: {error.strerror or error}") from None
     return table[LIST] if isinstance(table, dict) and isinstance(table.get(LIST), list) else [table]
 
 
@@ -240,8 +243,22 @@ def read_table(path: Place, rank: int | None = None) -> dict[str, Any]:
         raise SearchError(f"--rank is {rank}, but {path} holds {len(several)}")
     table = several[(rank or 1) - 1]
     if not isinstance(table, dict) or not {"data", "budget", *RECORDS} <= table.keys():
-        raise SearchError(f"{path}: not an export of lilm-search (it needs data, tokenizer, model, train and budget)")
+        raise SearchError(f"{path}: {_what_else(path, table)}")
     return table
+
+
+def _what_else(path: Place, table: Any) -> str:
+    """Return what a file is that is no export, and how one is had."""
+    if isinstance(table, dict) and {"proxy", "space"} & table.keys():
+        return f"that is a study file; `lilm-search export --study {path} > best.toml` writes an export"
+    if not isinstance(table, dict) and Path(path.name).suffix == ".toml":
+        try:
+            tomllib.loads(path.read_text(encoding="utf-8"))
+        except tomllib.TOMLDecodeError as error:
+            return f"not an export of lilm-search: not valid TOML: {error}"
+        except (ValueError, RecursionError):
+            pass
+    return f"not an export of lilm-search (it needs data, tokenizer, model, train and budget); {EXPORTS}"
 
 
 def read_recipe(path: Place, rank: int | None = None) -> Recipe:

@@ -118,5 +118,6 @@ def pick_device(name: str | None) -> Any:
         known = False
     if not known:
         there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-        raise SearchError(f'--device is "{name}", but must be one of {", ".join(there)}')
+        unseen = "" if torch.cuda.is_available() else "; torch sees no GPU here: `lilm-search doctor` says more"
+        raise SearchError(f'--device is "{name}", but must be one of {", ".join(there)}{unseen}')
     return device

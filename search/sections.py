@@ -18,7 +18,7 @@ class Fidelity(Settings):
         try:
             parse_duration(self.budget)
         except ValueError as error:
-            raise SettingsError(f"`budget` is {error}") from None
+            raise SettingsError(f"`budget`: {error}") from None
 
     @property
     def budget_seconds(self) -> float:
@@ -86,7 +86,7 @@ class ConfirmConfig(Fidelity):
         try:
             rungs = [parse_duration(rung) for rung in self.rungs]
         except ValueError as error:
-            raise SettingsError(f"`rungs`: one is {error}") from None
+            raise SettingsError(f"`rungs`: {error}") from None
         if sorted({*rungs, self.budget_seconds}) != [*rungs, self.budget_seconds]:
             raise SettingsError(f"`rungs` is {list(self.rungs)}, but must rise, each below `budget` ({self.budget})")
 

@@ -6,6 +6,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path, PurePath
 
+from model.atomic import why_not
 from model.config import DataConfig
 from model.settings import nearest
 from search.errors import StudyFileError
@@ -42,12 +43,14 @@ def read(study: str) -> Plan:
         try:
             plan = Plan.parse(path.read_text(encoding="utf-8"), name=name, origin=str(path))
         except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+            reason = why_not(path, error) if isinstance(error, OSError) else "not UTF-8 text"
+            if isinstance(error, FileNotFoundError):
+                reason += f"; shipped studies go by their names; {nearest(name, shipped())}"
             raise StudyFileError(f"{path}: can't be read: {reason}") from None
         return replace(plan, data=replace(plan.data, source=local_source(plan.data.source, path.parent)))
     if name not in shipped():
         raise StudyFileError(
-            f'no study file is named "{name}"; {nearest(name, shipped())} A file of your own goes by its path.'
+            f'no study file is named "{name}"; a file of your own goes by its path; {nearest(name, shipped())}'
         )
     return Plan.parse(shipped()[name].read_text(encoding="utf-8"), name=name, origin=f"studies/{name}.toml")
 

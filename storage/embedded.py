@@ -113,8 +113,9 @@ class _Server:
         self._data, self._log = folder / "data", folder / "postgres.log"
 
     def make_reachable(self) -> None:
-        """Create the folder, and see that whoever runs the server can get at it; no other folder is changed."""
+        """Create the folder, and see that whoever runs the server can get at it; no other is changed, or left."""
         try:
+            missing = [f for f in (self._folder, *self._folder.parents) if not f.exists()]
             self._folder.mkdir(parents=True, exist_ok=True)
             if self._owner and self._folder.stat().st_uid != self._owner.uid:
                 os.chown(self._folder, self._owner.uid, self._owner.gid)
@@ -122,6 +123,9 @@ class _Server:
         except OSError as error:
             raise EmbeddedError(f"{self._folder} can't be used: {error.strerror}; set LILM_SEARCH_HOME") from None
         if self._owner and self._run("test", "-x", str(self._folder)).returncode != 0:
+            with contextlib.suppress(OSError):
+                for made in missing:  # the innermost first
+                    made.rmdir()
             raise EmbeddedError(
                 f"the user {self._owner.name}, who runs PostgreSQL when we are root, can't reach {self._folder}; "
                 "set LILM_SEARCH_HOME to a folder whose parents are open to all"

@@ -31,6 +31,8 @@ def check_free(path: Path, force: bool) -> None:
     """Raise `SearchError` where there is such a file already, and it isn't to be written over."""
     if path.exists() and not force:
         raise SearchError(f"{path} exists; --force writes over it, --out names another file")
+    if not path.parent.is_dir():
+        raise SearchError(f"--out is {path}, but the folder {path.parent} does not exist; create it first")
 
 
 def write(path: Path, text: str, force: bool) -> None:

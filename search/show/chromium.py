@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from model.atomic import why_not
 from search.errors import SearchError
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -68,7 +69,7 @@ def write(out: Path, content: bytes) -> None:
     try:
         out.write_bytes(content)
     except OSError as error:
-        raise SearchError(f"{out} can't be written: {error.strerror}") from None
+        raise SearchError(f"{out} can't be written: {why_not(out, error)}") from None
 
 
 class Page:

@@ -36,6 +36,10 @@ def _opened(path: Path) -> tuple[Place, dict[str, str]]:
         samples = path / SAMPLES
         return path / EXPORT, _written(samples.read_bytes() if samples.is_file() else b"")
     if not is_archive(path):
+        if zipfile.is_zipfile(path):
+            raise SearchError(
+                f"{path}: neither an export nor a bundle of lilm-search; `export --bundle best.zip` writes one"
+            )
         return path, {}
     files = unpack(path)  # checks all of them
     if EXPORT not in files:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from model.atomic import replacing
+from model.atomic import replacing, why_not
 from search.errors import SearchError
 from search.show.leaderboard import Board
 from search.show.leaderboard_rows import as_csv, as_json, as_markdown, as_yaml
@@ -45,7 +45,7 @@ def publish(found: Sequence[Board], form: str, out: Path | None, *, prompts: boo
         with replacing(out) as unfinished:
             unfinished.write_text(_text(found, form, prompts=prompts), encoding="utf-8", newline="\n")
     except OSError as error:
-        raise SearchError(f"--out is {out}, but it can't be written: {error.strerror}") from None
+        raise SearchError(f"--out is {out}, but it can't be written: {why_not(out, error)}") from None
 
 
 def _text(found: Sequence[Board], form: str, *, prompts: bool) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from model.atomic import why_not
 from search.errors import SearchError
 from search.show.answers import ANSWERS, unfinished
 from search.show.discreet import caveats_shown, settled_file
@@ -23,6 +24,7 @@ from search.show.gallery import PICTURES
 from search.show.nextsteps import ACTIONABLE, next_steps
 from search.show.report_tables import commands, confirmed_table, glossary, heading, provenance, settings_table
 from search.show.theme import GRID, INK, LINK, MUTED, ON_DARK, PANEL, PAPER, template
+from search.show.writing import check_format
 from storage.redaction import redact
 
 FORMATS = ("html", "pdf", "png")
@@ -141,14 +143,13 @@ def _hash(script: str) -> str:
 
 def place(study: str, out: Path | None, form: str | None) -> tuple[Path, str]:
     """Return where a report goes and in which format, by what was asked for."""
-    ending = out.suffix.lower().removeprefix(".") if out else ""
-    kind = form or (ending if ending in FORMATS else "html")
-    if kind not in FORMATS:
-        raise SearchError(f'--format is "{kind}", but must be one of {", ".join(FORMATS)}')
+    if form and form not in FORMATS:
+        raise SearchError(f'--format is "{form}", but must be one of {", ".join(FORMATS)}')
     if out and out.is_dir():
-        raise SearchError(
-            f"--out is {out}, which is a folder; name a file in it, such as {out / f'{study}-report.{kind}'}"
-        )
+        example = out / f"{study}-report.{form or FORMATS[0]}"
+        raise SearchError(f"--out is {out}, which is a folder; name a file in it, such as {example}")
+    ending = check_format(out, [f".{known}" for known in FORMATS]) if out and not form else ".html"
+    kind = form or ending[1:]
     return out or Path(f"{study}-report.{kind}"), kind
 
 
@@ -167,7 +168,7 @@ def write(html: str, out: Path, form: str) -> int:
                 chromium.screenshot(source, unfinished_file, PICTURE_PIXELS, 1.0)
         unfinished_file.replace(out)
     except OSError as error:
-        raise SearchError(f"--out is {out}, but it can't be written: {error.strerror}") from None
+        raise SearchError(f"--out is {out}, but it can't be written: {why_not(out, error)}") from None
     finally:
         with contextlib.suppress(OSError):
             unfinished_file.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ import base64
 import html
 import tempfile
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,23 +56,25 @@ Plotly.relayout(figure, {"margin.t": figure.layout.margin.t + height});
 """Title and legend both stand above a figure, and only a browser knows how high the legend is."""
 
 
-def check_format(out: Path) -> None:
-    """Raise `SearchError` for a file whose ending is none of ours."""
-    if out.suffix not in FORMATS:
-        raise SearchError(f"--out is {out}, but must end in one of {', '.join(FORMATS)}")
+def check_format(out: Path, formats: Sequence[str] = FORMATS) -> str:
+    """Return a file's ending in lower case; raises `SearchError` for one that is none of these."""
+    ending = out.suffix.lower()
+    if ending not in formats:
+        raise SearchError(f"--out is {out}, but must end in one of {', '.join(formats)}")
+    return ending
 
 
 def write_figure(figure: Any, out: Path, *, title: str, subtitle: str = "", caption: str = "") -> None:
     """Write a figure in the form that the file's ending names; raises `SearchError` where it can't be written."""
-    check_format(out)
-    if out.suffix == ".html":
+    ending = check_format(out)
+    if ending == ".html":
         write(out, page(figure, title, subtitle, caption).encode())
         return
     figure = titled(figure, title, subtitle)
-    if out.suffix == ".json":
+    if ending == ".json":
         write(out, figure.to_json().encode())
     else:
-        _picture(figure, out)
+        _picture(figure, out, ending)
 
 
 def page(figure: Any, title: str, subtitle: str = "", caption: str = "") -> str:
@@ -101,14 +104,14 @@ def _height(figure: Any) -> int:
     return int((figure.layout.height or HEIGHT) + TITLE_PIXELS)
 
 
-def _picture(figure: Any, out: Path) -> None:
+def _picture(figure: Any, out: Path, ending: str) -> None:
     with tempfile.TemporaryDirectory(prefix="lilm-figure-") as folder:
         shown = Path(folder) / "figure.html"
         drawn = figure.to_html(full_html=False, include_plotlyjs=True, post_script=MAKE_ROOM)
         shown.write_text(f'<!doctype html><meta charset="utf-8"><body style="margin:0">{drawn}', encoding="utf-8")
-        if out.suffix == ".pdf":
+        if ending == ".pdf":
             print_pdf(shown, out, (figure.layout.width, figure.layout.height))
             return
-        how = f'{{format: "{out.suffix[1:]}", scale: {SCALE if out.suffix == ".png" else 1}, imageDataOnly: true}}'
+        how = f'{{format: "{ending[1:]}", scale: {SCALE if ending == ".png" else 1}, imageDataOnly: true}}'
         answer = evaluate(shown, f'Plotly.toImage(document.querySelector(".js-plotly-plot"), {how})', WIDTH)
-        write(out, base64.b64decode(answer) if out.suffix == ".png" else answer.encode())
+        write(out, base64.b64decode(answer) if ending == ".png" else answer.encode())

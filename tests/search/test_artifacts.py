@@ -29,7 +29,7 @@ from search.artifacts import (
     keep_trace,
     study_artifacts,
 )
-from search.bringing import bring, listing
+from search.bringing import _there, bring, listing
 from search.errors import SearchError
 from search.plan import Plan
 from search.stop import StopRequest
@@ -222,6 +222,14 @@ def test_the_dashboard_shows_the_files_of_every_study_and_takes_none(study: Link
         store.remove(found)
 
 
+def test_only_the_nearest_of_many_names_are_offered() -> None:
+    names = {f"confirm-{n}.pt" for n in range(30)} | {"tokenizer.json"}
+    assert _there("tokeniser.json", names) == "nearest: tokenizer.json"
+    assert _there("confirm-77.pt", names).count(",") == 2
+    assert _there("zzz", names) == "none of its 31 is called alike"
+    assert _there("zzz", set()) == "there are none"
+
+
 def test_files_are_listed_and_brought(study: LinkedStudy, tmp_path: Path) -> None:
     (tmp_path / "samples-0.txt").write_bytes(b"x" * 1234)
     attach(study, study.confirmations, finished(study), tmp_path / "samples-0.txt")
@@ -237,6 +245,8 @@ def test_files_are_listed_and_brought(study: LinkedStudy, tmp_path: Path) -> Non
         bring(study, "samples-0.txt", None, None, out)
     with pytest.raises(SearchError, match=r"no such file here; there are: samples-0\.txt"):
         bring(study, "confirm-1.pt", None, None, tmp_path / "other")
+    with pytest.raises(SearchError, match="--trial is 0 and --confirmation 0, but a file is of one"):
+        listing(study, trial=0, confirmation=0)
     study_artifacts(study).remove(files(study.confirmations)[0].artifact_id)
     with pytest.raises(SearchError, match="its content is gone"):
         bring(study, "samples-0.txt", None, None, tmp_path / "other")

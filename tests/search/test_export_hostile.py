@@ -52,6 +52,20 @@ def test_what_is_no_export_is_said_to_be_none(text: str, tmp_path: Path) -> None
         read_table(path)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"[proxy]\ntrials = 2\n", "that is a study file; `lilm-search export --study .*best.toml > best.toml` writes"),
+        (b"budget = 4m\n", r"not valid TOML: .*line 1, column 11"),
+        (b"PK\xff\xfe", "not an export of lilm-search, which is text; `lilm-search export"),
+    ],
+)
+def test_what_else_it_is_is_said(content: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "best.toml").write_bytes(content)
+    with pytest.raises(SearchError, match=said):
+        read_table(tmp_path / "best.toml")
+
+
 def test_aliases_are_not_followed(tmp_path: Path) -> None:
     """What they make is small until somebody prints it."""
     path = tmp_path / "best.yaml"

@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.errors import SettingsError
 from search import studyfile
 from search.duration import format_duration, parse_duration
 from search.errors import StudyFileError
 from search.plan import Plan
+from search.sections import Fidelity
 from search.study import changes
 
 TEXT = studyfile.shipped()["quickstart"].read_text(encoding="utf-8")
@@ -140,6 +142,11 @@ def test_names_that_no_study_can_have(name: str) -> None:
 @given(st.integers(1, 10_000), st.sampled_from("smh"))
 def test_durations_read_as_written(number: int, unit: str) -> None:
     assert parse_duration(f"{number}{unit}") == number * {"s": 1, "m": 60, "h": 3600}[unit]
+
+
+def test_a_budget_that_is_no_duration_reads_as_a_sentence() -> None:
+    with pytest.raises(SettingsError, match=r'^`budget`: "4 parsecs" is no duration; write a number'):
+        Fidelity(budget="4 parsecs")
 
 
 @pytest.mark.parametrize("text", ["", "6", "m", "-6m", "0s", "6 minutes", "1e3s"])

@@ -122,7 +122,9 @@ def test_a_confirmation_is_verified(started: tuple[Path, str]) -> None:
         (("status", "--study", "nothing"), 'no study is named "nothing"'),
         (("export", "--study", "nothing"), 'no study is named "nothing"'),
         (("worker", "--study", "nothing"), "it holds: tiny"),
-        (("start", "--study", "none.toml"), "none.toml: can't be read"),
+        (("start", "--study", "none.toml"), "none.toml: can't be read: No such file"),
+        (("start", "--study", "./quickstrt.toml"), "shipped studies go by their names; did you mean `quickstart`?"),
+        (("start", "--study", "/none/x.toml"), "the folder /none does not exist; shipped"),
         (("start", "--study", "tiny", "--trials", "0"), "`trials` is 0, but must be >= 1"),
         (("start", "--study", "tiny", "--trials", "3"), "--as NEW-NAME"),
         (("start", "--study", "tiny", "--data", "/nothing.parquet"), "no file matches"),
@@ -136,8 +138,8 @@ def test_a_confirmation_is_verified(started: tuple[Path, str]) -> None:
         (("sample", "--checkpoint", "/nothing.pt"), "/nothing.pt: can't be read"),
         (("train", "--config", "/nothing.toml"), "can't be read"),
         (("export", "--study", "tiny", "--format", "xml"), "must be one of toml, json, yaml"),
-        (("worker", "--study", "tiny", "--device", "gpu"), "must be one of cpu"),
-        (("studies", "show", "nope"), "known: babylm, quickstart"),
+        (("worker", "--study", "tiny", "--device", "gpu"), "must be one of cpu; torch sees no GPU here"),
+        (("studies", "show", "nope"), "by its path; known: babylm, quickstart"),
     ],
 )
 def test_a_users_mistake_is_one_clear_error(started: tuple[Path, str], arguments: tuple[str, ...], says: str) -> None:

@@ -114,5 +114,6 @@ def test_programs_that_the_servers_user_cannot_reach_are_copied(
 def test_a_folder_that_the_servers_user_cannot_reach_is_named(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
-    with pytest.raises(EmbeddedError, match="LILM_SEARCH_HOME"), embedded(closed / "postgres"):
+    with pytest.raises(EmbeddedError, match="LILM_SEARCH_HOME"), embedded(closed / "new" / "postgres"):
         pass
+    assert list(closed.iterdir()) == []

@@ -1,6 +1,7 @@
 """Who comes to the leaderboard: from real databases with several studies, from exports and from bundles."""
 
 import json
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -204,6 +205,10 @@ def test_strange_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "best.zip").write_bytes((tmp_path / "best.zip").read_bytes().replace(b"samples.txt", b"s/mples.txt"))
     with pytest.raises(CheckpointError, match=r"refused: an entry is called 's/mples\.txt'"):
         of_file(tmp_path / "best.zip", Template())
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as other:
+        other.writestr("a.txt", "a")
+    with pytest.raises(SearchError, match=r"other\.zip: neither an export nor a bundle of lilm-search"):
+        of_file(tmp_path / "other.zip", Template())
     with pytest.raises(SearchError, match=r"nothing\.toml: can't be read: No such file"):
         of_file(tmp_path / "nothing.toml", Template())
 

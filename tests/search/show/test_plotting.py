@@ -54,7 +54,9 @@ def test_the_list_says_what_is_ready_and_what_the_others_need() -> None:
     assert max(map(len, lines)) <= 80
 
 
-@pytest.mark.parametrize(("ending", "said"), [(".gif", "must end in one of .html"), ("/none/x.json", "No such file")])
+@pytest.mark.parametrize(
+    ("ending", "said"), [(".gif", "must end in one of .html"), ("/no/x.json", "no does not exist")]
+)
 def test_a_file_that_cant_be_is_refused(ending: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(SearchError, match=said):
         plot("sweep", FACTS, Path(f"{tmp_path}/x{ending}"))

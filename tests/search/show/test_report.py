@@ -125,6 +125,10 @@ def test_where_it_goes(tmp_path: Path) -> None:
     assert place("s", None, None) == (Path("s-report.html"), "html")
     assert place("s", Path("a.pdf"), None) == (Path("a.pdf"), "pdf")
     assert place("s", None, "png") == (Path("s-report.png"), "png")
+    assert place("s", Path("a.PNG"), None) == (Path("a.PNG"), "png")
+    for other in ("r.docx", "r"):
+        with pytest.raises(SearchError, match=f"--out is {other}, but must end in one of .html, .pdf, .png"):
+            place("s", Path(other), None)
     with pytest.raises(SearchError, match='--format is "doc", but must be one of html, pdf, png'):
         place("s", None, "doc")
     with pytest.raises(SearchError, match="which is a folder"):
