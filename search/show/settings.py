@@ -172,6 +172,7 @@ def draw_importance(facts: Facts) -> Any:
     )
     drawn.update_yaxes(categoryorder="array", categoryarray=names)
     drawn.update_xaxes(rangemode="tozero")
+    drawn.update_layout(meta={"narrow": {"xaxis.title.text": "divergence of the<br>best quarter from all"}})
     return drawn
 
 
