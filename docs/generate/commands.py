@@ -10,7 +10,7 @@ from docs.generate.markdown import code, fenced, page, table
 from search.cli import app
 
 PROGRAM = "lilm-search"
-HEAD = ("option", "value", "default", "meaning")
+HEAD = ("option", "value", "meaning")
 COMPLETION = {"install_completion", "show_completion"}
 INTRO = (
     "Every command takes `--help`. A study is named by `--study`: a shipped one, a study file's path, or one that is "
@@ -80,7 +80,7 @@ def _row(parameter: Any) -> list[str]:
     meaning = parameter.help or ""
     if parameter.envvar:
         meaning += f" Environment: `{parameter.envvar}`."
-    return [names, _value(parameter), _default(parameter), meaning]
+    return [names, _value(parameter), f"{meaning} {_default(parameter)}".strip()]
 
 
 def _value(parameter: Any) -> str:
@@ -99,8 +99,9 @@ def _value(parameter: Any) -> str:
 
 
 def _default(parameter: Any) -> str:
+    """Return the default as a sentence: a column for it would be mostly empty, and meanings off a phone's screen."""
     if parameter.required:
-        return "must be given"
+        return "Must be given."
     if parameter.default in (None, False, (), []) or getattr(parameter, "is_flag", False):
         return ""
-    return code(str(parameter.default) or '""')
+    return "Default: " + code(str(parameter.default) or '""') + "."

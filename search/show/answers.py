@@ -48,14 +48,10 @@ def won(facts: Facts) -> list[str]:
     name = f"The hand-made {best.label}" if best.baseline else capital(best.label)
     mean = "one run" if n == 1 else f"the mean of {n} seeds"
     within = f" ± {half:.4f} (95% interval)" if half is not None else ""
-    said = [f"{name} is best: {best.mean_bpb:.4f}{within} BPB after {_long(facts)} of training, {mean}."]
+    said = [f"{name} is best: {best.mean_bpb:.4f}{within} BPB after {facts.plan.confirm.budget} of training, {mean}."]
     if best.baseline and any(not c.baseline for c in facts.found):
         said.append("The search found nothing better than what was made by hand.")
     return [*said, *(compared(best, rival, facts.noise) for rival in _rivals(facts)), *_race(facts)]
-
-
-def _long(facts: Facts) -> str:
-    return format_duration(facts.plan.confirm.budget_seconds)
 
 
 def _rivals(facts: Facts) -> list[Confirmed]:
@@ -91,7 +87,7 @@ def _only_proxies(facts: Facts) -> list[str]:
         told = [f"{counted(states.total(), 'proxy', 'proxies')} begun", *(f"{n} {end}" for end, n in ends.items() if n)]
         return [f"Nothing has trained to the end yet: {', '.join(told)}."]
     best = min(facts.finished, key=lambda t: t.value or 0.0)
-    budget = format_duration(facts.plan.proxy.budget_seconds)
+    budget = facts.plan.proxy.budget
     return [
         f"Nothing is confirmed yet. The best of {counted(len(facts.finished), 'finished proxy', 'finished proxies')} "
         f"is trial {best.number} with {best.value:.4f} BPB after {budget}, which is a hint, not a result."
@@ -121,7 +117,7 @@ def predicts(facts: Facts) -> list[str]:
     if found.tau is None:
         few = f"Not known yet: {counted(found.pairs, 'configuration')} with a proxy and a long run; 5 are needed."
         return [few, *pruning]
-    short, long = format_duration(facts.plan.proxy.budget_seconds), _long(facts)
+    short, long = facts.plan.proxy.budget, facts.plan.confirm.budget
     figures, placed = f"{capital(found.figures)}.", _placed(facts)
     if found.proven:
         return [f"Yes: the order of {short} runs foretells that of {long} runs.", figures, *placed, *pruning]

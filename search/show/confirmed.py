@@ -65,6 +65,7 @@ def draw_leaderboard(facts: Facts) -> Any:
         drawn.add_vline(x=baselines[0].mean_bpb, line={"color": BASELINE, "dash": "dot", "width": 1})
     order = [c.label for c in reversed(found)]
     drawn.update_yaxes(categoryorder="array", categoryarray=order, range=[-0.6, len(order) - 0.4])
+    drawn.update_layout(meta={"narrow": {"xaxis.title.text": f"BPB after {facts.plan.confirm.budget}"}})
     return drawn
 
 

@@ -101,10 +101,10 @@ PICTURES: Mapping[str, Picture] = {
         draw=draw_importance,
         needs="16 finished or pruned proxies",
         says=say_importance,
-        how="How differently the best quarter of the proxies and all of them are spread over each setting (PED-ANOVA). "
-        "A stroke marks the most that shuffled results showed: a bar that stays below it says nothing. It can't "
-        "tell settings that only matter together, nor what matters in long runs; where the sampler closed in "
-        "early, it overrates.",
+        how="How differently the best quarter of the proxies and all of them are spread over each setting (PED-ANOVA's "
+        "Pearson divergence: 0 where they are alike, with no upper end). A stroke marks the most that shuffled results "
+        "showed: a bar that stays below it says nothing. It can't tell settings that only matter together, nor what "
+        "matters in long runs; where the sampler closed in early, it overrates.",
     ),
     "slices": Picture(
         title="BPB by each setting",

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-from search.duration import format_duration
 from search.results import run_label
 from search.sections import Fidelity
 from search.show.facts import Facts
@@ -197,7 +196,7 @@ def thinned(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 
 def say_curves(facts: Facts) -> str:
     """Return what was left out of the figure, and how long runs were."""
-    short, long = (format_duration(f.budget_seconds) for f in (facts.plan.proxy, facts.plan.confirm))
+    short, long = facts.plan.proxy.budget, facts.plan.confirm.budget
     said = f"Proxies trained for {short}" + (f", long runs for {long}. " if facts.runs else ". ")
     said += (
         f"Reports measure the first {facts.plan.proxy.report_bytes:,} bytes of the validation text; final BPB, of all "

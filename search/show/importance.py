@@ -25,15 +25,21 @@ class Importance:
     trials: int
     best: int
     """How many of them are the best quarter."""
-    shares: dict[str, float]
-    """Of all settings' importance, the largest first; 1 together."""
+    divergences: dict[str, float]
+    """Pearson divergence of the best quarter from all, by each setting, the largest first; 0 where they are alike."""
     by_chance: dict[str, float]
-    """What a setting's share was at most where the results were shuffled, `SHUFFLES` times; the scale of `shares`."""
+    """A setting's largest divergence where the results were shuffled, `SHUFFLES` times: no share of the real ones."""
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Of all settings' divergences, the largest first; 1 together."""
+        total = sum(self.divergences.values()) or 1.0
+        return {name: found / total for name, found in self.divergences.items()}
 
     @property
     def proven(self) -> list[str]:
         """The settings that chance doesn't explain, the most important first."""
-        return [name for name, share in self.shares.items() if share > self.by_chance[name]]
+        return [name for name, found in self.divergences.items() if found > self.by_chance[name]]
 
 
 def importance(proxies: Sequence[FrozenTrial]) -> Importance | None:
@@ -52,9 +58,8 @@ def importance(proxies: Sequence[FrozenTrial]) -> Importance | None:
     worst = float(np.max(values[np.isfinite(values)])) + 1.0
     values[np.isinf(values)] = worst
     found, chance = _evaluate(trials, values)
-    total = sum(found.values()) or 1.0
-    shares = dict(sorted(((k, v / total) for k, v in found.items()), key=lambda pair: -pair[1]))
-    return Importance(trials=len(trials), best=best, shares=shares, by_chance={k: chance[k] / total for k in shares})
+    found = dict(sorted(found.items(), key=lambda pair: -pair[1]))
+    return Importance(trials=len(trials), best=best, divergences=found, by_chance={k: chance[k] for k in found})
 
 
 def _evaluate(trials: Sequence[FrozenTrial], values: np.ndarray) -> tuple[dict[str, float], dict[str, float]]:

@@ -7,7 +7,6 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from search.duration import format_duration
 from search.results import Confirmed
 from search.show.facts import Facts
 from search.show.settings import meaning
@@ -31,7 +30,7 @@ class Table:
 def heading(facts: Facts, now: datetime) -> list[tuple[str, str]]:
     """Return what the study is, term by term."""
     plan = facts.plan
-    short, long = (format_duration(f.budget_seconds) for f in (plan.proxy, plan.confirm))
+    short, long = plan.proxy.budget, plan.confirm.budget
     runs = [r for r in facts.runs if r.state == TrialState.COMPLETE]
     done = counted(len(facts.finished), "proxy trial", "proxy trials") + f" of {short} finished"
     if plan.is_grid:

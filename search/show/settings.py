@@ -139,13 +139,13 @@ def say_slices(facts: Facts) -> str:
 
 
 def draw_importance(facts: Facts) -> Any:
-    """Return each setting's share in what sets the best quarter apart, with what chance alone reaches."""
+    """Return by how much each setting sets the best quarter apart, with what chance alone reaches."""
     found = facts.importance
     if found is None:
         return None
-    names = list(reversed(found.shares))
-    drawn = empty("share of importance, %", "", height=130 + 30 * len(names))
-    proven = set(found.proven)
+    names = list(reversed(found.divergences))
+    drawn = empty("divergence of the best quarter from all", "", height=130 + 30 * len(names))
+    proven, shares = set(found.proven), found.shares
     groups: Sequence[tuple[str, list[str], str, str]] = (
         ("more than chance", [n for n in names if n in proven], BEST, ""),
         ("not told from chance", [n for n in names if n not in proven], PRUNED, "/"),
@@ -153,21 +153,26 @@ def draw_importance(facts: Facts) -> Any:
     for label, members, colour, pattern in groups:
         if members:
             drawn.add_bar(
-                x=[100 * found.shares[n] for n in members],
+                x=[found.divergences[n] for n in members],
                 y=members,
                 name=label,
+                text=[f"{shares[n]:.0%} of all settings' importance" for n in members],
+                textposition="none",
+                hovertemplate="%{y}: %{x:.3g}, %{text}<extra></extra>",
                 orientation="h",
                 marker={"color": colour, "pattern": {"shape": pattern}},
             )
     drawn.add_scatter(
-        x=[100 * found.by_chance[n] for n in names],
+        x=[found.by_chance[n] for n in names],
         y=names,
         name="most that chance showed",
+        hovertemplate="%{y}: %{x:.3g} at most by chance<extra></extra>",
         mode="markers",
         marker={"symbol": "line-ns-open", "size": 16, "color": BASELINE, "line": {"width": 2.5}},
     )
     drawn.update_yaxes(categoryorder="array", categoryarray=names)
     drawn.update_xaxes(rangemode="tozero")
+    drawn.update_layout(meta={"narrow": {"xaxis.title.text": "divergence of the<br>best quarter from all"}})
     return drawn
 
 

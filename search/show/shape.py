@@ -141,6 +141,8 @@ def draw_latent(facts: Facts) -> Any:
         _panel(drawn, row, unit, told)
     drawn.update_xaxes(type="category", categoryorder="array", categoryarray=list(groups))
     drawn.update_xaxes(title="width of the latent projection; or attention without one", row=len(PANELS), col=1)
+    title = "width of the latent projection;<br>or attention without one"
+    drawn.update_layout(meta={"narrow": {f"xaxis{len(PANELS)}.title.text": title}})
     return drawn
 
 

@@ -34,6 +34,15 @@ def test_a_page_works_from_the_disk_alone(site: Path, width: int) -> None:
         page = watched.page
         page.goto((site / "reference/study-file.html").as_uri())
         assert page.evaluate("document.documentElement.scrollWidth") == width
+        page.goto((site / "example.html").as_uri())
+        widths = page.eval_on_selector_all("article img[src$='.svg']", "all => all.map(f => f.clientWidth)")
+        assert len(widths) == 3
+        assert min(widths) >= 600
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        page.goto((site / "reference/commands.html").as_uri())
+        first = page.locator("#init td:last-child").first.bounding_box()
+        assert first
+        assert first["x"] < width / 2 + 60
         page.goto((site / "search.html").as_uri() + "?q=tau")
         page.wait_for_selector("#search-results li a")
         watched.assert_quiet()

@@ -33,9 +33,7 @@ def confirmed(leader: tuple[float, ...], baseline: tuple[float, ...], *, baselin
 def test_a_lead_within_the_noise_is_not_called_a_win() -> None:
     # s = 0.02/√2 = 0.01414; ± t·s/√2 = 0.1271; least gap of 2 and 1 runs t·s·√1.5 = 0.2201
     said = won(confirmed((1.50, 1.52), (1.60,)))
-    assert (
-        said[0] == "Trial 1 is best: 1.5100 ± 0.1271 (95% interval) BPB after 30 min of training, the mean of 2 seeds."
-    )
+    assert said[0] == "Trial 1 is best: 1.5100 ± 0.1271 (95% interval) BPB after 30m of training, the mean of 2 seeds."
     assert (
         "0.0900 BPB ahead of the hand-made baseline by-hand (1.6000), which seed noise may explain (up to 0.2201"
         in said[1]
@@ -49,7 +47,7 @@ def test_a_lead_beyond_the_noise_is() -> None:
 
 def test_a_baseline_that_wins_is_said_plainly() -> None:
     said = won(confirmed((1.7,), (1.6,)))
-    assert said[0].startswith("The hand-made baseline by-hand is best: 1.6000 BPB after 30 min of training, one run.")
+    assert said[0].startswith("The hand-made baseline by-hand is best: 1.6000 BPB after 30m of training, one run.")
     assert said[1] == "The search found nothing better than what was made by hand."
     assert said[2].startswith("It is 0.1000 BPB ahead of trial 1 (1.7000); how much of that is chance isn't known")
 
@@ -57,7 +55,7 @@ def test_a_baseline_that_wins_is_said_plainly() -> None:
 def test_without_confirmations_the_best_proxy_is_a_hint() -> None:
     facts = facts_of(PLAN, [made(PLAN, i, v, params(i)) for i, v in enumerate((1.9, 1.7))])
     assert won(facts) == [
-        "Nothing is confirmed yet. The best of 2 finished proxies is trial 1 with 1.7000 BPB after 6 min, "
+        "Nothing is confirmed yet. The best of 2 finished proxies is trial 1 with 1.7000 BPB after 6m, "
         "which is a hint, not a result."
     ]
     assert won(facts_of(PLAN)) == ["Nothing has trained to the end yet: 0 proxies begun."]
@@ -72,7 +70,7 @@ def pairs(long: list[float]) -> Facts:
 
 def test_the_proxy_predicts_or_does_not() -> None:
     ordered = predicts(pairs([1.0 + i / 10 for i in range(7)]))
-    assert ordered[0] == "Yes: the order of 6 min runs foretells that of 30 min runs."
+    assert ordered[0] == "Yes: the order of 6m runs foretells that of 30m runs."
     assert "τ = 1.00" in ordered[1]
     assert ordered[2] == "The winner, trial 0, was the best of 7 finished proxies."
     turned = predicts(pairs([1.0 - i / 10 for i in range(7)]))

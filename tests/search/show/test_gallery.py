@@ -8,6 +8,7 @@ from optuna.trial import TrialState
 from search.show.facts import Facts
 from search.show.gallery import PICTURES
 from search.show.theme import INK, LINK, MUTED, PANEL, PAPER
+from search.study import finished
 from tests.search.show.studied import SEARCHED, entry, facts_of, made, params, plan, searched
 
 PLAN = plan()
@@ -57,6 +58,23 @@ def test_a_thousand_trials_stay_small() -> None:
     assert sum(sizes.values()) < 1_200_000, sizes
     lines = [t for t in PICTURES["curves"].draw(facts).data if t.name == "finished proxies"]
     assert sum(v is None for v in lines[0].x) == 80
+
+
+def test_importance_and_chance_are_on_one_scale_that_is_no_share() -> None:
+    proxies, runs = searched(PLAN, 20)
+    done = finished(proxies)
+    for i, t in enumerate(done):
+        t.value = 1 + i * 7 % len(done) / 100  # which no setting explains
+    few = facts_of(PLAN, proxies, runs)
+    found, drawn = few.importance, PICTURES["importance"].draw(few)
+    assert found is not None
+    assert sum(found.shares.values()) == pytest.approx(1)
+    assert "%" not in drawn.layout.xaxis.title.text
+    shown = {name: x for t in drawn.data if t.type == "bar" for name, x in zip(t.y, t.x, strict=True)}
+    assert shown == found.divergences
+    chance = {name: x for t in drawn.data if t.type == "scatter" for name, x in zip(t.y, t.x, strict=True)}
+    assert chance == found.by_chance
+    assert max(chance.values()) > sum(shown.values())  # as a share of these it would be more than 100%
 
 
 def luminance(colour: str) -> float:

@@ -23,6 +23,13 @@ pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalW
 VISIBLE = """div => { const svg = div.querySelector('svg.main-svg');
   const marks = div.querySelectorAll('.scatterlayer path, .barlayer path');
   return !!svg && svg.getBoundingClientRect().height > 50 && [...marks].some(m => m.getBBox().width > 0) }"""
+CUT = """() => [
+  ...[...document.querySelectorAll('.scroll')].filter(s => s.scrollWidth > s.clientWidth).map(s => s.innerText),
+  ...[...document.querySelectorAll('.plot:not([data-figure=leaderboard]) [class$=title]')].filter(t => {
+    const [text, page] = [t, t.closest('.plot')].map(e => e.getBoundingClientRect());
+    return text.left < page.left || text.right > page.right;
+  }).map(t => t.textContent)]"""
+"""Tables and axis titles that don't fit, but for the figure whose width a hostile name takes."""
 OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
@@ -83,6 +90,7 @@ def test_every_figure_is_drawn_wide_and_narrow_light_and_dark(report: Path) -> N
         watched.page.set_viewport_size({"width": 360, "height": 800})
         watched.page.wait_for_timeout(500)
         assert_drawn(watched, "rgb(230, 237, 243)")
+        assert watched.page.evaluate(CUT) == []
         watched.page.emulate_media(color_scheme="light")
         watched.page.wait_for_timeout(200)
         assert_drawn(watched, "rgb(31, 35, 40)")
@@ -109,8 +117,16 @@ def test_the_pages_numbers_are_the_facts() -> None:
     facts = facts_of(of, *searched(of, 24))
     shown = page(facts)
     for c in facts.found:
-        assert f"<td>{c.mean_bpb:.4f} ± {facts.noise.half_width(len(c.bpb_by_seed)):.4f}</td>" in shown
+        assert f">{c.mean_bpb:.4f} ± {facts.noise.half_width(len(c.bpb_by_seed)):.4f}</td>" in shown
     assert f"τ = {facts.transfer.tau:.2f}" in shown
+
+
+def test_a_budget_is_spelt_as_in_the_study_file_everywhere() -> None:
+    of = plan()
+    shown = re.sub(r"<script>.*?</script>", "", page(facts_of(of, *searched(of, 24))), flags=re.S)
+    assert re.findall(r"(?<![.\d])(?:6 min|360 s|30 min|1800 s)\b", shown) == []
+    assert "BPB after 30m of training" in shown
+    assert "proxy trials of 6m finished" in shown
 
 
 def test_it_prints(report: Path, tmp_path: Path) -> None:
