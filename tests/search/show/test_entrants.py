@@ -134,7 +134,7 @@ def test_the_command_writes_a_sites_data_file(studies: list[LinkedStudy], url: s
     export.write_text(render(best_export(studies[0]) | {"study": "elsewhere"}, "toml"), encoding="utf-8")
     options = ["--study", "one", "--study", "two", "--model", str(export), "--top", "5", "--out", str(out)]
     done = CliRunner().invoke(app, ["leaderboard", *options], env={"LILM_SEARCH_STORAGE": url})
-    assert (done.exception, done.output) == (None, "")
+    assert (done.exception, done.output) == (None, f"leaderboard: {out}\n")
     rows = yaml.safe_load(out.read_text(encoding="utf-8"))
     assert [row["rank"] for row in rows] == [1, 2, 3, 4, 4]  # the export is its study's best under another name
     assert {row["model"].split(", ")[0] for row in rows[3:]} == {"one", "elsewhere"}
@@ -249,11 +249,14 @@ def test_the_day_is_the_servers_where_it_saw_the_run() -> None:
     assert ended_on([], {}) is None
 
 
-def test_a_study_whose_attributes_nobody_can_read_hides_no_other(database: Database) -> None:
-    """A stolen login may write anything into its own study."""
+def test_a_study_that_nobody_can_read_hides_no_other(database: Database) -> None:
+    """A stolen login may write anything into its own study: runs' odd attributes are passed over, a broken plan said."""
     shown(database)
     junk = shown(database, "junk")
     add(junk.confirmations, junk.plan, 3, 1.2, kind="top", seed=100, confirms=3, provenance=["no table"])
+    found, said = of_database(database, None, Template(), prompts=False)
+    assert ({e.study for e in found}, said) == ({"shown", "junk"}, [])
+    junk.proxies.set_user_attr("plan", "no [ plan")
     found, said = of_database(database, None, Template(), prompts=False)
     assert {e.study for e in found} == {"shown"}
     assert len(said) == 1
