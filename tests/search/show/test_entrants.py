@@ -250,7 +250,7 @@ def test_the_day_is_the_servers_where_it_saw_the_run() -> None:
 
 
 def test_a_study_that_nobody_can_read_hides_no_other(database: Database) -> None:
-    """A stolen login may write anything into its own study: runs' odd attributes are passed over, a broken plan said."""
+    """A stolen login may write anything into its own study: odd attributes are passed over, a broken plan is said."""
     shown(database)
     junk = shown(database, "junk")
     add(junk.confirmations, junk.plan, 3, 1.2, kind="top", seed=100, confirms=3, provenance=["no table"])
