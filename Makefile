@@ -9,8 +9,9 @@ READY := $(VENV)/.ready
 quickstart: $(READY)
 	$(BIN)/lilm-search start --study quickstart
 
+# Three at a time: many tests wait for programs that they start. In the order of files, the longest of which have few tests.
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	$(BIN)/ruff check .
