@@ -26,7 +26,7 @@ from search.show.words import counted, span
 from search.spending import run_usd
 from storage.workers import Entry
 
-URGENT = ("idle", "stopped", "cap")
+URGENT = ("waiting", "idle", "stopped", "cap")
 """Kinds of warnings to act upon; the others are caveats."""
 
 
