@@ -104,6 +104,8 @@ def fitted(text: Text, machine: Machine, memory_bytes: float, budget: str | None
 
     Raises `DataError` where the text can't be used, or allows none.
     """
+    if text.rows is not None and text.rows < 2:
+        raise DataError(f"{text.source} holds one row, but needs two or more: one to train on, one to measure BPB on")
     sample = read(text, holdout(text, machine.kind == "cuda")[0])
     lowest, kind = least(sample), "unigram" if machine.kind == "cuda" else "bpe"
     text = replace(text, least_vocabulary=lowest)

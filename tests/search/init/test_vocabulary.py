@@ -63,3 +63,6 @@ def test_what_allows_no_vocabulary_is_refused(tmp_path: Path) -> None:
     file.write_text("a b c\n" * 5000)
     with pytest.raises(DataError, match="but a vocabulary has at least 320; give more text"):
         fit(file)
+    file.write_text("a single line that goes on and on " * 500)
+    with pytest.raises(DataError, match="holds one row, but needs two or more"):
+        fit(file)
