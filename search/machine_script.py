@@ -117,9 +117,9 @@ work() {{
     [ "$try" -le "$most" ] || return "$code"
     left=$(( end - $(date +%s) ))
     [ "$left" -gt 0 ] || return 124
-    echo "worker on $1 ended with $code; starting it again in $pause s ($try of $most)"
     sleep "$(( pause < left ? pause : left ))" &
     worker=$!
+    echo "worker on $1 ended with $code; starting it again in $pause s ($try of $most)"
     wait "$worker"
   done
 }}

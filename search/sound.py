@@ -39,13 +39,13 @@ def _table(value: Any) -> bool:
 
 KINDS: Mapping[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("baseline", "worker", "failure", "failure_detail", "kind", "why", "pruner"), _text),
-    **dict.fromkeys(("confirms", "seed", "retries", "grid", "tokens", "n_params", "resumed_at_percent"), _whole),
+    **dict.fromkeys(("confirms", "seed", "retries", "grid", "tokens", "n_params"), _whole),
     **dict.fromkeys(("control", "by_hand"), lambda value: type(value) is bool),
     **dict.fromkeys(
         ("total_seconds", "train_seconds", "startup_seconds", "compile_seconds", "evaluate_seconds"), _number
     ),
     **dict.fromkeys(("tokens_per_second", "tokens_per_param"), _number),
-    **dict.fromkeys(("claimed_at", "train_bpb", "bytes_per_token"), _number),
+    **dict.fromkeys(("claimed_at", "train_bpb", "bytes_per_token", "resumed_at_percent"), _number),
     **dict.fromkeys(("lr_scale", "budget_scale"), _factor),
     **dict.fromkeys(("best_as_bad", "proof"), _number),
     "budget": _budget,
