@@ -20,7 +20,6 @@ from search.inference import (
     Fall,
     fall_over_time,
     fall_with_progress,
-    least_gap,
     permutation_p,
     seeds_to_tell,
 )
@@ -128,12 +127,12 @@ def noise_hides(found: Sequence[Confirmed]) -> list[str]:
 
 
 def _hidden(leader: Confirmed, rival: Confirmed, pooled: Noise) -> str | None:
+    gap, least = rival.mean_bpb - leader.mean_bpb, pooled.least_gap(leader.seeds, rival.seeds)
     assert pooled.deviation is not None
-    gap = rival.mean_bpb - leader.mean_bpb
-    seeds = len(leader.bpb_by_seed), len(rival.bpb_by_seed)
-    if gap >= least_gap(pooled.deviation, pooled.degrees, seeds):
+    assert least is not None
+    if gap >= least:
         return None
-    needed = max(seeds_to_tell(gap, pooled.deviation) or MOST_SEEDS + 1, max(seeds) + 1)
+    needed = max(seeds_to_tell(gap, pooled.deviation) or MOST_SEEDS + 1, leader.seeds + 1, rival.seeds + 1)
     number = f"about {needed}" if needed <= MOST_SEEDS else f"over {MOST_SEEDS}"
     return f"{rival.label} by {gap:.4f} ({number} seeds each would tell)"
 
@@ -216,7 +215,7 @@ def failures(proxies: Sequence[FrozenTrial]) -> list[str]:
 def unstable(found: Sequence[Confirmed]) -> list[str]:
     """Say which configurations failed in some of their long runs: they rank behind those that never did."""
     return [
-        f"{c.label} failed in {c.failed} of {c.failed + len(c.bpb_by_seed)} long runs; it ranks behind all that didn't."
+        f"{c.label} failed in {c.failed} of {c.failed + c.seeds} long runs; it ranks behind all that didn't."
         for c in found
         if c.failed
     ]

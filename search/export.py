@@ -18,7 +18,6 @@ from model.config import DataConfig
 from model.errors import SettingsError
 from search.caveats import caveats
 from search.errors import SearchError
-from search.inference import least_gap
 from search.machine import budget_machine
 from search.plan import Configuration
 from search.promotion import next_turn
@@ -131,7 +130,7 @@ def _doubts(study: LinkedStudy, found: Sequence[Confirmed]) -> list[str]:
 
 
 def _evidence(entry: Confirmed, pooled: Noise) -> dict[str, Any]:
-    half = pooled.half_width(len(entry.bpb_by_seed))
+    half = pooled.half_width(entry.seeds)
     seeds = sorted(entry.bpb_by_seed)
     table: dict[str, Any] = {
         "val_bpb": entry.mean_bpb,
@@ -166,9 +165,9 @@ def better_than_baseline(entry: Confirmed, found: Sequence[Confirmed], pooled: N
     gain, over = baselines[0].mean_bpb - entry.mean_bpb, baselines[0].baseline
     if gain < 0:
         return f"no: worse by {-gain:.4f} BPB than {over}"
-    if pooled.deviation is None:
+    least = pooled.least_gap(entry.seeds, baselines[0].seeds)
+    if least is None:
         return f"not proven: by {gain:.4f} BPB over {over}, but noise is not known yet"
-    least = least_gap(pooled.deviation, pooled.degrees, (len(entry.bpb_by_seed), len(baselines[0].bpb_by_seed)))
     if gain < least:
         return f"not proven: by {gain:.4f} BPB over {over}, which is within the noise of its seeds"
     return f"yes: by {gain:.4f} BPB over {over}"

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.inference import least_gap
 from search.results import Noise, Transfer, pooled_noise
 
 KINDS = {
@@ -147,8 +146,8 @@ def close_rivals(field: Sequence[Candidate], leader: Candidate) -> list[Candidat
 def _sureness(rival: Candidate, leader: Candidate, noise: Noise) -> float:
     """Return how far a rival is behind, in units of the least gap that is more than noise."""
     gap = rival.mean - leader.mean
-    least = least_gap(noise.deviation or 0.0, noise.degrees, (len(leader.bpb), len(rival.bpb)))
-    return gap / least if least > 0 else (math.inf if gap > 0 else 0.0)
+    least = noise.least_gap(len(leader.bpb), len(rival.bpb))
+    return gap / least if least else (math.inf if gap > 0 else 0.0)
 
 
 def _why(c: Candidate, leader: Candidate, rivals: Sequence[Candidate], field: Sequence[Candidate]) -> str:

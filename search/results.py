@@ -11,6 +11,7 @@ import numpy as np
 from optuna.trial import FrozenTrial
 from scipy import stats
 
+from search.inference import least_gap
 from search.plan import Plan
 from search.study import LinkedStudy, final_budget, finished
 
@@ -45,6 +46,11 @@ class Confirmed:
         return name if self.lr_scale == 1 else f"{name}×{self.lr_scale:g}"
 
     @property
+    def seeds(self) -> int:
+        """How many long runs have finished, each with a seed of its own."""
+        return len(self.bpb_by_seed)
+
+    @property
     def mean_bpb(self) -> float:
         """Mean over its seeds."""
         return float(np.mean(list(self.bpb_by_seed.values())))
@@ -62,6 +68,10 @@ class Noise:
         if self.deviation is None or n_seeds < 1:
             return None
         return float(stats.t.ppf((1 + confidence) / 2, self.degrees)) * self.deviation / math.sqrt(n_seeds)
+
+    def least_gap(self, one_seeds: int, other_seeds: int) -> float | None:
+        """Return the smallest difference of two means over so many seeds that noise doesn't explain, at 95%."""
+        return None if self.deviation is None else least_gap(self.deviation, self.degrees, (one_seeds, other_seeds))
 
     def prediction_half_width(self, n_seeds: int, confidence: float = 0.95) -> float | None:
         """Return half of the interval for one new run, given the mean of so many: t · s · √(1 + 1/n)."""

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from optuna.trial import TrialState
 
 from search.duration import format_duration
-from search.inference import least_gap
 from search.pruned import saved_seconds
 from search.results import Confirmed, Noise
 from search.show.costs import costs
@@ -66,9 +65,9 @@ def compared(best: Confirmed, rival: Confirmed, noise: Noise) -> str:
     if rival.failed > 0 and not best.failed:
         return f"{capital(name)} ranks behind it because it failed in {counted(rival.failed, 'long run')}."
     ahead = f"It is {gap:.4f} BPB ahead of {name} ({rival.mean_bpb:.4f})"
-    if noise.deviation is None:
+    least = noise.least_gap(best.seeds, rival.seeds)
+    if least is None:
         return f"{ahead}; how much of that is chance isn't known, since no configuration ran with two seeds."
-    least = least_gap(noise.deviation, noise.degrees, (len(best.bpb_by_seed), len(rival.bpb_by_seed)))
     if gap > 0 and gap >= least:
         return f"{ahead}, more than seed noise explains ({least:.4f} at 95%)."
     return f"{ahead}, which seed noise may explain (up to {least:.4f} at 95%): don't tell the two apart."

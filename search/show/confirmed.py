@@ -33,7 +33,7 @@ def _by_way(found: Sequence[Confirmed]) -> list[tuple[str, list[Confirmed]]]:
 
 
 def _halves(facts: Facts, group: Sequence[Confirmed]) -> list[float | None]:
-    return [facts.noise.half_width(len(c.bpb_by_seed)) for c in group]
+    return [facts.noise.half_width(c.seeds) for c in group]
 
 
 def _bars(halves: Sequence[float | None], colour: str) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def _seeds(drawn: Any, found: Sequence[Confirmed]) -> None:
 def say_leaderboard(facts: Facts) -> str:
     """Return how many were confirmed, with how many runs, and what the intervals are made of."""
     found, noise = facts.found, facts.noise
-    runs = sum(len(c.bpb_by_seed) for c in found)
+    runs = sum(c.seeds for c in found)
     said = f"{counted(len(found), 'configuration')}, {counted(runs, 'run')} of {facts.plan.confirm.budget}."
     if len(found) > MOST:
         said = f"The best {MOST} of {said}"

@@ -55,7 +55,7 @@ def of_study(
                 source=plain_line(source_name(facts.plan.data.source)),
                 ground=_ground(facts, c, hardware),
                 mean_bpb=c.mean_bpb,
-                seeds=len(c.bpb_by_seed),
+                seeds=c.seeds,
                 noise=facts.noise,
                 baseline=c.baseline is not None,
                 failed=c.failed,

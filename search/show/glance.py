@@ -140,7 +140,7 @@ def _best_proxy(finished: Sequence[FrozenTrial]) -> Found | None:
 def _confirmed(found: Sequence[Confirmed], noise: Noise) -> Found | None:
     if not found:
         return None
-    best, seeds = found[0], len(found[0].bpb_by_seed)
+    best, seeds = found[0], found[0].seeds
     half = noise.half_width(seeds)
     return Found(label=best.label, bpb=best.mean_bpb, half_width=half, seeds=seeds, parameters=dict(best.params))
 

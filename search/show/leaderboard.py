@@ -14,7 +14,6 @@ from datetime import date
 from typing import Any
 
 from search.duration import format_duration
-from search.inference import least_gap
 from search.results import Noise, bpb_text
 
 UNKNOWN = "unknown, of "
@@ -217,11 +216,8 @@ def proven_better(one: Entrant, other: Entrant) -> bool:
     """
     if bool(one.failed) != bool(other.failed):
         return one.failed == 0
-    noise = pooled(one.noise, other.noise)
-    if noise.deviation is None:
-        return False
-    gap = other.mean_bpb - one.mean_bpb
-    return gap > 0 and gap >= least_gap(noise.deviation, noise.degrees, (one.seeds, other.seeds))
+    least, gap = pooled(one.noise, other.noise).least_gap(one.seeds, other.seeds), other.mean_bpb - one.mean_bpb
+    return least is not None and gap > 0 and gap >= least
 
 
 def pooled(one: Noise, other: Noise) -> Noise:

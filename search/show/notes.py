@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from optuna.trial import FrozenTrial, TrialState
 
 from search.duration import format_duration
-from search.inference import least_gap
 from search.promotion import entry_of
 from search.results import Confirmed, bpb_text
 from search.show.facts import Facts
@@ -100,7 +99,7 @@ def _confirmed(facts: Facts, entry: Confirmed, places: Mapping[int, int]) -> str
 
 def interval(facts: Facts, entry: Confirmed) -> str:
     """Return a mean with its interval, and how many seeds it is of."""
-    n = len(entry.bpb_by_seed)
+    n = entry.seeds
     half, seeds = facts.noise.half_width(n), "1 seed" if n == 1 else f"{n} seeds"
     return f"{bpb_text(entry.mean_bpb, half)} BPB ({'' if half is None else '95%, '}{seeds})"
 
@@ -113,11 +112,10 @@ def against_baseline(facts: Facts, entry: Confirmed) -> str:
     if bool(baseline.failed) != bool(entry.failed):
         worse = entry if entry.failed else baseline
         return f"{plain(worse.label)} ranks behind since it failed in some of its long runs"
-    gap, noise = baseline.mean_bpb - entry.mean_bpb, facts.noise
+    gap, least = baseline.mean_bpb - entry.mean_bpb, facts.noise.least_gap(entry.seeds, baseline.seeds)
     said = f"{abs(gap):.4f} {'better' if gap > 0 else 'worse'} than baseline {plain(baseline.baseline)}"
-    if noise.deviation is None:
+    if least is None:
         return f"{said} (noise is not known yet)"
-    least = least_gap(noise.deviation, noise.degrees, (len(entry.bpb_by_seed), len(baseline.bpb_by_seed)))
     return f"{said}, {'more than noise' if abs(gap) >= least else 'which may be chance'} (95%)"
 
 

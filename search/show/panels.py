@@ -9,6 +9,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from search.duration import format_duration
+from search.results import bpb_text
 from search.show.columns import GAP, INDENT, Column, Columns, hanging
 from search.show.overview import Correlation, Counts, Found, Overview, WorkerNow
 from search.show.words import counted, describe, span
@@ -164,8 +165,7 @@ def best(o: Overview, width: int, *, brief: bool = False) -> Lines:
 
 
 def _best_row(name: str, found: Found, known: bool, params: str) -> tuple[str, ...]:
-    half = f" ± {found.half_width:.4f}" if found.half_width is not None else ""
-    return name, found.label, f"{found.bpb:.4f}{half}", str(found.seeds) if known else "", params
+    return name, found.label, bpb_text(found.bpb, found.half_width), str(found.seeds) if known else "", params
 
 
 def foretold(o: Overview, width: int) -> Lines:

@@ -7,7 +7,7 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from search.results import Confirmed
+from search.results import Confirmed, bpb_text
 from search.show.facts import Facts
 from search.show.settings import meaning
 from search.show.words import counted, describe
@@ -60,11 +60,10 @@ def confirmed_table(facts: Facts) -> Table | None:
 
 
 def _measured(facts: Facts, c: Confirmed) -> list[str]:
-    half = facts.noise.half_width(len(c.bpb_by_seed))
     seeds = ", ".join(f"{seed}:\u00a0{bpb:.4f}" for seed, bpb in sorted(c.bpb_by_seed.items()))
     proxy = f"{c.proxy_bpb:.4f}" if c.proxy_bpb is not None else "–"
     size = c.runs[0].user_attrs.get("n_params")
-    mean = f"{c.mean_bpb:.4f}" + (f" ± {half:.4f}" if half is not None else "")
+    mean = bpb_text(c.mean_bpb, facts.noise.half_width(c.seeds))
     return [mean, seeds, proxy, f"{size:,}" if size else "–"]
 
 

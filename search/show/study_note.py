@@ -71,9 +71,9 @@ def _leaderboard(facts: Facts) -> str:
 
 
 def _row(facts: Facts, place: int, c: Confirmed) -> tuple[str, ...]:
-    bpb = bpb_text(c.mean_bpb, facts.noise.half_width(len(c.bpb_by_seed)))
+    bpb = bpb_text(c.mean_bpb, facts.noise.half_width(c.seeds))
     proxy = f"{c.proxy_bpb:.4f}" if c.proxy_bpb is not None else "–"
-    return str(place), plain(c.label), bpb, str(len(c.bpb_by_seed)), proxy
+    return str(place), plain(c.label), bpb, str(c.seeds), proxy
 
 
 def _next(facts: Facts) -> str:

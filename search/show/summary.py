@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.text import Text
 
-from search.results import Confirmed, Noise
+from search.results import Confirmed, Noise, bpb_text
 from search.show import panels
 from search.show.columns import Column, Columns, hanging
 from search.show.facts import Facts, read
@@ -90,8 +90,7 @@ def leaderboard(found: Sequence[Confirmed], noise: Noise, proxy_budget: str) -> 
     head = [*RANKED[:4], Column(name=f"BPB at {proxy_budget}", right=True, weight=1), RANKED[5]]
     rows = []
     for place, c in enumerate(found, start=1):
-        half = noise.half_width(len(c.bpb_by_seed))
-        bpb = f"{c.mean_bpb:.4f}" + (f" ± {half:.4f}" if half is not None else "")
+        bpb = bpb_text(c.mean_bpb, noise.half_width(c.seeds))
         proxy = f"{c.proxy_bpb:.4f}" if c.proxy_bpb is not None else "–"
-        rows.append((str(place), c.label, bpb, str(len(c.bpb_by_seed)), proxy, describe(c.params)))
+        rows.append((str(place), c.label, bpb, str(c.seeds), proxy, describe(c.params)))
     return Columns(head, rows, ["bold"] + [""] * (len(rows) - 1))
