@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from search.foresight import Sums
 from search.plan import Plan
 from search.pruner import CorrelationPruner
 from search.study import LinkedStudy
@@ -13,14 +14,25 @@ from search.study import LinkedStudy
 def make_pruner(study: LinkedStudy) -> CorrelationPruner:
     """Return the pruner that a study's plan asks for."""
     pruner = study.plan.pruner
-    taught = study.proxies.user_attrs.get(f"lessons:{pruner.primed_by}", {})
+    taught = study.proxies.user_attrs.get(f"lessons:{pruner.primed_by}")
     return CorrelationPruner(
         risk=pruner.risk,
         min_trials=pruner.min_trials,
         odds=pruner.odds,
         controls=pruner.controls,
-        earlier={int(step): np.array(shown) for step, shown in taught.items()},
+        earlier=_sums_by_step(taught),
     )
+
+
+def _sums_by_step(taught: Any) -> dict[int, Sums]:
+    """Return what `lessons` returned from its attribute; what is of another form teaches nothing."""
+    steps = taught if type(taught) is dict else {}
+    return {int(step): np.array(shown) for step, shown in steps.items() if step.isdecimal() and _are_sums(shown)}
+
+
+def _are_sums(shown: Any) -> bool:
+    six = type(shown) is list and len(shown) == 6
+    return six and all(type(value) in (int, float) and abs(value) < 1e300 for value in shown)
 
 
 def race_pruner(plan: Plan) -> CorrelationPruner:

@@ -16,7 +16,8 @@ FAULTS = ("diverged", "out_of_memory")
 
 def given_to(trial: FrozenTrial) -> Params:
     """Return a trial's parameters, those included that wait to be set."""
-    return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+    waiting = trial.system_attrs.get("fixed_params")
+    return {**(waiting if isinstance(waiting, dict) else {}), **trial.params}
 
 
 def lesson_for(kind: str, trials: Sequence[FrozenTrial], space: Space) -> list[FrozenTrial]:

@@ -70,7 +70,7 @@ class CorrelationPruner(BasePruner):
         min_trials: finished trials before anything is pruned; 2 where `earlier` is given.
         odds: at first, that losses say something of final ones, against that they say nothing.
         controls: fraction of trials never pruned, which keep the estimate honest. A trial's user attribute
-            `control`, where there is one, decides instead.
+            `control`, where it is true or false, decides instead.
         earlier: what an earlier study with the same trainer, schedule and report points has shown: see `lessons`.
 
     """
@@ -115,7 +115,10 @@ class CorrelationPruner(BasePruner):
             return Verdict(False, "silent")
         if math.isnan(trial.intermediate_values[step]):
             return Verdict(True, "diverged")
-        if trial.user_attrs.get("control", drawn_as_control(study.study_name, trial.number, self.controls)):
+        control = trial.user_attrs.get("control")
+        if type(control) is not bool:  # anything else decides nothing
+            control = drawn_as_control(study.study_name, trial.number, self.controls)
+        if control:
             return Verdict(False, "control")
         among = trials() if trials is not None else study.get_trials(deepcopy=False)
         return self.judge_among(among, trial, step, maximise=study.direction == StudyDirection.MAXIMIZE)

@@ -18,6 +18,10 @@ def _whole(value: Any) -> bool:
     return type(value) is int
 
 
+def _count(value: Any) -> bool:
+    return _whole(value) and 0 <= value < 2**63
+
+
 def _number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) < 1e300 and not math.isnan(value)
 
@@ -39,7 +43,8 @@ def _table(value: Any) -> bool:
 
 KINDS: Mapping[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("baseline", "worker", "failure", "failure_detail", "kind", "why", "pruner"), _text),
-    **dict.fromkeys(("confirms", "seed", "retries", "grid", "tokens", "n_params"), _whole),
+    **dict.fromkeys(("confirms", "seed", "retries", "grid"), _count),
+    **dict.fromkeys(("tokens", "n_params"), _whole),
     **dict.fromkeys(("control", "by_hand"), lambda value: type(value) is bool),
     **dict.fromkeys(
         ("total_seconds", "train_seconds", "startup_seconds", "compile_seconds", "evaluate_seconds"), _number
@@ -56,14 +61,22 @@ KINDS: Mapping[str, Callable[[Any], bool]] = {
 
 def sound(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Return the trials, those with values of a wrong kind as if they had never been noted."""
-    return [_without(t, odd) if (odd := _odd(t.user_attrs)) else t for t in trials]
+    return [_mended(t) if _odd(t.user_attrs, t.number) else t for t in trials]
 
 
-def _odd(attrs: Mapping[str, Any]) -> list[str]:
-    return [key for key, fits in KINDS.items() if key in attrs and not fits(attrs[key])]
+def sound_attributes(attrs: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """Return the attributes of the trial of this number, without those of a wrong kind."""
+    odd = _odd(attrs, number)
+    return {key: value for key, value in attrs.items() if key not in odd}
 
 
-def _without(trial: FrozenTrial, odd: Sequence[str]) -> FrozenTrial:
+def _odd(attrs: Mapping[str, Any], number: int) -> list[str]:
+    odd = [key for key, fits in KINDS.items() if key in attrs and not fits(attrs[key])]
+    later = "retries" in attrs and "retries" not in odd and attrs["retries"] >= number
+    return [*odd, "retries"] if later else odd  # a trial retries an earlier one
+
+
+def _mended(trial: FrozenTrial) -> FrozenTrial:
     mended = copy.copy(trial)  # the storage keeps this one for all who ask
-    mended.user_attrs = {k: v for k, v in trial.user_attrs.items() if k not in odd}
+    mended.user_attrs = sound_attributes(trial.user_attrs, trial.number)
     return mended

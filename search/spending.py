@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.duration import parse_duration
 from search.sections import Fidelity
+from search.sound import sound_attributes
 from search.study import LinkedStudy
 from storage.claims import Claim
 from storage.workers import Entry, Registry
@@ -122,7 +123,12 @@ class Purse:
 
         It is asked under the lock that both queues share, so that no two workers take the last dollars.
         """
-        return lambda attrs: self._fits(fidelity, parse_duration(attrs.get("budget", fidelity.budget)))
+
+        def fits(attrs: Mapping[str, Any]) -> bool:
+            budget = sound_attributes(attrs, 0).get("budget", fidelity.budget)
+            return self._fits(fidelity, parse_duration(budget))
+
+        return fits
 
     def exhausted(self) -> bool:
         """Return whether not even the shortest run fits any more: waiting for one would only cost."""

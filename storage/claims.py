@@ -225,7 +225,7 @@ class TrialQueue:
         if self._succeed_lost(trials):
             return None
         if queued := [t for t in trials if t.state == TrialState.WAITING]:
-            first = next((t for t in queued if t.user_attrs.get(prefer)), queued[0])
+            first = next((t for t in queued if t.user_attrs.get(prefer) is True), queued[0])
             return self._take(connection, first, worker) if permit(first.user_attrs) else Outcome.REFUSED
         if limit is not None and self._slots(trials) < limit:
             return self._create(connection, worker) if permit({}) else Outcome.REFUSED
@@ -233,7 +233,7 @@ class TrialQueue:
 
     def _succeed_lost(self, trials: Iterable[FrozenTrial]) -> int:
         """Give lost trials whose slot nobody has their successors; returns how many there were."""
-        succeeded = {r for t in trials if isinstance(r := t.user_attrs.get("retries"), int)}
+        succeeded = {r for t in trials if type(r := t.user_attrs.get("retries")) is int}
         lost = [t for t in trials if self.requeues(t) and t.number not in succeeded]
         for trial in lost:
             self._succeed(trial, trial.user_attrs["failure"])
@@ -292,4 +292,4 @@ class TrialQueue:
 def _tries(trial: FrozenTrial) -> int:
     """Return which try of its configuration a trial is; what a worker wrote that is no number counts as absent."""
     tries = trial.user_attrs.get("tries")
-    return max(1, tries) if isinstance(tries, int) else 1
+    return max(1, tries) if type(tries) is int else 1

@@ -1,7 +1,7 @@
 """Optuna trials made of learning curves, for tests of what judges them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import optuna
@@ -26,7 +26,7 @@ def trial(state: str, reports: Mapping[int, float], value: float | None = None, 
     return made
 
 
-def running(step: int, loss: float, control: bool = False) -> FrozenTrial:
+def running(step: int, loss: float, control: Any = False) -> FrozenTrial:
     """A running trial with one report."""
     made = trial("running", {step: loss}, number=10_000)
     made.set_user_attr("control", control)

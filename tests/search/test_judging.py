@@ -62,3 +62,11 @@ def test_long_runs_are_few_and_none_of_them_is_a_control() -> None:
 def test_only_first_long_runs_of_the_best_proxies_may_be_pruned(attrs: dict[str, Any], may: bool) -> None:
     assert PLAN.confirm.first_seed == 100
     assert first_of_the_best(PLAN, attrs) == may
+
+
+@pytest.mark.parametrize("odd", ["yes", True, [1], {"x": [1] * 6}, {"20": [1]}, {"20": "abcdef"}, {"20": [True] * 6}])
+def test_what_is_no_lesson_teaches_nothing(odd: Any) -> None:
+    study = optuna.create_study()
+    study.set_user_attr("lessons:", odd)
+    made = make_pruner(linked(study))
+    assert (made.earlier, made.needed) == ({}, 9)

@@ -152,6 +152,13 @@ def test_controls_go_on_and_are_drawn_beforehand() -> None:
     assert all(drawn_as_control("babylm", i, 1.0) for i in range(100))
 
 
+@pytest.mark.parametrize("odd", ["no", "yes", "", 1, 0, None, [True], {"control": False}, 1.0])
+def test_a_control_attribute_that_is_neither_true_nor_false_decides_nothing(odd: object) -> None:
+    assert judged(proven(), running(50, 9.0, control=odd), controls=0.0).reason == "hopeless"
+    assert judged(proven(), running(50, 9.0, control=odd), controls=1.0).reason == "control"
+    assert judged(proven(), running(50, 9.0, control=False), controls=1.0).reason == "hopeless"
+
+
 def test_without_an_attribute_a_study_draws_its_controls_itself() -> None:
     hopeless = trial("running", {50: 9.0}, number=77)
     assert judged(proven(), hopeless, controls=1.0).reason == "control"

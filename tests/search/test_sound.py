@@ -12,7 +12,7 @@ from search.show.answers import ANSWERS
 from search.show.facts import Facts
 from search.show.glance import glance
 from search.show.notes import trial_notes
-from search.sound import KINDS, sound
+from search.sound import KINDS, sound, sound_attributes
 from tests.search.made import proxy
 from tests.search.show.studied import facts_of, plan, searched
 
@@ -27,6 +27,18 @@ def test_right_ones_stay_and_wrong_ones_are_as_if_never_noted() -> None:
     assert mended.user_attrs == {}
     assert wrong.user_attrs["tokens"] == "3"  # the storage's own is left alone
     assert (mended.number, mended.value, mended.params) == (1, 1.4, wrong.params)
+
+
+def test_a_retry_is_of_an_earlier_trial_and_a_seed_is_a_count() -> None:
+    """A trial that retried itself would have no first try."""
+    mended = sound([proxy(2, 1.4, {}, retries=r, seed=s) for r, s in ((1, 0), (2, -1), (-1, 2**63), (True, True))])
+    assert [t.user_attrs for t in mended] == [{"retries": 1, "seed": 0}, {}, {}, {}]
+
+
+def test_what_a_claimed_trial_says_of_itself_is_read_by_kind() -> None:
+    told = {"control": "no", "by_hand": 1, "budget": 5, "lr_scale": -1, "baseline": "mine", "other": ["kept"]}
+    assert sound_attributes(told, 3) == {"baseline": "mine", "other": ["kept"]}
+    assert told["control"] == "no"
 
 
 @pytest.mark.parametrize("key", sorted(KINDS))

@@ -145,6 +145,13 @@ def test_a_killed_workers_trial_gets_one_successor_with_its_parameters(database:
     assert queue.slots() == 1
 
 
+def test_only_true_marks_a_trial_as_preferred(queue: TrialQueue) -> None:
+    for n, wanted in enumerate(("no", 1, True)):
+        queue.enqueue({"x": 0.5}, {"n": n}, {"by_hand": wanted})
+    taken = [queue.claim("w", None, "by_hand") for _ in range(3)]
+    assert [t.user_attrs["n"] for t in taken if isinstance(t, Claim)] == [2, 0, 1]
+
+
 def test_a_worker_that_died_before_its_first_beat_goes_stale_too(database: Database, queue: TrialQueue) -> None:
     orphan = optuna.load_study(study_name=STUDY, storage=database.storage).ask()
     queue.reconcile()
