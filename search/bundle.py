@@ -67,6 +67,6 @@ def authority(url: str | None) -> str | None:
     if not given or "-----BEGIN CERTIFICATE-----" in given:
         return given.replace("\\n", "\n") or None
     try:
-        return Path(given).expanduser().read_text(encoding="utf-8")
+        return Path(given).expanduser().read_text(encoding="utf-8-sig")
     except OSError as error:
         raise SearchError(f"the server's authority, {given}, can't be read: {error.strerror}") from None

@@ -222,7 +222,7 @@ class Recipe:
 def read_tables(path: Place) -> list[Any]:
     """Read what a file holds in any format: one export, or several; raises `SearchError` where it can't be read."""
     try:
-        table = _parse(path.read_text(encoding="utf-8"))
+        table = _parse(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError:
         raise SearchError(f"{path}: not an export of lilm-search, which is text; {EXPORTS}") from None
     except OSError as error:
@@ -252,7 +252,7 @@ def _what_else(path: Place, table: Any) -> str:
         return f"that is a study file; `lilm-search export --study {path} > best.toml` writes an export"
     if not isinstance(table, dict) and Path(path.name).suffix == ".toml":
         try:
-            tomllib.loads(path.read_text(encoding="utf-8"))
+            tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except tomllib.TOMLDecodeError as error:
             return f"not an export of lilm-search: not valid TOML: {error}"
         except (ValueError, RecursionError):

@@ -43,6 +43,6 @@ def _catalogue(folder: Path) -> list[str]:
     """Return the names in SkyPilot's own catalogue, empty where it has fetched none."""
     found: list[str] = []
     for file in sorted(folder.glob("*/common/accelerators.csv")):
-        with file.open(encoding="utf-8", newline="") as lines:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
             found += [row["AcceleratorName"] for row in csv.DictReader(lines) if row.get("AcceleratorName")]
     return found

@@ -66,7 +66,7 @@ def stored_url() -> str | None:
 def read_secret(path: Path) -> str:
     """Return a file's first line that is no comment; raises `StorageError` where others can read the file."""
     check_private(path)
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     kept = [line for line in lines if line and not line.startswith("#")]
     if not kept:
         raise StorageError(f"{path} holds no secret: its first line must be it")
@@ -205,5 +205,5 @@ def _keep_secrets(address: sa.URL) -> None:
     if isinstance(given, str) and address.password is None and not os.environ.get("PGPASSWORD"):
         path = Path(given).expanduser()
         check_private(path)  # libpq would ignore a file that others can read, and then the login would fail
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8-sig").splitlines():
             keep_secret(line.rsplit(":", 1)[-1].strip() if line.count(":") >= 4 else None)

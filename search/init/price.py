@@ -32,7 +32,7 @@ def usd_per_hour(card: str, catalogues: Path | None = None) -> tuple[float, str]
 
 def _prices(file: Path, name: str) -> list[float]:
     found = []
-    with file.open(encoding="utf-8", newline="") as lines:
+    with file.open(encoding="utf-8-sig", newline="") as lines:
         for row in csv.DictReader(lines):
             if row.get("AcceleratorName") == name and row.get("Price") and float(row.get("AcceleratorCount") or 0) >= 1:
                 found.append(round(float(row["Price"]) / float(row["AcceleratorCount"]), 2))
