@@ -6,6 +6,7 @@ known key when it meets an unknown one. Reference documentation is generated fro
 """
 
 import difflib
+import math
 import operator
 import types
 import typing
@@ -17,6 +18,9 @@ from model.errors import SettingsError
 
 S = TypeVar("S", bound="Settings")
 
+MOST_SHOWN = 200
+"""Characters of a value in a message."""
+
 
 def setting(
     default: Any = MISSING,
@@ -27,10 +31,11 @@ def setting(
     above: float | None = None,
     below: float | None = None,
     choices: Sequence[str] | None = None,
+    example: str = "",
 ) -> Any:
-    """Declare a field: its default (none means it must be given), one line of meaning, and its range."""
+    """Declare a field: its default (none means it must be given), one line of meaning, its range, and an example."""
     limits = {"at_least": at_least, "at_most": at_most, "above": above, "below": below, "choices": choices}
-    return field(default=default, metadata={"doc": doc, **limits})
+    return field(default=default, metadata={"doc": doc, "example": example, **limits})
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -40,12 +45,36 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"did you mean `{close[0]}`?" if close else f"known: {', '.join(known) or 'none'}"
 
 
+def shown(value: Any) -> str:
+    """Return a value that a person wrote as a message can hold it: however long, deep or many-digited it is."""
+    try:
+        text = repr(list(value) if isinstance(value, tuple) else value)
+    except (ValueError, RecursionError):  # an integer of more than 4300 digits, tables within tables without end
+        return "a number of very many digits" if isinstance(value, int) else "a value that is too large to show"
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
+
+
+def is_finite(value: float) -> bool:
+    """Return whether a number is one that every part can count with: no infinity, no integer of more than 64 bits."""
+    return -(2**63) <= value < 2**63 if isinstance(value, int) else math.isfinite(value)
+
+
+_types: dict[type[Any], dict[str, Any]] = {}
+
+
+def types_of(record: type[Any]) -> dict[str, Any]:
+    """Return the types of a record's fields, which are slow to find out."""
+    if record not in _types:
+        _types[record] = typing.get_type_hints(record)
+    return _types[record]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Base of every record; raises `SettingsError` when a value has the wrong type or is out of range."""
 
     def __post_init__(self) -> None:
-        hints = typing.get_type_hints(type(self))
+        hints = types_of(type(self))
         for f in fields(self):
             # TOML and JSON write 1.0 as 1, and only lists where a record holds a tuple.
             value = _fit(getattr(self, f.name), hints[f.name])
@@ -56,7 +85,7 @@ class Settings:
     def parse(cls: type[S], table: Any, where: str = "") -> S:
         """Build a record from a table, `where` being its name in messages (`[proxy]`)."""
         if not isinstance(table, Mapping):
-            raise SettingsError(f"{where} is {table!r}, but must be a table")
+            raise SettingsError(f"{where} is {shown(table)}, but must be a table")
         prefix = f"{where} " if where else ""
         known = {f.name: f for f in fields(cls)}
         for key in table:
@@ -73,19 +102,51 @@ class Settings:
     def table(self) -> dict[str, Any]:
         """Return the record as a plain table; what is None has no place in TOML and is left out."""
         pairs = ((f.name, getattr(self, f.name)) for f in fields(self))
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in pairs if v is not None}
+        return {k: _as_written(v) for k, v in pairs if v is not None}
 
 
 def _required(f: "Field[Any]") -> bool:
     return f.default is MISSING and f.default_factory is MISSING
 
 
+def _as_written(value: Any) -> Any:
+    """Return a value in TOML's own types, which have lists where a record holds tuples."""
+    if isinstance(value, dict):
+        return {k: _as_written(v) for k, v in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+    """Return the types of which a value must have one."""
+    return typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
+
+
 def _fit(value: Any, hint: Any) -> Any:
-    if type(value) is int and float in (hint, *typing.get_args(hint)) and int not in typing.get_args(hint):
-        return float(value)
-    if isinstance(value, list) and tuple in (typing.get_origin(h) for h in (hint, *typing.get_args(hint))):
-        return tuple(value)
+    """Return the value in the type that the record holds it in, where it can have that type."""
+    if type(value) is hint:
+        return value
+    options = _options(hint)
+    if type(value) is int and float in options and int not in options:
+        return float(value) if is_finite(value) else value
+    for option in options:
+        if isinstance(value, (list, tuple)) and typing.get_origin(option) is tuple:
+            return tuple(_fit(item, typing.get_args(option)[0]) for item in value)
+        if isinstance(value, Mapping) and typing.get_origin(option) is dict:
+            return {key: _fit(item, typing.get_args(option)[1]) for key, item in value.items()}
     return value
+
+
+def _has_type(value: Any, hint: Any) -> bool:
+    if type(value) is hint:
+        return True
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return any(_has_type(value, option) for option in inner)
+    if origin is tuple:
+        return type(value) is tuple and all(_has_type(item, inner[0]) for item in value)
+    if origin is dict:
+        return type(value) is dict and all(_has_type(item, inner[1]) for item in value.values())
+    return False
 
 
 _NAMES = {
@@ -95,30 +156,45 @@ _NAMES = {
     bool: "true or false",
     types.NoneType: "absent",
 }
+_PLURALS = {int: "integers", float: "numbers", str: "strings"}
+
+
+def type_name(hint: Any) -> str:
+    """Return a type as a person who writes TOML calls it."""
+    if typing.get_origin(hint) is tuple:
+        return f"a list of {_PLURALS.get(typing.get_args(hint)[0], 'values')}"
+    if typing.get_origin(hint) is dict:
+        return "a table of values, or of lists of them"
+    options = [o for o in _options(hint) if o is not int or float not in _options(hint)]
+    return _NAMES[hint] if len(options) == 1 and hint in _NAMES else " or ".join(map(type_name, options))
 
 
 def _check(f: "Field[Any]", value: Any, hint: Any) -> None:
-    options = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
-    plain = [o for o in options if o in _NAMES]
-    if plain and len(plain) == len(options) and type(value) not in plain:
-        allowed = " or ".join(_NAMES[o] for o in plain)
-        raise SettingsError(f"`{f.name}` is {value!r}, but must be {allowed}")
+    if not _has_type(value, hint):
+        example = f.metadata.get("example")
+        allowed = type_name(hint) + (f", such as {example}" if example else "")
+        raise SettingsError(f"`{f.name}` is {shown(value)}, but must be {allowed}")
+    if type(value) is int and not is_finite(value):
+        raise SettingsError(f"`{f.name}` is {shown(value)}, but must be an integer of at most 64 bits, as in all TOML")
+    if isinstance(value, str) and "\0" in value:
+        raise SettingsError(f"`{f.name}` is {shown(value)}, but must be text without the character U+0000")
     wanted = None if value is None else _outside(value, f.metadata)
     if wanted is not None:
-        raise SettingsError(f"`{f.name}` is {value!r}, but must be {wanted}")
+        raise SettingsError(f"`{f.name}` is {shown(value)}, but must be {wanted}")
+
+
+_RULES: tuple[tuple[str, str, Callable[[Any, Any], bool]], ...] = (
+    ("at_least", ">=", operator.ge),
+    ("above", ">", operator.gt),
+    ("at_most", "<=", operator.le),
+    ("below", "<", operator.lt),
+)
 
 
 def _outside(value: Any, limits: Mapping[str, Any]) -> str | None:
     """Return what is allowed when the value is not, else None. NaN is outside every range."""
-    rules: tuple[tuple[str, str, Callable[[Any, Any], bool]], ...] = (
-        ("at_least", ">=", operator.ge),
-        ("above", ">", operator.gt),
-        ("at_most", "<=", operator.le),
-        ("below", "<", operator.lt),
-    )
-    given = [(sign, limits[key], holds) for key, sign, holds in rules if limits.get(key) is not None]
-    if not all(holds(value, limit) for _, limit, holds in given):
-        return " and ".join(f"{sign} {limit}" for sign, limit, _ in given)
+    if not all(holds(value, limits[key]) for key, _, holds in _RULES if limits[key] is not None):
+        return " and ".join(f"{sign} {limits[key]}" for key, sign, _ in _RULES if limits[key] is not None)
     if limits.get("choices") and value not in limits["choices"]:
         return "one of " + ", ".join(f'"{c}"' for c in limits["choices"])
     return None

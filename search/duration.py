@@ -2,11 +2,14 @@
 
 import re
 
+MOST_LETTERS = 40
+"""Characters of a duration; what is longer is none."""
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def parse_duration(text: str) -> float:
     """Return the seconds of "90s", "6m" or "1.5h"; raises ValueError on anything else."""
+    text = text if len(text) <= MOST_LETTERS else f"{text[:MOST_LETTERS]}…"
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh])", text.strip())
     if not match:
         raise ValueError(f'"{text}" is no duration; write a number and s, m or h, such as 90s, 6m or 1.5h')

@@ -83,7 +83,7 @@ def depth(parameter: Parameter, value: float, side: str) -> float:
         values = sorted(float(v) for v in parameter.choices)
         return sum(v <= value if side == "lowest" else v >= value for v in values) / len(values)
     low, high = float(parameter.low or 0), float(parameter.high or 0)
-    cell = (parameter.step or 1) / 2 if parameter.whole else 0.0
+    cell = 0.0 if parameter.size is None else (parameter.step or 1) / 2
     low, high, inner = low - cell, high + cell, value + (cell if side == "lowest" else -cell)
     if parameter.log:
         low, high, inner = math.log(low), math.log(high), math.log(inner)
@@ -139,7 +139,7 @@ def _third_more(parameter: Parameter, down: bool) -> float:
         value = low / factor if down else high * factor
     else:
         value = low - (high - low) / 3 if down else high + (high - low) / 3
-    if not parameter.whole:
+    if parameter.size is None:
         return value
     step = parameter.step or 1
     steps = max(1, round(abs(value - (low if down else high)) / step))

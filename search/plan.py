@@ -11,10 +11,11 @@ import tomli_w
 
 from model.config import DataConfig, ModelConfig, TokenizerConfig, TrainConfig
 from model.errors import SettingsError
-from model.settings import Settings, nearest
+from model.settings import Settings, is_finite, nearest, shown
 from search.errors import StudyFileError
 from search.sections import ConfirmConfig, CostConfig, ProxyConfig, PrunerConfig, RecipeConfig, WorkerConfig
-from search.space import OWNER, RECORDS, Params, Space
+from search.space import OWNER, RECORDS, Params, Space, typed
+from search.spacecheck import check_space
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,24 @@ SECTIONS: dict[str, type[Settings]] = {
 }
 
 
+def read_toml(text: str) -> dict[str, Any]:
+    """Return a TOML text as a table; raises `SettingsError` where it is none."""
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise SettingsError("not valid TOML: lists or tables within one another without end") from None
+    except ValueError as error:  # besides TOML's own: an integer of more than 4300 digits
+        raise SettingsError(f"not valid TOML: {error}") from None
+
+
 def is_grid(table: Mapping[str, Any]) -> bool:
     """Return whether a study file's table asks for a grid."""
     proxy = table.get("proxy")
     return isinstance(proxy, Mapping) and proxy.get("sampler") == "grid"
+
+
+MOST_COUNTED = 100_000
+"""Configurations of a space that are counted, to refuse more trials."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +96,8 @@ class Plan:
                     f"[{section}] `max_usd` is {cap:g}, but [cost] `usd_per_gpu_hour` is 0, so that it would never be "
                     "reached; give the price of an hour"
                 )
-        fewer = None if self.is_grid else self.space.configurations(self.fixed(), self.proxy.trials - 1)
+        most = min(self.proxy.trials - 1, MOST_COUNTED)
+        fewer = None if self.is_grid else self.space.configurations(self.fixed(), most)
         if fewer is not None:
             raise SettingsError(
                 f"[proxy] `trials` is {self.proxy.trials}, but must be <= {len(fewer)}, as many as [space] has "
@@ -89,17 +105,18 @@ class Plan:
             )
 
     @classmethod
-    def parse(cls, text: str, *, name: str, origin: str) -> Self:
-        """Read a study file's text; raises `StudyFileError` that names `origin`, key, value and what is allowed."""
+    def parse(cls, text: str, *, name: str, origin: str, stored: bool = False) -> Self:
+        """Read a study file's text; raises `StudyFileError` that names `origin`, key, value and what is allowed.
+
+        A stored plan was tried when its file was read: it opens whatever has been refused since.
+        """
         try:
-            return cls._build(tomllib.loads(text), name)
-        except tomllib.TOMLDecodeError as error:
-            raise StudyFileError(f"{origin}: not valid TOML: {error}") from None
+            return cls._build(read_toml(text), name, stored)
         except SettingsError as error:
             raise StudyFileError(f"{origin}: {error}") from None
 
     @classmethod
-    def _build(cls, table: Mapping[str, Any], name: str) -> Self:
+    def _build(cls, table: Mapping[str, Any], name: str, stored: bool) -> Self:
         known = {"description", "space", "baselines", *SECTIONS}
         for key in table:
             if key not in known:
@@ -113,8 +130,14 @@ class Plan:
         sections = {key: record.parse(table.get(key, {}), f"[{key}]") for key, record in SECTIONS.items()}
         description = table.get("description", "")
         if not isinstance(description, str):
-            raise SettingsError(f"`description` is {description!r}, but must be a string")
-        plan = cls(name=name, description=description, space=Space.parse(table["space"]), **sections)  # type: ignore[arg-type]
+            raise SettingsError(f"`description` is {shown(description)}, but must be a string")
+        space = Space.parse(table["space"], stored=stored)
+        if not stored:
+            _check_finite(sections)
+            check_space(space, {section: sections[section].table() for section in RECORDS})
+        plan = cls(name=name, description=description, space=space, **sections)  # type: ignore[arg-type]
+        if stored:
+            return replace(plan, baselines=table.get("baselines", {}))
         if plan.proxy.schedule == "prefix" and plan.confirm.budget_seconds <= plan.proxy.budget_seconds:
             budgets = f"[confirm] `budget` is {plan.confirm.budget}, but must be > {plan.proxy.budget}, [proxy]'s"
             raise SettingsError(f'{budgets}, where schedule = "prefix"')
@@ -124,22 +147,34 @@ class Plan:
     def with_baselines(self, table: Any) -> Self:
         """Return the plan with these hand-made configurations, each checked against the space."""
         if not isinstance(table, Mapping):
-            raise SettingsError(f"[baselines] is {table!r}, but must be a table of tables")
-        for name, params in table.items():
-            self._check_baseline(f"[baselines.{name}]", params)
-        return replace(self, baselines=dict(table))
+            raise SettingsError(f"[baselines] is {shown(table)}, but must be a table of tables")
+        return replace(self, baselines={name: self._baseline(name, params) for name, params in table.items()})
 
-    def _check_baseline(self, where: str, params: Any) -> None:
+    def _baseline(self, name: str, params: Any) -> Params:
+        """Return a baseline's values in their settings' types, each checked against the space, and all together."""
+        where = f"[baselines.{name}]"
+        if not name.strip():
+            raise SettingsError(f"[baselines] has {name!r}, but a baseline must have a name")
         if not isinstance(params, Mapping):
-            raise SettingsError(f"{where} is {params!r}, but must be a table")
+            raise SettingsError(f"{where} is {shown(params)}, but must be a table")
         for key, value in params.items():
             if key not in self.space.parameters:
                 hint = nearest(key, self.space.parameters)
                 raise SettingsError(f"{where} `{key}` is not searched, so a baseline can't set it; {hint}")
-            if not self.space.parameters[key].holds(value):
+            if not self.space.parameters[key].holds(typed(key, value)):
                 raise SettingsError(
-                    f"{where} `{key}` is {value!r}, but must be {self.space.parameters[key]} as in [space]"
+                    f"{where} `{key}` is {shown(value)}, but must be {self.space.parameters[key]} as in [space]"
                 )
+        given = {key: typed(key, value) for key, value in params.items()}
+        self._check_whole(where, given)
+        try:
+            self.configuration(given)
+        except SettingsError as error:
+            raise SettingsError(f"{where} {error}") from None
+        return given
+
+    def _check_whole(self, where: str, params: Params) -> None:
+        """Refuse a baseline that lacks a setting that is searched under its values, or has one that isn't."""
         needed = self.space.names({**self.fixed(), **params})
         if set(params) != needed:
             odd = sorted(needed ^ set(params))[0]
@@ -218,3 +253,11 @@ class Plan:
     def sha256(self) -> str:
         """Identity of the settled file."""
         return hashlib.sha256(self.toml().encode()).hexdigest()
+
+
+def _check_finite(sections: Mapping[str, Settings]) -> None:
+    """Refuse infinities, with which some part further on can't count: 0 means no limit where there may be none."""
+    for section, record in sections.items():
+        for key, value in record.table().items():
+            if isinstance(value, float) and not is_finite(value):
+                raise SettingsError(f"[{section}] `{key}` is {value}, but must be a finite number")

@@ -34,8 +34,12 @@ class Placed:
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:  # noqa: D102
         return self.given.get(name, choices[int(self.coordinates[name] * len(choices))])
 
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool) -> float:  # noqa: D102
+    def suggest_float(  # noqa: D102
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool
+    ) -> float:
         part = self.coordinates[name]
+        if step is not None:
+            return float(self.given.get(name, low + step * int(part * (round((high - low) / step) + 1))))
         value = low * (high / low) ** part if log else low + (high - low) * part
         return float(self.given.get(name, min(value, high)))
 

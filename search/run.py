@@ -1,6 +1,7 @@
 """One claimed trial, from its parameters to its told value."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from search import paths
 from search.artifacts import keep_confirmed, keep_record
 from search.duration import parse_duration
 from search.judging import first_of_the_best, make_pruner, race_pruner
+from search.lesson import given_to
 from search.logback import show, show_in_turn
 from search.provenance import hashes, nameless, of_run
 from search.pruner import Verdict, drawn_as_control
@@ -27,6 +29,8 @@ from search.results import run_label
 from search.resume import States
 from search.sampler import settle
 from search.shared import shared_corpus
+from search.sound import sound_attributes
+from search.space import Params
 from search.study import final_budget
 from storage.claims import Claim, TrialQueue
 from storage.heartbeat import Heartbeat
@@ -50,6 +54,7 @@ class Run:
         proxy: bool,
         heart: Heartbeat,
     ) -> None:
+        claim = replace(claim, user_attrs=sound_attributes(claim.user_attrs, claim.number))
         self.worker, self.queue, self.claim, self.proxy, self.heart = worker, queue, claim, proxy, heart
         self.plan = worker.study.plan
         self.retrying, self.outbox = worker.retrying, worker.outbox
@@ -67,8 +72,7 @@ class Run:
     def train(self) -> None:
         """Settle what the trial trains, train it and tell its value."""
         attrs = self.claim.user_attrs
-        params = self.retrying(lambda: self.plan.space.suggest(self.trial, self.plan.fixed()))
-        params = self.plan.scaled(params, attrs.get("lr_scale", 1.0))
+        params = self.plan.scaled(self.retrying(self._params), attrs.get("lr_scale", 1.0))
         configuration = self.plan.configuration(params)
         self._note_identity()
         corpus = shared_corpus(self.worker.study, configuration.tokenizer, self._should_stop)
@@ -96,6 +100,14 @@ class Run:
             return self.say_lost()
         self._note_result(result, corpus)
         return self._tell(result, corpus.tokenizer)
+
+    def _params(self) -> Params:
+        """Return what the run was given; a long run draws nothing beside, or it would be another configuration."""
+        if self.proxy:
+            return self.plan.space.suggest(self.trial, self.plan.fixed())
+        given = given_to(self.worker.study.database.storage.get_trial(self.claim.trial_id))
+        searched = self.plan.space.parameters.items()
+        return {name: parameter.suggest(self.trial, name) for name, parameter in searched if name in given}
 
     def _find_states(self) -> States:
         """Return where the run's states are kept, and those of its earlier tries are found."""

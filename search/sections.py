@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from model.errors import SettingsError
-from model.settings import Settings, setting
+from model.settings import Settings, setting, shown
 from search.duration import parse_duration
 
 
@@ -65,30 +65,30 @@ class ConfirmConfig(Fidelity):
     )
     max_seeds: int = setting(6, "runs of one configuration, each with its own seed, at most", at_least=2)
     first_seed: int = setting(100, "seed of the first run; the next one has the next", at_least=0)
-    rungs: tuple[str, ...] = setting((), "budgets on the way up, such as 12m; each lets the better half pass")
-    lr_scales: tuple[float, ...] = setting((1.0,), "factors on the learning rate, each a candidate of its own")
+    rungs: tuple[str, ...] = setting(
+        (), "budgets on the way up, such as 12m; each lets the better half pass", example='["12m"]'
+    )
+    lr_scales: tuple[float, ...] = setting(
+        (1.0,), "factors on the learning rate, each a candidate of its own", example="[1.0, 0.7]"
+    )
     prune: bool = setting(True, "stop long runs that are proven hopeless among the long runs")
     max_hours: float = setting(0.0, "worker hours of long runs, after which none is started; 0: no limit", at_least=0)
     max_usd: float = setting(0.0, "dollars for long runs, after which none is started; 0: no limit", at_least=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for key, kinds, form in (("rungs", (str,), '["12m"]'), ("lr_scales", (int, float), "[1.0, 0.7]")):
-            given = getattr(self, key)
-            if not isinstance(given, tuple) or not all(type(value) in kinds for value in given):
-                raise SettingsError(f"`{key}` is {given!r}, but must be a list such as {form}")
         if self.max_seeds < self.seeds:
             raise SettingsError(f"`max_seeds` is {self.max_seeds}, but must be >= seeds ({self.seeds})")
         if 1.0 not in self.lr_scales or not all(0 < scale <= 10 for scale in self.lr_scales):
             raise SettingsError(
-                f"`lr_scales` is {list(self.lr_scales)}, but must list factors > 0 and <= 10, 1.0 among them"
+                f"`lr_scales` is {shown(self.lr_scales)}, but must list factors > 0 and <= 10, 1.0 among them"
             )
         try:
             rungs = [parse_duration(rung) for rung in self.rungs]
         except ValueError as error:
             raise SettingsError(f"`rungs`: {error}") from None
         if sorted({*rungs, self.budget_seconds}) != [*rungs, self.budget_seconds]:
-            raise SettingsError(f"`rungs` is {list(self.rungs)}, but must rise, each below `budget` ({self.budget})")
+            raise SettingsError(f"`rungs` is {shown(self.rungs)}, but must rise, each below `budget` ({self.budget})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +137,9 @@ class RecipeConfig(Settings):
     """The search by hand that `lilm-search recipe` goes through."""
 
     tokens_per_param: float = setting(70.0, "tokens of the budget for each parameter; sets the depth", above=0)
-    learning_rates: tuple[float, ...] = setting((1e-3, 2e-3, 3e-3, 5e-3, 8e-3), "highest learning rates to try")
+    learning_rates: tuple[float, ...] = setting(
+        (1e-3, 2e-3, 3e-3, 5e-3, 8e-3), "highest learning rates to try", example="[1e-3, 3e-3]"
+    )
     lr_budget_fraction: float = setting(0.2, "part of the budget that each of them gets", above=0, at_most=1)
     measure_seconds: float = setting(10.0, "training seconds to measure the speed of a depth", above=0)
     max_layers: int = setting(64, "deepest network to try", at_least=1, at_most=256)
@@ -145,4 +147,4 @@ class RecipeConfig(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.learning_rates or not all(0 < lr <= 1 for lr in self.learning_rates):
-            raise SettingsError(f"`learning_rates` is {list(self.learning_rates)}, but must list rates > 0 and <= 1")
+            raise SettingsError(f"`learning_rates` is {shown(self.learning_rates)}, but must list rates > 0 and <= 1")

@@ -153,7 +153,7 @@ def stored_plan(database: Database, name: str) -> Plan:
     text = _attrs(database, name).get("plan")
     if text is None:
         raise SearchError(f'"{name}" was not made by lilm-search (it has no plan); choose another name with --as')
-    return Plan.parse(text, name=name, origin=f"the stored plan of {name}")
+    return Plan.parse(text, name=name, origin=f"the stored plan of {name}", stored=True)
 
 
 def _link(database: Database, plan: Plan, *, create: bool, new: bool = False) -> LinkedStudy:
@@ -238,6 +238,11 @@ def _refuse_unsafe_changes(old: Plan, new: Plan) -> None:
         f"{key} was {before!r}, now {after!r}"
         for key, (before, after) in changes(old, new).items()
         if not key.startswith(_FREE) and not (key in _GROWS and after > before)
+    ]
+    unsafe += [
+        f"[space.{name}] has drawn whole numbers so far: write step = 1 to go on so"
+        for name, parameter in old.space.parameters.items()
+        if (now := new.space.parameters.get(name)) and now.size is None and parameter.whole
     ]
     if unsafe:
         shown = "; ".join(unsafe[:3]) + (f"; and {len(unsafe) - 3} more" if len(unsafe) > 3 else "")

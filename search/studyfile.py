@@ -41,9 +41,9 @@ def read(study: str) -> Plan:
     if is_path(study):
         path = Path(study)
         try:
-            plan = Plan.parse(path.read_text(encoding="utf-8"), name=name, origin=str(path))
+            plan = Plan.parse(path.read_text(encoding="utf-8-sig"), name=name, origin=str(path))
         except (OSError, UnicodeDecodeError) as error:
-            reason = why_not(path, error) if isinstance(error, OSError) else "not UTF-8 text"
+            reason = why_not(path, error) if isinstance(error, OSError) else "not UTF-8 text; save it as UTF-8"
             if isinstance(error, FileNotFoundError):
                 reason += f"; shipped studies go by their names; {nearest(name, shipped())}"
             raise StudyFileError(f"{path}: can't be read: {reason}") from None
@@ -74,4 +74,7 @@ def local_source(source: str, beside: Path | None = None) -> str:
     """Return a data source with a local path made absolute, since workers start elsewhere."""
     if is_named(source):
         return source
-    return str(((beside or Path.cwd()) / Path(source).expanduser()).resolve())
+    try:
+        return str(((beside or Path.cwd()) / Path(source).expanduser()).resolve())
+    except RuntimeError as error:  # a home that nobody has, or links in a circle
+        raise StudyFileError(f"the text is {source}, which leads nowhere: {error}") from None

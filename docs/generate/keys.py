@@ -36,7 +36,9 @@ HEADLESS = (
 )
 SPACE = (
     "Which settings of `[tokenizer]`, `[model]` and `[train]` are searched, each a table of its own. A setting that "
-    "isn't here keeps the value of its section. Either `low` and `high`, or `choices`."
+    "isn't here keeps the value of its section. Either `low` and `high`, or `choices`; of a real setting `low = 0` and "
+    "`high = 1` make a range of real numbers, and `step` makes steps. A condition that never holds is refused, and a "
+    "range in which something can't be trained."
 )
 BASELINES = (
     "Hand-made configurations, one table for each, named by you: a value for every searched setting that applies, "
@@ -55,7 +57,10 @@ def study_file_page() -> str:
         *parts,
         f"## `[space]`\n\nNeeded. {SPACE}",
         key_table(Parameter),
-        fenced('n_layer = { low = 1, high = 8 }\nn_kv_head = { low = 1, high = 4, when = { attention = "grouped" } }'),
+        fenced(
+            'n_layer = { low = 1, high = 8 }\nn_kv_head = { low = 1, high = 4, when = { attention = "grouped" } }\n'
+            'window = { choices = [64, 256], when = { attention = ["full", "grouped"] } }'
+        ),
         f"## `[baselines.NAME]`\n\n{BASELINES}",
         fenced("[baselines.by-hand]\nmax_lr = 3e-3\nn_layer = 2"),
         f"## Shipped study files\n\n{table(('name', 'what it searches'), shipped)}",

@@ -100,7 +100,7 @@ def _named(t: FrozenTrial) -> str:
 
 
 def _at(parameter: Parameter, value: Any) -> Any:
-    return value if parameter.choices is None else str(value)
+    return value if parameter.choices is None else str(next((c for c in parameter.choices if c == value), value))
 
 
 def _axis(parameter: Parameter) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def test_babylms_baseline_is_the_hand_tuned_one() -> None:
         ("n_head = 2\n", "n_head = 20\n", ["[baselines.by-hand]", "`n_head` is 20", "1 … 4"]),
         ("n_layer = 2\n", "", ["[baselines.by-hand]", "`n_layer` is missing"]),
         ('budget = "8s"', 'budget = "6 parsecs"', ["[proxy]", "6 parsecs", "90s, 6m or 1.5h"]),
-        ("seeds = 2", "rungs = [1.5]", ["[confirm]", "`rungs` is (1.5,)", '["12m"]']),
+        ("seeds = 2", "rungs = [1.5]", ["[confirm]", "`rungs` is [1.5]", '["12m"]']),
         ("seeds = 2", 'lr_scales = "0.7"', ["[confirm]", "`lr_scales` is '0.7'", "[1.0, 0.7]"]),
         ("seeds = 2", "seeds = 0.5", ["[confirm]", "`seeds` is 0.5", ">= 1"]),
         ("report_every = 10", "report_every = 7", ["`report_every` is 7", "divide 100"]),
