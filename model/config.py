@@ -20,12 +20,20 @@ class DataConfig(Settings):
     holdout_period: int = setting(10_000, "of every so many rows ...", at_least=2)
     holdout_rows: int = setting(100, "... this many, the first, are held out for validation", at_least=1)
     rows_per_document: int = setting(1, "consecutive rows joined by newlines into one document", at_least=1)
+    max_row_bytes: int | None = setting(
+        None, "longer rows are cut into pieces, each a row: of a text that is one long document", at_least=100
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.holdout_rows >= self.holdout_period:
             raise SettingsError(
                 f"`holdout_rows` is {self.holdout_rows}, but must be < holdout_period ({self.holdout_period})"
+            )
+        if self.max_row_bytes is not None and self.rows_per_document > 1:
+            raise SettingsError(
+                f"`rows_per_document` is {self.rows_per_document}, but must be 1 where `max_row_bytes` cuts rows: "
+                "joined, the pieces would have line breaks that the text has not"
             )
 
 

@@ -92,9 +92,7 @@ class Plan:
     def parse(cls, text: str, *, name: str, origin: str) -> Self:
         """Read a study file's text; raises `StudyFileError` that names `origin`, key, value and what is allowed."""
         try:
-            return cls._build(tomllib.loads(text), name)
-        except tomllib.TOMLDecodeError as error:
-            raise StudyFileError(f"{origin}: not valid TOML: {error}") from None
+            return cls._build(_toml(text), name)
         except SettingsError as error:
             raise StudyFileError(f"{origin}: {error}") from None
 
@@ -218,3 +216,15 @@ class Plan:
     def sha256(self) -> str:
         """Identity of the settled file."""
         return hashlib.sha256(self.toml().encode()).hexdigest()
+
+
+def _toml(text: str) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(text)
+    except RecursionError:
+        table = None
+    except ValueError as error:  # besides its own errors, those of numbers of thousands of digits
+        raise SettingsError(f"not valid TOML: {error}") from None
+    if table is None or deeper(table):
+        raise SettingsError("its lists or tables are nested too deeply; a study file has tables in tables, no deeper")
+    return table

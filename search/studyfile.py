@@ -1,5 +1,6 @@
 """Finding study files: the shipped ones by name, a user's own by path."""
 
+import os
 import re
 from dataclasses import replace
 from importlib.resources import files
@@ -74,4 +75,4 @@ def local_source(source: str, beside: Path | None = None) -> str:
     """Return a data source with a local path made absolute, since workers start elsewhere."""
     if is_named(source):
         return source
-    return str(((beside or Path.cwd()) / Path(source).expanduser()).resolve())
+    return str(((beside or Path.cwd()) / os.path.expanduser(source)).resolve())  # noqa: PTH111 (a ~ may be nobody's)

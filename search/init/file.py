@@ -108,6 +108,8 @@ def _data(text: Text, size: Size, source: str) -> str:
         lines.append(
             _line(f"holdout_rows = {held}", f"... the first {held} are held out{share}; BPB is measured on them")
         )
+    if text.max_row_bytes:
+        lines.append(_line(f"max_row_bytes = {text.max_row_bytes}", "it is one long row, cut into pieces, each a row"))
     joined = (
         "a row is a document" if text.rows_per_document == 1 else "a row is one line of text; neighbours are joined"
     )

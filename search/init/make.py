@@ -73,7 +73,7 @@ def beside(source: str, out: Path) -> str:
     """Return the source as the file is to name it: what lies below the file's folder, by its path from there."""
     if source == "builtin" or source.startswith("hf:"):
         return source
-    path, folder = Path(source).expanduser().absolute(), out.absolute().parent
+    path, folder = Path(os.path.expanduser(source)).absolute()  # noqa: PTH111, out.absolute().parent
     return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
 
