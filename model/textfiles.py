@@ -30,9 +30,14 @@ def local_files(source: str) -> list[Path]:
     return files
 
 
+def expanded(source: str) -> Path:
+    """Return a path with a leading ~ spelled out; as it is where that is nobody's, which a file may be called."""
+    return Path(os.path.expanduser(source))  # noqa: PTH111
+
+
 def _pattern(source: str) -> str:
     """Return the pattern that a source is; a name that is there is taken as it is, since [1] or * may be part of it."""
-    path = Path(os.path.expanduser(source))  # noqa: PTH111 (which leaves a ~ that is nobody's as it is)
+    path = expanded(source)
     there, parts = Path(path.anchor), path.relative_to(path.anchor).parts
     while parts and os.path.lexists(there / parts[0]):
         there, parts = there / parts[0], parts[1:]
@@ -106,7 +111,7 @@ def _parquet_rows(file: Path, column: str) -> Iterator[str]:
             check_column("column", column, table.schema_arrow.names, file)
             batches = table.iter_batches(batch_size=ROWS_AT_ONCE, columns=[column])
             yield from values(batches, file, column)
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, ValueError) as error:  # the latter of its columns' names
         raise DataError(f"{file}: not a parquet file, or a damaged one: {short(error)}") from None
 
 

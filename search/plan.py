@@ -11,7 +11,7 @@ import tomli_w
 
 from model.config import DataConfig, ModelConfig, TokenizerConfig, TrainConfig
 from model.errors import SettingsError
-from model.settings import Settings, nearest
+from model.settings import Settings, deeper, nearest
 from search.errors import StudyFileError
 from search.sections import ConfirmConfig, CostConfig, ProxyConfig, PrunerConfig, RecipeConfig, WorkerConfig
 from search.space import OWNER, RECORDS, Params, Space

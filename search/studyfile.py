@@ -1,6 +1,5 @@
 """Finding study files: the shipped ones by name, a user's own by path."""
 
-import os
 import re
 from dataclasses import replace
 from importlib.resources import files
@@ -10,6 +9,7 @@ from pathlib import Path, PurePath
 from model.atomic import why_not
 from model.config import DataConfig
 from model.settings import nearest
+from model.textfiles import expanded
 from search.errors import StudyFileError
 from search.plan import Plan
 
@@ -75,4 +75,4 @@ def local_source(source: str, beside: Path | None = None) -> str:
     """Return a data source with a local path made absolute, since workers start elsewhere."""
     if is_named(source):
         return source
-    return str(((beside or Path.cwd()) / os.path.expanduser(source)).resolve())  # noqa: PTH111 (a ~ may be nobody's)
+    return str(((beside or Path.cwd()) / expanded(source)).resolve())

@@ -82,7 +82,9 @@ def _head(name: str, machine: Machine, size: Size) -> str:
 
 def _data(text: Text, size: Size, source: str) -> str:
     rows = (
-        f"{'' if text.exact else 'about '}{text.rows:,.0f} rows"
+        "one long row"
+        if text.max_row_bytes
+        else f"{'' if text.exact else 'about '}{text.rows:,.0f} rows"
         if text.rows is not None
         else "rows that nobody counted"
     )

@@ -1,4 +1,4 @@
-"""What SentencePiece keeps for itself: no text is lost or unlearned for it, and tokenizers of before go on as they were."""
+"""What SentencePiece keeps for itself: no text is lost or unlearned for it; earlier tokenizers go on as they were."""
 
 import io
 import random
@@ -19,7 +19,7 @@ from tests.conftest import SHARED_TEXT
 KINDS = pytest.mark.parametrize("kind", ["unigram", "bpe"])
 NAMES = ["<unk>", "<s>", "</s>", "<0x41>"]
 LINES = [line for text in list(builtin_prose())[:400] for line in text.splitlines(keepends=True)]
-DNA = ["".join(random.Random(seed).choices("ACGT", k=2100)) + "\n" for seed in range(60)]
+DNA = ["".join(random.Random(seed).choices("ACGT", k=2100)) + "\n" for seed in range(25)]
 MIXED = st.lists(
     st.one_of(
         st.sampled_from(
@@ -108,10 +108,10 @@ def test_text_with_hardly_any_spaces_can_be_trained_on(kind: str, text: str) -> 
 @pytest.mark.parametrize("sign", ["▅", "▁", "<unk>", "</s>", "<0x41>"])
 def test_lines_that_hold_what_is_reserved_teach_as_much_as_others(kind: str, sign: str) -> None:
     """As much as lines with a neighbour of the sign, of which the library keeps nothing."""
-    config = TokenizerConfig(kind=kind, vocab_size=450)
-    samples = [[f"{line[:-1].replace(' ', f' {s} ', 1)} {s} next\n" for line in LINES[:900]] for s in (sign, "▆")]
+    config, like = TokenizerConfig(kind=kind, vocab_size=450), "▆41>" if "41" in sign else "▆"
+    samples = [[f"{line[:-1].replace(' ', f' {s} ', 1)} {s} next\n" for line in LINES[:900]] for s in (sign, like)]
     amounts = [tokens(Tokenizer(train_tokenizer(sample, config)), sample) for sample in samples]
-    assert amounts[0] < (1.03 if len(sign) == 1 else 1.1) * amounts[1]
+    assert amounts[0] < 1.03 * amounts[1]
 
 
 @KINDS
