@@ -6,6 +6,7 @@ from model.errors import SettingsError
 from model.schedule import SCHEDULES
 from model.settings import Settings, setting
 
+MIN_VOCAB = 320  # 256 bytes, three signs, and something to begin with
 MAX_VOCAB = 65_536  # token ids are kept in uint16
 
 
@@ -42,7 +43,7 @@ class TokenizerConfig(Settings):
     """A SentencePiece tokenizer; always lossless."""
 
     kind: str = setting("unigram", "SentencePiece's algorithm", choices=("unigram", "bpe"))
-    vocab_size: int = setting(6144, "number of tokens, 256 of them single bytes", at_least=320, at_most=MAX_VOCAB)
+    vocab_size: int = setting(6144, "number of tokens, 256 of them single bytes", at_least=MIN_VOCAB, at_most=MAX_VOCAB)
     sample_bytes: int = setting(10_000_000, "bytes of training text that the tokenizer is trained on", at_least=1000)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import DataError
-from model.text import HUB, builtin_prose
+from model.text import HUB, builtin_prose, hub_name
 from model.textfiles import json_object, lines, local_files, short
 
 ROWS = 400
@@ -50,7 +50,7 @@ def first_rows(source: str, most: int = ROWS) -> FirstRows:
         texts = list(builtin_prose())
         found = FirstRows(rows=[{"": t} for t in texts[:most]], count=len(texts), exact=True)
     elif source.startswith(HUB):
-        found = _of_hub(source.removeprefix(HUB), most)
+        found = _of_hub(hub_name(source), most)
     else:
         found = _of_files(local_files(source), most)
     if not found.rows:

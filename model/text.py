@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import glob
 import hashlib
 import json
 import logging
@@ -167,10 +168,21 @@ def _docstrings() -> Iterator[str]:
                 yield (ast.get_docstring(node) or "").strip()
 
 
+def hub_name(source: str) -> str:
+    """Return what the `datasets` library is asked for; raises `DataError` for a folder that it would misread."""
+    name = source.removeprefix(HUB)
+    if Path(name).is_dir() and glob.has_magic(str(Path(name).resolve())):
+        raise DataError(
+            f"{source}: a folder whose path has one of * ? [ would be read as a pattern, and other folders with it, "
+            "by the datasets library; rename it, or give its files themselves, as FOLDER/*.parquet say"
+        )
+    return name
+
+
 def _hub_rows(config: DataConfig, split: str) -> Iterator[str]:
     import datasets
 
-    name, column = config.source.removeprefix(HUB), config.column
+    name, column = hub_name(config.source), config.column
     try:
         with _without_retry_notes():
             table = datasets.load_dataset(name, split=split)

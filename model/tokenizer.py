@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import sentencepiece
 
-from model.config import TokenizerConfig
+from model.config import MIN_VOCAB, TokenizerConfig
 from model.errors import DataError, VocabularyError
 
 SPACE = "\u2581"
@@ -107,7 +107,9 @@ def _refusal(config: TokenizerConfig, message: str) -> VocabularyError:
     """Return SentencePiece's reason in our words, where it is one of those that users meet."""
     most = re.search(r"Please set it to a value <= (\d+)", message)
     least = re.search(r"required_chars\D+\d+ vs (\d+)", message)
-    if most:
+    if most and int(most[1]) < MIN_VOCAB:
+        reason = f"it is enough for {most[1]}, fewer than any vocabulary has; give more text, or more varied"
+    elif most:
         reason = f"there is too little of it; set {WHERE} to at most {most[1]}, or give more text"
     elif least:
         reason = f"its characters alone need at least {least[1]}; set {WHERE} to that or more"

@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from model.config import TokenizerConfig
+from model.errors import DataError
 from model.text import builtin_prose
 from model.tokenizer import ESCAPE, RESERVED, Tokenizer, escape, train_tokenizer, unescape
 from tests.conftest import SHARED_TEXT
@@ -112,6 +113,11 @@ def test_lines_that_hold_what_is_reserved_teach_as_much_as_others(kind: str, sig
     samples = [[f"{line[:-1].replace(' ', f' {s} ', 1)} {s} next\n" for line in LINES[:900]] for s in (sign, like)]
     amounts = [tokens(Tokenizer(train_tokenizer(sample, config)), sample) for sample in samples]
     assert amounts[0] < 1.03 * amounts[1]
+
+
+def test_too_little_text_for_any_vocabulary_is_not_told_to_take_a_smaller_one() -> None:
+    with pytest.raises(DataError, match=r"enough for \d+, fewer than any vocabulary has; give more text"):
+        train_tokenizer(["a b c\n"] * 50, TokenizerConfig(vocab_size=400))
 
 
 @KINDS

@@ -153,6 +153,20 @@ def test_a_file_that_looks_like_a_pattern_is_a_file(tmp_path: Path, name: str, m
     assert local_files(f"{name}.txt") == [Path(f"{name}.txt")]
 
 
+@pytest.mark.parametrize("look", [read, first_rows])
+def test_a_repository_whose_folder_would_be_read_as_another_is_refused(
+    tmp_path: Path, look: Callable[[str], object]
+) -> None:
+    """`datasets` takes a local folder's path for a pattern, and would read the rows of 0 here for those of [0-9]."""
+    for name in ("[0-9]", "0"):
+        (tmp_path / name).mkdir()
+        pq.write_table(pa.table({"text": [f"of {name}"] * 20}), tmp_path / name / "train-00000-of-00001.parquet")
+    with pytest.raises(DataError, match=r"would be read as a pattern.*rename it, or give its files themselves"):
+        look(f"hf:{tmp_path}/[0-9]")
+    assert set(read(f"{tmp_path}/[0-9]/*.parquet")) == {"of [0-9]"}
+    look(f"hf:{tmp_path}/0")
+
+
 def damaged(path: Path, seed: int) -> None:
     content, draw = bytearray(path.read_bytes()), random.Random(seed)
     for _ in range(draw.randrange(1, 6)):
