@@ -41,5 +41,5 @@ def whole(folder: Path) -> bool:
     try:
         sizes = json.loads((folder / "meta.json").read_text())["sizes"]
         return all((folder / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, RecursionError):
         return False

@@ -6,6 +6,7 @@ from model.errors import SettingsError
 from model.schedule import SCHEDULES
 from model.settings import Settings, setting
 
+MIN_VOCAB = 320  # 256 bytes, three signs, and something to begin with
 MAX_VOCAB = 65_536  # token ids are kept in uint16
 
 
@@ -20,12 +21,20 @@ class DataConfig(Settings):
     holdout_period: int = setting(10_000, "of every so many rows ...", at_least=2)
     holdout_rows: int = setting(100, "... this many, the first, are held out for validation", at_least=1)
     rows_per_document: int = setting(1, "consecutive rows joined by newlines into one document", at_least=1)
+    max_row_bytes: int | None = setting(
+        None, "longer rows are cut into pieces, each a row: of a text that is one long document", at_least=100
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.holdout_rows >= self.holdout_period:
             raise SettingsError(
                 f"`holdout_rows` is {self.holdout_rows}, but must be < holdout_period ({self.holdout_period})"
+            )
+        if self.max_row_bytes is not None and self.rows_per_document > 1:
+            raise SettingsError(
+                f"`rows_per_document` is {self.rows_per_document}, but must be 1 where `max_row_bytes` cuts rows: "
+                "joined, the pieces would have line breaks that the text has not"
             )
 
 
@@ -34,7 +43,7 @@ class TokenizerConfig(Settings):
     """A SentencePiece tokenizer; always lossless."""
 
     kind: str = setting("unigram", "SentencePiece's algorithm", choices=("unigram", "bpe"))
-    vocab_size: int = setting(6144, "number of tokens, 256 of them single bytes", at_least=320, at_most=MAX_VOCAB)
+    vocab_size: int = setting(6144, "number of tokens, 256 of them single bytes", at_least=MIN_VOCAB, at_most=MAX_VOCAB)
     sample_bytes: int = setting(10_000_000, "bytes of training text that the tokenizer is trained on", at_least=1000)
 
 

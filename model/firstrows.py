@@ -1,14 +1,14 @@
 """The first rows of a source, all columns of them, and how much text there is: read in moments, whatever its size."""
 
 import itertools
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from model.errors import DataError
-from model.text import HUB, builtin_prose, lines, local_files
+from model.text import HUB, builtin_prose, hub_name
+from model.textfiles import json_object, lines, local_files, short
 
 ROWS = 400
 MOST_BYTES = 1 << 22
@@ -50,7 +50,7 @@ def first_rows(source: str, most: int = ROWS) -> FirstRows:
         texts = list(builtin_prose())
         found = FirstRows(rows=[{"": t} for t in texts[:most]], count=len(texts), exact=True)
     elif source.startswith(HUB):
-        found = _of_hub(source.removeprefix(HUB), most)
+        found = _of_hub(hub_name(source), most)
     else:
         found = _of_files(local_files(source), most)
     if not found.rows:
@@ -65,7 +65,7 @@ def _of_files(files: Sequence[Path], most: int) -> FirstRows:
         try:
             rows, size, count = {".txt": _txt, ".jsonl": _jsonl, ".parquet": _parquet}[file.suffix](file, most)
         except OSError as error:
-            raise DataError(f"{file}: can't be read: {error.strerror}") from None
+            raise DataError(f"{file}: can't be read: {error.strerror or short(error)}") from None
         if rows:
             share = total / max(1, file.stat().st_size)
             of_lines = all(f.suffix != ".parquet" for f in files)
@@ -93,13 +93,7 @@ def _jsonl(file: Path, most: int) -> tuple[list[Mapping[str, Any]], int, int | N
         size += len(line.encode()) + 1
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{place}: not JSON: {getattr(error, 'msg', error)}") from None
-        if not isinstance(row, dict):
-            raise DataError(f"{place}: is {type(row).__name__}, but must be an object with keys")
-        rows.append(row)
+        rows.append(json_object(line, place))
     return rows, size, None
 
 
@@ -138,6 +132,8 @@ def _parquet(file: Path, most: int) -> tuple[list[Mapping[str, Any]], int, int |
             return rows, file.stat().st_size, table.metadata.num_rows
     except UnicodeDecodeError:
         raise DataError(f"{file}: a column of text is not UTF-8") from None
+    except RecursionError:
+        raise DataError(f"{file}: a column is lists nested too deeply to be read; leave it out") from None
     except pyarrow.ArrowException as error:
         raise DataError(f"{file}: not a parquet file, or a damaged one: {str(error).splitlines()[0]}") from None
 

@@ -14,7 +14,7 @@ import torch
 from model.checkpoint import Checkpoint, assemble
 from model.errors import CheckpointError
 from model.network import Transformer
-from model.tokenizer import ESCAPE, SPACE, Tokenizer
+from model.tokenizer import Tokenizer
 from model.trained import FILE as TOKENIZER
 
 WEIGHTS, CONFIG, INFO = "model.safetensors", "config.json", "provenance.json"
@@ -36,7 +36,7 @@ def files_of(checkpoint: Checkpoint) -> dict[str, bytes]:
         WEIGHTS: safetensors.torch.save(weights, metadata={"format": "pt"}),
         CONFIG: _json(_config(network, tokenizer)),
         TOKENIZER: tokenizer.proto,
-        "tokenizer_config.json": _json(_tokenizer_config(network)),
+        "tokenizer_config.json": _json(_tokenizer_config(network, tokenizer)),
         "generation_config.json": _json(_generation_config(tokenizer)),
         INFO: _json(checkpoint.info),
     }
@@ -88,7 +88,7 @@ def _config(network: Transformer, tokenizer: Tokenizer) -> dict[str, Any]:
     }
 
 
-def _tokenizer_config(network: Transformer) -> dict[str, Any]:
+def _tokenizer_config(network: Transformer, tokenizer: Tokenizer) -> dict[str, Any]:
     return {
         "tokenizer_class": "SentencePieceProcessor",
         "vocab_file": TOKENIZER,
@@ -98,7 +98,7 @@ def _tokenizer_config(network: Transformer) -> dict[str, Any]:
         "add_bos_token": True,
         "model_max_length": network.config.context,
         "clean_up_tokenization_spaces": False,
-        "replaced_before_encoding": [[ESCAPE, ESCAPE + "0"], [SPACE, ESCAPE + "1"]],
+        "replaced_before_encoding": [list(pair) for pair in tokenizer.replaced],
     }
 
 

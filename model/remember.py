@@ -23,7 +23,7 @@ class MicroBatches:
             return None
         try:
             found = json.loads((self._folder / key).read_text())["micro_batch"]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
         return found if isinstance(found, int) and found >= 1 else None
 

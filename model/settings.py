@@ -38,6 +38,19 @@ def setting(
     return field(default=default, metadata={"doc": doc, "example": example, **limits})
 
 
+def deeper(value: Any, levels: int = 20) -> bool:
+    """Return whether lists and tables lie in one another deeper than so many levels, which no file of ours has.
+
+    Where they do, whoever writes such a value out recurses too deeply.
+    """
+    inside = [value]
+    for _ in range(levels):
+        if not inside:
+            return False
+        inside = [v for t in inside for v in (t.values() if isinstance(t, dict) else t if isinstance(t, list) else ())]
+    return bool(inside)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a sentence naming the known name most like this one, or all of them when none is close."""
     known = sorted(known)

@@ -89,7 +89,7 @@ def seconds_in(path: Path) -> float:
     try:
         with path.open("rb") as file:
             return float(_head(file.readline(LONGEST_HEAD))["seconds"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return 0.0
 
 

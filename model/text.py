@@ -16,25 +16,27 @@ from typing import Any, Literal
 
 from model.config import DataConfig
 from model.errors import DataError
+from model.textfiles import ROWS_AT_ONCE, check_column, local_files, local_rows, short, values
 
 Part = Literal["train", "validation"]
 PARTS: tuple[Part, ...] = ("train", "validation")
 HUB = "hf:"
-SUFFIXES = (".txt", ".jsonl", ".parquet")
-ROWS_AT_ONCE = 1000  # of a column: bounds the memory of long rows
-READ_AT_ONCE = 1 << 20  # bytes of a parquet file; by default a whole row group, which may be the whole file
 READING = 1  # raise it when the same source comes to give other documents: what was read before is then read anew
 
 
 def documents(config: DataConfig) -> Iterator[tuple[Part, str]]:
     """Yield every document with the part it belongs to, in the source's order; every one can be written as UTF-8.
 
-    Row i of the source is held out for validation when i % holdout_period < holdout_rows, unless a
-    `validation_split` is named. Raises `DataError` for text that can't be used, at the end for an empty part.
+    Row i of the source, cut by `max_row_bytes`, is held out for validation when i % holdout_period < holdout_rows,
+    unless a `validation_split` is named. Raises `DataError` for text that can't be used, at the end for an empty part.
     """
     rows: Counter[Part] = Counter()
     found: Counter[Part] = Counter()
+    first = last = -1  # of the rows that hold text
     for part, group in _grouped(config):
+        for number, row in enumerate(group, start=rows.total()):
+            if row:
+                first, last = number if first < 0 else first, number
         rows[part] += len(group)
         if document := "\n".join(group):
             found[part] += 1
@@ -43,16 +45,28 @@ def documents(config: DataConfig) -> Iterator[tuple[Part, str]]:
         raise DataError(f"{config.source} holds no text: {rows.total()} rows, all of them empty")
     for part in PARTS:
         if not found[part]:
-            raise DataError(_nothing_left(config, part, rows))
+            raise DataError(_nothing_left(config, part, rows, first, last))
 
 
-def _nothing_left(config: DataConfig, part: Part, rows: Counter[Part]) -> str:
+def one_row(source: str) -> str:
+    """Return what is the matter with a text of which one row alone holds anything, and its cure."""
+    return (
+        f"{source} holds one row of text, but needs two or more: one to train on, one to measure BPB on. "
+        "`max_row_bytes = 2500` in [data] cuts a long row into pieces"
+    )
+
+
+def _nothing_left(config: DataConfig, part: Part, rows: Counter[Part], first: int, last: int) -> str:
+    """Return why a part is empty, and what fills both: the first row that holds text is held out, the last is not."""
     if config.validation_split is not None:
         key, split = ("split", config.split) if part == "train" else ("validation_split", config.validation_split)
         return f"{config.source}: split {split!r} has no text for {part}; name another one with `{key}`"
+    if first == last:
+        return one_row(config.source)
     return (
         f"{config.source}: no document is left for {part}: of {rows.total()} rows, {rows['validation']} are held out. "
-        f"Change `holdout_period` ({config.holdout_period}) and `holdout_rows` ({config.holdout_rows})"
+        f"Change `holdout_period` ({config.holdout_period}) and `holdout_rows` ({config.holdout_rows}) in [data], "
+        f"to {last + 1} and {first + 1} say"
     )
 
 
@@ -100,13 +114,27 @@ def _rows(config: DataConfig) -> Iterator[tuple[Part, str]]:
                 f"`validation_split` is {config.validation_split!r}, but only hf: data sets have splits; "
                 "hold out rows of your files with `holdout_period` and `holdout_rows`"
             )
-        for row in _hub_rows(config, config.split):
+        for row in _cut(_hub_rows(config, config.split), config.max_row_bytes):
             yield "train", row
-        for row in _hub_rows(config, config.validation_split):
+        for row in _cut(_hub_rows(config, config.validation_split), config.max_row_bytes):
             yield "validation", row
         return
-    for index, row in enumerate(_source_rows(config)):
+    for index, row in enumerate(_cut(_source_rows(config), config.max_row_bytes)):
         yield ("validation" if index % config.holdout_period < config.holdout_rows else "train"), row
+
+
+def _cut(rows: Iterator[str], most: int | None) -> Iterator[str]:
+    """Cut rows longer than so many bytes: in a piece's second half, where a line or else a word ends, if one does."""
+    for row in rows:
+        raw, begin = b"" if most is None else row.encode("utf-8"), 0
+        while most is not None and len(raw) - begin > most:
+            half, end = begin + most // 2, begin + most
+            after = raw.rfind(b"\n", half, end) + 1 or raw.rfind(b" ", half, end) + 1
+            while not after and raw[end] & 0xC0 == 0x80:  # inside a character
+                end -= 1
+            yield raw[begin : after or end].decode("utf-8")
+            begin = after or end
+        yield raw[begin:].decode("utf-8") if begin else row
 
 
 def _source_rows(config: DataConfig) -> Iterator[str]:
@@ -114,7 +142,7 @@ def _source_rows(config: DataConfig) -> Iterator[str]:
         return builtin_prose()
     if config.source.startswith(HUB):
         return _hub_rows(config, config.split)
-    return _local_rows(config)
+    return local_rows(config)
 
 
 def builtin_prose() -> Iterator[str]:
@@ -140,94 +168,29 @@ def _docstrings() -> Iterator[str]:
                 yield (ast.get_docstring(node) or "").strip()
 
 
-def local_files(source: str) -> list[Path]:
-    """Return the files that a path or glob names, sorted; raises `DataError` when there are none to read."""
-    pattern = str(Path(source).expanduser())
-    # A name is taken as it is before it is taken as a pattern: [1] may be part of it.
-    names = [pattern] if Path(pattern).is_file() else sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
-    files = [Path(f) for f in names if Path(f).is_file()]
-    if not files:
+def hub_name(source: str) -> str:
+    """Return what the `datasets` library is asked for; raises `DataError` for a folder that it would misread."""
+    name = source.removeprefix(HUB)
+    if Path(name).is_dir() and glob.has_magic(str(Path(name).resolve())):
         raise DataError(
-            f"no file matches {source}; give a path or glob of {', '.join(SUFFIXES)}, hf:ORG/NAME, or builtin"
+            f"{source}: a folder whose path has one of * ? [ would be read as a pattern, and other folders with it, "
+            "by the datasets library; rename it, or give its files themselves, as FOLDER/*.parquet say"
         )
-    for file in files:
-        if file.suffix not in SUFFIXES:
-            raise DataError(f"{file}: files of this kind can't be read; the kinds that can are {', '.join(SUFFIXES)}")
-    return files
-
-
-def _local_rows(config: DataConfig) -> Iterator[str]:
-    readers = {".txt": _txt_rows, ".jsonl": _jsonl_rows, ".parquet": _parquet_rows}
-    for file in local_files(config.source):
-        try:
-            yield from readers[file.suffix](file, config.column)
-        except OSError as error:
-            raise DataError(f"{file}: can't be read: {error.strerror or _short(error)}") from None
-
-
-def lines(file: Path) -> Iterator[tuple[str, str]]:
-    r"""Yield each line, without its \n or \r\n, after its place for messages; no other sign ends a line."""
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            place = f"{file}, line {number}"
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise DataError(
-                    f"{place}: not UTF-8 text (byte {error.start + 1} of the line); convert the file first, "
-                    "with iconv say"
-                ) from None
-            yield place, text.removesuffix("\r\n").removesuffix("\n")
-
-
-def _txt_rows(file: Path, column: str) -> Iterator[str]:
-    return (line for _, line in lines(file))
-
-
-def _jsonl_rows(file: Path, column: str) -> Iterator[str]:
-    for place, line in lines(file):
-        if not line.strip():
-            continue  # often the last one
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{place}: not JSON: {getattr(error, 'msg', error)}") from None
-        if not isinstance(row, dict) or column not in row:
-            there = ", ".join(map(str, row)) if isinstance(row, dict) else "no keys"
-            raise DataError(f"{place}: has no key `{column}`; there are: {there}. Name one with --column")
-        value = _text(row[column], place, column)
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError:
-            raise DataError(f"{place}: `{column}` holds half a surrogate pair (\\ud800 to \\udfff), not text") from None
-        yield value
-
-
-def _parquet_rows(file: Path, column: str) -> Iterator[str]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        with pyarrow.parquet.ParquetFile(file, buffer_size=READ_AT_ONCE, pre_buffer=False) as table:
-            _check_column(column, table.schema_arrow.names, file)
-            batches = table.iter_batches(batch_size=ROWS_AT_ONCE, columns=[column])
-            yield from _values(batches, file, column)
-    except pyarrow.ArrowException as error:
-        raise DataError(f"{file}: not a parquet file, or a damaged one: {_short(error)}") from None
+    return name
 
 
 def _hub_rows(config: DataConfig, split: str) -> Iterator[str]:
     import datasets
 
-    name, column = config.source.removeprefix(HUB), config.column
+    name, column = hub_name(config.source), config.column
     try:
         with _without_retry_notes():
             table = datasets.load_dataset(name, split=split)
     except Exception as error:  # the library's errors have no common base; all of them end the preparation
-        raise DataError(f"{config.source}, split {split!r}: can't be loaded: {_short(error)}") from None
-    _check_column(column, table.column_names, config.source)
+        raise DataError(f"{config.source}, split {split!r}: can't be loaded: {short(error)}") from None
+    check_column("column", column, table.column_names, config.source)
     batches = table.select_columns([column]).with_format("arrow").iter(batch_size=ROWS_AT_ONCE)
-    yield from _values(batches, f"{config.source}, split {split!r}", column)
+    yield from values(batches, f"{config.source}, split {split!r}", column)
 
 
 @contextlib.contextmanager
@@ -240,32 +203,3 @@ def _without_retry_notes() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(before)
-
-
-def _check_column(column: str, names: list[str], place: Path | str) -> None:
-    if column not in names:
-        raise DataError(f"{place}: has no column `{column}`; there are: {', '.join(names)}. Name one with --column")
-
-
-def _values(batches: Iterable[Any], place: Path | str, column: str) -> Iterator[str]:
-    """Yield the only column of Arrow batches or tables, row by row."""
-    number = 0
-    for batch in batches:
-        try:
-            values = batch.column(0).to_pylist()
-        except UnicodeDecodeError:
-            raise DataError(f"{place}: `{column}` is not UTF-8 text in some row after {number}") from None
-        for value in values:
-            number += 1
-            yield _text(value, f"{place}, row {number}", column)
-
-
-def _text(value: Any, place: str, column: str) -> str:
-    if not isinstance(value, str):
-        raise DataError(f"{place}: `{column}` is {value!r:.40}, but must be text")
-    return value
-
-
-def _short(error: Exception) -> str:
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0] if text else 'no reason given'}"

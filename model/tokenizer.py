@@ -9,11 +9,31 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import sentencepiece
 
-from model.config import TokenizerConfig
+from model.config import MIN_VOCAB, TokenizerConfig
 from model.errors import DataError, VocabularyError
 
-SPACE = "\u2581"  # what SentencePiece writes for a space; in a text it would come back as one
-ESCAPE = "\ue000"  # private use: ours to mean what we like
+SPACE = "\u2581"
+"""Sign that SentencePiece writes for a space; in a text it would come back as one."""
+RESERVED = (SPACE, "\u2585", "<unk>", "<s>", "</s>", "<0x")
+"""Signs and names that SentencePiece keeps for itself, and that stand in no text as it sees it.
+
+Its trainer skips every line with U+2585, and learns nothing of the names of its own pieces (`<0x` begins those of the
+bytes): without a word in both cases. It keeps U+0000 and U+001F, too, but a sign of one byte costs one token anyway.
+"""
+ESCAPE = "\ue000"
+"""Sign before a digit that stands for a sign which stands for something else: of private use, ours to mean so."""
+UNKNOWN = "\ufffd"
+"""Text of the unknown piece, which nothing encodes to: a tokenizer that has it escapes all of `RESERVED`."""
+
+Pairs = Sequence[tuple[str, str]]
+INSTEAD = [chr(ord(ESCAPE) + number) for number in range(len(RESERVED) + 1)]
+REPLACED: Pairs = (
+    *((sign, f"{ESCAPE}{number}") for number, sign in enumerate(INSTEAD)),
+    *zip(RESERVED, INSTEAD[1:], strict=True),
+)
+"""What is replaced before encoding, in this order, and by what: one sign for each, as quickly learned as any other."""
+REPLACED_ONCE: Pairs = ((ESCAPE, f"{ESCAPE}0"), (SPACE, f"{ESCAPE}1"))
+"""The same of tokenizers without `UNKNOWN`, from before: each goes on as it was trained."""
 
 SENTENCE_CHARS = 1 << 16  # longer texts are cut: the trainer silently skips what is longer than its limit
 SENTENCE_BYTES = 1 << 20  # that limit (by default 4192), well above 4 bytes for each of these characters
@@ -28,16 +48,22 @@ def cpu_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def escape(text: str) -> str:
-    """Return the text without a literal U+2581."""
-    if SPACE in text or ESCAPE in text:
-        return text.replace(ESCAPE, ESCAPE + "0").replace(SPACE, ESCAPE + "1")
+def escape(text: str, replaced: Pairs = REPLACED) -> str:
+    """Return the text without anything that SentencePiece reserves."""
+    if text.isascii() and "<" not in text:
+        return text  # at once, as most are
+    for sign, instead in replaced:
+        text = text.replace(sign, instead)
     return text
 
 
-def unescape(text: str) -> str:
+def unescape(text: str, replaced: Pairs = REPLACED) -> str:
     """Undo `escape`."""
-    return text.replace(ESCAPE + "1", SPACE).replace(ESCAPE + "0", ESCAPE) if ESCAPE in text else text
+    if text.isascii():
+        return text
+    for sign, instead in reversed(replaced):
+        text = text.replace(instead, sign)
+    return text
 
 
 def train_tokenizer(sample: Iterable[str], config: TokenizerConfig) -> bytes:
@@ -59,6 +85,9 @@ def train_tokenizer(sample: Iterable[str], config: TokenizerConfig) -> bytes:
             # Rare characters are spelt in bytes: a small vocabulary has better uses for its places. On the
             # built-in text this gave 2.3% more bytes per token than 1.0 at 512 tokens, 0.3% at 1024.
             character_coverage=0.9995,
+            # But never the space, however rare: every text begins with one, which goes again only as a piece.
+            required_chars=SPACE,
+            unk_surface=UNKNOWN,
             max_sentence_length=SENTENCE_BYTES,
             num_threads=TRAINING_THREADS,
             minloglevel=3,  # what goes wrong is raised, and told once
@@ -78,7 +107,9 @@ def _refusal(config: TokenizerConfig, message: str) -> VocabularyError:
     """Return SentencePiece's reason in our words, where it is one of those that users meet."""
     most = re.search(r"Please set it to a value <= (\d+)", message)
     least = re.search(r"required_chars\D+\d+ vs (\d+)", message)
-    if most:
+    if most and int(most[1]) < MIN_VOCAB:
+        reason = f"it is enough for {most[1]}, fewer than any vocabulary has; give more text, or more varied"
+    elif most:
         reason = f"there is too little of it; set {WHERE} to at most {most[1]}, or give more text"
     elif least:
         reason = f"its characters alone need at least {least[1]}; set {WHERE} to that or more"
@@ -103,6 +134,8 @@ class Tokenizer:
     vocab_size: int
     separator: int
     """The token that ends every document; no text encodes to it."""
+    replaced: Pairs
+    """What is replaced before encoding, in this order, and by what; undone after decoding."""
 
     def __init__(self, proto: bytes) -> None:
         if not proto:  # SentencePiece takes it for "load later"
@@ -115,12 +148,14 @@ class Tokenizer:
         self.sha256 = hashlib.sha256(proto).hexdigest()
         self.vocab_size = self._pieces.get_piece_size()
         self.separator = self._pieces.eos_id()
+        everything = self._pieces.decode([self._pieces.unk_id()]) == UNKNOWN
+        self.replaced = REPLACED if everything else REPLACED_ONCE
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Return the tokens of each text, uint16 (tokens,), without a separator; uses every core."""
-        rows = self._pieces.encode([escape(t) for t in texts], out_type="numpy", num_threads=cpu_count())
+        rows = self._pieces.encode([escape(t, self.replaced) for t in texts], out_type="numpy", num_threads=cpu_count())
         return [row.astype(np.uint16) for row in rows]
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """Return the text of these tokens; separators have none."""
-        return unescape(self._pieces.decode(np.asarray(ids, dtype=np.int64).tolist()))
+        return unescape(self._pieces.decode(np.asarray(ids, dtype=np.int64).tolist()), self.replaced)

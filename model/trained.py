@@ -8,13 +8,14 @@ from pathlib import Path
 from model.cache import finish, locked, scratch, whole
 from model.config import TokenizerConfig
 
-FORMAT = 1  # of what is cached; raise it when a tokenizer comes out differently
+FORMAT = 2  # of what is cached; raise it when a tokenizer comes out differently
+NAMES = 1  # of keys, which studies keep: one that has its tokenizers goes on with them, whatever would be trained now
 FILE = "tokenizer.model"
 
 
 def key(text_sha256: str, config: TokenizerConfig) -> str:
     """Return the name of the tokenizer that these settings give on this text."""
-    return hashlib.sha256(json.dumps([FORMAT, text_sha256, config.table()]).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps([NAMES, text_sha256, config.table()]).encode()).hexdigest()[:32]
 
 
 def known(cache: Path, text_sha256: str, config: TokenizerConfig) -> bytes | None:
@@ -36,4 +37,4 @@ def keep(cache: Path, text_sha256: str, config: TokenizerConfig, train: Callable
 
 
 def _folder(cache: Path, text_sha256: str, config: TokenizerConfig) -> Path:
-    return cache / "tokenizers" / key(text_sha256, config)
+    return cache / "tokenizers" / f"{key(text_sha256, config)}-{FORMAT}"

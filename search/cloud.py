@@ -62,7 +62,7 @@ class SkyPilot:
         printed = self._run("status", "--output", "json")
         try:
             found = json.loads(printed[printed.index("[") :])
-        except ValueError:
+        except (ValueError, RecursionError):
             raise SearchError(f"{self._program} status doesn't say which machines there are: {_end(printed)}") from None
         return [
             Machine(

@@ -149,7 +149,7 @@ def _columns(path: Path) -> tuple[Int[ndarray, " rows"], Float[ndarray, " rows"]
         table = csv.read_csv(path, convert_options=options)
     except OSError as error:
         raise SearchError(f"{path} can't be read: {error.strerror or error}") from None
-    except (pa.ArrowInvalid, KeyError) as error:
+    except (pa.ArrowException, ValueError, KeyError) as error:
         reason = str(error.args[0] if error.args else error).splitlines()[0]
         raise SearchError(f"{path} must be a CSV file with the columns {', '.join(_COLUMNS)}: {reason}") from None
     _, ids = np.unique(table["run_id"].to_numpy(), return_inverse=True)

@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial
 from model.atomic import replacing, why_not
 from model.config import DataConfig
 from model.errors import SettingsError
+from model.settings import deeper
 from search.caveats import caveats
 from search.errors import SearchError
 from search.machine import budget_machine
@@ -223,6 +224,7 @@ def read_tables(path: Place) -> list[Any]:
     """Read what a file holds in any format: one export, or several; raises `SearchError` where it can't be read."""
     try:
         table = _parse(path.read_text(encoding="utf-8-sig"))
+        table = None if deeper(table) else table
     except UnicodeDecodeError:
         raise SearchError(f"{path}: not an export of lilm-search, which is text; {EXPORTS}") from None
     except OSError as error:

@@ -1,5 +1,6 @@
 """The names of GPUs as SkyPilot spells them: one that nobody rents out would be searched for in vain for ever."""
 
+import contextlib
 import csv
 import difflib
 from pathlib import Path
@@ -43,6 +44,6 @@ def _catalogue(folder: Path) -> list[str]:
     """Return the names in SkyPilot's own catalogue, empty where it has fetched none."""
     found: list[str] = []
     for file in sorted(folder.glob("*/common/accelerators.csv")):
-        with file.open(encoding="utf-8-sig", newline="") as lines:
+        with contextlib.suppress(OSError, ValueError, csv.Error), file.open(encoding="utf-8-sig", newline="") as lines:
             found += [row["AcceleratorName"] for row in csv.DictReader(lines) if row.get("AcceleratorName")]
     return found

@@ -31,8 +31,8 @@ lilm-search train --config export.toml              # trains the configuration a
 
 `THIS` is the bundle (`best.zip`) or the folder with its files. In Python: `model.formats.load(path, device)`.
 `transformers` doesn't know the architecture. The tokenizer is SentencePiece's (`tokenizer.model`), and loses nothing;
-two characters are replaced before encoding and restored after decoding, see `replaced_before_encoding` in
-`tokenizer_config.json`. Every document ends with `</s>`, and generation starts from one.
+signs and names that it reserves are replaced before encoding and restored after decoding, see
+`replaced_before_encoding` in `tokenizer_config.json`. Every document ends with `</s>`, and generation starts from one.
 """
 LIMITS = """\
 - Trained for {budget} from nothing: it imitates the form of its text, and what it says is not to be relied on.

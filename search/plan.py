@@ -11,7 +11,7 @@ import tomli_w
 
 from model.config import DataConfig, ModelConfig, TokenizerConfig, TrainConfig
 from model.errors import SettingsError
-from model.settings import Settings, is_finite, nearest, shown
+from model.settings import Settings, deeper, is_finite, nearest, shown
 from search.errors import StudyFileError
 from search.sections import ConfirmConfig, CostConfig, ProxyConfig, PrunerConfig, RecipeConfig, WorkerConfig
 from search.space import OWNER, RECORDS, Params, Space, typed
@@ -46,11 +46,14 @@ SECTIONS: dict[str, type[Settings]] = {
 def read_toml(text: str) -> dict[str, Any]:
     """Return a TOML text as a table; raises `SettingsError` where it is none."""
     try:
-        return tomllib.loads(text)
+        table = tomllib.loads(text)
     except RecursionError:
-        raise SettingsError("not valid TOML: lists or tables within one another without end") from None
+        table = None
     except ValueError as error:  # besides TOML's own: an integer of more than 4300 digits
         raise SettingsError(f"not valid TOML: {error}") from None
+    if table is None or deeper(table):
+        raise SettingsError("its lists or tables are nested too deeply; a study file has tables in tables, no deeper")
+    return table
 
 
 def is_grid(table: Mapping[str, Any]) -> bool:

@@ -14,7 +14,7 @@ from model.errors import DataError
 from model.remember import MicroBatches
 from model.report import Report, Result
 from model.step import compiled_as
-from model.text import local_files
+from model.textfiles import local_files
 from model.train import train
 from search import paths, studyfile
 from search.duration import parse_duration

@@ -117,10 +117,12 @@ def _settled(study: LinkedStudy, text: str, config: TokenizerConfig, record: Map
     if here is not None and _is(here, wanted):
         return here
     encoded = tokens_folder(cache, text, wanted)
-    if whole(encoded):
-        return (encoded / trained.FILE).read_bytes()
     try:
-        with study_artifacts(study).open_reader(record["artifact"]) as file:
+        with (
+            (encoded / trained.FILE).open("rb")
+            if whole(encoded)
+            else study_artifacts(study).open_reader(record["artifact"]) as file
+        ):
             proto = file.read()
     except ArtifactNotFound:  # deleted by hand; training gives the same bytes, if this machine has the same libraries
         proto = here or tokenizer_bytes(text, config, cache)

@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 from model.atomic import why_not
 from model.config import DataConfig
 from model.settings import nearest
+from model.textfiles import expanded
 from search.errors import StudyFileError
 from search.plan import Plan
 
@@ -75,6 +76,6 @@ def local_source(source: str, beside: Path | None = None) -> str:
     if is_named(source):
         return source
     try:
-        return str(((beside or Path.cwd()) / Path(source).expanduser()).resolve())
-    except RuntimeError as error:  # a home that nobody has, or links in a circle
+        return str(((beside or Path.cwd()) / expanded(source)).resolve())
+    except RuntimeError as error:  # links in a circle
         raise StudyFileError(f"the text is {source}, which leads nowhere: {error}") from None

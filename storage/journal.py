@@ -86,7 +86,7 @@ def dead_letters(path: Path) -> Iterator[list[Letter]]:
 
 def _whole_lines(content: bytes) -> Iterator[Letter]:
     for line in content.splitlines():
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             letter = json.loads(line)
             if isinstance(letter, dict):
                 yield letter

@@ -47,7 +47,8 @@ def _cure(config: DataConfig, said: str) -> str:
         return "iconv -f LATIN1 -t UTF-8 FILE > NEW-FILE (or what it is written in)"
     if "no column" in said or "no key" in said:
         try:
-            return f"--column {' or '.join(c for c in first_rows(config.source).columns if c)}"
+            columns = " or ".join(c for c in first_rows(config.source).columns if c)
+            return f"--column {columns}" if columns else ""
         except DataError:
             return ""
     if "no file matches" in said:

@@ -67,7 +67,7 @@ def _unreadable(database: Database, name: str, error: SearchError) -> Finding:
     text = optuna.load_study(study_name=name, storage=database.storage).user_attrs.get("plan", "")
     try:
         tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return bad("study", str(error))
     cure = "pip install --upgrade lilm-search: the study was opened by a newer version" if text else ""
     return bad("study", str(error), cure)

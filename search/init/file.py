@@ -82,7 +82,9 @@ def _head(name: str, machine: Machine, size: Size) -> str:
 
 def _data(text: Text, size: Size, source: str) -> str:
     rows = (
-        f"{'' if text.exact else 'about '}{text.rows:,.0f} rows"
+        "one long row"
+        if text.max_row_bytes
+        else f"{'' if text.exact else 'about '}{text.rows:,.0f} rows"
         if text.rows is not None
         else "rows that nobody counted"
     )
@@ -108,6 +110,8 @@ def _data(text: Text, size: Size, source: str) -> str:
         lines.append(
             _line(f"holdout_rows = {held}", f"... the first {held} are held out{share}; BPB is measured on them")
         )
+    if text.max_row_bytes:
+        lines.append(_line(f"max_row_bytes = {text.max_row_bytes}", "it is one long row, cut into pieces, each a row"))
     joined = (
         "a row is a document" if text.rows_per_document == 1 else "a row is one line of text; neighbours are joined"
     )

@@ -3,9 +3,11 @@
 import re
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from model.errors import DataError
 from model.firstrows import FirstRows, first_rows
+from model.text import one_row
 from search.errors import SearchError
 
 Ask = Callable[[str, list[str]], str]
@@ -15,6 +17,10 @@ LINE_BYTES = 400
 """Rows that are shorter, by their median, are lines of a document, unless they hold line breaks themselves."""
 DOCUMENT_BYTES = 2500
 """Lines are joined into documents of about this size, so that the network sees what belongs together."""
+PIECES = 40
+"""Pieces of a text of one row, at least: so that some can be held out."""
+LEAST_PIECE = 100
+"""Bytes of a piece, at least."""
 CONVENTIONAL = ("text", "story", "content")
 VALIDATION = ("validation", "valid", "dev", "test")
 
@@ -44,6 +50,8 @@ class Text:
     """Tokens that its characters need, once that was tried."""
     most_vocabulary: int = 65_536
     """Tokens that it is enough for, once that was tried."""
+    max_row_bytes: int | None = None
+    """What rows are cut into, where there is but one."""
     split: str = "train"
     validation_split: str | None = None
 
@@ -77,6 +85,18 @@ def look(source: str, column: str | None, ask: Ask | None) -> Text:
         split=split,
         validation_split=next((s for s in VALIDATION if s in found.splits and s != split), None),
     )
+
+
+def cut(text: Text) -> Text:
+    """Return the text; of one long row, cut into pieces of a document's usual size, or smaller where they'd be few."""
+    if text.rows is None or text.rows >= 2 or text.validation_split:
+        return text
+    total = text.total_bytes or 0.0
+    most = max(LEAST_PIECE, min(DOCUMENT_BYTES, int(total / PIECES)))
+    if total < 2 * most:
+        raise DataError(one_row(text.source))
+    pieces = total / most
+    return replace(text, max_row_bytes=most, rows=pieces, exact=False, row_bytes=total / pieces, rows_per_document=1)
 
 
 def _nothing(found: FirstRows, column: str) -> str:

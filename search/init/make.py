@@ -10,6 +10,7 @@ import torch
 from model.config import ModelConfig
 from model.errors import DeviceMemoryError
 from model.reference import Reference, tokens_per_second
+from model.textfiles import expanded
 from search.errors import SearchError
 from search.fleet import slots
 from search.init.file import check_free, count, human, render, write
@@ -73,7 +74,7 @@ def beside(source: str, out: Path) -> str:
     """Return the source as the file is to name it: what lies below the file's folder, by its path from there."""
     if source == "builtin" or source.startswith("hf:"):
         return source
-    path, folder = Path(source).expanduser().absolute(), out.absolute().parent
+    path, folder = expanded(source).absolute(), out.absolute().parent
     return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
 
@@ -107,6 +108,8 @@ def _amount(text: Text) -> str:
 
 
 def _rows(text: Text) -> str:
+    if text.max_row_bytes:
+        return f"one long row, cut into pieces of {text.max_row_bytes:,} bytes at most, each a document"
     if text.rows_per_document == 1:
         return f"a row is a document ({text.row_bytes:,.0f} bytes on average)"
     return f"a row is a line ({text.row_bytes:,.0f} bytes on average), {text.rows_per_document} make a document"

@@ -1,5 +1,6 @@
 """What an hour of a GPU costs, as far as this machine knows: SkyPilot's catalogue, where it has fetched one."""
 
+import contextlib
 import csv
 from pathlib import Path
 
@@ -31,8 +32,8 @@ def usd_per_hour(card: str, catalogues: Path | None = None) -> tuple[float, str]
 
 
 def _prices(file: Path, name: str) -> list[float]:
-    found = []
-    with file.open(encoding="utf-8-sig", newline="") as lines:
+    found = list[float]()
+    with contextlib.suppress(OSError, ValueError, csv.Error), file.open(encoding="utf-8-sig", newline="") as lines:
         for row in csv.DictReader(lines):
             if row.get("AcceleratorName") == name and row.get("Price") and float(row.get("AcceleratorCount") or 0) >= 1:
                 found.append(round(float(row["Price"]) / float(row["AcceleratorCount"]), 2))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from model.config import DataConfig, TokenizerConfig
 from model.errors import DataError, VocabularyError
 from model.text import HUB, documents
-from search.init.found import Text
+from search.init.found import Text, cut
 from search.init.sized import Size, Speed, holdout, size
 from search.machine import Machine
 
@@ -48,6 +48,7 @@ def read(text: Text, holdout: tuple[int, int]) -> Sample:
         holdout_period=holdout[0],
         holdout_rows=holdout[1],
         rows_per_document=text.rows_per_document,
+        max_row_bytes=text.max_row_bytes,
     )
     share = min(1.0, SAMPLE_BYTES / min(READ_BYTES, text.total_bytes or READ_BYTES))
     kept, done, held, chosen = 0.0, 0.0, 0.0, list[str]()
@@ -104,8 +105,7 @@ def fitted(text: Text, machine: Machine, memory_bytes: float, budget: str | None
 
     Raises `DataError` where the text can't be used, or allows none.
     """
-    if text.rows is not None and text.rows < 2:
-        raise DataError(f"{text.source} holds one row, but needs two or more: one to train on, one to measure BPB on")
+    text = cut(text)
     sample = read(text, holdout(text, machine.kind == "cuda")[0])
     lowest, kind = least(sample), "unigram" if machine.kind == "cuda" else "bpe"
     text = replace(text, least_vocabulary=lowest)

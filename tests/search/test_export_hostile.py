@@ -8,9 +8,10 @@ import pytest
 from model.checkpoint import Checkpoint
 from search import export
 from search.caveats import Caveat
-from search.errors import SearchError
-from search.export import best_export, read_table, read_tables, render
+from search.errors import SearchError, StudyFileError
+from search.export import best_export, read_recipe, read_table, read_tables, render
 from search.measure import read_claim
+from search.plan import Plan
 from storage.database import Database
 from tests.search.shown import add, shown
 
@@ -71,6 +72,31 @@ def test_aliases_are_not_followed(tmp_path: Path) -> None:
     path = tmp_path / "best.yaml"
     path.write_text(LAUGHS, encoding="utf-8")
     assert read_tables(path) == [None]
+
+
+@pytest.mark.parametrize("levels", [30, 400, 900, 990, 100_000])
+@pytest.mark.parametrize("form", ["[{}]", '{{"a": {}}}', "{{a = {}}}"])
+def test_what_is_nested_too_deeply_is_no_export(levels: int, form: str, tmp_path: Path) -> None:
+    begin, end = form.replace("{}", "\0").format().split("\0")
+    path, sign = tmp_path / "best.toml", " = " if "=" in form else ": "
+    path.write_text(f"data{sign}{begin * levels}1{end * levels}\n", encoding="utf-8")
+    for read in (read_table, read_recipe):
+        with pytest.raises(SearchError, match=r"best\.toml: not an export of lilm-search"):
+            read(path)
+
+
+def test_a_study_file_that_is_nested_too_deeply_is_refused_by_name() -> None:
+    for deep in (
+        "[data]\nsource = " + "[" * 9999 + "]" * 9999,
+        "[data]\nsource = " + "{a = " * 9999 + "1" + "}" * 9999,
+        "[space]\n" + ".".join("a" * 9999) + " = 1",
+        "[" + ".".join("a" * 9999) + "]",
+        "[proxy]\ntrials = " + "[" * 900 + "]" * 900,
+    ):
+        with pytest.raises(StudyFileError, match=r"my\.toml: its lists or tables are nested too deeply"):
+            Plan.parse(deep, name="my", origin="my.toml")
+    with pytest.raises(StudyFileError, match=r"my\.toml: not valid TOML"):
+        Plan.parse("[proxy]\ntrials = " + "9" * 5000, name="my", origin="my.toml")
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")

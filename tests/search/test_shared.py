@@ -112,6 +112,19 @@ def test_the_studys_tokenizer_goes_before_this_machines_own(study: LinkedStudy, 
     assert shared_corpus(study, CONFIG, never).tokenizer.proto == first.tokenizer.proto
 
 
+def test_a_study_goes_on_with_the_tokenizer_it_has_though_another_would_be_trained_now(
+    study: LinkedStudy, machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an upgrade: this machine's own is of another format, and the study's tokens are here already."""
+    first = shared_corpus(study, CONFIG, never)
+    monkeypatch.setattr(trained, "FORMAT", trained.FORMAT + 1)
+    assert kept(study) is None
+    fetch(study.database, "mine")
+    assert kept(study) == first.tokenizer.proto
+    assert shared_corpus(study, CONFIG, never).tokenizer.proto == first.tokenizer.proto
+    assert machines.trained == 1
+
+
 def test_what_start_prepared_is_given_to_the_study_and_the_next_start_fetches_it(
     study: LinkedStudy, machines: Machines
 ) -> None:

@@ -38,6 +38,10 @@ def test_a_text_that_is_well_and_one_that_is_too_long_to_be_read(tmp_path: Path)
         (b'{"text": "caf\xe9"}\n', "not UTF-8", "iconv"),
         (b"", "holds no text", ""),
         (b'{"text": 3}\n', "must be text", ""),
+        (b'{"text": ' + b"[" * 9999 + b"]" * 9999 + b"}\n", "a.jsonl, line 1: its lists or objects are nested", ""),
+        (b'[{"text": "a"}]\n', "is list, but must be an object with keys. The rows of one JSON array", ""),
+        (b"{}\n", "has no key `text`; there are: none", ""),
+        (b'{"text": "a single row"}\n', "holds one row of text, but needs two or more", ""),
     ],
 )
 def test_a_text_with_something_wrong(tmp_path: Path, content: bytes | None, said: str, cure: str) -> None:
@@ -46,6 +50,7 @@ def test_a_text_with_something_wrong(tmp_path: Path, content: bytes | None, said
         file.write_bytes(content)
     found = only(file)
     assert (found.state, said in found.found, cure in found.cure) == ("BAD", True, True), found
+    assert cure or not found.cure
 
 
 class _Hub(BaseHTTPRequestHandler):

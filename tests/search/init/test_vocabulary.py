@@ -30,7 +30,11 @@ def train_all(text: Text, size: Size, cache: Path) -> None:
     """Train each tokenizer as `start` does."""
     period, held = size.holdout
     data = DataConfig(
-        source=text.source, holdout_period=period, holdout_rows=held, rows_per_document=text.rows_per_document
+        source=text.source,
+        holdout_period=period,
+        holdout_rows=held,
+        rows_per_document=text.rows_per_document,
+        max_row_bytes=text.max_row_bytes,
     )
     sha = text_sha256(data, cache)
     for vocab in (*size.vocabularies, size.vocab_size):
@@ -63,6 +67,20 @@ def test_what_allows_no_vocabulary_is_refused(tmp_path: Path) -> None:
     file.write_text("a b c\n" * 5000)
     with pytest.raises(DataError, match="but a vocabulary has at least 320; give more text"):
         fit(file)
-    file.write_text("a single line that goes on and on " * 500)
-    with pytest.raises(DataError, match="holds one row, but needs two or more"):
+    file.write_text("a single line, too short to be cut")
+    with pytest.raises(DataError, match="holds one row of text, but needs two or more"):
         fit(file)
+
+
+def test_a_text_of_one_long_row_is_cut_into_pieces(tmp_path: Path) -> None:
+    draw, file = random.Random(3), tmp_path / "a.txt"
+    file.write_text(" ".join(draw.choices(WORDS, k=40_000)))
+    text, found = fit(file)
+    assert text.max_row_bytes == 2500
+    assert text.rows_per_document == 1
+    assert text.rows == pytest.approx(file.stat().st_size / 2500)
+    train_all(text, found, tmp_path)
+    file.write_text(" ".join(draw.choices(WORDS, k=4000)))
+    text, _ = fit(file)
+    assert text.max_row_bytes is not None
+    assert 40 <= file.stat().st_size / text.max_row_bytes <= 45
