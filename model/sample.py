@@ -12,6 +12,10 @@ PROMPTS = ("caitlin stood on the", "jayden had a jolly good time", "in japanese 
 """What every confirmed network is asked to go on from."""
 
 
+COLDEST = 1e-6
+"""Temperature below which the likeliest token is taken: logits divided by less leave the range of float32."""
+
+
 @torch.inference_mode()
 def sample(
     checkpoint: Checkpoint,
@@ -45,7 +49,7 @@ def sample(
 
 
 def _draw(logits: torch.Tensor, temperature: float, top_k: int, generator: torch.Generator) -> int:
-    if temperature == 0:
+    if temperature < COLDEST:
         return int(logits.argmax())
     best, places = logits.topk(min(top_k, len(logits)))
     chosen = torch.multinomial(torch.softmax(best / temperature, dim=-1), 1, generator=generator)

@@ -10,6 +10,7 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from model.atomic import replacing, why_not
 from search.artifacts import File, files, study_artifacts
 from search.errors import SearchError
+from search.export_run import check_number
 from search.results import run_label
 from search.show.plain import plain_line
 from search.study import LinkedStudy
@@ -58,7 +59,9 @@ def bring(study: LinkedStudy, name: str, trial: int | None, confirmation: int | 
 
 def _there(name: str, names: Collection[str]) -> str:
     """Return the names most like one that isn't among them; all of them where they are few."""
-    near = sorted(names) if len(names) <= NEAREST else difflib.get_close_matches(name, names, NEAREST, 0.3)
+    lower = {each.lower(): each for each in names}
+    alike = difflib.get_close_matches(name.lower(), lower, NEAREST, 0.3)
+    near = sorted(names) if len(names) <= NEAREST else [lower[each] for each in alike]
     if not near:
         return f"none of its {len(names)} is called alike" if names else "there are none"
     return f"{'there are' if len(near) == len(names) else 'nearest'}: {', '.join(near)}"
@@ -67,6 +70,10 @@ def _there(name: str, names: Collection[str]) -> str:
 def _chosen(study: LinkedStudy, trial: int | None, confirmation: int | None) -> list[tuple[str, File]]:
     if trial is not None and confirmation is not None:
         raise SearchError(f"--trial is {trial} and --confirmation {confirmation}, but a file is of one; leave one out")
+    if trial is not None:
+        check_number("--trial", trial, study.proxy_trials())
+    if confirmation is not None:
+        check_number("--confirmation", confirmation, study.confirm_trials())
     everything = trial is None and confirmation is None
     found = []
     for part, wanted, proxy in ((study.proxies, trial, True), (study.confirmations, confirmation, False)):

@@ -64,10 +64,12 @@ def alone(
 def main() -> None:
     """Run the command line; a person's mistake ends in a line or two, never in a traceback. Codes: `search.endings`."""
     from search.endings import ending
+    from search.usage import refuse_empty
     from storage.redaction import guard_streams
 
     guard_streams()
     try:
+        refuse_empty(sys.argv[1:])
         code = app(prog_name="lilm-search", standalone_mode=False)
     except KeyboardInterrupt:
         raise SystemExit(130) from None

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from search.completing import studies as stored
+from search.options import MOST_SEED
 
 app = typer.Typer()
 
@@ -45,7 +46,7 @@ def replay(
         float, typer.Option(min=0.0, max=1.0, help="A report is the mean over this last part of progress.")
     ] = 0.0,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes; the default is one per core.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the first study; each one has the next.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the first study; each one has the next.")] = 0,
     html: Annotated[Path | None, typer.Option(help="Draw it too, into this one HTML file.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:

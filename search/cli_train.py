@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from search.completing import study_files
-from search.options import Device, Rank, pick_device
+from search.options import MOST_SEED, Device, Rank, pick_device
 
 app = typer.Typer()
 
@@ -17,7 +17,7 @@ def train(
     budget: Annotated[
         str | None, typer.Option(help="Training time, such as 20s or 30m; the default is the export's.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of initial weights and data order.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of initial weights and data order.")] = 0,
     out: Annotated[Path, typer.Option(help="Where the checkpoint goes.")] = Path("best.pt"),
     data: Annotated[str | None, typer.Option(help="Other text: a path, a glob, hf:ORG/NAME or builtin.")] = None,
     rank: Rank = None,
@@ -46,7 +46,7 @@ def recipe(
     tokens_per_param: Annotated[
         float | None, typer.Option(help="Tokens for each parameter, instead of the study file's number.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of initial weights and data order.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of initial weights and data order.")] = 0,
     out: Annotated[Path, typer.Option(help="Where the configuration goes; the checkpoint beside it.")] = Path(
         "recipe.toml"
     ),
@@ -89,7 +89,7 @@ def sample(
     tokens: Annotated[int, typer.Option(min=1, help="Most tokens to generate.")] = 100,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token each time.")] = 0.8,
     top_k: Annotated[int, typer.Option(min=1, help="Tokens to choose among.")] = 50,
-    seed: Annotated[int, typer.Option(min=0, help="Of the choice.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the choice.")] = 0,
     device: Device = None,
 ) -> None:
     """Let a trained model write on from a prompt.

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from search.completing import studies
-from search.options import Device, Rank, Storage, open_database, pick_device
+from search.options import MOST_SEED, Device, Rank, Storage, open_database, pick_device
 
 app = typer.Typer()
 
@@ -20,7 +20,9 @@ def verify(
     rank: Rank = None,
     trial: Annotated[int | None, typer.Option(min=0, help="Number of a proxy trial of the study.")] = None,
     confirmation: Annotated[int | None, typer.Option(min=0, help="Number of a confirmation run of the study.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Another seed than the export's first.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=MOST_SEED, help="Another seed than the export's first.")
+    ] = None,
     tolerance: Annotated[float | None, typer.Option(min=0, help="BPB to compare with, instead of the noise.")] = None,
     data: Annotated[str | None, typer.Option(help="Where the same text is here: a path, a glob, hf:ORG/NAME.")] = None,
     device: Device = None,
@@ -43,6 +45,8 @@ def verify(
         raise SearchError("name one of --study and --config: what is to be verified")
     if study is None and (trial is not None or confirmation is not None):
         raise SearchError("--trial and --confirmation are runs of a study: name it with --study, not --config")
+    if study is not None and rank is not None:
+        raise SearchError("--rank is one of an export's configurations: name its file with --config, not --study")
     if trial is not None and confirmation is not None:
         raise SearchError("name one of --trial and --confirmation: what is to be verified")
     with contextlib.ExitStack() as stack:

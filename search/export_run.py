@@ -1,5 +1,6 @@
 """One finished run of a study as an export of its own: a proxy trial, or a confirmation run."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -31,13 +32,18 @@ def confirmation_export(study: LinkedStudy, number: int) -> dict[str, Any]:
 
 
 def _finished(trials: list[FrozenTrial], number: int, what: str, option: str) -> FrozenTrial:
-    run = next((t for t in trials if t.number == number), None)
-    if run is None:
-        there = f"there are 0 to {len(trials) - 1}" if trials else "there is none yet"
-        raise SearchError(f"{option} is {number}, but {there}")
+    check_number(option, number, trials)
+    run = next(t for t in trials if t.number == number)
     if run.state != TrialState.COMPLETE:
         raise SearchError(f"{what} {number} can't be verified: it is {run.state.name.lower()}, it has no final BPB")
     return run
+
+
+def check_number(option: str, number: int, trials: Sequence[FrozenTrial]) -> None:
+    """Raise `SearchError` where no trial has the number that the option gives."""
+    if not any(t.number == number for t in trials):
+        there = f"there are 0 to {len(trials) - 1}" if trials else "there is none yet"
+        raise SearchError(f"{option} is {number}, but {there}")
 
 
 def _repeated(study: LinkedStudy) -> list[list[float]]:

@@ -71,6 +71,11 @@ class Asked:
                 raise SearchError(f"--cloud is {cloud}; did you mean {close[0]}? Known: {', '.join(CLOUDS)}")
         if self.source and self.source.endswith(".whl") and not Path(self.source).expanduser().is_file():
             raise SearchError(f"--source is {self.source}, but there is no such file")
+        if self.source and _is_here_alone(self.source):
+            raise SearchError(
+                f"--source is {self.source}, which is on this machine alone; give a wheel (`pip wheel --no-deps "
+                f"{self.source}` makes one), or what pip can install there, such as git+https://HOST/lilm-search@COMMIT"
+            )
         if self.credential_file:
             read_secret(self.credential_file)
 
@@ -89,6 +94,12 @@ class Asked:
             hours=self.hours,
             dollars_left=max(0.0, plan.cost.max_usd - spent),
         )
+
+
+def _is_here_alone(source: str) -> bool:
+    """Return whether pip would read this as a path of the machine that it runs on; a wheel is brought along."""
+    written_as_path = "/" in source or source.startswith((".", "~"))
+    return written_as_path and not source.endswith(".whl") and Path(source).expanduser().exists()
 
 
 def launch(database: Database, url: str | None, asked: Asked, say: Callable[[str], None]) -> None:

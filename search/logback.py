@@ -1,7 +1,9 @@
 """Log back: what is known so far, written into the studies where optuna-dashboard shows it: notes and figures."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import optuna
@@ -21,6 +23,8 @@ EVERY_SECONDS = 180.0
 """How often at most the dashboard is brought up to date while proxies run, by whoever comes first."""
 TURN = "dashboard:lilm-search:shown"
 """Attribute of a study: when that was, by the server's clock."""
+SHOWN = "dashboard:lilm-search:of"
+"""Attribute of a study: digest of what its notes and figures are of."""
 YOURS = "\n\n[//]: # (lilm-search keeps what is above; write below)"
 """Ends our part of a note; Markdown doesn't show it. What people write below it stays."""
 UNMARKED = ("**Confirmed at ", "### Confirmed\n")
@@ -33,30 +37,67 @@ def log_back(study: LinkedStudy) -> Facts:
     A finished trial's attributes can't change in Optuna; a study's attributes and notes can. What is there already
     isn't written again.
     """
-    with study.database.lock(f"lilm-search/log-back/{study.plan.name}"):
-        facts = read(study)
-        stored = study.proxies.user_attrs
-        for entry in facts.found:
-            if stored.get(_key(entry)) != _record(entry):
-                study.proxies.set_user_attr(_key(entry), _record(entry))
-        _write_notes(study, study.proxies, trial_notes(facts), study_note(facts))
-        if facts.runs:
-            about = f"Long runs of `{study.plan.name}`, whose note and figures tell what came out of them."
-            _write_notes(study, study.confirmations, run_notes(facts), about)
+    with _lock(study):
+        return _log_back(study)
+
+
+def _lock(study: LinkedStudy) -> AbstractContextManager[None]:
+    return study.database.lock(f"lilm-search/log-back/{study.plan.name}")
+
+
+def _log_back(study: LinkedStudy) -> Facts:
+    facts = read(study)
+    stored = study.proxies.user_attrs
+    for entry in facts.found:
+        if stored.get(_key(entry)) != _record(entry):
+            study.proxies.set_user_attr(_key(entry), _record(entry))
+    _write_notes(study, study.proxies, trial_notes(facts), study_note(facts))
+    if facts.runs:
+        about = f"Long runs of `{study.plan.name}`, whose note and figures tell what came out of them."
+        _write_notes(study, study.confirmations, run_notes(facts), about)
     return facts
 
 
-def show(study: LinkedStudy, say: Say, retrying: Callable[[Callable[[], Facts]], Facts]) -> None:
+def show(study: LinkedStudy, say: Say, retrying: Callable[[Callable[[], None]], None]) -> None:
     """Log back, with the figures; never raises. `retrying` calls through absences of the database."""
     with _said("what optuna-dashboard shows is not up to date", study, say):
-        save_figures(study, retrying(lambda: log_back(study)))
+        retrying(lambda: bring_up_to_date(study))
 
 
 def show_in_turn(study: LinkedStudy, say: Say) -> None:
     """The same where nobody has lately; never raises."""
     with _said("what optuna-dashboard shows is not up to date", study, say):
         if take_turn(study.database, study.proxies._study_id, TURN, EVERY_SECONDS):
-            save_figures(study, log_back(study))
+            bring_up_to_date(study)
+
+
+def bring_up_to_date(study: LinkedStudy) -> None:
+    """Log back, with the figures, unless another has since the last trial changed.
+
+    At a study's end all its workers come here at once: one draws, the others wait for it, find nothing to add, and go.
+    Should it be lost on the way, its lock is, and the next one draws.
+    """
+    parts = (study.proxies, study.confirmations)
+    with _lock(study):
+        state, stored = _state(study), [_stored(study, part) for part in parts]
+        if stored[0].get(SHOWN) == _digest(state, stored):
+            return
+        save_figures(study, _log_back(study))
+        shown = _digest(state, [_stored(study, part) for part in parts])
+        with study.database.engine.begin() as connection:
+            write_attributes(connection, study.proxies._study_id, {SHOWN: shown})
+
+
+def _state(study: LinkedStudy) -> list[Any]:
+    """Return what notes and figures depend on: an ended trial doesn't change any more."""
+    trials = (study.proxy_trials(), study.confirm_trials())
+    return [study.proxies.user_attrs.get("plan"), *([[t.number, t.state.name] for t in part] for part in trials)]
+
+
+def _digest(state: list[Any], stored: Sequence[Mapping[str, Any]]) -> str:
+    """Return a digest of a state and of the notes' versions, which rise where people write into them."""
+    notes = [{k: v for k, v in attributes.items() if k.endswith("note_ver")} for attributes in stored]
+    return hashlib.sha256(json.dumps([state, notes], sort_keys=True).encode()).hexdigest()
 
 
 def save_figures(study: LinkedStudy, facts: Facts) -> None:

@@ -47,6 +47,8 @@ class Claim:
 
 def read_claim(trained: Checkpoint, config: Path | None, rank: int | None) -> Claim:
     """Return what a model claims; what it doesn't say of its text is taken from an export."""
+    if rank is not None and config is None:
+        raise SearchError("--rank is one of an export's configurations: name its file with --config, too")
     info = trained.info
     told: Mapping[str, Any] = read_table(config, rank) if config else {}
     if not info.get("data") and not told:

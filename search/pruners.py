@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from optuna.pruners import BasePruner
+import optuna
+from optuna.pruners import BasePruner, HyperbandPruner
 
 from search.errors import SearchError
 
@@ -53,6 +54,19 @@ def default_pruners(last_step: int) -> dict[str, PrunerSpec]:
         "hyperband (eta 3)": optuna_s("HyperbandPruner", min_resource=1, max_resource=last_step, reduction_factor=3),
         OURS: PrunerSpec("search.pruner", "CorrelationPruner"),
     }
+
+
+def brackets(spec: PrunerSpec) -> int | None:
+    """Return how many brackets a Hyperband pruner has, as it counts itself; None for others and for an open maximum.
+
+    Optuna 5.0 takes the floor of a logarithm in floating point, so that some maxima, 243 for eta 3 and 1000 for eta 10,
+    give one bracket fewer than their powers do.
+    """
+    pruner = spec.make()
+    if not isinstance(pruner, HyperbandPruner):
+        return None
+    pruner._try_initialization(optuna.create_study())
+    return len(pruner._pruners) or None
 
 
 def roster(last_step: int, given: Mapping[str, PrunerSpec], only: Sequence[str]) -> dict[str, PrunerSpec]:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from search.curves import CurveSet
+from search.pruners import brackets
 from search.replay import Setting
 from search.replays import Estimate, Part
 from search.show.chromium import write
 from search.show.theme import COLOURS, SYMBOLS, template
+from search.show.words import counted
 from search.show.writing import page
 
 WIDE = 120
@@ -37,6 +39,8 @@ class Outcome:
     studies: int
     figures: Mapping[str, Figures]
     """By the pruner's name."""
+    brackets: Mapping[str, int] = field(default_factory=dict)
+    """How many a Hyperband pruner has on this set, by its name."""
 
     @property
     def title(self) -> str:
@@ -49,14 +53,21 @@ class Outcome:
 
 def outcomes(parts: Sequence[Part], found: Sequence[Figures], studies: int) -> list[Outcome]:
     """Return the figures by set and setting, in the order of the parts."""
-    grouped: dict[tuple[int, Setting], dict[str, Figures]] = {}
-    curves = {id(part.curves): part.curves for part in parts}
+    grouped: dict[tuple[int, Setting], list[tuple[Part, Figures]]] = {}
     for part, figures in zip(parts, found, strict=True):
-        grouped.setdefault((id(part.curves), part.setting), {})[part.name] = figures
-    return [
-        Outcome(curves=curves[which], setting=setting, studies=studies, figures=figures)
-        for (which, setting), figures in grouped.items()
-    ]
+        grouped.setdefault((id(part.curves), part.setting), []).append((part, figures))
+    return [_outcome(group, studies) for group in grouped.values()]
+
+
+def _outcome(group: Sequence[tuple[Part, Figures]], studies: int) -> Outcome:
+    first = group[0][0]
+    return Outcome(
+        curves=first.curves,
+        setting=first.setting,
+        studies=studies,
+        figures={part.name: figures for part, figures in group},
+        brackets={part.name: n for part, _ in group if (n := brackets(part.pruner)) is not None},
+    )
 
 
 @contextmanager
@@ -95,8 +106,14 @@ def table(outcome: Outcome, width: int) -> Table:
         shown.add_column(heading, justify="right")
     for name, figures in outcome.figures.items():
         cells = [_cell(figures[figure], form, " " if width >= WIDE else "\n") for _, figure, form in columns]
-        shown.add_row(name, *cells)
+        shown.add_row(_row(outcome, name), *cells)
     return shown
+
+
+def _row(outcome: Outcome, name: str) -> str:
+    """Return a pruner's name with how many brackets it has, if it has any."""
+    count = outcome.brackets.get(name)
+    return name if count is None else f"{name}, {counted(count, 'bracket')}"
 
 
 def _empty_table(title: str) -> Table:
@@ -165,6 +182,7 @@ def as_json(found: Sequence[Outcome], seed: int) -> str:
             "budget": None if o.setting.fixed_trials else o.setting.budget,
             "studies": o.studies,
             "seed": seed,
+            "brackets": dict(o.brackets),
             "pruners": {n: {k: asdict(e) for k, e in figures.items()} for n, figures in o.figures.items()},
         }
         for o in found

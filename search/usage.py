@@ -11,6 +11,8 @@ import typer
 UsageError: Any = typer.BadParameter.__mro__[1]
 """What the parser raises for a command that it can't understand; typer names only this one's child."""
 
+MAY_BE_EMPTY = ("--prompt", "--cloud", "--link")
+"""Options whose default is the empty text."""
 _TYPES = {int: "an integer", float: "a number", bool: "true or false"}
 _SHAPES = {"integer": int, "int": int, "number": float, "float": float}
 
@@ -23,6 +25,18 @@ def explain(error: Any) -> str:
     if kind != "NoSuchOption" and context is not None and (example := _example(context)):
         said += f"\n{example}"
     return said
+
+
+def refuse_empty(arguments: Sequence[str]) -> None:
+    """Raise `UsageError` for an option whose value is empty, as that of a variable that isn't set is.
+
+    Taken as absent it would do something else than was asked for: rent what was to be printed, train on another text.
+    """
+    for option, value in zip(arguments, [*arguments[1:], None], strict=True):
+        name, equals, given = option.partition("=")
+        empty = given == "" if equals else value == ""
+        if empty and name.startswith("--") and name not in MAY_BE_EMPTY:
+            raise UsageError(f"{name} is empty; give it a value, or leave it out")
 
 
 def _no_such_option(error: Any, context: Any) -> str:
@@ -100,8 +114,12 @@ def _allowed(error: Any) -> str:
     if shape is None:
         return str(error.message).rstrip(".")
     at_least, at_most = getattr(limits, "min", None), getattr(limits, "max", None)
-    bounds = [f">= {at_least:g}" if at_least is not None else "", f"<= {at_most:g}" if at_most is not None else ""]
-    return " ".join([_TYPES[shape], " and ".join(b for b in bounds if b)]).strip()
+    bounds = [
+        f"{sign} {limit if shape is int else f'{limit:g}'}"
+        for sign, limit in ((">=", at_least), ("<=", at_most))
+        if limit is not None
+    ]
+    return " ".join([_TYPES[shape], " and ".join(bounds)]).strip()
 
 
 def _shape(described: Any, error: Any) -> type | None:

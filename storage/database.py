@@ -17,6 +17,7 @@ from storage import schema
 from storage.address import CA, settled
 from storage.address import parse_url as parse_url
 from storage.errors import BusyError, DeniedError, LoginError, StorageError, UnreachableError, first_line
+from storage.lease import limit
 from storage.redaction import redact
 
 T = TypeVar("T")
@@ -26,11 +27,13 @@ LOCK_SECONDS = 55
 LOCK_IDLE_SECONDS = 120
 """Who holds a lock and is silent for longer, a stopped process say, loses it."""
 ATOMIC_IDLE_SECONDS = 30
+LOCK_MOST_SECONDS = 120
+"""Who holds a lock for longer, at work or not, loses it too, where the server is PostgreSQL 17 or later."""
 OLDEST_SERVER = 13
 PASSING = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, exc.PendingRollbackError)
 """Errors of a server that restarts or a network that breaks; the same call may succeed later."""
-PASSING_CODES = ("25006", "25P03")
-"""So too: read-only for the moment, and a transaction that the server ended because we had been silent in it."""
+PASSING_CODES = ("25006", "25P03", "25P04")
+"""So too: read-only for the moment, and a transaction that the server ended: we had been silent in it, or too long."""
 
 MOST_CONNECTIONS = 3
 """Of one process: two locks, one inside the other, and one for what is done under them and by other threads."""
@@ -156,7 +159,7 @@ def _advisory_lock(engine: sa.Engine, name: str, idle_seconds: float) -> Iterato
                     f'waited {LOCK_SECONDS} s for the lock "{name}"; another process holds it: see `lilm-search doctor`'
                 ) from None
             raise
-        connection.execute(sa.text(f"SET LOCAL idle_in_transaction_session_timeout = '{1000 * idle_seconds:.0f}ms'"))
+        limit(connection, idle_seconds=idle_seconds, whole_seconds=LOCK_MOST_SECONDS)
         yield connection
 
 
@@ -203,8 +206,9 @@ class Database:
         """Hold a lock of this name against every process on the database; not re-entrant.
 
         What is done under it goes through other connections: should this one be cut, the lock is lost unnoticed
-        until the block's end. A holder that does nothing for `idle_seconds` loses it too. Where that
-        matters see `atomic`. Raises `BusyError` when another holds it for longer than `LOCK_SECONDS`.
+        until the block's end. A holder that does nothing for `idle_seconds` loses it too, and any holder after
+        `LOCK_MOST_SECONDS`. Where that matters see `atomic`. Raises `BusyError` when another holds it for longer
+        than `LOCK_SECONDS`.
         """
         with self._one_thread(name), _advisory_lock(self.engine, name, idle_seconds):
             yield
@@ -213,9 +217,10 @@ class Database:
     def atomic(self, name: str) -> Iterator[sa.Connection]:
         """Hold a lock, and make what this thread writes meanwhile one transaction of the lock's own connection.
 
-        All of it happens while the lock is held, or nothing: a holder that is cut off, or stopped for longer than
-        `ATOMIC_IDLE_SECONDS`, has changed nothing. Trials are to be read before the first write: finished ones are
-        remembered, and what isn't committed yet must not be. Not to be nested. Raises as `lock` does.
+        All of it happens while the lock is held, or nothing: a holder that is cut off, stopped for longer than
+        `ATOMIC_IDLE_SECONDS`, or slower than `LOCK_MOST_SECONDS`, has changed nothing. Trials are to be read before the
+        first write: finished ones are remembered, and what isn't committed yet must not be. Not to be nested. Raises
+        as `lock` does.
         """
         with self._one_thread(name), _advisory_lock(self.engine, name, ATOMIC_IDLE_SECONDS) as connection:
             self.uncached.remove_session()

@@ -104,7 +104,8 @@ PICTURES: Mapping[str, Picture] = {
         how="How differently the best quarter of the proxies and all of them are spread over each setting (PED-ANOVA's "
         "Pearson divergence: 0 where they are alike, with no upper end). A stroke marks the most that shuffled results "
         "showed: a bar that stays below it says nothing. It can't tell settings that only matter together, nor what "
-        "matters in long runs; where the sampler closed in early, it overrates.",
+        "matters in long runs; where the sampler closed in early, it overrates. 0 for a setting that is searched only "
+        "`when` another has some value doesn't mean that it doesn't matter: few of the best may have had it at all.",
     ),
     "slices": Picture(
         title="BPB by each setting",

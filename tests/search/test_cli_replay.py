@@ -170,3 +170,14 @@ def test_the_figure_has_a_row_for_each_set_and_setting() -> None:
     first = outcomes[0].figures["none"]
     assert list(drawn.data[0].x) == [first["cost"].mean] == [1.0]
     assert list(drawn.data[1].error_y.array) == [pytest.approx((first["best_pruned"].high or 0) - 0)]
+
+
+def test_a_hyperband_s_brackets_stand_beside_its_name(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fast = (str(file), "--studies", "1", "--jobs", "1", "--only", "none", "--only", "hyperband")
+    monkeypatch.setenv("COLUMNS", "140")
+    assert command(monkeypatch, *fast) == 0
+    assert "hyperband (eta 3), 3 brackets" in capsys.readouterr().out  # 3² ≤ 20 reports < 3³
+    assert command(monkeypatch, *fast, "--json") == 0
+    assert [o["brackets"] for o in json.loads(capsys.readouterr().out)] == [{"hyperband (eta 3)": 3}] * 2

@@ -1,5 +1,6 @@
 """What is written into a study for optuna-dashboard: what it says, that it is written once, and by whom it may be."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -243,3 +244,70 @@ def test_a_rented_machines_login_may_do_all_of_it(system_url: str) -> None:
     assert figures(study) == {n: f.to_json() for n, f in saved_figures(read(study)).items()}
     confined.close()
     owners.close()
+
+
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many proxies there were whenever the figures were drawn."""
+    import search.show.saved as saved
+
+    counts, real = list[int](), saved.saved_figures
+
+    def counted(facts: Any) -> dict[str, Any]:
+        counts.append(len(facts.proxies))
+        return real(facts)
+
+    monkeypatch.setattr(saved, "saved_figures", counted)
+    return counts
+
+
+def test_at_the_end_one_worker_draws_and_the_others_leave(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them come at once; whoever has the lock first does what there is to do."""
+    study, counts = shown(database), drawn(monkeypatch)
+    said: list[str] = []
+    opened = [connect(database_url) for _ in range(4)]
+    workers = [threading.Thread(target=show, args=(load_study(d, "shown"), said.append, d.retrying)) for d in opened]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(120)
+    for each in opened:
+        each.close()
+    assert (said, len(counts)) == ([], 1)
+    assert figures(study).keys() == set(NAMES)
+    assert get_note(study.proxies)
+
+
+def test_what_is_new_is_drawn_once_more(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, counts = shown(database), drawn(monkeypatch)
+    trials = len(study.proxy_trials())
+    for _ in range(2):
+        show(study, print, straight)
+    assert counts == [trials]
+    with statements(database) as sent:
+        show(study, print, straight)
+    assert writes(sent) == []
+    study.proxies.add_trial(by_number(study)[10])
+    save_note(study.confirmations, "Look here!")
+    show(study, print, straight)
+    assert counts == [trials, trials + 1]
+    save_note(study.proxies, "Mine alone.")  # our part is gone: it comes back
+    show(study, print, straight)
+    assert len(counts) == 3
+    assert get_note(study.proxies).endswith("\n\nMine alone.")
+    assert get_note(study.proxies).startswith("### trial 2 is the best confirmed")
+
+
+def test_who_is_lost_while_drawing_leaves_it_to_the_next(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, counts = shown(database), drawn(monkeypatch)
+
+    def lost(*arguments: Any) -> NoReturn:
+        raise RuntimeError("gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(logback, "save_figures", lost)
+        show(study, print, straight)
+    show(study, print, straight)
+    assert len(counts) == 1
+    assert figures(study).keys() == set(NAMES)

@@ -6,7 +6,7 @@ from optuna.pruners import HyperbandPruner, MedianPruner, SuccessiveHalvingPrune
 
 from search.errors import SearchError
 from search.pruner import CorrelationPruner
-from search.pruners import OURS, default_pruners, parse_pruners, roster
+from search.pruners import OURS, brackets, default_pruners, parse_pruners, roster
 
 
 def test_defaults_are_made_for_the_set_s_own_steps() -> None:
@@ -81,3 +81,15 @@ def test_only_selects_by_a_part_of_the_name() -> None:
     assert list(roster(20, given, [])) == [*default_pruners(20), "mine"]
     with pytest.raises(SearchError, match='--only is "bandit", but must be part of one of these names: none, median'):
         roster(20, given, ["median", "bandit"])
+
+
+@pytest.mark.parametrize(("last_step", "count"), [(20, 3), (81, 5), (242, 5), (243, 5), (244, 6)])
+def test_hyperband_s_brackets_are_counted_as_optuna_makes_them(last_step: int, count: int) -> None:
+    """3⁵ = 243 asks for 6 brackets; Optuna's floating floor makes 5 of them, which is what a replay has to say."""
+    assert brackets(default_pruners(last_step)["hyperband (eta 3)"]) == count
+
+
+def test_others_have_no_brackets_and_an_open_maximum_tells_none_yet() -> None:
+    given = parse_pruners(["open=optuna.pruners:HyperbandPruner()", "ten=optuna.pruners:HyperbandPruner(1, 1000, 10)"])
+    assert (brackets(given["open"]), brackets(given["ten"])) == (None, 3)
+    assert [n for n, spec in default_pruners(20).items() if brackets(spec)] == ["hyperband (eta 3)"]
