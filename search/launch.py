@@ -105,7 +105,7 @@ def launch(database: Database, url: str | None, asked: Asked, say: Callable[[str
     wanted = asked.rental(plan, secrets.token_hex(2), total.spent + total.bound)
     folder = paths.home() / "launches" / wanted.name
     bundle = build(folder, asked.source, url)
-    study = open_study(database, plan)
+    study = open_study(database, plan, say)
     for line in advice(plan, wanted):
         say(line)
     urls = credentials(database, study, wanted, asked.host, asked.credential_file)
