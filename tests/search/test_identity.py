@@ -14,6 +14,7 @@ from search.identity import belong
 from search.judging import make_pruner
 from search.plan import Plan
 from search.presence import present
+from search.renting import is_machine_of, launch_name, launch_token
 from search.resume import States
 from search.show.entrants import of_database
 from search.show.links import Template
@@ -300,6 +301,18 @@ def test_states_to_resume_from_are_the_studys_own(database: Database, home: Path
     assert paths.resume(again.runs_folder) != folder
     assert paths.checkpoints(again.runs_folder) != paths.checkpoints(study.folder)
     assert paths.outbox(again.folder) == paths.outbox(study.folder)  # what proxies had written still arrives
+
+
+def test_machines_are_of_the_study_they_were_rented_for() -> None:
+    """Names are cut where they are long, and come again: `down --all` ends no other study's machines."""
+    mine, other = "1a2b" + 28 * "0", "3c4d" + 28 * "0"
+    for name, alike in (("babylm", "babylm"), ("babylm-of-many-words-1", "babylm-of-many-words-2")):
+        machine = f"{launch_name(name, launch_token(mine))}-12"
+        assert is_machine_of(name, machine, mine)
+        assert not is_machine_of(alike, machine, other)
+        assert len(machine) <= 32  # a credential's name, which is the machine's
+        older = f"{launch_name(name, '3f2a')}-1"  # by a version before this one
+        assert is_machine_of(name, older, mine)
 
 
 def test_what_a_pruner_learnt_bears_the_teachers_identity(database: Database) -> None:
