@@ -22,7 +22,8 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from model import checkpoint
 from model.sample import samples
 from search.errors import SearchError
-from search.study import LinkedStudy, confirm_name, stored_plan
+from search.identity import names
+from search.study import LinkedStudy, stored_plan
 from storage.artifacts import MEGABYTE, PostgresArtifactStore
 from storage.claims import Claim
 from storage.database import Database
@@ -76,12 +77,10 @@ class ReadArtifacts:
 
 def _buckets(database: Database) -> set[str]:
     """Return where studies keep files outside the database."""
-    names = set(optuna.get_all_study_names(database.storage))
     found = set()
-    for name in names:
-        if confirm_name(name) in names:
-            with contextlib.suppress(SearchError):  # a study of another version still has files
-                found.add(stored_plan(database, name).workers.artifacts)
+    for name in names(database):
+        with contextlib.suppress(SearchError):  # a study of another version still has files
+            found.add(stored_plan(database, name).workers.artifacts)
     return found - {""}
 
 

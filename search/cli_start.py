@@ -32,6 +32,7 @@ def start(
 
     from search.console import LiveDisplay, preparing
     from search.fleet import slots
+    from search.identity import restore
     from search.preparation import prepare_all
     from search.shared import fetch, share
     from search.start import asked_plan, run_workers, with_cap
@@ -43,12 +44,13 @@ def start(
     with open_database(storage, "start") as database:
         plan = with_cap(database, asked_plan(database, study, data, column, rename, trials), max_usd, say=typer.echo)
         stop.install()
+        restore(database, plan.name, typer.echo)  # before text is prepared for minutes
         fetch(database, plan.name)
         with preparing(console) as progress:
             prepare_all(plan, progress, stop)
         if stop():
             raise typer.Exit(130)
-        opened = open_study(database, plan)
+        opened = open_study(database, plan, typer.echo)
         share(opened)
         display = LiveDisplay(console)
         display.know(opened)
@@ -110,7 +112,7 @@ def worker(
 
     import torch
 
-    from search.fleet import TOKEN, worker_name
+    from search.fleet import IDENTITY, TOKEN, worker_name
     from search.presence import present
     from search.stop import StopRequest
     from search.study import load_study
@@ -126,7 +128,8 @@ def worker(
         typer.echo(f"{time.strftime('%H:%M:%S')} {line}")
 
     with open_database(storage, "worker", stop) as database:
-        opened, leave = load_study(database, study), partial(os._exit, 130)
+        opened = load_study(database, study, os.environ.get(IDENTITY, ""))
+        leave = partial(os._exit, 130)
         name = worker_name(os.getpid(), os.environ.get(TOKEN))
         with present(opened, name, chosen):
             Worker(opened, name, chosen, stop, say, leave=leave).run()

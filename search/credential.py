@@ -81,7 +81,10 @@ def revoke(database: Database, name: str) -> tuple[int, int]:
     known = next((c for c in roles.listed(database) if name in (c.name, c.role)), None)
     workers = roles.workers_of(database, known.role) if known else []
     ended = roles.revoke(database, name)
-    study = load_study(database, known.study) if known and workers else None
+    try:
+        study = load_study(database, known.study) if known and workers else None
+    except SearchError:  # a half of it is gone: what is left of its trials falls silent, and is taken then
+        study = None
     return ended, sum(study.release_worker(worker) for worker in workers) if study else 0
 
 

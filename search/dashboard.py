@@ -23,8 +23,9 @@ from optuna_dashboard import wsgi
 
 from search.artifacts import ReadArtifacts
 from search.errors import SearchError
+from search.identity import halves
 from search.stop import StopRequest
-from search.study import confirm_name, known_name
+from search.study import known_name
 from storage.database import Database
 
 POLL_SECONDS = 1.0
@@ -94,6 +95,8 @@ def serve(
     when the address is taken or the study unknown.
     """
     name = known_name(database, study) if study else None
+    if name is not None:
+        halves(database, name)  # which refuses what isn't whole, before a port is taken
     app = wsgi(database.storage, artifact_store=ReadArtifacts(database))
     server = _listen(app if address.behind_gateway else _ours_alone(app), address, say)
     with server:
@@ -147,7 +150,7 @@ def _say_where(database: Database, name: str | None, root: str, say: Callable[[s
     """Say the pages; returns the first."""
     pages = [("all studies:  ", root)]
     if name is not None:
-        ids = [database.storage.get_study_id_from_name(n) for n in (name, confirm_name(name))]
+        ids = [part._study_id for part in halves(database, name)]
         labels = ("proxies:      ", "confirmations:")
         pages = [(label, f"{root}/studies/{i}") for label, i in zip(labels, ids, strict=True)]
     for label, page in pages:

@@ -41,10 +41,14 @@ def take_down(study: LinkedStudy, names: Sequence[str], everything: bool, say: C
 
 def _rented(study: LinkedStudy, meant: Sequence[Entry]) -> list[str]:
     """Return the study's machines that SkyPilot has; without SkyPilot, and with nothing rented, none."""
-    if any(is_machine_of(study.plan.name, e.launch) and e.alive for e in meant):
+    if any(_mine(study, e.launch) and e.alive for e in meant):
         need_sky()
     sky = find_sky()
-    return [m.name for m in sky.machines() if is_machine_of(study.plan.name, m.name)] if sky else []
+    return [m.name for m in sky.machines() if _mine(study, m.name)] if sky else []
+
+
+def _mine(study: LinkedStudy, machine: str) -> bool:
+    return is_machine_of(study.plan.name, machine, study.proxy_queue.identity)
 
 
 def _settle(study: LinkedStudy, entry: Entry, ended: bool, say: Callable[[str], None]) -> None:

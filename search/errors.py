@@ -13,6 +13,10 @@ class StudyChangedError(SearchError):
     """A study is reopened with settings that would make its earlier results incomparable."""
 
 
+class HalvesError(SearchError):
+    """One of a study's two Optuna studies is gone, or is another study's."""
+
+
 class HardwareError(SearchError):
     """A machine is not of the study's class, or too slow for it; nothing was claimed."""
 

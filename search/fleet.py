@@ -17,6 +17,8 @@ MOST_CPU_WORKERS = 4  # a worker holds about half a gigabyte before it trains an
 
 TOKEN = "LILM_SEARCH_WORKER_TOKEN"
 """Tells a worker what its name ends with, so that who started it knows the name too."""
+IDENTITY = "LILM_SEARCH_STUDY_ID"
+"""Tells a worker which study it is started for, should another have taken the name."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class LocalWorker:
         return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
 
-def spawn(study: str, slot: Slot, index: int, storage_url: str | None) -> LocalWorker:
+def spawn(study: str, slot: Slot, index: int, storage_url: str | None, identity: str = "") -> LocalWorker:
     """Start a worker in a process group of its own, so that a terminal's Ctrl-C reaches it once, through us."""
     folder = paths.logs(study)
     folder.mkdir(parents=True, exist_ok=True)
@@ -61,7 +63,8 @@ def spawn(study: str, slot: Slot, index: int, storage_url: str | None) -> LocalW
     command = [sys.executable, "-m", "search", "worker", "--study", study, "--device", slot.device]
     command += ["--threads", str(slot.threads)]
     token = _token()
-    env = {**os.environ, "PYTHONUNBUFFERED": "1", "LILM_SEARCH_HOME": str(paths.home()), TOKEN: token}
+    mine = {"LILM_SEARCH_HOME": str(paths.home()), TOKEN: token, IDENTITY: identity}
+    env = {**os.environ, "PYTHONUNBUFFERED": "1", **mine}
     if storage_url:
         env["LILM_SEARCH_STORAGE"] = storage_url  # not an argument: every user of the machine sees those
     with log.open("ab") as output:

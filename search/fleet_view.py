@@ -38,7 +38,7 @@ def fleet(study: LinkedStudy, rented: Sequence[Machine]) -> Group:
     ]
     launches = {e.launch for e in entries if e.alive}
     for m in rented:
-        if is_machine_of(study.plan.name, m.name) and m.name not in launches:
+        if is_machine_of(study.plan.name, m.name, study.proxy_queue.identity) and m.name not in launches:
             rows.append(("–", m.name, m.where, f"{m.status.lower()}, no worker", "–", "?", "–", "–"))
     title, devices = f"{study.plan.name}: workers", {row[DEVICE] for row in rows}
     if len(devices) == 1 < len(rows):  # said once for all

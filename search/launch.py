@@ -16,7 +16,7 @@ from search.fallbacks import bare, kubernetes, slurm
 from search.machine_script import CREDENTIAL, Bundle
 from search.options import open_database
 from search.plan import Plan
-from search.renting import CPU, Rental, as_yaml, estimate_usd, rental, task
+from search.renting import CPU, Rental, as_yaml, estimate_usd, launch_token, rental, task
 from search.spending import study_bill
 from search.start import capped, with_cap
 from search.study import LinkedStudy, load_study, open_study
@@ -113,10 +113,10 @@ def launch(database: Database, url: str | None, asked: Asked, say: Callable[[str
         raise SearchError("--gpu is cpu, but only GPUs are rented; --print shows what to run on machines of your own")
     plan = with_cap(database, study.plan, asked.max_usd, asked.price)
     total = study_bill(study)
-    wanted = asked.rental(plan, secrets.token_hex(2), total.spent + total.bound)
+    wanted = asked.rental(plan, launch_token(study.proxy_queue.identity), total.spent + total.bound)
     folder = paths.home() / "launches" / wanted.name
     bundle = build(folder, asked.source, url)
-    study = open_study(database, plan)
+    study = open_study(database, plan, say)
     for line in advice(plan, wanted):
         say(line)
     urls = credentials(database, study, wanted, asked.host, asked.credential_file)

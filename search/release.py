@@ -92,7 +92,7 @@ def stored(
             raise SearchError(f"{path.name} is not of confirmation {run.number}: its BPB is another; see `artifacts`")
         return run, trained
     best = runs[0]
-    kept = f"LILM_SEARCH_HOME/checkpoints/{study.folder}/confirm-{best.number}.pt"
+    kept = f"LILM_SEARCH_HOME/checkpoints/{study.runs_folder}/confirm-{best.number}.pt"
     raise SearchError(
         f"no weights of {entry.label} are stored (`artifact_mb` is {study.plan.workers.artifact_mb:g}). Bring {kept} "
         f"from worker {best.user_attrs.get('worker', '?')}'s machine, or train them again (`export --out best.toml`, "
@@ -102,7 +102,7 @@ def stored(
 
 def _weights(study: LinkedStudy, run: FrozenTrial, scratch: Path) -> Path | None:
     name = f"confirm-{run.number}.pt"
-    here = paths.checkpoints(study.folder) / name
+    here = paths.checkpoints(study.runs_folder) / name
     return here if here.is_file() else _brought(study, run, name, scratch)
 
 

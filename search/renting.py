@@ -2,6 +2,7 @@
 
 import math
 import re
+import secrets
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,17 +105,25 @@ def rental(
 
 
 def launch_name(study: str, token: str) -> str:
-    """Return a launch's name, which every cloud allows: some stop at 35 characters."""
-    return f"lilm-{_stem(study)}-{token}"
+    """Return a launch's name, which every cloud allows: some stop at 35 characters, a credential's name at 32."""
+    return f"lilm-{_stem(study, token)}-{token}"
 
 
-def is_machine_of(study: str, name: str) -> bool:
-    """Return whether a machine was rented for a study of this name."""
-    return re.fullmatch(rf"lilm-{re.escape(_stem(study))}-[0-9a-f]{{4}}-\d+", name) is not None
+def launch_token(identity: str) -> str:
+    """Return what ends a launch's name: of which study it is, for there are names alike, and a number of its own."""
+    return identity[:4] + secrets.token_hex(2)
 
 
-def _stem(study: str) -> str:
-    return study.replace("_", "-")[:18].strip("-")
+def is_machine_of(study: str, name: str, identity: str = "") -> bool:
+    """Return whether a machine was rented for this study; older versions' names don't tell it from one named alike."""
+    token = re.fullmatch(r"lilm-.*-([0-9a-f]{4}|[0-9a-f]{8})-\d+", name)
+    if token is None or (len(token[1]) == 8 and not (identity and token[1].startswith(identity[:4]))):
+        return False
+    return name.rpartition("-")[0] == launch_name(study, token[1])
+
+
+def _stem(study: str, token: str) -> str:
+    return study.replace("_", "-")[: 22 - len(token)].strip("-")
 
 
 def estimate_usd(plan: Plan, price: float) -> float:

@@ -64,7 +64,7 @@ class States:
         self._study, self._store, self._clock, self._sleep = study, store, clock, sleep
         self._stopping, self._go_on, self._say = stopping, go_on, say
         trials = study.confirm_trials()
-        folder = paths.resume(study.folder)
+        folder = paths.resume(study.runs_folder)
         clear_ended(folder, trials, study.confirm_queue)
         self._tries = tries(trials, number)
         self._path = folder / f"confirm-{self._tries[0].number}.state"
@@ -154,8 +154,11 @@ class States:
             self._say(f"its state stays on this machine: {first_line(error)}")
 
     def _id(self, trial: FrozenTrial) -> str:
-        """Return the name of a try's state, which the next try knows: an ended one can't take it as an attribute."""
-        return f"{self._study.confirmations.study_name}-state-{trial._trial_id}"
+        """Return the name of a try's state, which the next try knows: an ended one can't take it as an attribute.
+
+        A bucket may hold those of another study of this name, whose trials have the same numbers.
+        """
+        return f"{self._study.folder}-confirm-state-{trial._trial_id}"
 
     def done(self) -> None:
         """Remove the states of a run that has ended."""

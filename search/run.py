@@ -271,7 +271,7 @@ class Run:
 
     def _save(self, result: Result, tokenizer: Tokenizer) -> Path | None:
         """Save the weights; a disk that doesn't take them is no reason to lose the result."""
-        weights = paths.checkpoints(self.worker.study.folder) / f"confirm-{self.claim.number}.pt"
+        weights = paths.checkpoints(self.worker.study.runs_folder) / f"confirm-{self.claim.number}.pt"
         info = {"study": self.plan.name, "confirmation": self.claim.number, "val_bpb": result.val_bpb}
         ran = {"seed": self.seed, "budget_seconds": self.budget_seconds, "tokens": result.tokens}
         info |= {**ran, "data": self.plan.data.table(), "provenance": nameless(self.attributes["provenance"])}

@@ -50,7 +50,7 @@ class Bill:
 
 def registry_of(study: LinkedStudy) -> Registry:
     """Return the registry of a study's workers."""
-    return Registry(study.database, study.plan.name, grace_seconds=study.plan.workers.grace_seconds)
+    return Registry(study.database, study.proxies._study_id, grace_seconds=study.plan.workers.grace_seconds)
 
 
 def overhead_seconds(trials: Sequence[FrozenTrial]) -> float:

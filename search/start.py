@@ -123,7 +123,7 @@ class _Crew:
         self.workers = [self._spawn(slot, i) for i, slot in enumerate(slots)]
 
     def _spawn(self, slot: Slot, index: int) -> LocalWorker:
-        return spawn(self._study.plan.name, slot, index, self._storage_url)
+        return spawn(self._study.plan.name, slot, index, self._storage_url, self._study.proxy_queue.identity)
 
     def alive(self) -> list[LocalWorker]:
         return [w for w in self.workers if w.process.poll() is None]

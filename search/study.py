@@ -5,7 +5,6 @@ both; the two are kept apart and linked by attributes.
 """
 
 import re
-import uuid
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,9 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search.errors import SearchError, StudyChangedError
+from search.identity import ID as ID
+from search.identity import REMADE, Say, halves, identity, make, names, refuse_leftovers, settle
+from search.identity import confirm_name as confirm_name
 from search.plan import Plan
 from search.pruner import lessons
 from search.sound import sound
@@ -30,8 +32,8 @@ _GROWS = (
     *("proxy.trials", "proxy.repeats"),
     *(f"confirm.{key}" for key in ("top", "random", "widen", "seeds", "max_seeds")),
 )
-ID = "id"
-"""Attribute of a study: who it is, whatever others on other servers are called."""
+LEARNT_FROM = "lessons_from"
+"""Attribute of a study: the identities of those that taught its pruner, by their names."""
 _FREE = (
     *("description", "cost.", "workers.", "pruner.", "recipe."),
     *(f"confirm.{key}" for key in ("prune", "max_hours", "max_usd")),
@@ -50,6 +52,13 @@ class LinkedStudy:
     confirm_queue: TrialQueue
     folder: str
     """Its folders' name on a machine, where a study on another server may have the same name."""
+
+    @property
+    def runs_folder(self) -> str:
+        """Likewise for files named by a confirmation run's number: another where these count from 0 again."""
+        remade = self.confirmations.user_attrs.get(REMADE)
+        known = isinstance(remade, str) and re.fullmatch("[0-9a-f]{8}", remade)
+        return f"{self.folder}-{remade}" if known else self.folder
 
     @property
     def queues(self) -> tuple[TrialQueue, TrialQueue]:
@@ -87,36 +96,33 @@ class _Seen(LinkedStudy):
         return self.seen[1]
 
 
-def confirm_name(name: str) -> str:
-    """Return the name of the Optuna study that holds a study's confirmation runs."""
-    return f"{name}-confirm"
-
-
 def exists(database: Database, name: str) -> bool:
     """Return whether the database holds a study of this name."""
     return name in optuna.get_all_study_names(database.storage)
 
 
-def open_study(database: Database, plan: Plan) -> LinkedStudy:
+def open_study(database: Database, plan: Plan, say: Say = lambda line: None) -> LinkedStudy:
     """Create the study, or resume it where the plan agrees with the stored one.
 
     Baselines are queued first, as proxies and as confirmation runs. Raises `StudyChangedError` where a change
-    would make earlier results incomparable.
+    would make earlier results incomparable, `HalvesError` where an earlier study left its confirmation runs. A half
+    that was deleted is made anew, which `say` is told.
     """
     with database.lock(f"lilm-search/open/{plan.name}"):
+        settle(database, plan.name, say)
         stored = stored_plan(database, plan.name) if exists(database, plan.name) else None
         if stored is not None:
             _refuse_unsafe_changes(stored, plan)
-        taught = _taught(database, plan)
-        study = _link(database, plan, create=True, new=stored is None)
+        taught = _taught(database, plan, say)
+        study = _link(database, plan, *(halves if stored else make)(database, plan.name))
         study.confirmations.set_user_attr("confirms", plan.name)
         study.proxies.set_user_attr("confirmed_in", confirm_name(plan.name))
         for part in (study.proxies, study.confirmations):
             part.set_metric_names(["val_bpb"])
         _enqueue_baselines(study)
         _enqueue_grid(study)
-        if taught:
-            study.proxies.set_user_attr(f"lessons:{plan.pruner.primed_by}", taught)
+        for key, value in taught.items():
+            study.proxies.set_user_attr(key, value)
         # Last, so that a study with a plan is a whole one.
         study.proxies.set_user_attr("plan", plan.toml())
     return study
@@ -135,46 +141,52 @@ def known_name(database: Database, name: str) -> str:
     """Return the name of a study that the database holds, given it or its file's path; else raise `SearchError`."""
     name = Path(name).stem if name.endswith(".toml") else name
     if not exists(database, name):
-        names = [n for n in optuna.get_all_study_names(database.storage) if not n.endswith("-confirm")]
-        there = f"it holds: {', '.join(sorted(names))}" if names else "it holds none yet"
+        refuse_leftovers(database, name)
+        known = names(database)
+        there = f"it holds: {', '.join(known)}" if known else "it holds none yet"
         raise SearchError(
             f'no study is named "{name}" in this database; {there}. `lilm-search start --study {name}` makes one.'
         )
     return name
 
 
-def load_study(database: Database, name: str) -> LinkedStudy:
-    """Return a study that the database holds, by its name or its file's path; raises `SearchError` if there is none."""
-    return _link(database, stored_plan(database, known_name(database, name)), create=False)
+def load_study(database: Database, name: str, wanted: str = "") -> LinkedStudy:
+    """Return a study that the database holds, by its name or its file's path; raises `SearchError` if there is none.
+
+    Raises it too where the study isn't whole, or is another than the one of the identity `wanted`.
+    """
+    plan = stored_plan(database, known_name(database, name))
+    study = _link(database, plan, *halves(database, plan.name))
+    if wanted not in ("", identity(study.proxies)):
+        raise SearchError(f'"{plan.name}" is another study now: the one that this worker was started for is deleted')
+    return study
 
 
 def stored_plan(database: Database, name: str) -> Plan:
     """Return the plan that a study was last opened with."""
-    text = _attrs(database, name).get("plan")
+    attrs = _attrs(database, name)
+    text, of = attrs.get("plan"), attrs.get("confirms")
+    if text is None and of:
+        raise SearchError(f'"{name}" holds the confirmation runs of "{of}": name that study, or choose another name')
     if text is None:
         raise SearchError(f'"{name}" was not made by lilm-search (it has no plan); choose another name with --as')
     return Plan.parse(text, name=name, origin=f"the stored plan of {name}", stored=True)
 
 
-def _link(database: Database, plan: Plan, *, create: bool, new: bool = False) -> LinkedStudy:
-    """Return both Optuna studies; a worker of a rented machine may not create any."""
-    names = (plan.name, confirm_name(plan.name))
-    if create:
-        for n in names:
-            optuna.create_study(study_name=n, storage=database.storage, direction="minimize", load_if_exists=True)
-    proxies, confirmations = (optuna.load_study(study_name=n, storage=database.storage) for n in names)
-    if new:
-        proxies.set_user_attr(ID, uuid.uuid4().hex)
-    grace = plan.workers.grace_seconds
+def _link(database: Database, plan: Plan, proxies: optuna.Study, confirmations: optuna.Study) -> LinkedStudy:
+    """Return a study of both its halves, each known by its number from here on: a name may be another's tomorrow."""
+    mine = identity(proxies)
     # One lock for both: a cost cap looks at all trials.
-    short, long = (TrialQueue(database, n, grace_seconds=grace, inherited=IDENTITY, lock=plan.name) for n in names)
-    folder = _folder(plan.name, proxies.user_attrs.get(ID))
+    queue = partial(
+        TrialQueue,
+        grace_seconds=plan.workers.grace_seconds,
+        inherited=IDENTITY,
+        lock=plan.name,
+        identity=mine,
+    )
+    short, long = (queue(database, p.study_name, study_id=p._study_id) for p in (proxies, confirmations))
+    folder = f"{plan.name}-{mine[:8]}" if mine else plan.name
     return LinkedStudy(plan, database, proxies, confirmations, short, long, folder)
-
-
-def _folder(name: str, known: object) -> str:
-    """Return the name with the beginning of the study's id; without it for a study from before there were any."""
-    return f"{name}-{known[:8]}" if isinstance(known, str) and re.fullmatch("[0-9a-f]{32}", known) else name
 
 
 def _enqueue_baselines(study: LinkedStudy) -> None:
@@ -193,24 +205,32 @@ def _enqueue_grid(study: LinkedStudy) -> None:
             study.proxy_queue.enqueue(params, {"grid": index, "seed": plan.proxy.seed + repeat})
 
 
-def _taught(database: Database, plan: Plan) -> dict[str, list[float]]:
-    """Return what an earlier study teaches the pruner, kept with the study so that all workers learn the same.
+def _taught(database: Database, plan: Plan, say: Say) -> dict[str, Any]:
+    """Return what an earlier study teaches the pruner, as attributes: kept, so that all workers learn the same.
 
     Empty where nothing is asked for, or is kept already. Raises `SearchError` where the earlier trials were trained
     or reported otherwise: curves of other schedules mislead.
     """
     name = plan.pruner.primed_by
-    if not name or (exists(database, plan.name) and f"lessons:{name}" in _attrs(database, plan.name)):
+    mine = _attrs(database, plan.name) if exists(database, plan.name) else {}
+    there = optuna.load_study(study_name=name, storage=database.storage) if name and exists(database, name) else None
+    if name and f"lessons:{name}" in mine:
+        learnt = mine.get(LEARNT_FROM, {}).get(name, "")
+        if there is not None and learnt and learnt != identity(there):
+            say(f'note: what was learnt of "{name}" (`primed_by`) stays: the study of that name is another by now')
         return {}
-    if not exists(database, name):
+    if not name:
+        return {}
+    if there is None:
         raise SearchError(f'[pruner] `primed_by` is "{name}", but no study here has that name')
-    earlier = load_study(database, name)
+    earlier = stored_plan(database, name)
     for key in ("proxy.budget", "proxy.report_every", "proxy.schedule", "train.schedule"):
-        mine, its = (_flat(p.table()).get(key) for p in (plan, earlier.plan))
-        if mine != its:
-            raise SearchError(f'[pruner] `primed_by` is "{name}", whose {key} is {its!r}, but must be {mine!r} as here')
-    taught = lessons(earlier.proxy_trials())
-    return {str(step): [float(v) for v in shown] for step, shown in taught.items()}
+        ours, its = (_flat(p.table()).get(key) for p in (plan, earlier))
+        if ours != its:
+            raise SearchError(f'[pruner] `primed_by` is "{name}", whose {key} is {its!r}, but must be {ours!r} as here')
+    taught = lessons(sound(there.get_trials(deepcopy=False)))
+    table = {str(step): [float(v) for v in shown] for step, shown in taught.items()}
+    return {f"lessons:{name}": table, LEARNT_FROM: mine.get(LEARNT_FROM, {}) | {name: identity(there)}}
 
 
 def _attrs(database: Database, name: str) -> dict[str, Any]:

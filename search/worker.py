@@ -31,7 +31,8 @@ from search.spending import Purse
 from search.stop import StopRequest
 from search.study import LinkedStudy
 from storage.claims import Claim, Outcome, TrialQueue
-from storage.errors import LoginError, UnreachableError
+from storage.database import refusal
+from storage.errors import GoneError, LoginError, UnreachableError
 from storage.heartbeat import Heartbeat, Reaper
 from storage.letters import deliver_leftovers
 from storage.outbox import Outbox
@@ -219,9 +220,11 @@ class Worker:
                 run = Run(self, optuna_study, queue, claim, proxy, heart)
                 run.train()
             self._errors = 0
-        except (UnreachableError, LoginError):
+        except (UnreachableError, LoginError, GoneError):
             raise
         except (Exception, KeyboardInterrupt) as error:
+            if isinstance(gone := refusal(error), GoneError):
+                raise gone from None
             if self.outbox.refused:
                 raise self.outbox.refused from None
             if run is not None and run.told:

@@ -47,7 +47,8 @@ class TrialQueue:
 
     Args:
         database: where the study is.
-        study_name: the study, which must exist.
+        study_name: the study, which must exist; by its `study_id` where another may have the name by now.
+        identity: whose queue it is: what was written for another study is not delivered to it.
         grace_seconds: silence after which a running trial is taken from its worker.
         inherited: user attributes that say what a trial is, which its retry takes over; no other is.
         max_tries: how often a configuration may be lost before it counts as failed, so that one that kills
@@ -65,15 +66,18 @@ class TrialQueue:
         inherited: Collection[str] = (),
         max_tries: int = 5,
         lock: str = "",
+        study_id: int | None = None,
+        identity: str = "",
     ) -> None:
         self._database, self._storage = database, database.storage
         self._name, self._grace_seconds = study_name, grace_seconds
         self._inherited, self._max_tries = tuple(inherited), max_tries
         self._lock = f"lilm-search/queue/{lock or study_name}"
-        self._study_id = self._storage.get_study_id_from_name(study_name)
-        self.standings = Standings(database, self._study_id)
+        self.study_id = self._storage.get_study_id_from_name(study_name) if study_id is None else study_id
+        self.identity = identity
+        self.standings = Standings(database, self.study_id)
         """Its trials for a pruner, which asks from a thread of its own."""
-        self._standings = Standings(database, self._study_id)
+        self._standings = Standings(database, self.study_id)
 
     @property
     def name(self) -> str:
@@ -183,10 +187,10 @@ class TrialQueue:
 
     @property
     def _grace(self) -> dict[str, Any]:
-        return {"study_id": self._study_id, "grace_seconds": self._grace_seconds}
+        return {"study_id": self.study_id, "grace_seconds": self._grace_seconds}
 
     def _trials(self) -> list[FrozenTrial]:
-        return self._storage.get_all_trials(self._study_id, deepcopy=False)
+        return self._storage.get_all_trials(self.study_id, deepcopy=False)
 
     def identified(self) -> list[FrozenTrial]:
         """Return every trial, those that wait or run with attributes and given parameters alone.
@@ -200,7 +204,7 @@ class TrialQueue:
         storage: Any = self._storage
         trial = self._database.uncached.get_trial(trial_id)
         with storage._lock:
-            storage._add_trials_to_cache(self._study_id, [trial])
+            storage._add_trials_to_cache(self.study_id, [trial])
 
     def _slots(self, trials: Iterable[FrozenTrial]) -> int:
         return sum(not self.requeues(t) for t in trials)
@@ -250,7 +254,7 @@ class TrialQueue:
         return Claim(trial._trial_id, trial.number, {**trial.user_attrs, "worker": worker})
 
     def _create(self, connection: sa.Connection, worker: str) -> Claim:
-        trial_id = self._database.uncached.create_new_trial(self._study_id)
+        trial_id = self._database.uncached.create_new_trial(self.study_id)
         self._hold(connection, trial_id, worker)
         number = sa.text("SELECT number FROM trials WHERE trial_id = :trial_id")
         return Claim(trial_id, connection.execute(number, {"trial_id": trial_id}).scalar_one(), {"worker": worker})
@@ -286,7 +290,7 @@ class TrialQueue:
     def _add(self, params: dict[str, Any], user_attrs: dict[str, Any]) -> None:
         """Add a waiting trial; `fixed_params` is how Optuna's own queue hands parameters to `suggest`."""
         waiting = create_trial(state=TrialState.WAITING, system_attrs={"fixed_params": params}, user_attrs=user_attrs)
-        self._database.uncached.create_new_trial(self._study_id, template_trial=waiting)
+        self._database.uncached.create_new_trial(self.study_id, template_trial=waiting)
 
 
 def _tries(trial: FrozenTrial) -> int:

@@ -11,13 +11,18 @@ import optuna
 import psycopg2
 import sqlalchemy as sa
 from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages._rdb.models import NOT_FOUND_MSG
 from sqlalchemy import exc
 
 from storage import schema
 from storage.address import CA, settled
 from storage.address import parse_url as parse_url
+<<<<<<< HEAD
 from storage.errors import BusyError, DeniedError, LoginError, StorageError, UnreachableError, first_line
 from storage.lease import limit
+=======
+from storage.errors import BusyError, DeniedError, GoneError, LoginError, StorageError, UnreachableError, first_line
+>>>>>>> ident
 from storage.redaction import redact
 
 T = TypeVar("T")
@@ -125,9 +130,12 @@ def _explain(error: exc.DBAPIError, shown: str) -> StorageError:
 
 
 def refusal(error: BaseException | None) -> StorageError | None:
-    """Return what to tell the user where the database refused a right or a login; None for any other error."""
+    """Return what to tell the user where the database refused a right or a login, or the study is gone; else None."""
     while isinstance(error, optuna.exceptions.StorageInternalError):
         error = error.__cause__
+    orphaned = isinstance(error, exc.IntegrityError) and isinstance(error.orig, psycopg2.errors.ForeignKeyViolation)
+    if orphaned or (isinstance(error, KeyError) and error.args == (NOT_FOUND_MSG,)):
+        return GoneError(GONE)
     if not isinstance(error, exc.DBAPIError):
         return None
     said = redact(_reason(error))
@@ -138,6 +146,10 @@ def refusal(error: BaseException | None) -> StorageError | None:
     return None
 
 
+GONE = (
+    "the study, or a half of it, was deleted from the database meanwhile: nothing more is written. "
+    "`lilm-search` alone lists what is left"
+)
 _REFUSED = re.compile(r'password authentication failed|role ".*" (does not exist|is not permitted to log in)')
 
 

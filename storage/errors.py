@@ -21,6 +21,10 @@ class DeniedError(StorageError):
     """The user may log in, but lacks the right to what was asked."""
 
 
+class GoneError(StorageError):
+    """What was worked on has been deleted from the database."""
+
+
 class EmbeddedError(StorageError):
     """The PostgreSQL on this machine can't be created or started."""
 

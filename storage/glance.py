@@ -16,21 +16,28 @@ import psycopg2
 SECONDS = 2
 """That connecting, and a statement, may take."""
 
-# A study of ours is the one with a plan; its confirmation runs are in a study named after it.
+# A study of ours is the one with a plan; its confirmation runs are in a study named after it that bears the same
+# identity. Where either bears none, of an older version, it is the one that was made later.
 STUDIES = """
 SELECT s.study_name, plan.value_json,
        coalesce(sum((t.state IN ('COMPLETE', 'PRUNED'))::int), 0),
        coalesce(sum((t.state = 'RUNNING')::int), 0),
-       coalesce((SELECT sum((r.state = 'COMPLETE')::int) FROM studies c JOIN trials r USING (study_id)
-                 WHERE c.study_name = s.study_name || '-confirm'), 0),
-       coalesce((SELECT sum((r.state IN ('RUNNING', 'WAITING'))::int) FROM studies c JOIN trials r USING (study_id)
-                 WHERE c.study_name = s.study_name || '-confirm'), 0),
+       coalesce((SELECT sum((r.state = 'COMPLETE')::int) FROM trials r WHERE r.study_id = half.study_id), 0),
+       coalesce((SELECT sum((r.state IN ('RUNNING', 'WAITING'))::int) FROM trials r
+                 WHERE r.study_id = half.study_id), 0),
        (SELECT count(*) FROM lilm_workers w
         WHERE w.study_id = s.study_id AND w.ended IS NULL AND w.seen > now() - interval '60 seconds')
 FROM studies s
 JOIN study_user_attributes plan ON plan.study_id = s.study_id AND plan.key = 'plan'
+LEFT JOIN LATERAL (
+    SELECT c.study_id FROM studies c
+    LEFT JOIN study_user_attributes mine ON mine.study_id = s.study_id AND mine.key = 'id'
+    LEFT JOIN study_user_attributes its ON its.study_id = c.study_id AND its.key = 'id'
+    WHERE c.study_name = s.study_name || '-confirm'
+      AND coalesce(mine.value_json = its.value_json, c.study_id > s.study_id)
+) AS half ON TRUE
 LEFT JOIN trials t ON t.study_id = s.study_id
-GROUP BY s.study_id, s.study_name, plan.value_json ORDER BY s.study_id
+GROUP BY s.study_id, s.study_name, plan.value_json, half.study_id ORDER BY s.study_id
 """
 
 

@@ -1,11 +1,12 @@
 """What a worker writes of a trial that it trains, as letters: each sets a value, so that twice is as good as once.
 
-A letter is a record that JSON can hold: `queue`, `trial_id`, `worker`, and what it says, which is one of
+A letter is a record that JSON can hold: `queue`, `study` (the identity of the study that the queue is of),
+`trial_id`, `worker`, and what it says, which is one of
 `report` [step, value], `attributes` {key: value}, `finish` [state, value], `fail` [cause, detail].
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,11 +39,12 @@ ATTRIBUTES = sa.text(
     """
 )
 
-# A journal may outlive its database: a letter counts only where its own worker still holds the trial.
+# A journal may outlive its study: a letter counts only where its own worker still holds the trial.
 HELD_BY = sa.text(
     """
     SELECT 1 FROM trials JOIN trial_user_attributes a USING (trial_id)
-    WHERE trial_id = :trial_id AND state = 'RUNNING' AND a.key = 'worker' AND a.value_json = :worker
+    WHERE trial_id = :trial_id AND study_id = :study_id AND state = 'RUNNING'
+      AND a.key = 'worker' AND a.value_json = :worker
     """
 )
 
@@ -74,22 +76,31 @@ def deliver_leftovers(
 ) -> int:
     """Deliver what dead workers of this machine left in the folder; returns how many letters counted."""
     by_name = {queue.name: queue for queue in queues}
-    counted = 0
+    counted, foreign = 0, 0
     for path in sorted(folder.glob("*.jsonl")):
         with dead_letters(path) as letters:
-            counted += sum(_deliver_leftover(database, by_name, letter) for letter in letters)
+            mine = [letter for letter in letters if _is_of(by_name.get(letter.get("queue", "")), letter)]
+            foreign += len(letters) - len(mine)
+            counted += sum(_deliver_leftover(database, by_name[letter["queue"]], letter) for letter in mine)
     if counted:
         say(f"delivered {counted} reports of a worker that had lost the database")
+    if foreign:
+        say(f"left out {foreign} reports of another study's worker")
     return counted
 
 
-def _deliver_leftover(database: Database, queues: Mapping[str, TrialQueue], letter: Letter) -> bool:
-    queue = queues.get(letter.get("queue", ""))
-    return queue is not None and database.retrying(partial(_deliver_held, database, queue, letter))
+def _is_of(queue: TrialQueue | None, letter: Letter) -> bool:
+    """Return whether a letter was written for this queue's study; older versions' don't say for which."""
+    return queue is not None and letter.get("study", queue.identity) == queue.identity
+
+
+def _deliver_leftover(database: Database, queue: TrialQueue, letter: Letter) -> bool:
+    return database.retrying(partial(_deliver_held, database, queue, letter))
 
 
 def _deliver_held(database: Database, queue: TrialQueue, letter: Letter) -> bool:
-    holder = {"trial_id": letter["trial_id"], "worker": json.dumps(letter["worker"])}
+    worker = json.dumps(letter["worker"])
+    holder = {"trial_id": letter["trial_id"], "study_id": queue.study_id, "worker": worker}
     with database.engine.connect() as connection:
         held = connection.execute(HELD_BY, holder).scalar() is not None
     return held and deliver(database, queue, letter)

@@ -142,7 +142,8 @@ class Outbox:
         return done
 
     def _put(self, queue: TrialQueue, trial_id: int, content: Letter) -> None:
-        letter = {"queue": queue.name, "trial_id": trial_id, "worker": self._worker, **content}
+        whose = {"queue": queue.name, "study": queue.identity, "trial_id": trial_id, "worker": self._worker}
+        letter = {**whose, **content}
         with self._changed:
             self._queues[queue.name] = queue
             self._write_down(letter)

@@ -21,7 +21,7 @@ FREE = "(SELECT lilm_studies()) IS NULL"
 TRIAL = "EXISTS (SELECT FROM trials t WHERE t.trial_id = {table}.trial_id)"  # whose own rule is MINE
 UNFINISHED = "EXISTS (SELECT FROM trials t WHERE t.trial_id = {table}.trial_id AND t.state IN ('WAITING', 'RUNNING'))"
 UNFAILED = "EXISTS (SELECT FROM trials t WHERE t.trial_id = {table}.trial_id AND t.state <> 'FAIL')"
-OWNERS_FACT = "(key IN ('id', 'plan', 'confirms', 'confirmed_in') OR starts_with(key, 'lessons:'))"
+OWNERS_FACT = "(key IN ('id', 'plan', 'confirms', 'confirmed_in', 'remade') OR starts_with(key, 'lessons'))"
 AGREED_FACT = "(key IN ('text_sha256', 'hardware') OR starts_with(key, 'tokenizer:'))"
 """What the first worker settles for all: later ones may not change it."""
 SHOWN = "(starts_with(key, 'dashboard:') OR starts_with(key, 'artifacts:'))"

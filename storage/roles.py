@@ -28,6 +28,14 @@ ENTER = sa.text(
     "INSERT INTO lilm_credentials (study_id, role, name, expires) VALUES (:study_id, :role, :name, :expires)"
 )
 
+EXTEND = sa.text(
+    """
+    INSERT INTO lilm_credentials (study_id, role, name, created, expires)
+    SELECT :other_id, role, name, created, expires FROM lilm_credentials WHERE study_id = :study_id
+    ON CONFLICT DO NOTHING
+    """
+)
+
 LISTED = sa.text(
     """
     SELECT c.role, c.name, min(c.created) AS created, min(c.expires) AS expires, min(s.study_name) AS study,
@@ -119,6 +127,12 @@ def new(
             entry = {"study_id": study_id, "role": role, "name": name, "expires": expires}
             connection.execute(ENTER, entry)
         return Issued(role=role, password=password, expires=expires, gaps=rights.gaps(connection, role))
+
+
+def extend(database: Database, study_id: int, other_id: int) -> None:
+    """Let the credentials of an Optuna study work on another too, until they end."""
+    with database.engine.begin() as connection:
+        connection.execute(EXTEND, {"study_id": study_id, "other_id": other_id})
 
 
 def listed(database: Database) -> list[Credential]:

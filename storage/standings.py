@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from optuna.storages._rdb.models import TrialIntermediateValueModel as Stored
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from storage.database import Database
+from storage.database import GONE, Database
+from storage.errors import GoneError
 
 # Those not known to have ended, with the reports of those that run. Optuna numbers trials under a lock of the study:
 # who has a lower number than one that was seen has been seen too.
@@ -40,6 +41,9 @@ IDENTITIES = sa.text(
     ORDER BY t.trial_id
     """
 )
+
+# A study that was deleted has no news either.
+THERE = sa.text("SELECT 1 FROM studies WHERE study_id = :study_id")
 
 
 class Standings:
@@ -77,12 +81,17 @@ class Standings:
         return sorted(found, key=lambda t: t.number)
 
     def _news(self, query: sa.TextClause, connection: sa.Connection | None = None) -> list[tuple[Any, ...]]:
-        """Return the rows of trials that had not ended at the last look, and remember those that have since."""
+        """Return the rows of trials that had not ended at the last look, and remember those that have since.
+
+        Raises `GoneError` where the study was deleted.
+        """
         if self._last < 0:
             self._begin()
         values = {"study_id": self._study_id, "last": self._last, "open": sorted(self._open)}
         with contextlib.nullcontext(connection) if connection is not None else self._database.alone() as asked:
             rows = [tuple(row) for row in asked.execute(query, values)]
+            if not rows and asked.execute(THERE, values).first() is None:
+                raise GoneError(GONE)
         states = {row[0]: TrialState[row[2]] for row in rows}
         for trial_id, state in states.items():
             if state.is_finished() and trial_id not in self._ended:

@@ -97,14 +97,14 @@ class Registry:
 
     Args:
         database: where the study is.
-        study_name: the study, which must exist.
+        study: the Optuna study, which must exist, by its number or its name.
         grace_seconds: silence after which a worker is taken for dead.
 
     """
 
-    def __init__(self, database: Database, study_name: str, *, grace_seconds: float) -> None:
+    def __init__(self, database: Database, study: int | str, *, grace_seconds: float) -> None:
         self._database, self._grace_seconds = database, max(grace_seconds, 2 * SEEN_SECONDS)
-        self._study_id = database.storage.get_study_id_from_name(study_name)
+        self._study_id = database.storage.get_study_id_from_name(study) if isinstance(study, str) else study
 
     def enter(
         self,

@@ -11,7 +11,8 @@ from search import studyfile
 from search.doctor import data
 from search.doctor.database import Opening
 from search.doctor.finding import Check, Finding, bad, note, ok
-from search.errors import SearchError
+from search.errors import HalvesError, SearchError
+from search.identity import refuse_leftovers
 from search.machine import Machine, compare, look, pinned_machine
 from search.study import LinkedStudy, exists, load_study
 from storage.database import Database
@@ -38,10 +39,14 @@ def examine(opening: Opening, name: str, device: Callable[[], torch.device]) -> 
 def _of(database: Database, name: str, device: Callable[[], torch.device]) -> Iterator[Finding]:
     named = studyfile.study_name(name)
     if not exists(database, named):
+        refuse_leftovers(database, named)
         yield from _not_opened(name)
         return
     try:
         study = load_study(database, named)
+    except HalvesError as error:
+        yield bad("study", str(error))
+        return
     except SearchError as error:
         yield _unreadable(database, named, error)
         return

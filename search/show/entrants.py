@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-import optuna
 from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.trial import FrozenTrial
 
@@ -12,6 +11,7 @@ from model.evaluate import PROTOCOL
 from model.sample import read_samples
 from search.artifacts import files, study_artifacts
 from search.errors import SearchError
+from search.identity import names
 from search.machine import pinned_machine
 from search.results import Confirmed, ended_on
 from search.show.facts import Facts, read
@@ -19,7 +19,7 @@ from search.show.leaderboard import UNKNOWN, Entrant, Ground
 from search.show.links import Template
 from search.show.plain import plain_line, plain_text
 from search.show.words import describe
-from search.study import LinkedStudy, confirm_name, load_study
+from search.study import LinkedStudy, load_study
 from search.studyfile import source_name
 from storage.database import Database
 from storage.errors import StorageError, first_line
@@ -99,15 +99,15 @@ def _written(runs: Sequence[FrozenTrial], samples: Mapping[int, Mapping[str, str
 
 
 def of_database(
-    database: Database, names: Sequence[str] | None, link: Template, *, prompts: bool
+    database: Database, wanted: Sequence[str] | None, link: Template, *, prompts: bool
 ) -> tuple[list[Entrant], list[str]]:
     """Return the confirmed models of these studies (None: of all), and what is to be said of those without any."""
     found, said = list[Entrant](), list[str]()
-    for name in names or all_names(database):
+    for name in wanted or all_names(database):
         try:
             entrants = of_linked(load_study(database, name), link, prompts=prompts)
         except (SearchError, *UNREADABLE) as error:
-            if names:
+            if wanted:
                 raise
             said.append(f"{name} is left out: {first_line(error)}")
             continue
@@ -132,8 +132,7 @@ def of_linked(study: LinkedStudy, link: Template, *, prompts: bool) -> list[Entr
 
 def all_names(database: Database) -> list[str]:
     """Return the names of all studies of ours, by name."""
-    names = set(optuna.get_all_study_names(database.storage))
-    return sorted(name for name in names if confirm_name(name) in names)
+    return sorted(names(database))
 
 
 def _samples(study: LinkedStudy, found: Sequence[Confirmed]) -> dict[int, dict[str, str]]:

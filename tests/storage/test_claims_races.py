@@ -110,7 +110,7 @@ def test_a_holder_whose_lock_is_cut_has_changed_nothing(
     def hold() -> None:
         with database.atomic(f"lilm-search/queue/{STUDY}") as connection:
             pid = connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one()
-            database.uncached.create_new_trial(queue._study_id)
+            database.uncached.create_new_trial(queue.study_id)
             _end_and_claim(database_url, pid)
             connection.execute(sa.text("SELECT 1"))
 
