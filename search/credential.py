@@ -16,6 +16,7 @@ from storage import roles
 from storage.address import is_local
 from storage.database import Database
 from storage.errors import StorageError
+from storage.redaction import shown_address
 
 
 def issue(database: Database, study: str, name: str, expires: str, connections: int | None = None) -> roles.Issued:
@@ -72,7 +73,9 @@ def host_and_port(host: str) -> tuple[str, int | None]:
     """Return the two parts of HOST or HOST:PORT; raises `SearchError` for anything else."""
     name, _, port = host.partition(":") if host.count(":") == 1 else (host, "", "")
     if not re.fullmatch(r"[\w.:\[\]-]+", name) or (port and not (port.isdigit() and 0 < int(port) < 65536)):
-        raise SearchError(f"--host is {host!r}, but must be HOST or HOST:PORT, such as db.example.org:5432")
+        raise SearchError(
+            f"--host is {shown_address(host)!r}, but must be HOST or HOST:PORT, such as db.example.org:5432"
+        )
     return name, int(port) if port else None
 
 

@@ -72,7 +72,9 @@ def source_version() -> dict[str, Any]:
 def _git(folder: Path, *arguments: str) -> str:
     if not shutil.which("git"):
         return ""
-    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments], capture_output=True, encoding="utf-8", errors="replace", check=False
+    )
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
@@ -125,7 +127,9 @@ def gpu_facts(uuid: str) -> dict[str, Any]:
     name = uuid if uuid.startswith(("GPU-", "MIG-")) else f"GPU-{uuid}"
     asked = [f"--query-gpu={','.join(GPU_FACTS)}", "--format=csv,noheader,nounits", f"--id={name}"]
     try:
-        done = subprocess.run([program, *asked], capture_output=True, text=True, check=False, timeout=20)
+        done = subprocess.run(
+            [program, *asked], capture_output=True, encoding="utf-8", errors="replace", check=False, timeout=20
+        )
     except (OSError, subprocess.TimeoutExpired):
         return {}
     answers = [a.strip() for a in done.stdout.strip().split(",")]

@@ -177,7 +177,14 @@ def _cards(seconds: float) -> tuple[list[Card], Finding | None]:
 
 def _ask(arguments: Sequence[str], seconds: float) -> "subprocess.CompletedProcess[str] | str":
     try:
-        return subprocess.run(["nvidia-smi", *arguments], capture_output=True, text=True, check=False, timeout=seconds)
+        return subprocess.run(
+            ["nvidia-smi", *arguments],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+            timeout=seconds,
+        )
     except subprocess.TimeoutExpired:
         return f"nvidia-smi hangs: no answer within {seconds:g} s"
     except OSError as error:
