@@ -110,7 +110,7 @@ def check_private(path: Path) -> None:
             mode = path.stat().st_mode
     except OSError as error:
         raise StorageError(
-            f"{redact(str(path))} can't be read: {error.strerror}; it must be a private file that holds the secret"
+            f"{redact(str(path))} can't be read: {error.strerror}; it must be the path of a private file"
         ) from None
     if stat.S_ISREG(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise StorageError(f"{path} holds a secret, but others can read it (mode {mode & 0o777:o}): chmod 600 {path}")

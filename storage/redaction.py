@@ -88,6 +88,10 @@ def has_secret(address: str) -> bool:
 
 def _suspects(address: str) -> Iterator[str]:
     """Yield what may be secret in a broken address: its login after a user's name, values of settings."""
+    values = [found[1] for found in re.finditer(rf"{_SETTING}(.*?)(?=\s+\w+\s*=|&|$)", address, re.S | re.I)]
+    yield from (value.strip(" '\"") for value in values)
+    if values and "://" not in address:
+        return
     body = address[_end_of_head(address) :]
     login, at, _ = body.rpartition("@")
     user = re.match(r"[\w.+-]*:", login if at else body)
@@ -95,8 +99,6 @@ def _suspects(address: str) -> Iterator[str]:
         yield login[user.end() :] if user else login
     elif not at and (portless := _PORTLESS.match(body)):
         yield portless[2]
-    for found in re.finditer(rf"{_SETTING}(.*?)(?=\s+\w+\s*=|&|$)", address, re.S | re.I):
-        yield found[1].strip(" '\"")
 
 
 def _end_of_head(address: str) -> int:
@@ -122,6 +124,8 @@ def shown_address(address: str) -> str:
     address = address.strip()
     start = _end_of_head(address)
     login, at, rest = address[start:].rpartition("@")
+    if "://" not in address and re.search(_SETTING, address, re.I):
+        return redact(address)
     if not at:
         return redact(address[:start] + _PORTLESS.sub(rf"\1{HIDDEN}", rest))
     return redact(f"{address[:start]}{_without_password(login)}@{rest}")
