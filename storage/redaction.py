@@ -155,7 +155,7 @@ def _without_logins(text: str) -> str:
         return text
     for form in _FORMS:
         text = form.sub(_hide_login, text)
-    return re.sub(r"""(?<=host name ["'])[^"'\n]*@""", f"{HIDDEN}@", text)
+    return re.sub(r'(?<=host name ")[^\n]*@', f"{HIDDEN}@", text)
 
 
 def _hide_login(found: "re.Match[str]") -> str:

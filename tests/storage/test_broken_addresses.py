@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from search import cli
 from storage import redaction
-from storage.address import parse_url, settled
+from storage.address import ENCODING, parse_url, settled
 from storage.errors import StorageError
 from storage.redaction import keep_given, redact, shown_address
 
@@ -50,7 +50,7 @@ def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def pieces(password: str, printed: str) -> set[str]:
     """Return every piece of 4 characters of the password that is printed, but for those of our own words."""
-    ours = "must be SCHEME://USER:PASSWORD@HOST:PORT/DATABASE a@b is written a%40b"
+    ours = f"{ENCODING} the storage is ***, but must be PostgreSQL: postgresql://USER:PASSWORD@HOST:PORT/DATABASE; "
     return {p for i in range(len(password) - 3) if (p := password[i : i + 4]) in printed and p not in ours}
 
 
