@@ -20,6 +20,7 @@ import torch
 from model.corpus import Corpus
 from model.evaluate import PROTOCOL
 from model.report import Result
+from search.gpus import read_number
 
 if TYPE_CHECKING:
     from search.machine import Machine
@@ -135,5 +136,7 @@ def gpu_facts(uuid: str) -> dict[str, Any]:
     answers = [a.strip() for a in done.stdout.strip().split(",")]
     if done.returncode or len(answers) != len(GPU_FACTS):
         return {}
-    known = {key: a for key, a in zip(GPU_FACTS.values(), answers, strict=True) if not a.startswith("[")}
-    return {key: a if key == "driver" else float(a) for key, a in known.items()}
+    told = dict(zip(GPU_FACTS.values(), answers, strict=True))
+    numbers = {key: read_number(answer) for key, answer in told.items() if key != "driver"}
+    driver = {"driver": told["driver"]} if told["driver"][:1].isdigit() else {}
+    return driver | {key: number for key, number in numbers.items() if number is not None}
