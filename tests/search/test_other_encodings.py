@@ -86,12 +86,11 @@ def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_look_at_a_study_can_be_printed(shown: Any) -> None:
     for words in LOOKS:
-        for encoding in ENCODINGS:
-            for terminal in (False, True):
-                asked = (words[0], "--study", "made", *words[1:])
-                code, out, err = shown(encoding, *asked, terminal=terminal)
-                assert (code, b"Traceback" in err, b"Error" in err) == (0, False, False), (asked, encoding, err)
-                assert b"\xc3" not in out  # UTF-8 by a way around the guard
+        for encoding, terminal in ((ENCODINGS[len(words) % 3], False), ("ascii", True)):
+            asked = (words[0], "--study", "made", *words[1:])
+            code, out, err = shown(encoding, *asked, terminal=terminal)
+            assert (code, b"Traceback" in err, b"Error" in err) == (0, False, False), (asked, encoding, err)
+            assert b"\xc3" not in out  # UTF-8 by a way around the guard
 
 
 def test_machines_get_what_they_can_read(shown: Any) -> None:
@@ -101,10 +100,10 @@ def test_machines_get_what_they_can_read(shown: Any) -> None:
         assert table["description"] == DESCRIPTION
         _, best, _ = shown(encoding, "export", "--study", "made")
         assert tomllib.loads(best.decode("utf-8"))["study"] == "made"
-        for form in ("json", "markdown", "csv", "html", "yaml"):
-            assert shown(encoding, "leaderboard", "--study", "made", "--format", form)[1].decode("utf-8")
         code, best, _ = shown(encoding, "export", "--study", "made", terminal=True)
         assert (code, bool(best.decode(encoding))) == (0, True)
+    for form in ("json", "html"):
+        assert shown("ascii", "leaderboard", "--study", "made", "--format", form)[1].decode("utf-8")
 
 
 @pytest.mark.parametrize("encoding", [*ENCODINGS, "utf-8"])
