@@ -9,7 +9,7 @@ from pathlib import Path
 
 from search.errors import SearchError
 from search.machine_script import CA_FILE, Bundle
-from storage.address import CA, parse_url, read_secret
+from storage.address import CA, file_of, parse_url, read_secret
 
 ROOT = Path(__file__).parent.parent
 
@@ -51,7 +51,7 @@ def _requirement(folder: Path, source: str | None) -> str:
             "what pip can install, such as git+https://HOST/lilm-search@COMMIT"
         )
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode:
         raise SearchError(f"no wheel can be built: {' '.join(done.stderr.strip().splitlines()[-2:])}")
     return next(folder.glob("lilm_search-*.whl")).name
@@ -61,7 +61,7 @@ def authority(url: str | None) -> str | None:
     """Return the certificate that this machine is told to trust the server by, as text; None for a public one's."""
     given = os.environ.get(CA, "").strip()
     if url and not given:
-        plain = read_secret(Path(url.removeprefix("file:")).expanduser()) if url.startswith("file:") else url
+        plain = read_secret(file_of(url)) if url.startswith("file:") else url
         named = parse_url(plain).query.get("sslrootcert", "")
         given = named if isinstance(named, str) and named != "system" else ""
     if not given or "-----BEGIN CERTIFICATE-----" in given:

@@ -1,5 +1,6 @@
 """The command line: parses, calls, prints. Heavy imports wait inside the commands, so that --help is quick."""
 
+import os
 import sys
 import traceback
 from typing import Annotated
@@ -65,9 +66,10 @@ def main() -> None:
     """Run the command line; a person's mistake ends in a line or two, never in a traceback. Codes: `search.endings`."""
     from search.endings import ending
     from search.usage import refuse_empty
-    from storage.redaction import guard_streams
+    from storage.redaction import guard_streams, keep_given
 
     guard_streams()
+    keep_given([*sys.argv[1:], os.environ.get("LILM_SEARCH_STORAGE"), os.environ.get("LILM_SEARCH_STORAGE_FILE")])
     try:
         refuse_empty(sys.argv[1:])
         code = app(prog_name="lilm-search", standalone_mode=False)

@@ -43,6 +43,7 @@ def export(
     from search.export import best_export, render, top_export, write
     from search.release import hand_out
     from search.study import load_study
+    from storage.redaction import print_file
 
     with_weights = bundle is not None or huggingface is not None
     if weights and not with_weights:
@@ -59,4 +60,4 @@ def export(
         write(out, table, form)
         typer.echo(f"written: {out}")
     elif not with_weights:
-        typer.echo(render(table, form), nl=False)
+        print_file(render(table, form))

@@ -69,11 +69,12 @@ def launch(
 
 def _show(asked: "Asked", storage: str | None, form: str | None, to: Path | None, image: str) -> None:
     from search.launch import text
+    from storage.redaction import print_file
 
     shown, notes = text(asked, storage, form, to, image)
     for note in notes:
         typer.echo(f"# {note}", err=True)
-    typer.echo(shown, nl=False)
+    print_file(shown)
 
 
 @app.command()

@@ -39,7 +39,7 @@ def status(
             _watch(database, study, every, as_json)
         elif as_json:
             table = glance(read(load_study(database, study))).table()
-            typer.echo(json.dumps(table, indent=2, ensure_ascii=False, allow_nan=False))
+            typer.echo(json.dumps(table, indent=2, allow_nan=False))
         else:
             Console().print(summary(load_study(database, study)), highlight=False)
 

@@ -30,5 +30,6 @@ def studies_show(
 ) -> None:
     """Print a study file settled, defaults included.  Example: lilm-search studies show babylm"""
     from search import studyfile
+    from storage.redaction import print_file
 
-    typer.echo(studyfile.read(name).toml(), nl=False)
+    print_file(studyfile.read(name).toml())

@@ -16,6 +16,7 @@ from storage import roles
 from storage.address import is_local
 from storage.database import Database
 from storage.errors import StorageError
+from storage.redaction import shown_address
 
 
 def issue(database: Database, study: str, name: str, expires: str, connections: int | None = None) -> roles.Issued:
@@ -53,7 +54,7 @@ def file_for(name: str, to: str | None) -> Path | None:
 def credential_text(database: Database, issued: roles.Issued, study: str, host: str | None) -> str:
     """Return the credential as a worker's file holds it: what it is in a comment, and its URL."""
     address = worker_url(database.engine.url, issued, host)
-    note = f"# lilm-search: works on {study} until {issued.expires:%Y-%m-%d %H:%M} UTC; keep it private"
+    note = f"# lilm-search: works on {study} until {issued.expires:%Y-%m-%d %H:%M} UTC; keep it private; plain Optuna needs postgresql+psycopg2://"
     return f"{note}\n{address.render_as_string(hide_password=False)}\n"
 
 
@@ -72,7 +73,9 @@ def host_and_port(host: str) -> tuple[str, int | None]:
     """Return the two parts of HOST or HOST:PORT; raises `SearchError` for anything else."""
     name, _, port = host.partition(":") if host.count(":") == 1 else (host, "", "")
     if not re.fullmatch(r"[\w.:\[\]-]+", name) or (port and not (port.isdigit() and 0 < int(port) < 65536)):
-        raise SearchError(f"--host is {host!r}, but must be HOST or HOST:PORT, such as db.example.org:5432")
+        raise SearchError(
+            f"--host is {shown_address(host)!r}, but must be HOST or HOST:PORT, such as db.example.org:5432"
+        )
     return name, int(port) if port else None
 
 

@@ -27,6 +27,7 @@ from search.identity import halves
 from search.stop import StopRequest
 from search.study import known_name
 from storage.database import Database
+from storage.redaction import shown_address
 
 POLL_SECONDS = 1.0
 PORT = 8080
@@ -48,8 +49,9 @@ class Address:
     def __post_init__(self) -> None:
         if not self.behind_gateway and not _is_loopback(self.host):
             raise SearchError(
-                f'--host is "{self.host}", which other machines reach, but the dashboard has no login: it must be '
-                "127.0.0.1, or stand behind a gateway that has one (docs/deploy.md); then add --behind-gateway"
+                f'--host is "{shown_address(self.host)}", which other machines reach, but the dashboard has no login: '
+                "it must be 127.0.0.1, or stand behind a gateway that has one (docs/deploy.md); "
+                "then add --behind-gateway"
             )
 
     @property

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import difflib
+import math
 from pathlib import Path
 
 from search.errors import SearchError
@@ -47,3 +48,12 @@ def _catalogue(folder: Path) -> list[str]:
         with contextlib.suppress(OSError, ValueError, csv.Error), file.open(encoding="utf-8-sig", newline="") as lines:
             found += [row["AcceleratorName"] for row in csv.DictReader(lines) if row.get("AcceleratorName")]
     return found
+
+
+def read_number(answer: str) -> float | None:
+    """Return a number that `nvidia-smi` tells; None for words in its place, such as [N/A], ERR! or nothing at all."""
+    try:
+        number = float(answer)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None

@@ -21,7 +21,7 @@ from search.spending import study_bill
 from search.start import capped, with_cap
 from search.study import LinkedStudy, load_study, open_study
 from storage import roles
-from storage.address import is_local, read_secret, stored_url
+from storage.address import is_local, parse_url, read_secret, stored_url
 from storage.database import Database
 from storage.errors import StorageError
 
@@ -77,7 +77,7 @@ class Asked:
                 f"{self.source}` makes one), or what pip can install there, such as git+https://HOST/lilm-search@COMMIT"
             )
         if self.credential_file:
-            read_secret(self.credential_file)
+            parse_url(read_secret(self.credential_file))
 
     def rental(self, plan: Plan, token: str, spent: float) -> Rental:
         """Settle it for a plan, which holds the cap, and the dollars that are spent or bound already."""

@@ -1,7 +1,6 @@
 """What several commands share: their options, the database they open, the device they train on."""
 
 import contextlib
-import re
 import sys
 import time
 import warnings
@@ -89,7 +88,9 @@ def _patiently(connect: Callable[[], "Database"], stop: "StopRequest") -> "Datab
 
 def _warn_of_shown_password(url: str | None) -> None:
     """Every user of a machine can read the arguments of its processes."""
-    if url and any(url in argument for argument in sys.argv[1:]) and re.search(r"://[^/@]*:[^/@]+@|password=", url):
+    from storage.redaction import has_secret
+
+    if url and any(url in argument for argument in sys.argv[1:]) and has_secret(url):
         typer.echo(
             "warning: everybody on this machine can read a password on the command line; "
             "use LILM_SEARCH_STORAGE, or --storage file:PATH",

@@ -20,6 +20,7 @@ import torch
 from model.corpus import Corpus
 from model.evaluate import PROTOCOL
 from model.report import Result
+from search.gpus import read_number
 
 if TYPE_CHECKING:
     from search.machine import Machine
@@ -72,7 +73,9 @@ def source_version() -> dict[str, Any]:
 def _git(folder: Path, *arguments: str) -> str:
     if not shutil.which("git"):
         return ""
-    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments], capture_output=True, encoding="utf-8", errors="replace", check=False
+    )
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
@@ -125,11 +128,15 @@ def gpu_facts(uuid: str) -> dict[str, Any]:
     name = uuid if uuid.startswith(("GPU-", "MIG-")) else f"GPU-{uuid}"
     asked = [f"--query-gpu={','.join(GPU_FACTS)}", "--format=csv,noheader,nounits", f"--id={name}"]
     try:
-        done = subprocess.run([program, *asked], capture_output=True, text=True, check=False, timeout=20)
+        done = subprocess.run(
+            [program, *asked], capture_output=True, encoding="utf-8", errors="replace", check=False, timeout=20
+        )
     except (OSError, subprocess.TimeoutExpired):
         return {}
     answers = [a.strip() for a in done.stdout.strip().split(",")]
     if done.returncode or len(answers) != len(GPU_FACTS):
         return {}
-    known = {key: a for key, a in zip(GPU_FACTS.values(), answers, strict=True) if not a.startswith("[")}
-    return {key: a if key == "driver" else float(a) for key, a in known.items()}
+    told = dict(zip(GPU_FACTS.values(), answers, strict=True))
+    numbers = {key: read_number(answer) for key, answer in told.items() if key != "driver"}
+    driver = {"driver": told["driver"]} if told["driver"][:1].isdigit() else {}
+    return driver | {key: number for key, number in numbers.items() if number is not None}

@@ -187,7 +187,7 @@ def as_json(found: Sequence[Outcome], seed: int) -> str:
         }
         for o in found
     ]
-    return json.dumps(rows, indent=2, allow_nan=False, ensure_ascii=False)
+    return json.dumps(rows, indent=2, allow_nan=False)
 
 
 def write_figure(found: Sequence[Outcome], path: Path) -> None:

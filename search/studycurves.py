@@ -17,7 +17,9 @@ from optuna.trial import FrozenTrial, TrialState
 from search.curves import REPORTS, CurveSet, Run, curve_set, whole_runs
 from search.errors import SearchError
 from search.options import open_database
-from storage.redaction import redact
+from storage.address import check_address
+from storage.errors import StorageError
+from storage.redaction import redact, shown_address
 
 MOST_REPORTS = 50
 """Report points above which a study's curves are thinned, to keep a replay quick."""
@@ -38,7 +40,7 @@ def read_study(name: str, url: str | None, smooth: float = 0.0) -> CurveSet:
 
 @contextmanager
 def _open_storage(url: str | None) -> Iterator[BaseStorage]:
-    if url is None or url.startswith("postgres"):
+    if url is None or url.startswith(("postgres", "file:")):
         with open_database(url, "replay") as database:
             yield database.storage
         return
@@ -54,20 +56,22 @@ def _open_storage(url: str | None) -> Iterator[BaseStorage]:
 def _foreign_storage(url: str) -> BaseStorage:
     """Open a storage as Optuna's own command line would: a journal's file or Redis, else a database."""
     try:
-        if url.startswith("redis"):
-            return JournalStorage(JournalRedisBackend(url))
         if Path(url).is_file():
             return JournalStorage(JournalFileBackend(url))
+        if not url.startswith("sqlite:///"):  # a file's name may hold an @
+            check_address(url)
+        if url.startswith("redis"):
+            return JournalStorage(JournalRedisBackend(url))
         _check_file(sa.make_url(url))
         return RDBStorage(url, skip_table_creation=True)  # what is only read is not to be changed
-    except SearchError:
+    except (SearchError, StorageError):
         raise
     except sa.exc.ArgumentError:
         allowed = "a URL such as sqlite:///study.db or postgresql://…, or the path of a journal file"
-        raise SearchError(f"--storage is {redact(url)}, but must be {allowed}") from None
+        raise SearchError(f"--storage is {shown_address(url)}, but must be {allowed}") from None
     except Exception as error:  # drivers that are missing, servers that are away, files of another format
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise SearchError(f"--storage {redact(url)} can't be opened: {redact(reason)}") from None
+        raise SearchError(f"--storage {shown_address(url)} can't be opened: {redact(reason)}") from None
 
 
 def _check_file(url: sa.URL) -> None:
@@ -75,7 +79,7 @@ def _check_file(url: sa.URL) -> None:
     if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
         path = Path(str(url.database))
         if not str(path).startswith("file:") and not path.is_file():
-            raise SearchError(f"--storage names the file {path}, but there is none")
+            raise SearchError(f"--storage names the file {redact(str(path))}, but there is none")
 
 
 def study_curves(study: optuna.Study, smooth: float = 0.0) -> CurveSet:

@@ -9,11 +9,12 @@ import sys
 from storage.address import stored_url
 from storage.database import connect
 from storage.errors import StorageError
-from storage.redaction import redact
+from storage.redaction import guard_streams, shown_address
 
 
 def main() -> int:
     """Create what is missing; return the exit code."""
+    guard_streams()
     if not (url := os.environ.get("LILM_SEARCH_STORAGE") or stored_url()):
         print("error: LILM_SEARCH_STORAGE is not set; it names the database: postgresql://USER@HOST/DATABASE")
         return 1
@@ -22,7 +23,7 @@ def main() -> int:
     except StorageError as error:
         print(f"error: {error}")
         return 1
-    print(f"the tables are there: {redact(url)}")
+    print(f"the tables are there: {shown_address(url)}")
     return 0
 
 

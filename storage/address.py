@@ -14,7 +14,7 @@ from psycopg2.extensions import libpq_version
 from sqlalchemy import exc
 
 from storage.errors import StorageError
-from storage.redaction import keep_secret, redact
+from storage.redaction import has_secret, is_broken, keep_address, keep_secret, redact, shown_address
 
 STORAGE_FILE = "LILM_SEARCH_STORAGE_FILE"
 PASSWORD_FILE = "LILM_SEARCH_PASSWORD_FILE"
@@ -28,8 +28,27 @@ _BUNDLES = (
 )
 
 
+ENCODING = (
+    "in a USER or PASSWORD, signs are percent-encoded: @ is %40, : %3A, / %2F, ? %3F, # %23, % %25, a space %20, so "
+    "that a@b is written a%40b. This asks for a password and prints it so: "
+    "python3 -c 'import getpass, urllib.parse as u; print(u.quote(getpass.getpass(), safe=\"\"))'"
+)
+"""How a login is written into an address."""
+
+
+def check_address(url: str) -> None:
+    """Raise `StorageError` for an address whose login can't be told from the rest; its pieces are hidden for good."""
+    keep_address(url)
+    if is_broken(url):
+        raise StorageError(
+            f"the address {shown_address(url)} can't be taken apart: it must be "
+            f"SCHEME://USER:PASSWORD@HOST:PORT/DATABASE with no other @; {ENCODING}"
+        )
+
+
 def parse_url(url: str) -> sa.URL:
     """Return the URL with our driver named; raises `StorageError` for one that isn't PostgreSQL's."""
+    check_address(url)
     try:
         address = sa.make_url(url.strip())
         if address.drivername in ("postgres", "postgresql", "postgresql+psycopg2"):
@@ -37,7 +56,8 @@ def parse_url(url: str) -> sa.URL:
     except (exc.ArgumentError, ValueError):
         pass
     raise StorageError(
-        f"the storage is {redact(url)}, but must be PostgreSQL: postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+        f"the storage is {shown_address(url)}, but must be PostgreSQL: postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+        + (f"; {ENCODING}" if has_secret(url) else "")
     )
 
 
@@ -49,12 +69,21 @@ def settled(url: str) -> sa.URL:
     (sslrootcert), in LILM_SEARCH_CA, or of this machine. Raises `StorageError` for secrets that others can read.
     """
     if url.strip().startswith("file:"):
-        url = read_secret(Path(url.strip().removeprefix("file:").removeprefix("//")).expanduser())
+        url = read_secret(file_of(url))
     address = parse_url(url)
     if address.password is None and (file := os.environ.get(PASSWORD_FILE)):
-        address = address.set(password=read_secret(Path(file)))
+        if not Path(file).expanduser().exists():  # it may be the password itself: it is not shown
+            raise StorageError(f"{PASSWORD_FILE} names no file that is there, but must be a private file's path")
+        address = address.set(password=read_secret(Path(file).expanduser()))
     _keep_secrets(address)
     return _with_tls(address)
+
+
+def file_of(url: str) -> Path:
+    """Return the path in file:PATH, which may be an address that a person wrote there by mistake."""
+    given = url.strip().removeprefix("file:").removeprefix("//")
+    keep_address(given if "@" in given else None)
+    return Path(given).expanduser()
 
 
 def stored_url() -> str | None:
@@ -80,7 +109,9 @@ def check_private(path: Path) -> None:
         with path.open("rb"):
             mode = path.stat().st_mode
     except OSError as error:
-        raise StorageError(f"{path} can't be read: {error.strerror}") from None
+        raise StorageError(
+            f"{redact(str(path))} can't be read: {error.strerror}; it must be the path of a private file"
+        ) from None
     if stat.S_ISREG(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise StorageError(f"{path} holds a secret, but others can read it (mode {mode & 0o777:o}): chmod 600 {path}")
 

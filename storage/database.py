@@ -17,12 +17,8 @@ from sqlalchemy import exc
 from storage import schema
 from storage.address import CA, settled
 from storage.address import parse_url as parse_url
-<<<<<<< HEAD
-from storage.errors import BusyError, DeniedError, LoginError, StorageError, UnreachableError, first_line
-from storage.lease import limit
-=======
 from storage.errors import BusyError, DeniedError, GoneError, LoginError, StorageError, UnreachableError, first_line
->>>>>>> ident
+from storage.lease import limit
 from storage.redaction import redact
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from storage.address import settled, stored_url
 from storage.errors import StorageError, first_line
-from storage.redaction import redact
+from storage.redaction import guard_streams, redact
 
 
 def answers(url: str | None) -> bool:
@@ -29,4 +29,5 @@ def answers(url: str | None) -> bool:
 
 
 if __name__ == "__main__":
+    guard_streams()
     sys.exit(0 if answers(os.environ.get("LILM_SEARCH_STORAGE") or stored_url()) else 1)

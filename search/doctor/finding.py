@@ -3,7 +3,7 @@
 import queue
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from rich.table import Table
@@ -45,7 +45,8 @@ def examine(checks: Sequence[Check]) -> list[Finding]:
     """Ask all at once and return what was found, the worst first, else in the order of the checks."""
     running = [(check, _started(check)) for check in checks]
     found = [finding for check, answer in running for finding in _answered(check, answer)]
-    return sorted(found, key=lambda finding: ORDER.index(finding.state))
+    hidden = [replace(f, found=redact(f.found), cure=redact(f.cure)) for f in found]  # before lines are folded
+    return sorted(hidden, key=lambda finding: ORDER.index(finding.state))
 
 
 def _started(check: Check) -> "queue.Queue[list[Finding] | BaseException]":
@@ -67,7 +68,7 @@ def _answered(check: Check, answer: "queue.Queue[list[Finding] | BaseException]"
     except queue.Empty:
         return [Finding(state="BAD", name=check.name, found=f"no answer within {check.seconds:g} s: something hangs")]
     if isinstance(found, BaseException):
-        said = f"this check itself failed: {type(found).__name__}: {redact(first_line(found))}"
+        said = f"this check itself failed: {type(found).__name__}: {first_line(found)}"
         return [Finding(state="note", name=check.name, found=said)]
     return found
 

@@ -3,11 +3,12 @@
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from search.doctor.finding import Check, Finding, bad, note, ok
+from search.gpus import read_number
 
 SMI_SECONDS = 10.0
 DRIVER_FILES = Path("/proc/driver/nvidia")
@@ -20,6 +21,10 @@ OLDEST_DRIVER = {11: 450, 12: 525, 13: 580}
 """Which runs programs built for a version of CUDA; its later releases run on it too."""
 SLOWED = {0x8: "hardware slowdown", 0x20: "heat", 0x40: "heat (hardware)", 0x80: "power brake"}
 """Bits of what slows a clock down, of which idleness and a normal power limit are none."""
+ABSENT = ("n/a", "not supported", "not found", "not available", "not applicable", "unsupported")
+"""Words in place of a fact that this kind of card, or this machine, doesn't have: no bad news."""
+REFUSED = ("permission", "deprecated", "not active", "disabled")
+"""Words in place of a fact that isn't told, of which no reboot is the cure."""
 TAKEN, FULL = 0.05, 0.5
 """Shares of memory that others may hold before it is noted, or bad."""
 CAPPED = 0.95
@@ -45,6 +50,8 @@ class Card:
     reasons: int
     degrees: float | None
     mode: str
+    troubles: tuple[tuple[str, str], ...] = ()
+    """Facts in whose place words of an error stand, and these."""
 
 
 def look(seconds: float = SMI_SECONDS, driver_files: Path = DRIVER_FILES) -> Iterator[Finding]:
@@ -106,11 +113,12 @@ def _reinstall(driver: str) -> str:
 def of_card(card: Card) -> Iterator[Finding]:
     """Look at one GPU: who has its memory, and what slows it down."""
     name = f"gpu {card.index}"
-    facts = [card.name, f"driver {card.driver}"]
+    facts = [card.name or "GPU"] + ([f"driver {card.driver}"] if card.driver[:1].isdigit() else [])
     facts += [f"{card.total_mib / 1024:.0f} GiB"] if card.total_mib else []
     facts += [f"{card.degrees:.0f} °C"] if card.degrees is not None else []
     well = True
-    for finding in (_memory(name, card), _power(name, card), _clocks(name, card)):
+    for look_at in (_faults, _refusals, _memory, _power, _clocks):
+        finding = look_at(name, card)
         if finding is not None:
             well = False
             yield finding
@@ -119,6 +127,37 @@ def of_card(card: Card) -> Iterator[Finding]:
         yield bad(name, "its compute mode admits no program", f"sudo nvidia-smi -i {card.index} -c DEFAULT")
     if well:
         yield ok(name, ", ".join(facts))
+
+
+def _faults(name: str, card: Card) -> Finding | None:
+    faults = [f"{fact}: {words}" for fact, words in card.troubles if not _is_refusal(words)]
+    if not faults:
+        return None
+    said = f"nvidia-smi reads errors from it: {_few(faults)}"
+    return bad(
+        name,
+        said,
+        f"sudo nvidia-smi --gpu-reset -i {card.index}, else reboot; where it stays so, give the machine back",
+    )
+
+
+def _refusals(name: str, card: Card) -> Finding | None:
+    refused = [f"{fact}: {words}" for fact, words in card.troubles if _is_refusal(words)]
+    if not refused:
+        return None
+    return note(
+        name,
+        f"nvidia-smi doesn't tell all of it: {_few(refused)}",
+        "as root it may tell more; training doesn't need it",
+    )
+
+
+def _is_refusal(words: str) -> bool:
+    return any(word in words.lower() for word in REFUSED)
+
+
+def _few(parts: Sequence[str]) -> str:
+    return "; ".join(parts[:3]) + (f"; and {len(parts) - 3} more" if len(parts) > 3 else "")
 
 
 def _taken(card: Card) -> bool:
@@ -154,9 +193,8 @@ def _clocks(name: str, card: Card) -> Finding | None:
 
 def _who(seconds: float) -> Iterator[Finding]:
     answer = _ask(["--query-compute-apps=pid,used_memory,process_name", "--format=csv,noheader"], seconds)
-    lines = [
-        line for line in (answer.stdout if isinstance(answer, subprocess.CompletedProcess) else "").splitlines() if line
-    ]
+    answered = isinstance(answer, subprocess.CompletedProcess) and not answer.returncode
+    lines = [line for line in (getattr(answer, "stdout", "") if answered else "").splitlines() if line]
     if lines:
         yield note("gpu memory", "; ".join(lines[:4]) + (f"; and {len(lines) - 4} more" if len(lines) > 4 else ""))
 
@@ -165,44 +203,74 @@ def _cards(seconds: float) -> tuple[list[Card], Finding | None]:
     """Return the GPUs, and what keeps `nvidia-smi` from telling where something does."""
     if shutil.which("nvidia-smi") is None:
         return [], None
-    answer = _ask([f"--query-gpu={','.join(FACTS)}", "--format=csv,noheader,nounits"], seconds)
+    facts, answer = list(FACTS), _ask_cards(FACTS, seconds)
+    while unknown := re.search(r'Field "([\w.]+)" is not a valid field', getattr(answer, "stdout", "")):
+        if unknown[1] not in facts or len(facts) == 1:
+            break
+        facts.remove(unknown[1])  # another driver's name for it: the rest is told without
+        answer = _ask_cards(facts, seconds)
     if isinstance(answer, str):
         return [], bad("driver", answer, "reboot the machine; where it stays so, give it back")
     if answer.returncode:
         said = " ".join((answer.stdout or answer.stderr).split()) or f"exit code {answer.returncode}"
-        return [], bad("driver", f"nvidia-smi fails: {said}", "reboot the machine, or install the driver anew")
+        return [], bad("driver", f"nvidia-smi fails: {said}", _cure(said))
     rows = [[part.strip() for part in line.split(",")] for line in answer.stdout.strip().splitlines()]
-    return [_card(row) for row in rows if len(row) == len(FACTS)], None
+    others = [", ".join(row) for row in rows if len(row) != len(facts)]
+    trouble = bad("driver", f"nvidia-smi says: {_few(others)}", _cure(" ".join(others))) if others else None
+    return [_card(i, dict(zip(facts, r, strict=True))) for i, r in enumerate(rows) if len(r) == len(facts)], trouble
+
+
+def _cure(said: str) -> str:
+    """Return what to do where `nvidia-smi` refuses all."""
+    if "permission" in said.lower():
+        return "ask for the right to use the GPU: ls -l /dev/nvidia*; id"
+    if "not a valid field" in said or "deprecated" in said.lower():
+        return "install another version of the driver: this one doesn't tell what is asked"
+    return "reboot the machine, or install the driver anew"
+
+
+def _ask_cards(facts: Sequence[str], seconds: float) -> "subprocess.CompletedProcess[str] | str":
+    return _ask([f"--query-gpu={','.join(facts)}", "--format=csv,noheader,nounits"], seconds)
 
 
 def _ask(arguments: Sequence[str], seconds: float) -> "subprocess.CompletedProcess[str] | str":
     try:
-        return subprocess.run(["nvidia-smi", *arguments], capture_output=True, text=True, check=False, timeout=seconds)
+        return subprocess.run(
+            ["nvidia-smi", *arguments],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+            timeout=seconds,
+        )
     except subprocess.TimeoutExpired:
         return f"nvidia-smi hangs: no answer within {seconds:g} s"
     except OSError as error:
         return f"nvidia-smi can't be run: {error.strerror}"
 
 
-def _card(row: Sequence[str]) -> Card:
-    numbers = [_number(text) for text in row]
-    reasons = int(row[7], 16) if re.fullmatch(r"0x[0-9a-fA-F]+", row[7]) else 0
+def _card(position: int, told: Mapping[str, str]) -> Card:
+    number = {fact: read_number(told.get(fact, "")) for fact in FACTS}
+    reasons = told.get("clocks_throttle_reasons.active", "")
     return Card(
-        index=row[0],
-        name=row[1],
-        driver=row[2],
-        total_mib=numbers[3],
-        used_mib=numbers[4],
-        limit_watts=numbers[5],
-        default_watts=numbers[6],
-        reasons=reasons,
-        degrees=numbers[8],
-        mode=row[9],
+        index=told["index"] if told.get("index", "").isdigit() else str(position),
+        name=told.get("name", ""),
+        driver=told.get("driver_version", ""),
+        total_mib=number["memory.total"],
+        used_mib=number["memory.used"],
+        limit_watts=number["power.limit"],
+        default_watts=number["power.default_limit"],
+        reasons=int(reasons, 16) if re.fullmatch(r"0x[0-9a-fA-F]+", reasons) else 0,
+        degrees=number["temperature.gpu"],
+        mode=told.get("compute_mode", ""),
+        troubles=tuple((fact, words.strip("[]")) for fact, words in told.items() if _is_trouble(fact, words)),
     )
 
 
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:  # "[N/A]"
-        return None
+def _is_trouble(fact: str, words: str) -> bool:
+    """Return whether something else than a fact stands in its place, and not that there is none."""
+    if fact in ("name", "driver_version", "compute_mode"):
+        there = not words.startswith(("[", "ERR"))
+    else:
+        there = read_number(words) is not None or words.startswith("0x")
+    return not there and bool(words.strip("[] ")) and not any(word in words.lower() for word in ABSENT)

@@ -11,6 +11,7 @@ from search.errors import SearchError
 from search.show.leaderboard import Board
 from search.show.leaderboard_rows import as_csv, as_json, as_markdown, as_yaml
 from search.show.leaderboard_view import WIDE, page, tables
+from storage.redaction import print_file
 
 TABLE = "table"
 FORMATS: Mapping[str, Callable[[Sequence[Board]], str]] = {
@@ -35,11 +36,11 @@ def chosen(form: str | None, out: Path | None) -> str:
 def publish(found: Sequence[Board], form: str, out: Path | None, *, prompts: bool) -> None:
     """Print the boards, or write them to a file, whole or not at all; raises `SearchError` where that can't be."""
     if out is None:
-        console = Console()
         if form == TABLE:
+            console = Console()
             console.print(tables(found, console.width, prompts=prompts), highlight=False)
         else:
-            console.file.write(FORMATS[form](found))
+            print_file(FORMATS[form](found))
         return
     try:
         with replacing(out) as unfinished:

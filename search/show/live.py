@@ -21,6 +21,8 @@ LEAST_SECONDS = 2.0
 """Between two looks at the database."""
 SHARE = 0.05
 """Of the time that reading may take: a big study is looked at more seldom."""
+SPELT = 8
+"""Columns left free where signs such as ± have to be spelt out: a line that is folded spoils the screen."""
 STALE_SECONDS = 10.0
 """After so long without an answer the screen says so, once that is more than two looks."""
 
@@ -75,7 +77,8 @@ class Pane:
             yield Text("reading the study …", style="dim")
             return
         age, size = self.clock() - self.read_at, console.size
-        lines = screen(aged(self.overview, age), size.width, size.height - self.room - 1, self.ended)
+        width = size.width - (SPELT if options.ascii_only else 0)
+        lines = screen(aged(self.overview, age), width, size.height - self.room - 1, self.ended)
         if age > max(STALE_SECONDS, 2 * self.pause):
             lines.insert(1, Text(f"! as of {span(age)} ago: the database doesn't answer; trying again", style="yellow"))
         yield from lines

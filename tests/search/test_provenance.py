@@ -56,6 +56,8 @@ def test_a_gpus_driver_limit_and_clocks_are_asked_for_by_its_id(smi: Path) -> No
     ("answer", "code", "known"),
     [
         ("550.90, [N/A], 3105, [Not Supported]", 0, {"driver": "550.90", "max_clock_mhz": 3105.0}),
+        ("550.90, ERR!, N/A, nan", 0, {"driver": "550.90"}),
+        ("[Unknown Error], 350.00, , [GPU is lost]", 0, {"power_limit_watts": 350.0}),
         ("No devices were found", 6, {}),
         ("No devices were found", 0, {}),
     ],

@@ -36,6 +36,10 @@ def told(**options: Any) -> dict[str, Finding]:
     return {f.name: f for f in look(driver_files=NOWHERE, **options)}
 
 
+def card_of(row: str) -> gpu.Card:
+    return gpu._card(0, dict(zip(gpu.FACTS, (part.strip() for part in row.split(",")), strict=True)))
+
+
 def test_without_a_gpu_all_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     if not torch.cuda.is_available():
@@ -64,7 +68,7 @@ def test_a_driver_that_is_older_than_torchs_cuda() -> None:
     assert not driver_too_old("580.65.06", "13.0")
     blind = SimpleNamespace(is_available=lambda: False)
     fake = SimpleNamespace(__version__="2.13.0", version=SimpleNamespace(cuda="13.0"), cuda=blind)
-    cards = [gpu._card([part.strip() for part in WELL.replace("580.65.06", "535.1").split(",")])]
+    cards = [card_of(WELL.replace("580.65.06", "535.1"))]
     (found,) = gpu._build(fake, cards, True)
     assert (found.name, found.state, found.cure.endswith("/whl/cu126")) == ("driver", "BAD", True)
     (found,) = gpu._build(fake, [], True)
@@ -107,3 +111,68 @@ def test_a_driver_that_fails_or_hangs_is_named(smi: Any) -> None:
     smi("exec sleep 60")
     found = told(seconds=0.3)["driver"]
     assert (found.state, found.found) == ("BAD", "nvidia-smi hangs: no answer within 0.3 s")
+
+
+ERRORS = ("[Unknown Error]", "ERR!", "[GPU requires reset]", "[GPU is lost]", "[Reset Required]", "[Timeout]")
+ABSENT = ("[N/A]", "N/A", "[Not Supported]", "[Not Found]", "")
+
+
+@pytest.mark.parametrize("fact", gpu.FACTS[1:])
+@pytest.mark.parametrize("words", ERRORS)
+def test_words_of_an_error_in_any_fact_are_bad_news(fact: str, words: str) -> None:
+    (found,) = gpu.of_card(card_of(told_instead(fact, words)))
+    assert (found.state, found.name) == ("BAD", "gpu 0")
+    assert f"{fact}: {words.strip('[]')}" in found.found
+    assert "nvidia-smi --gpu-reset -i 0" in found.cure
+
+
+@pytest.mark.parametrize("fact", gpu.FACTS[1:])
+@pytest.mark.parametrize("words", ABSENT)
+def test_words_of_absence_in_any_fact_are_not(fact: str, words: str) -> None:
+    (found,) = gpu.of_card(card_of(told_instead(fact, words)))
+    assert found.state == "ok"
+
+
+@pytest.mark.parametrize("words", ["[Insufficient Permissions]", "[Requested functionality has been deprecated]"])
+def test_a_fact_that_is_refused_is_no_reason_to_reboot(words: str) -> None:
+    (found,) = gpu.of_card(card_of(told_instead("power.limit", words)))
+    assert (found.state, "power.limit" in found.found) == ("note", True)
+    assert "boot" not in found.cure + found.found
+    assert "reset" not in found.cure + found.found
+
+
+def test_a_card_that_is_lost_beside_one_that_is_well(smi: Any) -> None:
+    lost = "1, [Unknown Error], [Unknown Error], [GPU is lost], [N/A], [N/A], [N/A], [Unknown Error], [N/A], [N/A]"
+    smi(answers(f"{WELL}\n{lost}"))
+    found = told()
+    assert (found["gpu 0"].state, found["gpu 1"].state) == ("ok", "BAD")
+    smi(answers(f"Unable to determine the device handle for GPU0000:01:00.0: Unknown Error\n{WELL}"))
+    found = told()
+    assert (found["driver"].state, "device handle" in found["driver"].found) == ("BAD", True)
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "cure"),
+    [
+        ("NVIDIA-SMI has failed: Insufficient Permissions", 4, "ls -l /dev/nvidia*"),
+        ('Field \\"memory.none\\" is not a valid field to query.', 2, "another version of the driver"),
+        ("Unable to determine the device handle for GPU0000:01:00.0: GPU is lost.", 15, "reboot"),
+    ],
+)
+def test_the_cure_is_one_of_what_is_the_matter(smi: Any, said: str, code: int, cure: str) -> None:
+    smi(f'echo "{said}"; exit {code}')
+    found = told()["driver"]
+    assert (found.state, cure in found.cure, "reboot" in found.cure) == ("BAD", True, cure == "reboot")
+
+
+def test_a_field_that_this_driver_calls_otherwise_is_left_out(smi: Any) -> None:
+    without = ", ".join(part for i, part in enumerate(WELL.split(", ")) if i != 7)
+    refused = 'echo "Field \\"clocks_throttle_reasons.active\\" is not a valid field to query."; exit 2'
+    smi(f'case "$1" in *throttle*) {refused} ;; *) echo "{without}" ;; esac')
+    assert told()["gpu 0"].state == "ok"
+
+
+def told_instead(fact: str, words: str) -> str:
+    parts = WELL.split(", ")
+    parts[gpu.FACTS.index(fact)] = words
+    return ", ".join(parts)
