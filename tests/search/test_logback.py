@@ -248,7 +248,7 @@ def test_a_rented_machines_login_may_do_all_of_it(system_url: str) -> None:
 
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many proxies there were whenever the figures were drawn."""
-    import search.show.saved as saved
+    from search.show import saved
 
     counts, real = list[int](), saved.saved_figures
 
