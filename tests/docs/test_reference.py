@@ -86,7 +86,7 @@ def test_the_ranges_on_the_page_are_those_that_a_study_file_is_held_to() -> None
     assert len(found) > 50
     for section, key, sign, end in found:
         beyond = {"≥": end - 1, "≤": end + 1, ">": end, "<": end}[sign]
-        value = int(beyond) if type(whole[section][key]) is int else beyond
+        value = int(beyond) if type(whole[section].get(key, 1)) is int else beyond  # absent by default: an integer
         shown = re.escape(f"`{key}` is {value!r}, but must be ") + ".*" + {"≥": ">=", "≤": "<="}.get(sign, sign)
         with pytest.raises(SettingsError, match=shown):
             SECTIONS[section].parse({**whole[section], key: value})
