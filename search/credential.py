@@ -54,8 +54,8 @@ def file_for(name: str, to: str | None) -> Path | None:
 def credential_text(database: Database, issued: roles.Issued, study: str, host: str | None) -> str:
     """Return the credential as a worker's file holds it: what it is in a comment, and its URL."""
     address = worker_url(database.engine.url, issued, host)
-    until = f"works on {study} until {issued.expires:%Y-%m-%d %H:%M} UTC"
-    note = f"# lilm-search: {until}; keep it private; plain Optuna needs postgresql+psycopg2://"
+    note = f"# lilm-search: works on {study} until {issued.expires:%Y-%m-%d %H:%M} UTC; keep it private"
+    note += "; plain Optuna needs postgresql+psycopg2://"
     return f"{note}\n{address.render_as_string(hide_password=False)}\n"
 
 

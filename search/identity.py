@@ -154,7 +154,7 @@ def _leftover(database: Database, name: str, there: optuna.Study) -> str:
     if "plan" in there.user_attrs:
         what = "it is a study of its own"
     elif "confirms" in there.user_attrs:
-        what = f'it holds the {len(there.get_trials(deepcopy=False))} runs of an earlier study named "{name}"'
+        what = f'it holds runs ({len(there.get_trials(deepcopy=False))}) of an earlier study named "{name}"'
     else:
         what = "lilm-search didn't make it"
     return (

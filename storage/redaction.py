@@ -26,7 +26,7 @@ _GOOD = re.compile(r"[\w+]+://[^:/@]*(?::(?P<password>[^@]*))?@[^@]*", re.S)
 """An address whose login ends at its one @, as SQLAlchemy reads it too."""
 _LOGIN = re.compile(r"([\w.+-]*):[^\s@:/?#]*")
 """A login whose user can be told from its password for sure."""
-_PORTLESS = re.compile(r"([\w.+-]*:)(?!\d*(?:[/?]|$))(.*)", re.S)
+_PORTLESS = re.compile(r"(?![\da-fA-F:.]*$)([\w.+-]*:)(?!\d*(?:[/?]|$))(.*)", re.S)
 """What stands where host and port should: a login whose @ was forgotten, or is written otherwise."""
 _SETTING = r"\b(?:pg|ssl)?passw(?:or)?d(?:['\"]?\s*=|['\"]\s*:)"
 
@@ -61,7 +61,7 @@ def keep_address(text: str | None) -> None:
         keep_secret(unquote(good["password"] or ""))
         return
     for secret in _suspects(text.strip()):
-        keep_secret(secret)
+        keep_secret(secret if len(secret) >= _PIECE else None)
         for piece in (*_pieces(secret), *_pieces(unquote(secret))):
             keep_secret(piece)
 

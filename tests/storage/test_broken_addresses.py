@@ -213,6 +213,12 @@ def test_what_is_no_login_stays_readable(text: str) -> None:
     assert redact(text) == text
 
 
+@pytest.mark.parametrize("host", ["::", "::1", "2001:db8::1", "0.0.0.0", "db.example.org:5432", "x:1@2"])
+def test_a_host_alone_hides_no_other_words(host: str) -> None:
+    assert shown_address(host) == (host if "@" not in host else "x:***@2")
+    assert redact("error: 1, 2: db8") == "error: 1, 2: db8"
+
+
 def test_good_addresses_are_taken_as_ever() -> None:
     for password in ("p:w", "p/w", "p#w?x", "p w", "%40"):
         assert settled(f"postgresql://me:{password}@localhost/x").password == password.replace("%40", "@")
