@@ -30,6 +30,6 @@ USER 10001:10001
 ENV LILM_SEARCH_HOME=/data PYTHONUNBUFFERED=1
 VOLUME /data
 # Whether the study's server answers; nothing that would touch the GPU while it trains.
-HEALTHCHECK --interval=5m --timeout=15s --start-period=2m --retries=3 CMD ["python", "-m", "storage.ping"]
+HEALTHCHECK --interval=5m --timeout=15s --start-period=2m --retries=3 CMD ["python", "-m", "storage.server.ping"]
 ENTRYPOINT ["lilm-search"]
 CMD ["--help"]

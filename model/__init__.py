@@ -1,1 +1,50 @@
-"""Trains one language model under a time budget and measures its bits per byte."""
+"""Trains one language model under a time budget and measures its bits per byte.
+
+What programs outside may rely on is named here, and stays where its file moves: `from model import train, load`.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from model.config import DataConfig, ModelConfig, TokenizerConfig, TrainConfig
+    from model.data.corpus import prepare
+    from model.evaluate import val_bpb
+    from model.formats.checkpoint import load, save
+    from model.training.result import Report, Result
+    from model.training.train import train
+
+
+_DOORS = {
+    "DataConfig": "model.config",
+    "ModelConfig": "model.config",
+    "Report": "model.training.result",
+    "Result": "model.training.result",
+    "TokenizerConfig": "model.config",
+    "TrainConfig": "model.config",
+    "load": "model.formats.checkpoint",
+    "prepare": "model.data.corpus",
+    "save": "model.formats.checkpoint",
+    "train": "model.training.train",
+    "val_bpb": "model.evaluate",
+}
+__all__ = [
+    "DataConfig",
+    "ModelConfig",
+    "Report",
+    "Result",
+    "TokenizerConfig",
+    "TrainConfig",
+    "load",
+    "prepare",
+    "save",
+    "train",
+    "val_bpb",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for: the records of `model.config` alone need no torch."""
+    if name not in _DOORS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_DOORS[name]), name)

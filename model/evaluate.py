@@ -12,12 +12,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from model.device import autocast, precision
+from model.data.tokens import Tokens
 from model.errors import StoppedError
-from model.loss import LOGITS_AT_ONCE
-from model.network import Transformer, softcap
-from model.shapes import Float, Int
-from model.tokens import Tokens
+from model.network.device import autocast, precision
+from model.network.loss import LOGITS_AT_ONCE
+from model.network.shapes import Float, Int
+from model.network.transformer import Transformer, softcap
 
 PROTOCOL = "every token once, windows of the context without overlap, lossless tokenizer"
 """This protocol's name, which goes with every result: figures of another one bear another name, and one that a

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 import torch
 
-from model.checkpoint import Checkpoint
-from model.device import autocast, precision
+from model.formats.checkpoint import Checkpoint
+from model.network.device import autocast, precision
 
 PROMPTS = ("caitlin stood on the", "jayden had a jolly good time", "in japanese culture, women are often")
 """What every confirmed network is asked to go on from."""

@@ -6,10 +6,10 @@ The server's owner does this once (docker-compose.yml), so that roles with fewer
 import os
 import sys
 
-from storage.address import stored_url
-from storage.database import connect
 from storage.errors import StorageError
 from storage.redaction import guard_streams, shown_address
+from storage.server.address import stored_url
+from storage.server.database import connect
 
 
 def main() -> int:

@@ -15,16 +15,17 @@ import sqlalchemy as sa
 import torch
 
 from model.config import DataConfig, TokenizerConfig
-from model.corpus import Corpus, prepare
-from storage.database import Database, connect, parse_url
-from storage.embedded import _Server, _unprivileged, embedded
+from model.data.corpus import Corpus, prepare
+from storage.server.database import Database, connect, parse_url
+from storage.server.embedded import _Server, _unprivileged, embedded
+from tests.places import SHARED
 
 if TYPE_CHECKING:
     from tests.tls import TlsServer
 
 BUILTIN = DataConfig(source="builtin", holdout_period=16, holdout_rows=1)
 NAMESPACE_ADDRESS = f"10.231.{os.getpid() % 250}.1"  # of its own for each run of the tests on a machine
-SHARED_TEXT = Path(__file__).parent.parent.parent / "shared" / "data" / "text"
+SHARED_TEXT = SHARED / "data" / "text"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import sqlalchemy as sa
 
-from storage.database import Database, parse_url
+from storage.server.database import Database, parse_url
 
 
 class Outage(Protocol):

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from storage.database import Database
+from storage.server.database import Database
 
 
 class ServerClock:

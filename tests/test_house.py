@@ -11,9 +11,9 @@ from typing import Any
 
 import typer.main
 
-from search.cli import app
-from search.doctor.machine import OURS, foreign_owners
-from search.fleet import slots
+from search.cli.main import app
+from search.doctor.system import OURS, foreign_owners
+from search.machine.slots import slots
 
 ROOT = Path(__file__).parent.parent
 
@@ -97,8 +97,8 @@ class Refuse(importlib.abc.MetaPathFinder):
         if name in "jaxtyping optuna scipy pyarrow datasets sqlalchemy rich typer platformdirs".split():
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Refuse())
-for file in sorted(pathlib.Path("model").glob("*.py")):
-    __import__("model." + file.stem)
+for file in sorted(pathlib.Path("model").rglob("*.py")):
+    __import__(".".join(file.with_suffix("").parts))
 import tests.benchmarks.__main__
 print("imported")
 """

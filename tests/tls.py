@@ -4,7 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from storage.embedded import START_SECONDS, _free_port, _unprivileged
+from storage.server.embedded import START_SECONDS, _free_port, _unprivileged
 from tests.conftest import _open_folder, _SystemServer
 
 NAME = "db.lilm.test"

@@ -7,7 +7,7 @@ from typing import Any
 import typer.main
 
 from docs.generate.markdown import code, fenced, page, table
-from search.cli import app
+from search.cli.main import app
 
 PROGRAM = "lilm-search"
 HEAD = ("option", "value", "meaning")

@@ -1,7 +1,7 @@
 """The figures' page, from the gallery."""
 
 from docs.generate.markdown import code, page, table
-from search.show.gallery import PICTURES, Picture
+from search.show.figures.gallery import PICTURES, Picture
 
 INTRO = (
     "Figures of a study by their names: `lilm-search plot NAME --study STUDY` draws one, "

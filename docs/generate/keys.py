@@ -9,9 +9,9 @@ from typing import Any
 
 from docs.generate.markdown import code, fenced, page, table
 from model.settings import Settings
-from search import studyfile
-from search.plan import SECTIONS
-from search.space import RECORDS, Parameter
+from search.study import study_file as studyfile
+from search.study.plan import SECTIONS
+from search.study.space import RECORDS, Parameter
 
 HEAD = ("key", "type", "unit", "default", "allowed", "meaning")
 UNITS = {

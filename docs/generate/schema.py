@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from docs.generate.markdown import code, fenced, page, table
-from search.show.overview import Overview
-from search.show.schema import schema
+from search.show.status.json_schema import schema
+from search.show.status.overview import Overview
 
 INTRO = (
     "`lilm-search status --study NAME --json` prints one JSON object, the same facts as `status` shows. Its "

@@ -6,11 +6,11 @@ from contextlib import AbstractContextManager
 
 import sqlalchemy as sa
 
+from search.common.durations import format_duration
 from search.doctor.finding import Check, Finding, bad, note, ok
-from search.duration import format_duration
-from storage.database import MOST_CONNECTIONS, OLDEST_SERVER, Database, refusal
-from storage.embedded import START_SECONDS
 from storage.errors import DeniedError, EmbeddedError, LoginError, StorageError, UnreachableError
+from storage.server.database import MOST_CONNECTIONS, OLDEST_SERVER, Database, refusal
+from storage.server.embedded import START_SECONDS
 
 Opening = Callable[[], AbstractContextManager[Database]]
 

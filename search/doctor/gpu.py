@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search.doctor.finding import Check, Finding, bad, note, ok
-from search.gpus import read_number
+from search.machine.gpu_catalog import read_number
 
 SMI_SECONDS = 10.0
 DRIVER_FILES = Path("/proc/driver/nvidia")

@@ -7,17 +7,18 @@ import optuna
 import torch
 
 from model.errors import ModelError
-from search import studyfile
-from search.doctor import data
+from search.common.errors import HalvesError, SearchError
+from search.doctor import text as data
 from search.doctor.database import Opening
 from search.doctor.finding import Check, Finding, bad, note, ok
-from search.errors import HalvesError, SearchError
-from search.identity import refuse_leftovers
-from search.machine import Machine, compare, look, pinned_machine
-from search.study import LinkedStudy, exists, load_study
-from storage.database import Database
-from storage.embedded import START_SECONDS
+from search.machine.admission import pinned_machine
+from search.machine.hardware import Machine, compare, look
+from search.study import study_file as studyfile
+from search.study.identity import refuse_leftovers
+from search.study.study import LinkedStudy, exists, load_study
 from storage.errors import StorageError
+from storage.server.database import Database
+from storage.server.embedded import START_SECONDS
 
 
 def checks(opening: Opening, name: str, device: Callable[[], torch.device]) -> list[Check]:
@@ -100,8 +101,8 @@ def of_hardware(pinned: Machine, here: Machine, mixed: bool) -> Finding:
 
 
 def _cap(study: LinkedStudy) -> Iterator[Finding]:
-    from search.show.facts import read
-    from search.show.glance import refused_by_cap
+    from search.analysis.forecast import refused_by_cap
+    from search.analysis.snapshot import read
 
     if not study.plan.cost.max_usd:
         return

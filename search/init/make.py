@@ -8,19 +8,19 @@ from typing import Any
 import torch
 
 from model.config import ModelConfig
+from model.data.text_files import expanded
 from model.errors import DeviceMemoryError
-from model.reference import Reference, tokens_per_second
-from model.textfiles import expanded
-from search.errors import SearchError
-from search.fleet import slots
-from search.init.file import check_free, count, human, render, write
-from search.init.found import Ask, Text, look
-from search.init.price import usd_per_hour
-from search.init.sized import Size, Speed, longer
+from model.training.reference_step import Reference, tokens_per_second
+from search.common.errors import SearchError
+from search.init.inspect_text import Ask, Text, look
+from search.init.sizing import Size, Speed, longer
+from search.init.study_text import check_free, count, human, render, write
 from search.init.vocabulary import fitted
-from search.machine import Machine
-from search.machine import look as look_at_machine
-from search.studyfile import study_name
+from search.machine.gpu_catalog import usd_per_hour
+from search.machine.hardware import Machine
+from search.machine.hardware import look as look_at_machine
+from search.machine.slots import slots
+from search.study.study_file import study_name
 
 Say = Callable[[str], None]
 FEW_BYTES = 2e6

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from model.config import DataConfig, TokenizerConfig
+from model.data.sources import HUB, documents
 from model.errors import DataError, VocabularyError
-from model.text import HUB, documents
-from search.init.found import Text, cut
-from search.init.sized import Size, Speed, holdout, size
-from search.machine import Machine
+from search.init.inspect_text import Text, cut
+from search.init.sizing import Size, Speed, holdout, size
+from search.machine.hardware import Machine
 
 READ_BYTES = 64_000_000
 """Of text that is read at most."""
@@ -130,6 +130,6 @@ def fitted(text: Text, machine: Machine, memory_bytes: float, budget: str | None
 
 
 def _try(lines: Sequence[str], kind: str, vocabulary: int) -> None:
-    from model.tokenizer import train_tokenizer
+    from model.data.tokenizer import train_tokenizer
 
     train_tokenizer(lines, TokenizerConfig(kind=kind, vocab_size=vocabulary))

@@ -1,1 +1,1 @@
-"""What people see: a study at a moment as facts; figures, texts and pages as functions of them."""
+"""What people see of a study."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from model.atomic import why_not
-from search.errors import SearchError
+from search.common.errors import SearchError
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FLAGS = (

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.config import TrainConfig
-from model.corpus import Corpus
-from model.device import fast_matmul, synchronize
+from model.data.corpus import Corpus
+from model.network.device import fast_matmul, synchronize
 from model.schedule import learning_rate
-from model.train import train
+from model.training.train import train
 from tests.benchmarks.plain import Plain, Shape
 from tests.benchmarks.trials import corpus
 

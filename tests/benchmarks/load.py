@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import optuna
 
-from model.corpus import prepare
-from search.plan import Plan
-from search.preparation import tokenizers
+from model.data.corpus import prepare
+from search.machine.preparation import tokenizers
+from search.study.plan import Plan
 from tests.benchmarks.load_clients import Post, work
 from tests.benchmarks.load_server import Observer
 from tests.benchmarks.load_study import BUDGET_SECONDS, REPORTS, Options, prepare_study

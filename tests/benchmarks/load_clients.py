@@ -16,13 +16,13 @@ import torch
 from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.storages._heartbeat import get_heartbeat_thread
 
-from model.report import Result
-from search.plan import Plan
-from search.stop import StopRequest
-from search.study import load_study
-from search.worker import Worker
-from storage.claims import Claim, Outcome, TrialQueue
-from storage.database import connect
+from model.training.result import Result
+from search.common.signals import StopRequest
+from search.study.plan import Plan
+from search.study.study import load_study
+from search.worker.worker import Worker
+from storage.queue.trial_queue import Claim, Outcome, TrialQueue
+from storage.server.database import connect
 from tests.chaos.simulated import MACHINE, Simulated, loss
 
 NAME = "load"

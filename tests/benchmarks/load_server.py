@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import sqlalchemy as sa
 
-from storage.database import parse_url
+from storage.server.database import parse_url
 from tests.chaos.server import Server
 
 SESSIONS = sa.text(

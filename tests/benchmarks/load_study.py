@@ -12,9 +12,9 @@ from optuna.distributions import distribution_to_json
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.plan import Plan
-from search.study import open_study
-from storage.database import connect, parse_url
+from search.study.plan import Plan
+from search.study.study import open_study
+from storage.server.database import connect, parse_url
 from tests.benchmarks.load_clients import NAME
 from tests.chaos.server import Server
 from tests.chaos.simulated import loss
@@ -104,7 +104,7 @@ def finished_trials(plan: Plan, count: int, *, ours: bool) -> list[FrozenTrial]:
 
 
 def _attrs(number: int) -> dict[str, Any]:
-    """Return attributes like those that `search.run` writes."""
+    """Return attributes like those that `search.worker.trial_run` writes."""
     names = ("n_params", "steps", "tokens", "tokens_per_second", "micro_batch")
     seconds = ("train", "startup", "compile", "evaluate", "total")
     told = {"worker": f"w{number % 64}", "control": False, "pruner": "promising", "best_as_bad": 0.3, "proof": 0.9}

@@ -13,11 +13,11 @@ import optuna
 import sqlalchemy as sa
 from optuna.trial import TrialState, create_trial
 
-from search.judging import make_pruner
-from search.sampler import settle
-from search.study import LinkedStudy, load_study
-from storage.claims import Claim, TrialQueue
-from storage.database import Database, connect
+from search.strategy.sampler import settle
+from search.strategy.study_pruner import make_pruner
+from search.study.study import LinkedStudy, load_study
+from storage.queue.trial_queue import Claim, TrialQueue
+from storage.server.database import Database, connect
 from tests.benchmarks.load_clients import NAME
 from tests.benchmarks.load_study import Options, finished_trials, prepare_study
 from tests.chaos.server import server

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from model.config import DataConfig, TokenizerConfig
-from model.corpus import CHUNK_BYTES, _chunks, _sample, prepare, text_sha256
-from model.tokenizer import Tokenizer, train_tokenizer
+from model.data.corpus import CHUNK_BYTES, _chunks, _sample, prepare, text_sha256
+from model.data.tokenizer import Tokenizer, train_tokenizer
 
 VOCAB = 6144
 

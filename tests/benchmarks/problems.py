@@ -16,11 +16,12 @@ from scipy.optimize import minimize
 from scipy.spatial.distance import cdist
 from scipy.stats import norm, rankdata
 
-from search import studyfile
-from search.points import Placed
-from search.space import Parameter, Params, Space
+from search.strategy.quasi_random import Placed
+from search.study import study_file as studyfile
+from search.study.space import Parameter, Params, Space
+from tests.places import SHARED
 
-CURVES = Path(__file__).parents[3] / "shared" / "data" / "curves"
+CURVES = SHARED / "data" / "curves"
 SETS = ("taskset_patch32_GRU128_bs128", "taskset_patch128_LSTM128_bs64")
 OUT_OF_MEMORY, DIVERGED = "out_of_memory", "diverged"
 Loss = Callable[[Params], float | str]

@@ -23,14 +23,14 @@ from typing import Any
 import optuna
 import torch
 
-from model.clock import SYSTEM_CLOCK, Clock
 from model.config import DataConfig
-from model.corpus import prepare
-from model.counts import flops_per_token
+from model.data.corpus import prepare
 from model.errors import DeviceMemoryError, DivergedError
-from model.step import shall_compile
-from model.train import train
-from search.plan import Configuration, Plan
+from model.network.flops import flops_per_token
+from model.training.clock import SYSTEM_CLOCK, Clock
+from model.training.step import shall_compile
+from model.training.train import train
+from search.study.plan import Configuration, Plan
 from tests.benchmarks.proxies_table import table
 
 HERE = Path(__file__).parent

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from search.results import pooled_noise
+from search.study.results import pooled_noise
 from tests.benchmarks.ranking import bootstrap, recall, regret, tau
 
 Run = Mapping[str, Any]

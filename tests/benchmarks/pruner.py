@@ -13,7 +13,7 @@ import optuna
 from optuna.pruners import BasePruner, MedianPruner, SuccessiveHalvingPruner
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.pruner import CorrelationPruner
+from search.strategy.pruner import CorrelationPruner
 
 REPORTS, FINISHED, RUNNING = 20, 0.25, 0.02
 """Reports of a full run; shares of trials that finish and that run. The others were pruned, at any report."""

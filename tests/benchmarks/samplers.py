@@ -23,8 +23,8 @@ from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from scipy.stats import t as student
 
-from search import sampler as ours
-from search.sampler import Sampler
+from search.strategy import sampler as ours
+from search.strategy.sampler import Sampler
 from tests.benchmarks.problems import CURVES, SETS, Problem, closed_forms, surrogate
 
 CHECKS = (25, 50, 100)

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from model.batches import Batches
 from model.config import ModelConfig, TrainConfig
-from model.counts import flops_per_token
-from model.device import fast_matmul, precision, synchronize
-from model.network import Transformer
-from model.peak import peak_flops
-from model.step import Step
-from model.tokens import Tokens
+from model.data.batches import Batches
+from model.data.tokens import Tokens
+from model.network.device import fast_matmul, precision, synchronize
+from model.network.flops import flops_per_token
+from model.network.transformer import Transformer
+from model.training.peak_flops import peak_flops
+from model.training.step import Step
 from tests.benchmarks.plain import Original, Plain, Shape
 
 VARIANTS = ("ours", "plain compiled", "plain eager", "original eager")

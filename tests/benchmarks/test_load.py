@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from search.plan import Plan
-from storage.database import MOST_CONNECTIONS
+from search.study.plan import Plan
+from storage.server.database import MOST_CONNECTIONS
 from tests.benchmarks.load import ShortWindowError, digest, measure_all, table
 from tests.benchmarks.load_study import Options, finished_trials
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from model.config import ModelConfig, TrainConfig
-from model.corpus import Corpus
-from model.train import train
-from search.results import transfer_check
+from model.data.corpus import Corpus
+from model.training.train import train
+from search.study.results import transfer_check
 from tests.benchmarks.proxies import PREFIX, CountedClock, Job, Kept, Setup, draw, jobs
 from tests.benchmarks.proxies_table import collect, table
 from tests.benchmarks.ranking import bootstrap, recall, regret, tau

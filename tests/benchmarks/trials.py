@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from model.config import DataConfig, TokenizerConfig, TrainConfig
-from model.corpus import Corpus, prepare
-from model.train import train
+from model.data.corpus import Corpus, prepare
+from model.training.train import train
 from tests.benchmarks.plain import Shape
 from tests.benchmarks.steps import shapes
 

@@ -8,15 +8,15 @@ import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
 from model.errors import DeviceMemoryError, DivergedError
-from search.duration import parse_duration
-from search.lesson import given_to
-from search.plan import Plan
-from search.promotion import entry_of, next_turn, promote
-from search.results import confirmed
-from search.study import LinkedStudy, load_study
-from search.worker import CAUSES
-from storage.claims import REQUEUED
-from storage.database import connect
+from search.common.durations import parse_duration
+from search.strategy.promotion import entry_of, next_turn, promote
+from search.study.plan import Plan
+from search.study.results import confirmed
+from search.study.study import LinkedStudy, load_study
+from search.study.trials import given_to
+from search.worker.worker import CAUSES
+from storage.queue.trial_queue import REQUEUED
+from storage.server.database import connect
 from tests.chaos.events import KINDS, Sizes
 from tests.chaos.run import Outcome
 from tests.chaos.simulated import DIVERGES_AT, fate, loss

@@ -6,11 +6,11 @@ import alembic.command
 import scipy.stats
 import sqlalchemy.dialects.postgresql.psycopg2
 
-import search.cli
-import search.fleet
-import search.worker
+import search.cli.main
+import search.worker.pool
+import search.worker.worker
 import tests.chaos.worker
-from search.provenance import source_version
+from search.machine.provenance import source_version
 
 source_version()  # which asks git, and is remembered
 loaded = (alembic.command, scipy.stats, sqlalchemy.dialects.postgresql.psycopg2, search, tests)

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model.corpus import prepare
-from search.plan import Plan
-from search.preparation import tokenizers
-from search.study import open_study
-from storage.database import connect, parse_url
+from model.data.corpus import prepare
+from search.machine.preparation import tokenizers
+from search.study.plan import Plan
+from search.study.study import open_study
+from storage.server.database import connect, parse_url
 from tests.chaos.crew import Crew
 from tests.chaos.events import Event, Sizes, events
 from tests.chaos.network import Network

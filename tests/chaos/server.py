@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from storage.embedded import _free_port, _Server, _unprivileged
+from storage.server.embedded import _free_port, _Server, _unprivileged
 
 SETTINGS = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "''", "max_connections": "300"}
 

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 
 from model.config import ModelConfig, TrainConfig
-from model.corpus import Corpus
+from model.data.corpus import Corpus
 from model.errors import DeviceMemoryError, DivergedError, StoppedError
-from model.network import Transformer
-from model.report import Report, Result
-from search.machine import Machine
+from model.network.transformer import Transformer
+from model.training.result import Report, Result
+from search.machine.hardware import Machine
 
 DIVERGES_AT = 30
 """Percent of the budget at which a configuration that diverges does."""
@@ -52,7 +52,7 @@ def loss(config: ModelConfig, training: TrainConfig, seed: int, budget_seconds: 
 
 @dataclass(frozen=True)
 class Simulated:
-    """Called as `model.train.train` is."""
+    """Called as `model.training.train.train` is."""
 
     scale: float
     """Real seconds for each second of a budget."""

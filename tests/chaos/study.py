@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from search.plan import Plan
-from search.study import confirm_name
-from storage.database import parse_url
+from search.study.plan import Plan
+from search.study.study import confirm_name
+from storage.server.database import parse_url
 
 NAME = "chaos"
 BUDGET_SECONDS = 36

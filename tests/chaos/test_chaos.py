@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from storage.database import parse_url
+from storage.server.database import parse_url
 from tests.chaos import checks
 from tests.chaos.checks import check
 from tests.chaos.events import KINDS, Sizes, events

@@ -13,11 +13,11 @@ from typing import Any
 import optuna
 import torch
 
-from search.stop import StopRequest
-from search.study import load_study
-from search.worker import Worker
-from storage.database import connect
+from search.common.signals import StopRequest
+from search.study.study import load_study
+from search.worker.worker import Worker
 from storage.errors import UnreachableError
+from storage.server.database import connect
 from tests.chaos.simulated import MACHINE, Simulated
 
 DONE, FAILED, UNREACHABLE = 0, 1, 75

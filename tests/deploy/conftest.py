@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.embedded import _unprivileged
+from storage.server.embedded import _unprivileged
 from tests.conftest import _open_folder, _system_programs
 from tests.deploy import machine
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from storage.embedded import _free_port, _unprivileged
+from storage.server.embedded import _free_port, _unprivileged
 
 ROOT = Path(__file__).parent.parent.parent
 OWNER_PASSWORD = "Owner-Pa55:with\\colon'and-quote"

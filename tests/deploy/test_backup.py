@@ -11,9 +11,9 @@ import psycopg2
 import pytest
 import sqlalchemy as sa
 
-from storage import roles
-from storage.database import connect
-from storage.schema import artifacts
+from storage.access import roles
+from storage.server.database import connect
+from storage.server.tables import artifacts
 from tests.deploy import machine
 
 SCRIPT = str(machine.ROOT / "deploy" / "backup.sh")

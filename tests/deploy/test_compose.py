@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from search.cli import app
-from search.dashboard import PORT
+from search.cli.main import app
+from search.show.dashboard.server import PORT
 from tests.deploy import machine
 
 ROOT = machine.ROOT
@@ -144,9 +144,9 @@ def test_the_dockerfile_copies_what_exists_and_ends_as_nobody() -> None:
 @pytest.mark.parametrize("url", ["", "postgresql://lilm@127.0.0.1:1/lilm", "no url"])
 def test_the_workers_health_is_whether_its_server_answers(url: str) -> None:
     text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-    assert 'CMD ["python", "-m", "storage.ping"]' in text
+    assert 'CMD ["python", "-m", "storage.server.ping"]' in text
     env = {"PYTHONPATH": str(ROOT), "LILM_SEARCH_STORAGE": url}
-    done = machine.run([sys.executable, "-m", "storage.ping"], env)
+    done = machine.run([sys.executable, "-m", "storage.server.ping"], env)
     assert done.returncode == (0 if url == "" else 1)
 
 

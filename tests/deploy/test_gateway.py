@@ -16,8 +16,8 @@ from pathlib import Path
 import optuna
 import pytest
 
-from storage.database import connect
-from storage.embedded import _free_port
+from storage.server.database import connect
+from storage.server.embedded import _free_port
 from tests.deploy import machine
 
 RIGHT = "Basic " + b64encode(f"lilm:{machine.GATEWAY_PASSWORD}".encode()).decode()

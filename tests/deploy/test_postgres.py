@@ -5,9 +5,9 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from storage.database import connect
-from storage.embedded import installed_programs
 from storage.errors import StorageError
+from storage.server.database import connect
+from storage.server.embedded import installed_programs
 from tests.deploy import machine
 
 

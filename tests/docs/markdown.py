@@ -8,7 +8,7 @@ from typing import Any
 
 import typer.main
 
-from search.cli import app
+from search.cli.main import app
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"

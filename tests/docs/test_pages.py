@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from search import endings, studyfile
+from search.common import exit_codes
+from search.study import study_file as studyfile
 from tests.docs import markdown as md
 
 EVERYWHERE = [md.README, *md.PAGES]
@@ -91,11 +92,11 @@ def test_every_variable_of_the_code_is_documented_and_no_other() -> None:
 
 def test_every_exit_code_is_documented() -> None:
     text = (md.DOCS / "reference/exit-codes.md").read_text(encoding="utf-8")
-    tree = ast.parse(Path(endings.__file__).read_text(encoding="utf-8"))
+    tree = ast.parse(Path(exit_codes.__file__).read_text(encoding="utf-8"))
     names = [node.targets[0].id for node in tree.body if isinstance(node, ast.Assign)]  # type: ignore[attr-defined]
     assert names
     for name in names:
-        assert f"| {getattr(endings, name)} | `{name}` |" in text
+        assert f"| {getattr(exit_codes, name)} | `{name}` |" in text
 
 
 def test_every_folder_of_the_home_is_documented() -> None:

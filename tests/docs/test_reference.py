@@ -12,9 +12,10 @@ from docs.generate.pages import PAGES, REFERENCE
 from model import config
 from model.errors import SettingsError
 from model.settings import Settings
-from search import sections, studyfile
-from search.show.gallery import PICTURES
-from search.space import Parameter
+from search.show.figures.gallery import PICTURES
+from search.study import settings as sections
+from search.study import study_file as studyfile
+from search.study.space import Parameter
 from tests.docs import markdown as md
 
 
@@ -80,7 +81,7 @@ def limits() -> Iterator[tuple[str, str, str, float]]:
 
 def test_the_ranges_on_the_page_are_those_that_a_study_file_is_held_to() -> None:
     whole = tomllib.loads(studyfile.read("quickstart").toml())
-    from search.plan import SECTIONS
+    from search.study.plan import SECTIONS
 
     found = [limit for limit in limits() if limit[0] in SECTIONS]
     assert len(found) > 50

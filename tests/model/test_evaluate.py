@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from model.config import DataConfig, ModelConfig, TokenizerConfig
-from model.corpus import Corpus, prepare
+from model.data.corpus import Corpus, prepare
+from model.data.tokens import Tokens
 from model.errors import StoppedError
 from model.evaluate import sum_nats, val_bpb
-from model.network import Transformer
-from model.tokens import Tokens
+from model.network.transformer import Transformer
 
 
 def network(context: int, vocab_size: int = 512) -> Transformer:

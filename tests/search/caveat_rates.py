@@ -13,11 +13,11 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search.caveats import caveats
-from search.promotion import candidates
-from search.pruner import CorrelationPruner
-from search.results import Confirmed
-from search.space import Params
+from search.analysis.caveats import caveats
+from search.strategy.promotion import candidates
+from search.strategy.pruner import CorrelationPruner
+from search.study.results import Confirmed
+from search.study.space import Params
 from tests.search.made import PLAN, confirmed_of
 
 NOISE, SEED_NOISE, DIVERGED = 0.05, 0.01, 0.05

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from search import cli
+from search.cli import main as cli
 from tests.search.tiny import PLAN
 
 

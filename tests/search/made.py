@@ -6,8 +6,8 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.plan import Plan
-from search.results import Confirmed
+from search.study.plan import Plan
+from search.study.results import Confirmed
 
 TEXT = """
 [data]

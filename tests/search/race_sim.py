@@ -1,6 +1,7 @@
 """How often the race exports the true best, and what it spends, over simulated studies of which the truth is known.
 
-Only the pure functions of `search.race` are driven. Truth, proxies and each seed's noise are the same for all methods.
+Only the pure functions of `search.strategy.race` are driven. Truth, proxies and each seed's noise are the same for
+all methods.
 
 python -m tests.search.race_sim --studies 2000
 """
@@ -16,8 +17,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from search.race import Candidate, Rules, turn
-from search.results import Transfer, transfer_check
+from search.strategy.race import Candidate, Rules, turn
+from search.study.results import Transfer, transfer_check
 
 CONFIGURATIONS = 50
 """Finished proxies; the baseline is one more."""

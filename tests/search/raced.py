@@ -7,12 +7,12 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from search.duration import parse_duration
-from search.plan import Plan
-from search.promotion import promote, waits_by_hand
-from search.sampler import settle
-from search.study import LinkedStudy
-from storage.claims import Claim, TrialQueue
+from search.common.durations import parse_duration
+from search.strategy.promotion import promote, waits_by_hand
+from search.strategy.sampler import settle
+from search.study.plan import Plan
+from search.study.study import LinkedStudy
+from storage.queue.trial_queue import Claim, TrialQueue
 
 TEXT = """
 [data]
@@ -62,7 +62,7 @@ class Trainer:
     name: str = "one"
 
     def run(self) -> None:
-        """Work until nothing is left, as `search.worker` does."""
+        """Work until nothing is left, as `search.worker.worker` does."""
         while self.step():
             pass
 

@@ -5,9 +5,9 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search.plan import Plan
-from search.study import LinkedStudy, open_study
-from storage.database import Database
+from search.study.plan import Plan
+from search.study.study import LinkedStudy, open_study
+from storage.server.database import Database
 from tests.search.made import proxy
 
 NASTY = "*bold* ![x](http://192.0.2.1/x.png) | $a$ <b>"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from search.study import LinkedStudy
+from search.study.study import LinkedStudy
 
 TRIALS = 7
 PLAN = f"""

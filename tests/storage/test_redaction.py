@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage import redaction
-from storage.claims import Claim, TrialQueue
-from storage.database import Database, connect, parse_url
+from storage.queue.trial_queue import Claim, TrialQueue
 from storage.redaction import guard_streams, keep_secret, redact
+from storage.server.database import Database, connect, parse_url
 
 
 @pytest.fixture(autouse=True)

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from search.credential import issue
+from search.cloud.credentials import issue
 from search.doctor.database import Opening, checks, look, of_clock, of_error
 from search.doctor.finding import Finding, examine
-from search.plan import Plan
-from search.study import open_study
-from storage.database import Database, connect, parse_url
+from search.study.plan import Plan
+from search.study.study import open_study
+from storage.access.roles import Issued
 from storage.errors import EmbeddedError, LoginError, StorageError
-from storage.roles import Issued
+from storage.server.database import Database, connect, parse_url
 from tests.search.tiny import PLAN
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")

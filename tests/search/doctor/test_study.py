@@ -11,13 +11,14 @@ import torch
 
 from search.doctor.finding import Finding
 from search.doctor.study import examine, of_hardware
-from search.machine import ATTRIBUTE, Machine
-from search.plan import Plan
-from search.spending import registry_of
-from search.study import LinkedStudy, open_study
-from storage.claims import Claim
-from storage.database import Database
+from search.machine.admission import ATTRIBUTE
+from search.machine.hardware import Machine
+from search.study.cost import registry_of
+from search.study.plan import Plan
+from search.study.study import LinkedStudy, open_study
 from storage.errors import UnreachableError
+from storage.queue.trial_queue import Claim
+from storage.server.database import Database
 from tests.search.conftest import Typed
 from tests.search.tiny import PLAN
 

@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from search import studyfile
-from search.errors import SearchError
-from search.init.file import quoted, write
+from search.common.errors import SearchError
+from search.common.signals import StopRequest
 from search.init.make import beside
-from search.stop import StopRequest
-from search.study import finished, open_study
-from search.worker import Worker
-from storage.database import Database
+from search.init.study_text import quoted, write
+from search.study import study_file as studyfile
+from search.study.study import open_study
+from search.study.trials import finished
+from search.worker.worker import Worker
+from storage.server.database import Database
 from tests.search.conftest import Typed
 
 STORY = "Once upon a time there was a fox who could not sleep. It counted {} stars until morning came. "

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from model.config import DataConfig, ModelConfig, TokenizerConfig
-from model.corpus import text_sha256, tokenizer_bytes
+from model.data.corpus import text_sha256, tokenizer_bytes
 from model.errors import DataError
-from search.init.found import Text, look
-from search.init.sized import Size
+from search.init.inspect_text import Text, look
+from search.init.sizing import Size
 from search.init.vocabulary import fitted
-from search.machine import Machine
+from search.machine.hardware import Machine
 
 CPU = Machine(kind="cpu", name="a processor", threads=1, reference_tokens_per_second=20_000)
 WORDS = re.findall(r"\w+", "the quick brown fox jumps over lazy dogs and cats sleeping under tall trees by a river")

@@ -5,12 +5,12 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.plan import Plan
-from search.pruner import CorrelationPruner, Relation
-from search.results import confirmed_among
-from search.show.facts import Facts
-from search.spending import Bill
-from storage.workers import Entry
+from search.analysis.snapshot import Facts
+from search.strategy.pruner import CorrelationPruner, Relation
+from search.study.cost import Bill
+from search.study.plan import Plan
+from search.study.results import confirmed_among
+from storage.registry.workers import Entry
 from tests.search.made import proxy
 
 TEXT = """

@@ -1,14 +1,14 @@
 """Grid studies made of numbers: facts that no machine trained for."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.plan import Plan
+from search.study.plan import Plan
+from tests.places import ROOT
 
-STUDIES = Path(__file__).parents[3] / "studies"
+STUDIES = ROOT / "studies"
 HEAD = '[data]\nsource = "builtin"\n[proxy]\nsampler = "grid"\nbudget = "1m"\n'
 
 

@@ -9,15 +9,15 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.caveats import caveats
-from search.judging import race_pruner
-from search.plan import Plan
-from search.results import confirmed_among
-from search.show.facts import Facts
-from search.spending import registry_of
-from search.study import LinkedStudy, open_study
-from storage.database import Database
-from storage.workers import Entry
+from search.analysis.caveats import caveats
+from search.analysis.snapshot import Facts
+from search.strategy.study_pruner import race_pruner
+from search.study.cost import registry_of
+from search.study.plan import Plan
+from search.study.results import confirmed_among
+from search.study.study import LinkedStudy, open_study
+from storage.registry.workers import Entry
+from storage.server.database import Database
 from tests.search.show import given
 
 SEARCHED = (

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from search.errors import SearchError
+from search.common.errors import SearchError
 from search.show import chromium
 from tests.browser import chromium as needed
 

@@ -1,0 +1,1 @@
+"""From text to batches: sources, tokenizers, tokens, prepared once and kept."""

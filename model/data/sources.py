@@ -1,0 +1,205 @@
+"""Where documents come from: built-in prose, local files, Hugging Face data sets."""
+
+import ast
+import contextlib
+import glob
+import hashlib
+import json
+import logging
+import platform
+import sys
+import sysconfig
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from model.config import DataConfig
+from model.data.text_files import ROWS_AT_ONCE, check_column, local_files, local_rows, short, values
+from model.errors import DataError
+
+Part = Literal["train", "validation"]
+PARTS: tuple[Part, ...] = ("train", "validation")
+HUB = "hf:"
+READING = 1  # raise it when the same source comes to give other documents: what was read before is then read anew
+
+
+def documents(config: DataConfig) -> Iterator[tuple[Part, str]]:
+    """Yield every document with the part it belongs to, in the source's order; every one can be written as UTF-8.
+
+    Row i of the source, cut by `max_row_bytes`, is held out for validation when i % holdout_period < holdout_rows,
+    unless a `validation_split` is named. Raises `DataError` for text that can't be used, at the end for an empty part.
+    """
+    rows: Counter[Part] = Counter()
+    found: Counter[Part] = Counter()
+    first = last = -1  # of the rows that hold text
+    for part, group in _grouped(config):
+        for number, row in enumerate(group, start=rows.total()):
+            if row:
+                first, last = number if first < 0 else first, number
+        rows[part] += len(group)
+        if document := "\n".join(group):
+            found[part] += 1
+            yield part, document
+    if not found:
+        raise DataError(f"{config.source} holds no text: {rows.total()} rows, all of them empty")
+    for part in PARTS:
+        if not found[part]:
+            raise DataError(_nothing_left(config, part, rows, first, last))
+
+
+def one_row(source: str) -> str:
+    """Return what is the matter with a text of which one row alone holds anything, and its cure."""
+    return (
+        f"{source} holds one row of text, but needs two or more: one to train on, one to measure BPB on. "
+        "`max_row_bytes = 2500` in [data] cuts a long row into pieces"
+    )
+
+
+def _nothing_left(config: DataConfig, part: Part, rows: Counter[Part], first: int, last: int) -> str:
+    """Return why a part is empty, and what fills both: the first row that holds text is held out, the last is not."""
+    if config.validation_split is not None:
+        key, split = ("split", config.split) if part == "train" else ("validation_split", config.validation_split)
+        return f"{config.source}: split {split!r} has no text for {part}; name another one with `{key}`"
+    if first == last:
+        return one_row(config.source)
+    return (
+        f"{config.source}: no document is left for {part}: of {rows.total()} rows, {rows['validation']} are held out. "
+        f"Change `holdout_period` ({config.holdout_period}) and `holdout_rows` ({config.holdout_rows}) in [data], "
+        f"to {last + 1} and {first + 1} say"
+    )
+
+
+def fingerprint(config: DataConfig) -> str:
+    """Return a cheap identity of the source as it is now: changes when its files or its reading change.
+
+    A data set of the hub is taken to stay what it was when it was first read: it may be out of reach.
+    """
+    return hashlib.sha256(json.dumps([READING, config.table(), _state(config)]).encode()).hexdigest()
+
+
+def _state(config: DataConfig) -> list[Any]:
+    if config.source == "builtin":
+        return [platform.python_version(), sysconfig.get_path("stdlib")]
+    if config.source.startswith(HUB):
+        import datasets
+
+        folder = Path(config.source.removeprefix(HUB))
+        return [datasets.__version__, *_stamps(sorted(f for f in folder.rglob("*") if f.is_file()))]
+    return _stamps(local_files(config.source))
+
+
+def _stamps(files: Iterable[Path]) -> list[Any]:
+    return [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+
+
+def _grouped(config: DataConfig) -> Iterator[tuple[Part, list[str]]]:
+    """Group neighbouring rows of one part; a document never straddles training and validation."""
+    group: list[str] = []
+    held: Part | None = None
+    for part, row in _rows(config):
+        if held is not None and (part != held or len(group) == config.rows_per_document):
+            yield held, group
+            group = []
+        held = part
+        group.append(row)
+    if held is not None:
+        yield held, group
+
+
+def _rows(config: DataConfig) -> Iterator[tuple[Part, str]]:
+    if config.validation_split is not None:
+        if not config.source.startswith(HUB):
+            raise DataError(
+                f"`validation_split` is {config.validation_split!r}, but only hf: data sets have splits; "
+                "hold out rows of your files with `holdout_period` and `holdout_rows`"
+            )
+        for row in _cut(_hub_rows(config, config.split), config.max_row_bytes):
+            yield "train", row
+        for row in _cut(_hub_rows(config, config.validation_split), config.max_row_bytes):
+            yield "validation", row
+        return
+    for index, row in enumerate(_cut(_source_rows(config), config.max_row_bytes)):
+        yield ("validation" if index % config.holdout_period < config.holdout_rows else "train"), row
+
+
+def _cut(rows: Iterator[str], most: int | None) -> Iterator[str]:
+    """Cut rows longer than so many bytes: in a piece's second half, where a line or else a word ends, if one does."""
+    for row in rows:
+        raw, begin = b"" if most is None else row.encode("utf-8"), 0
+        while most is not None and len(raw) - begin > most:
+            half, end = begin + most // 2, begin + most
+            after = raw.rfind(b"\n", half, end) + 1 or raw.rfind(b" ", half, end) + 1
+            while not after and raw[end] & 0xC0 == 0x80:  # inside a character
+                end -= 1
+            yield raw[begin : after or end].decode("utf-8")
+            begin = after or end
+        yield raw[begin:].decode("utf-8") if begin else row
+
+
+def _source_rows(config: DataConfig) -> Iterator[str]:
+    if config.source == "builtin":
+        return builtin_prose()
+    if config.source.startswith(HUB):
+        return _hub_rows(config, config.split)
+    return local_rows(config)
+
+
+def builtin_prose() -> Iterator[str]:
+    """Yield the English prose that every Python carries: help topics, then the standard library's docstrings.
+
+    In a fixed order that mixes long and short, each text once; modules are parsed, never imported.
+    """
+    from pydoc_data.topics import topics
+
+    texts = {str(t).strip() for t in topics.values()} | set(_docstrings())
+    yield from sorted((t for t in texts if len(t) > 40), key=lambda t: hashlib.sha256(t.encode()).digest())
+
+
+def _docstrings() -> Iterator[str]:
+    root = Path(sysconfig.get_path("stdlib"))
+    skipped = {"test", "tests", "idlelib", "lib2to3", "site-packages", "__pycache__", "pydoc_data"}
+    for path in root.rglob("*.py"):
+        inside = path.relative_to(root)
+        if skipped & set(inside.parts) or inside.parts[0].removesuffix(".py") not in sys.stdlib_module_names:
+            continue
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                yield (ast.get_docstring(node) or "").strip()
+
+
+def hub_name(source: str) -> str:
+    """Return what the `datasets` library is asked for; raises `DataError` for a folder that it would misread."""
+    name = source.removeprefix(HUB)
+    if Path(name).is_dir() and glob.has_magic(str(Path(name).resolve())):
+        raise DataError(
+            f"{source}: a folder whose path has one of * ? [ would be read as a pattern, and other folders with it, "
+            "by the datasets library; rename it, or give its files themselves, as FOLDER/*.parquet say"
+        )
+    return name
+
+
+def _hub_rows(config: DataConfig, split: str) -> Iterator[str]:
+    import datasets
+
+    name, column = hub_name(config.source), config.column
+    try:
+        with _without_retry_notes():
+            table = datasets.load_dataset(name, split=split)
+    except Exception as error:  # the library's errors have no common base; all of them end the preparation
+        raise DataError(f"{config.source}, split {split!r}: can't be loaded: {short(error)}") from None
+    check_column("column", column, table.column_names, config.source)
+    batches = table.select_columns([column]).with_format("arrow").iter(batch_size=ROWS_AT_ONCE)
+    yield from values(batches, f"{config.source}, split {split!r}", column)
+
+
+@contextlib.contextmanager
+def _without_retry_notes() -> Iterator[None]:
+    """Each try to reach the hub is logged twice; what is to be known of them is in the error."""
+    logger = logging.getLogger("huggingface_hub")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

@@ -1,0 +1,1 @@
+"""Trained models as files: checkpoint, safetensors folder, zip bundle."""

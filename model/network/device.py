@@ -1,0 +1,71 @@
+"""What differs between a CPU and a CUDA GPU: precision, compilation, memory, copies, how far the host runs ahead."""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+NARROW = 64
+"""Networks below this width are not faster in bfloat16 on a CPU when run eagerly: their time is not in products."""
+
+
+def precision(device: torch.device, wanted: str = "auto", width: int = NARROW) -> torch.dtype:
+    """Return the type of matrix products: what is wanted, or bfloat16 where the device has instructions for it.
+
+    A rule and not a measurement of each run, so that every worker of a kind decides alike; the measurements behind
+    it are in docs/measurements.md.
+    """
+    if wanted != "auto":
+        return torch.float32 if wanted == "float32" else torch.bfloat16
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    has = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    able = width >= NARROW and any(f() for f in has if f is not None)
+    return torch.bfloat16 if able else torch.float32
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """Return the context in which a network runs in this precision."""
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
+
+
+@functools.cache
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    # Shapes never change within a run; whoever trains another one resets the compiler first.
+    return torch.compile(function, dynamic=False)
+
+
+def maybe_compiled(function: Callable[..., Any], compiled: bool) -> Callable[..., Any]:
+    """Return the function, or its compiled form."""
+    return _compiled(function) if compiled else function
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether an error means that memory ran out; any other one is a fault and stays one."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    # The CPU's allocator and the GPU's libraries have no class of their own for it.
+    said = ("DefaultCPUAllocator: can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
+    return isinstance(error, RuntimeError) and any(s in str(error) for s in said)
+
+
+@contextlib.contextmanager
+def fast_matmul(device: torch.device) -> Iterator[None]:
+    """Allow TF32 for what autocast leaves in float32, for the length of a block."""
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for the work that was handed to the device."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

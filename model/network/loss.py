@@ -1,0 +1,125 @@
+"""Cross-entropy of a linear layer without holding more than a bounded number of logits.
+
+Logits of 32,768 tokens over 12,288 pieces are 1.6 GB in float32, several times over in a plain backward pass. Where
+there are so many, a few rows at a time give their loss and their gradients at once (as in Liger Kernel,
+arXiv:2410.10989); where there are few, torch's own cross-entropy is faster.
+"""
+
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.network.device import maybe_compiled
+from model.network.shapes import Float, Int
+from model.network.transformer import Transformer, call, softcap
+
+LOGITS_AT_ONCE = {"cpu": 2**22, "cuda": 2**27}
+"""Logits held at a time: about what a CPU caches (measured: 2²² best of 2²⁰ … 2²⁵), and 256 MB in bfloat16 on a GPU."""
+
+
+def chunk_loss(
+    x: Float[Tensor, "N D"],
+    weight: Float[Tensor, "V D"],
+    targets: Int[Tensor, "N"],
+    scale: Float[Tensor, "N"],
+    cap: float,
+) -> tuple[Tensor, Float[Tensor, "N D"], Float[Tensor, "V D"]]:
+    """Return Σ scale · nats, and its gradients by `x` and by `weight`."""
+    logits = softcap((x @ weight.T).float(), cap)
+    log_sum = logits.logsumexp(dim=-1)
+    nats = log_sum - logits.gather(1, targets[:, None])[:, 0]
+    gradient = (logits - log_sum[:, None]).exp()
+    if torch.compiler.is_compiling():  # one pass over the logits instead of a second one that scatters
+        hit = torch.arange(len(weight), device=x.device) == targets[:, None]
+        gradient = torch.where(hit, gradient - 1, gradient)
+    else:
+        gradient[torch.arange(len(x), device=x.device), targets] -= 1
+    if cap:
+        gradient = gradient * (1 - (logits / cap).square())
+    gradient = (gradient * scale[:, None]).to(x.dtype)
+    return (nats * scale).sum(), gradient @ weight, gradient.T @ x
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """Σ scale · nats; gradients are made in the forward pass, while the logits are there."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        x, weight, targets, scale, cap, compiled, rows = inputs
+        dtype = x.dtype
+        if torch.is_autocast_enabled(x.device.type):
+            dtype = torch.get_autocast_dtype(x.device.type)
+        chunk = maybe_compiled(chunk_loss, compiled)
+        narrow, total = weight.to(dtype), torch.zeros((), device=x.device)
+        by_x, by_weight = torch.empty_like(x), torch.zeros_like(weight)
+        with torch.autocast(x.device.type, enabled=False):
+            for i in range(0, len(x), rows):
+                part = slice(i, i + rows)
+                nats, gx, gw = chunk(x[part].to(dtype), narrow, targets[part], scale[part], cap)
+                total += nats
+                by_x[part] = gx
+                by_weight += gw
+        ctx.save_for_backward(by_x, by_weight)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *by_total: Tensor) -> Any:
+        by_x, by_weight = ctx.saved_tensors
+        return by_x * by_total[0], by_weight * by_total[0], None, None, None, None, None
+
+
+def linear_cross_entropy(
+    x: Float[Tensor, "N D"],
+    weight: Float[Tensor, "V D"],
+    targets: Int[Tensor, "N"],
+    scale: Float[Tensor, "N"],
+    cap: float = 0.0,
+    compiled: bool = False,
+) -> Tensor:
+    """Return Σ scale · cross-entropy(softcap(x @ weight.T), targets), in nats."""
+    rows = max(1, LOGITS_AT_ONCE.get(x.device.type, 2**22) // len(weight))
+    if len(x) <= rows:
+        return cast(Tensor, maybe_compiled(_at_once, compiled)(x, weight, targets, scale, cap))
+    inputs = (x, weight, targets, scale, cap, compiled, largest_divisor(len(x), rows))
+    total: Tensor = _LinearCrossEntropy.apply(*inputs)  # type: ignore[no-untyped-call]
+    return total
+
+
+def _at_once(x: Tensor, weight: Tensor, targets: Tensor, scale: Tensor, cap: float) -> Tensor:
+    logits = softcap(F.linear(x, weight).float(), cap)
+    return F.cross_entropy(logits, targets, reduction="none") @ scale
+
+
+def largest_divisor(number: int, most: int) -> int:
+    """Return the largest divisor of a number that is at most `most`: parts of one shape are compiled once."""
+    return max(d for d in range(1, min(number, most) + 1) if number % d == 0)
+
+
+def batch_loss(
+    network: Transformer, rows: Int[Tensor, "B T1"], mtp_weight: float = 0.0, compiled: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Return the loss to learn from and, for the record, the mean nats of each row's next tokens.
+
+    The loss is those nats with the further heads' mean added at `mtp_weight`. Rows hold one token more than the
+    context. A head i places further on has no target in a row's last i places.
+    """
+    heads = network.config.mtp_heads if mtp_weight else 0
+    inputs, targets = rows[:, :-1], rows[:, 1:]
+    parts = []
+    for i, states in enumerate(network.states(inputs, heads, maybe_compiled(call, compiled))):
+        there = targets.shape[1] - i
+        ahead = F.pad(targets[:, i:], (0, i))
+        share = (mtp_weight / heads if i else 1.0) / (len(rows) * there)
+        scale = (torch.arange(targets.shape[1], device=rows.device) < there) * share
+        part = linear_cross_entropy(
+            states.flatten(0, 1),
+            network.output_weight,
+            ahead.flatten(),
+            scale.float().expand(len(rows), -1).flatten(),
+            network.config.logit_softcap,
+            compiled,
+        )
+        parts.append(part)
+    return torch.stack(parts).sum(), parts[0].detach()

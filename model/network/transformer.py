@@ -1,0 +1,133 @@
+"""A decoder-only transformer: RMSNorm before each part, attention and MLP of several kinds.
+
+Shapes: B sequences, T tokens of each, D = d_model, V vocabulary.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.config import ModelConfig
+from model.network.attention import Attention, Positions
+from model.network.shapes import Float, Int
+
+INITIAL_STD = 0.02
+
+
+class Transformer(nn.Module):
+    """Logits of the next token at every position.
+
+    Matrices are drawn with a standard deviation of 0.02, so that an untrained network's loss is close to ln V;
+    projections back into the residual stream are scaled by 1/√(2 · n_layer) (GPT-2). Draws come from `generator`,
+    and from nowhere else.
+    """
+
+    def __init__(self, config: ModelConfig, vocab_size: int, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.config, self.vocab_size = config, vocab_size
+        with torch.random.fork_rng(devices=[]):  # torch's own initial draws, which ours replace
+            self.embedding = nn.Embedding(vocab_size, config.d_model)
+            self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+            self.mtp = nn.ModuleList(FurtherHead(config) for _ in range(config.mtp_heads))
+            self.unembedding = None if config.tied else nn.Linear(config.d_model, vocab_size, bias=False)
+        self.norm = nn.RMSNorm(config.d_model)
+        self.positions = Positions(config)
+        self._draw(generator)
+
+    def _draw(self, generator: torch.Generator | None) -> None:
+        for name, parameter in self.named_parameters():
+            if parameter.ndim >= 2:
+                back = name.endswith(("attention.out.weight", "mlp.down.weight"))
+                std = INITIAL_STD / math.sqrt(2 * self.config.n_layer) if back else INITIAL_STD
+                nn.init.normal_(parameter, std=std, generator=generator)
+
+    @property
+    def output_weight(self) -> Float[Tensor, "V D"]:
+        """The matrix that turns a state into logits."""
+        return self.embedding.weight if self.unembedding is None else self.unembedding.weight
+
+    def forward(self, tokens: Int[Tensor, "B T"]) -> Float[Tensor, "B T V"]:
+        """Return the logits; T is at most the configuration's context."""
+        states = self.states(tokens)[0]
+        return softcap(F.linear(states, self.output_weight), self.config.logit_softcap)
+
+    def states(
+        self, tokens: Int[Tensor, "B T"], heads: int = 0, run: Callable[..., Tensor] | None = None
+    ) -> list[Float[Tensor, "B T D"]]:
+        """Return the normalised last states, and those of the first `heads` heads that predict further on.
+
+        `run(module, *inputs)` calls a block: the place where a compiled one is put in.
+        """
+        run = run or call
+        where = self.positions(tokens.shape[1])
+        x = self.embedding(tokens)
+        for block in self.blocks:
+            x = run(block, x, *where)
+        return [self.norm(x)] + [run(head, x, *where) for head in self.mtp[:heads]]
+
+
+def call(module: nn.Module, *inputs: Any) -> Tensor:
+    """Return the module's output; compiled, it serves every block of a network at the price of one."""
+    return cast(Tensor, module(*inputs))
+
+
+def softcap(logits: Tensor, cap: float) -> Tensor:
+    """Return c · tanh(logits / c), or the logits where the cap is 0 (Gemma 2, arXiv:2408.00118)."""
+    return cap * torch.tanh(logits / cap) if cap else logits
+
+
+class Block(nn.Module):
+    """Attention, then MLP, each on a normalised copy of the residual stream."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.attention_norm = nn.RMSNorm(config.d_model)
+        self.attention = Attention(config)
+        self.mlp_norm = nn.RMSNorm(config.d_model)
+        self.mlp = MLP(config)
+
+    def forward(
+        self, x: Float[Tensor, "B T D"], cosine: Tensor | None, sine: Tensor | None, mask: Tensor | None
+    ) -> Float[Tensor, "B T D"]:
+        """Return the stream after this block."""
+        x = x + self.attention(self.attention_norm(x), cosine, sine, mask)
+        return cast(Tensor, x + self.mlp(self.mlp_norm(x)))
+
+
+class FurtherHead(nn.Module):
+    """A block of its own on the trunk's stream, for a token further on (Gloeckle et al. 2024, arXiv:2404.19737)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.block = Block(config)
+        self.norm = nn.RMSNorm(config.d_model)
+
+    def forward(
+        self, x: Float[Tensor, "B T D"], cosine: Tensor | None, sine: Tensor | None, mask: Tensor | None
+    ) -> Float[Tensor, "B T D"]:
+        """Return the head's normalised states."""
+        return cast(Tensor, self.norm(self.block(x, cosine, sine, mask)))
+
+
+class MLP(nn.Module):
+    """Each position by itself: GELU, squared ReLU (Primer, arXiv:2109.08668) or SwiGLU (arXiv:2002.05202)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.kind, hidden = config.mlp, config.hidden_width
+        self.up = nn.Linear(config.d_model, 2 * hidden if config.mlp == "swiglu" else hidden, bias=False)
+        self.down = nn.Linear(hidden, config.d_model, bias=False)
+
+    def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+        """Return the map of each position."""
+        h = self.up(x)
+        if self.kind == "swiglu":
+            gate, value = h.chunk(2, dim=-1)
+            h = F.silu(gate) * value
+        else:
+            h = F.gelu(h, approximate="tanh") if self.kind == "gelu" else F.relu(h).square()
+        return cast(Tensor, self.down(h))

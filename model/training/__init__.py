@@ -1,0 +1,1 @@
+"""Training one configuration until the clock says stop."""

@@ -1,0 +1,124 @@
+"""AdamW, alone or beside Muon, with a learning rate that lives on the device, and the averaging of weights."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from model.config import TrainConfig
+from model.network.transformer import Transformer
+
+
+class Optimizer:
+    """Clips, steps and clears; nothing in it waits for the device, so that all of it can be captured.
+
+    AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101), fused, decays matrices only. Muon (Jordan et al. 2024; torch's
+    own) takes the blocks' matrices, its step scaled to AdamW's size (Liu et al. 2025, arXiv:2502.16982), so that the
+    same rates and decays serve both; embeddings and vectors stay with AdamW.
+    """
+
+    def __init__(self, network: Transformer, training: TrainConfig, *, keep_gradients: bool = False) -> None:
+        self.parameters: list[Tensor] = list(network.parameters())
+        self._training, self._keep_gradients = training, keep_gradients
+        device = self.parameters[0].device
+        self.rate = torch.tensor(training.max_lr, device=device)
+        inner = {id(p) for m in (network.blocks, network.mtp) for p in m.parameters() if p.ndim == 2}
+        self._by_muon = [p for p in self.parameters if id(p) in inner and training.optimizer == "muon"]
+        taken = {id(p) for p in self._by_muon}
+        rest = [p for p in self.parameters if id(p) not in taken]
+        self.adamw = torch.optim.AdamW(
+            [
+                {"params": [p for p in rest if p.ndim >= 2], "weight_decay": training.weight_decay},
+                {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
+            ],
+            lr=self.rate,
+            betas=(training.beta1, training.beta2),
+            fused=True,
+            capturable=device.type == "cuda",
+        )
+        self.muon: torch.optim.Muon | None = None
+        if self._by_muon:
+            self.muon = torch.optim.Muon(
+                self._by_muon,
+                lr=training.max_lr,
+                weight_decay=training.weight_decay,
+                momentum=training.momentum,
+                adjust_lr_fn="match_rms_adamw",
+            )
+            self._before = [torch.empty_like(p) for p in self._by_muon]
+
+    def step(self) -> None:
+        """Update the weights from their gradients at `rate`, and clear the gradients."""
+        torch.nn.utils.clip_grad_norm_(self.parameters, self._training.grad_clip)
+        self.adamw.step()
+        if self.muon is not None:
+            self._step_muon(self.muon)
+        self.clear()
+
+    @torch.no_grad()
+    def _step_muon(self, muon: torch.optim.Muon) -> None:
+        """Step at max_lr, then take back all but the rate's share: Muon's step is linear in its rate.
+
+        torch's Muon reads its rate on the host, which would wait for the device and can't be captured.
+        """
+        torch._foreach_copy_(self._before, self._by_muon)
+        muon.step()  # type: ignore[no-untyped-call]
+        torch._foreach_sub_(self._by_muon, self._before)
+        torch._foreach_mul_(self._by_muon, self.rate / self._training.max_lr)
+        torch._foreach_add_(self._by_muon, self._before)
+
+    def clear(self) -> None:
+        """Forget the gradients; a captured step needs them to stay where they are."""
+        if self._keep_gradients and self.parameters[0].grad is not None:
+            torch._foreach_zero_([p.grad for p in self.parameters if p.grad is not None])
+        else:
+            for p in self.parameters:
+                p.grad = torch.zeros_like(p) if self._keep_gradients else None
+
+    def state(self) -> list[Tensor]:
+        """Return what it remembers of the steps so far, in an order that depends on the network alone."""
+        parts: list[torch.optim.Optimizer] = [self.adamw, *([self.muon] if self.muon is not None else [])]
+        of = [p.state[w] for p in parts for group in p.param_groups for w in group["params"] if w in p.state]
+        return [value for state in of for _, value in sorted(state.items()) if isinstance(value, Tensor)]
+
+    def reset(self) -> None:
+        """Forget every step, in place: as if none had been made."""
+        for value in self.state():
+            value.zero_()
+        self.clear()
+
+
+class Average:
+    """The running mean of a network's weights over steps (stochastic weight averaging, arXiv:1803.05407)."""
+
+    def __init__(self, parameters: list[Tensor]) -> None:
+        self._parameters, self.count = parameters, 0
+        self.mean = [torch.zeros_like(p) for p in parameters]
+
+    @torch.no_grad()
+    def add(self) -> None:
+        """Count the weights as they are now."""
+        self.count += 1
+        if self.count == 1:
+            torch._foreach_copy_(self.mean, self._parameters)
+        else:
+            torch._foreach_lerp_(self.mean, self._parameters, 1 / self.count)
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchange the weights and their mean, where there is one."""
+        if self.count:
+            for p, mean in zip(self._parameters, self.mean, strict=True):
+                kept = p.detach().clone()
+                p.copy_(mean)
+                mean.copy_(kept)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Put the mean in the weights' place for the length of a block."""
+        self.swap()
+        try:
+            yield
+        finally:
+            self.swap()

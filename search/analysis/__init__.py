@@ -1,0 +1,1 @@
+"""What a study has shown at one moment: snapshot, warnings, importance, forecast."""

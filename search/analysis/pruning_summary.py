@@ -1,0 +1,85 @@
+"""What pruning did to a study: how much it saved, why it held back, and what controls say it cost."""
+
+from collections.abc import Sequence
+
+from optuna.trial import FrozenTrial, TrialState
+
+from search.common.durations import format_duration
+from search.strategy.pruner import CorrelationPruner, Relation
+from search.strategy.study_pruner import make_pruner
+from search.study.cost import budget_seconds
+from search.study.settings import Fidelity
+from search.study.study import LinkedStudy
+from search.study.trials import finished
+
+PROVEN = 0.95
+"""Sureness that losses at a report say something of the best runs' end, from which on its gate is open."""
+BEST_SHARE = 0.1
+
+
+def pruning_lines(study: LinkedStudy) -> str:
+    """Return how many trials were pruned and what that saved, or why none was."""
+    trials, pruner = study.proxy_trials(), make_pruner(study)
+    pruned = sum(t.state == TrialState.PRUNED for t in trials)
+    if pruned:
+        saved = format_duration(saved_seconds(trials, study.plan.proxy))
+        return f"Pruning: {pruned} pruned, which saved {saved} of training{_controls(trials, pruner)}."
+    relations = [pruner.relation(trials, p) for p in study.plan.report_points()[:-1]]
+    return f"Pruning: none pruned: {_held_back(relations, pruner)}."
+
+
+def saved_seconds(trials: Sequence[FrozenTrial], fidelity: Fidelity) -> float:
+    """Return the training time that the pruned among these trials were spared."""
+    pruned = [t for t in trials if t.state == TrialState.PRUNED]
+    return sum((1 - (t.last_step or 0) / 100) * budget_seconds(t, fidelity) for t in pruned)
+
+
+def is_open(relation: Relation, needed: int) -> bool:
+    """Return whether the gate is open at a report: losses there are proven to say something of the best runs' end."""
+    return relation.n >= needed and relation.proof >= PROVEN
+
+
+def open_from(relations: Sequence[Relation], needed: int) -> int | None:
+    """Return the percent from which on the gate is open at every later report; None where it isn't at the last."""
+    opened = None
+    for r in reversed(relations):
+        if not is_open(r, needed):
+            break
+        opened = r.step
+    return opened
+
+
+def _held_back(relations: Sequence[Relation], pruner: CorrelationPruner) -> str:
+    n = max(r.n for r in relations)
+    if n < pruner.needed:
+        return f"{n} finished trials, {pruner.needed} are needed first"
+    opened = open_from(relations, pruner.needed)
+    count = sum(is_open(r, pruner.needed) for r in relations)
+    if not count:
+        best = max(r.proof for r in relations)
+        return f"it isn't proven that losses so far say anything of the end ({best:.0%} sure at most)"
+    where = f"from {opened}% on" if opened is not None else f"at {count} of {len(relations)} reports"
+    return f"{where} losses are proven to say something of the end, but no trial was hopeless enough"
+
+
+def _controls(trials: Sequence[FrozenTrial], pruner: CorrelationPruner) -> str:
+    """Say what became of controls that would have been pruned: what pruning costs, estimated."""
+    ended = finished(list(trials))
+    controls = [t for t in ended if t.user_attrs.get("control")]
+    if not controls:
+        return ""
+    stopped = [t for t in controls if _would_stop(t, trials, pruner)]
+    if not stopped:
+        return f"; of {len(controls)} controls none would have been pruned"
+    tried = len(ended) + sum(t.state == TrialState.PRUNED for t in trials)
+    best = sorted(t.value or 0.0 for t in ended)[: max(1, round(BEST_SHARE * tried))]
+    lost = sum((t.value or 0.0) <= best[-1] for t in stopped)
+    return (
+        f"; of {len(controls)} controls {len(stopped)} would have been pruned, "
+        f"{lost or 'none'} of them among the best {BEST_SHARE:.0%}"
+    )
+
+
+def _would_stop(trial: FrozenTrial, trials: Sequence[FrozenTrial], pruner: CorrelationPruner) -> bool:
+    reports = trial.intermediate_values
+    return any(pruner.judge_among(trials, trial, step).prune for step in sorted(reports))

@@ -1,0 +1,149 @@
+"""Whether workers differ in what a result depends on besides its configuration: device, torch, precision, speed."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+from optuna.trial import FrozenTrial
+
+from search.common.stats import largest_offset_p
+from search.study.plan import Plan
+
+FASTER = 0.10
+"""Difference in speed that is worth a word."""
+LEVEL = 0.05
+FEWEST_RUNS = 4
+"""Of a worker whose speed is judged."""
+RATES = ("max_lr", "pct_start", "div_factor", "final_div_factor", "decay_fraction", "weight_decay")
+"""Settings that cost no time."""
+SHOWN = 2
+"""Workers named for each device; the rest are counted."""
+
+
+def hardware(plan: Plan, runs: Sequence[FrozenTrial]) -> list[str]:
+    """Return what differs between the workers of finished runs, a sentence each."""
+    known = [t for t in runs if "provenance" in t.user_attrs]
+    found = [
+        _differing("workers' devices", known, lambda t: _of(t, "device")),
+        _differing("workers' versions of torch", known, lambda t: _of(t, "torch")),
+        _precisions(plan, known),
+        _compiled(known),
+        _scaled(known),
+    ]
+    for device in sorted({_of(t, "device") for t in known}):
+        found.append(_speeds(device, [t for t in known if _of(t, "device") == device]))
+    return [text for text in found if text]
+
+
+def _of(trial: FrozenTrial, key: str) -> str:
+    return str(trial.user_attrs["provenance"].get(key, "unknown"))
+
+
+def _worker(trial: FrozenTrial) -> str:
+    return str(trial.user_attrs.get("worker") or _of(trial, "host"))
+
+
+def _differing(what: str, runs: Sequence[FrozenTrial], value: Callable[[FrozenTrial], str]) -> str | None:
+    counts = Counter(value(t) for t in runs)
+    if len(counts) < 2:
+        return None
+    parts = []
+    for name, n in counts.most_common():
+        plural = "s" if n > 1 else ""
+        parts.append(f"{name} ({n} run{plural} by {_names([t for t in runs if value(t) == name])})")
+    return f"{what} differ: {', '.join(parts)}; compare their BPB with care."
+
+
+def _names(runs: Sequence[FrozenTrial]) -> str:
+    names = [name for name, _ in Counter(_worker(t) for t in runs).most_common()]
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
+def _precisions(plan: Plan, runs: Sequence[FrozenTrial]) -> str | None:
+    """Compare runs of one width only: on a CPU, narrow networks are in another precision by design."""
+    widths: dict[int, list[FrozenTrial]] = {}
+    for trial in runs:
+        heads, width = (trial.params.get(k, getattr(plan.model, k)) for k in ("n_head", "head_dim"))
+        widths.setdefault(heads * width, []).append(trial)
+    for width, group in sorted(widths.items()):
+        text = _differing(f"precisions at width {width}", group, lambda t: _of(t, "precision"))
+        if text:
+            return text
+    return None
+
+
+def _compiled(runs: Sequence[FrozenTrial]) -> str | None:
+    """Say that some runs were compiled and others not, as short and long ones once were."""
+    counts = Counter("compiled" in _of(t, "mode") for t in runs if "mode" in t.user_attrs["provenance"])
+    if len(counts) < 2:
+        return None
+    return (
+        f"{counts[True]} of {counts.total()} runs were compiled, the others not, which speeds some networks up more "
+        'than others; compare their BPB with care. `compile = "on"` or "off" in [train] makes them alike.'
+    )
+
+
+def _scaled(runs: Sequence[FrozenTrial]) -> str | None:
+    """Say which runs had other budgets than the rest, so that slower hardware did equal work."""
+    some = [t for t in runs if "budget_scale" in t.user_attrs]
+    if not some:
+        return None
+    factors = [t.user_attrs["budget_scale"] for t in some]
+    return (
+        f"budgets of {len(some)} of {len(runs)} runs were scaled by their workers' speed, by {min(factors):.2f} to "
+        f"{max(factors):.2f} ({_names(some)}): equal work on the reference step is nearly, not quite, equal training."
+    )
+
+
+def _speeds(device: str, runs: Sequence[FrozenTrial]) -> str | None:
+    """Name the worker that trains like shapes at another speed than the others on the same device.
+
+    Tokens/s is fitted to the shape over all workers, log by log; a worker stands out if its mean residual differs
+    from the others' by more than shuffled workers' would.
+    """
+    timed = [t for t in runs if t.user_attrs.get("tokens_per_second", 0) > 0]
+    workers = [_worker(t) for t in timed]
+    kept = [w for w, n in Counter(workers).items() if FEWEST_RUNS <= n <= len(workers) - FEWEST_RUNS]
+    if not kept:
+        return None
+    shapes = _shapes([_settings(t) for t in timed])
+    if len(timed) < 3 * shapes.shape[1]:
+        return None
+    speed = np.log([t.user_attrs["tokens_per_second"] for t in timed])
+    residual = speed - shapes @ np.linalg.lstsq(shapes, speed, rcond=None)[0]
+    offsets = largest_offset_p(residual, workers, kept)
+    name, (offset, p) = min(offsets.items(), key=lambda item: (item[1][1], -abs(item[1][0])))
+    change = math.expm1(offset)
+    if p > LEVEL or abs(change) <= FASTER:
+        return None
+    direction = "slower" if change < 0 else "faster"
+    return (
+        f"worker {name} is {abs(change):.0%} {direction} than others with {device} "
+        f"on like shapes ({workers.count(name)} of {len(workers)} runs)."
+    )
+
+
+def _settings(trial: FrozenTrial) -> dict[str, Any]:
+    """Return what a run's speed depends on: the number of parameters and the searched settings that shape a step."""
+    shaping = {k: v for k, v in trial.params.items() if k not in RATES}
+    return {"n_params": trial.user_attrs.get("n_params", 1), **shaping}
+
+
+def _shapes(settings: Sequence[Mapping[str, Any]]) -> Float[ndarray, "runs features"]:
+    """Return a column of ones, one for each number's logarithm, and one for each choice that is no number.
+
+    A number is 0 where a condition excludes its setting.
+    """
+    columns = [[1.0] * len(settings)]
+    for name in sorted({k for s in settings for k in s}):
+        values = [s.get(name) for s in settings]
+        if all(v is None or type(v) in (int, float) for v in values):
+            columns.append([math.log1p(float(v or 0)) for v in values])
+        else:
+            columns += [[float(str(v) == choice) for v in values] for choice in sorted({str(v) for v in values})[1:]]
+    varying = [c for i, c in enumerate(columns) if not i or len(set(c)) > 1]
+    return np.array(varying).T

@@ -1,0 +1,89 @@
+"""The commands that bring results here: export and artifacts."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from search.cli.completion import one_of
+from search.cli.options import Storage, Study
+from search.study.connection import open_database
+
+app = typer.Typer()
+
+
+@app.command()
+def artifacts(
+    study: Study,
+    storage: Storage = None,
+    trial: Annotated[int | None, typer.Option(help="Only those of this proxy trial.")] = None,
+    confirmation: Annotated[int | None, typer.Option(help="Only those of this confirmation run.")] = None,
+    get: Annotated[str | None, typer.Option(help="Name of the file to bring here.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where it goes; the default is its own name, here.")] = None,
+) -> None:
+    """List a study's files: weights, samples, traces of errors, tokenizers; or bring one here.
+
+    Example: lilm-search artifacts --study babylm --get confirm-3.pt
+    """
+    from search.export.download import bring, listing
+    from search.study.study import load_study
+
+    with open_database(storage, "artifacts") as database:
+        opened = load_study(database, study)
+        if get:
+            typer.echo(f"{get}: {bring(opened, get, trial, confirmation, out or Path(get))}")
+        else:
+            for line in listing(opened, trial, confirmation):
+                typer.echo(line)
+
+
+@app.command()
+def export(
+    study: Study,
+    storage: Storage = None,
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="toml, json, yaml or python.",
+            autocompletion=one_of("toml", "json", "yaml", "python"),
+        ),
+    ] = "toml",
+    top: Annotated[int | None, typer.Option(min=1, help="So many of the best, each with its rank.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write to this file instead of printing.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Write this zip: weights, tokenizer, evidence, model card, checksums.")
+    ] = None,
+    huggingface: Annotated[
+        Path | None, typer.Option(help="Write a new folder with the same files, which Hugging Face can host.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights of that configuration, where the study doesn't have them stored.")
+    ] = None,
+) -> None:
+    """Print the best confirmed configuration, with its evidence; or hand it out with its weights.
+
+    Example: lilm-search export --study babylm --bundle best.zip
+    """
+    from search.common.errors import SearchError
+    from search.export.bundle import hand_out
+    from search.export.export import best_export, render, top_export, write
+    from search.study.study import load_study
+    from storage.redaction import print_file
+
+    with_weights = bundle is not None or huggingface is not None
+    if weights and not with_weights:
+        raise SearchError("--weights is for what holds weights: add --bundle best.zip or --huggingface FOLDER")
+    if top and with_weights:
+        raise SearchError("--top is for settings alone, and a bundle or folder holds the best; leave --top out")
+    with open_database(storage, "export") as database:
+        opened = load_study(database, study)
+        if with_weights:
+            hand_out(opened, weights, bundle, huggingface, typer.echo)
+        if out or not with_weights:
+            table = top_export(opened, top) if top else best_export(opened)
+    if out:
+        write(out, table, form)
+        typer.echo(f"written: {out}")
+    elif not with_weights:
+        print_file(render(table, form))

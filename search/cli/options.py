@@ -1,0 +1,56 @@
+"""What several commands share: their options, the database they open, the device they train on."""
+
+from typing import Annotated, Any
+
+import typer
+
+from search.cli.completion import studies
+
+Study = Annotated[
+    str,
+    typer.Option(
+        "--study", help="A shipped study, a study file's path, or a study in the database.", autocompletion=studies
+    ),
+]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        envvar="LILM_SEARCH_STORAGE",
+        show_envvar=True,
+        help="postgresql://USER@HOST/DATABASE, or file:PATH of a private file that holds such a URL with its "
+        "password; without it, an embedded PostgreSQL on this machine.",
+    ),
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1; the default is the GPU where there is one.")]
+MOST_SEED = 2**31 - 1
+"""The largest seed: torch and numpy take it, and so they do with the number of a study or a run added to it."""
+Rank = Annotated[int | None, typer.Option(min=1, help="Of an export of several (--top): which one, 1 for the best.")]
+
+
+def pick_device(name: str | None) -> Any:
+    """Return the torch device of this name, or the GPU where there is one; raises `SearchError`.
+
+    What is compiled for it is kept on disk: another trial of the same shape finds it there.
+    """
+    import os
+
+    import torch
+
+    from search.common import paths
+    from search.common.errors import SearchError
+
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(paths.cache() / "compiled"))
+
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        known = device.type == "cpu" or (device.type == "cuda" and torch.cuda.is_available())
+        known = known and (device.index or 0) < max(1, torch.cuda.device_count())
+    except RuntimeError:
+        known = False
+    if not known:
+        there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        unseen = "" if torch.cuda.is_available() else "; torch sees no GPU here: `lilm-search doctor` says more"
+        raise SearchError(f'--device is "{name}", but must be one of {", ".join(there)}{unseen}')
+    return device

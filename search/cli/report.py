@@ -1,0 +1,151 @@
+"""The commands that draw: report, plot, leaderboard."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from search.cli.completion import one_of, pictures, studies
+from search.cli.options import Storage, Study
+from search.study.connection import open_database
+
+app = typer.Typer()
+
+
+@app.command()
+def leaderboard(
+    study: Annotated[
+        list[str] | None, typer.Option(help="Only this study; may be repeated.", autocompletion=studies)
+    ] = None,
+    storage: Storage = None,
+    model: Annotated[
+        list[Path] | None, typer.Option(help="An export, bundle or folder from elsewhere; may be repeated.")
+    ] = None,
+    only_models: Annotated[bool, typer.Option("--only-models", help="Rank the --model files, no studies.")] = False,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="table, markdown, html, yaml, json or csv; else --out's ending says.",
+            autocompletion=one_of("table", "markdown", "html", "yaml", "json", "csv"),
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write; the default is to print.")] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="Rows of each group, at most.")] = None,
+    prompts: Annotated[
+        bool, typer.Option("--prompts", help="In the table too: what each model writes on from the standard prompts.")
+    ] = False,
+    link: Annotated[
+        str, typer.Option(help="URL of each model, with {study}, {study_id}, {configuration}, {trial} or {file} in it.")
+    ] = "",
+) -> None:
+    """Rank confirmed models of all studies, each group on its own text, protocol, budget and hardware.
+
+    Example: lilm-search leaderboard --format yaml --out _data/leaderboard.yml
+    """
+    from search.common.errors import SearchError
+    from search.show.leaderboard.boards import boards
+    from search.show.leaderboard.from_files import of_file
+    from search.show.leaderboard.from_studies import of_database
+    from search.show.leaderboard.links import Template
+    from search.show.leaderboard.output import chosen, publish
+
+    if only_models and (study or not model):
+        raise SearchError("--only-models ranks files: name them with --model, and no --study")
+    form, template = chosen(form, out), Template(link)
+    entrants = [entrant for path in model or [] for entrant in of_file(path, template)]
+    if not only_models:
+        with open_database(storage, "leaderboard") as database:
+            found, said = of_database(database, study, template, prompts=prompts or form != "table")
+        entrants = found + entrants
+        for line in said:
+            typer.echo(f"note: {line}", err=True)
+    publish(boards(entrants, top), form, out, prompts=prompts)
+    if out:
+        typer.echo(f"leaderboard: {out}")
+
+
+@app.command()
+def plot(
+    name: Annotated[
+        str | None, typer.Argument(help="The picture's name; without one, all are listed.", autocompletion=pictures)
+    ] = None,
+    study: Annotated[
+        str | None,
+        typer.Option(help="A shipped study, a study file's path, or a study in the database.", autocompletion=studies),
+    ] = None,
+    storage: Storage = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where to: .html (without need of a network), .json, .png, .svg or .pdf.")
+    ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Show it in this machine's browser.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="Only list the pictures, and what each needs.")] = False,
+) -> None:
+    """Draw one figure of a study into a file; without a name, list what can be drawn and what is still missing.
+
+    Example: lilm-search plot latent-sweep --study sweep-latent --out latent.png
+    """
+    from rich.console import Console
+
+    from search.common.errors import SearchError
+    from search.show.figures.gallery import picture
+    from search.show.figures.output import check_format
+    from search.show.figures.plot import listing
+    from search.show.figures.plot import plot as draw
+
+    if name is None or list_:
+        facts = None if study is None else _facts(study, storage)
+        Console().print(listing(facts), highlight=False)
+        return
+    picture(name)  # before a database is opened for it
+    if study is None:
+        raise SearchError(f"which study's? give its name: lilm-search plot {name} --study NAME")
+    check_format(out := out or Path(f"{Path(study).stem}-{name}.html"))
+    draw(name, _facts(study, storage), out)
+    typer.echo(f"figure: {out}")
+    if open_:
+        import webbrowser
+
+        webbrowser.open(out.resolve().as_uri())
+
+
+def _facts(study: str, storage: str | None) -> Any:
+    from search.analysis.snapshot import read
+    from search.study.study import load_study
+
+    with open_database(storage, "plot") as database:
+        return read(load_study(database, study))
+
+
+@app.command()
+def report(
+    study: Study,
+    storage: Storage = None,
+    out: Annotated[Path | None, typer.Option(help="Where it goes; the default is STUDY-report.html, here.")] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="html, pdf or png; the default is what --out ends in, or html.",
+            autocompletion=one_of("html", "pdf", "png"),
+        ),
+    ] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open it in this machine's browser.")] = False,
+) -> None:
+    """Write what a study has found into one file: answers with their figures, readable without a network.
+
+    Example: lilm-search report --study quickstart --open
+    """
+    from search.analysis.snapshot import read
+    from search.show.report.page import page, place, write
+    from search.show.report.samples import winners_samples
+    from search.study.study import load_study
+
+    with open_database(storage, "report") as database:
+        opened = load_study(database, study)
+        facts = read(opened)
+        path, kind = place(opened.plan.name, out, form)
+        size = write(page(facts, samples=winners_samples(opened, facts)), path, kind)
+    typer.echo(f"report: {path} ({size / 1e6:.1f} MB)")
+    if show:
+        typer.launch(str(path.resolve()))

@@ -1,0 +1,139 @@
+"""The commands that run a study: open it here with workers, or be one worker of it."""
+
+from typing import Annotated, Any
+
+import typer
+
+from search.cli.options import Device, Storage, Study, pick_device
+from search.study.connection import open_database
+
+app = typer.Typer()
+
+
+@app.command()
+def start(
+    study: Study = "quickstart",
+    storage: Storage = None,
+    data: Annotated[str | None, typer.Option(help="Other text: a path, a glob, hf:ORG/NAME or builtin.")] = None,
+    column: Annotated[str | None, typer.Option(help="Column of that text.")] = None,
+    rename: Annotated[str | None, typer.Option("--as", help="Name the study otherwise than its file.")] = None,
+    trials: Annotated[int | None, typer.Option(help="Proxy trials, instead of the study file's number.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Workers here; the default is one per GPU or core.")
+    ] = None,
+    max_usd: Annotated[
+        float | None, typer.Option(min=0, help="Dollars for all workers of the study, from its beginning; 0: no cap.")
+    ] = None,
+) -> None:
+    """Open or resume a study, start this machine's workers, show progress, end with a leaderboard.
+
+    Example: lilm-search start --study babylm
+    """
+    from rich.console import Console
+
+    from search.cli.progress import preparing
+    from search.cli.start_display import LiveDisplay
+    from search.common.signals import StopRequest
+    from search.machine.preparation import prepare_all
+    from search.machine.shared_text import fetch, share
+    from search.machine.slots import slots
+    from search.strategy.priming import prime
+    from search.study.identity import restore
+    from search.study.requested import asked_plan, with_cap
+    from search.study.study import open_study
+    from search.worker.pool import run_workers
+
+    console = Console()
+    stop = StopRequest()
+    with open_database(storage, "start") as database:
+        plan = with_cap(database, asked_plan(database, study, data, column, rename, trials), max_usd, say=typer.echo)
+        stop.install()
+        restore(database, plan.name, typer.echo)  # before text is prepared for minutes
+        fetch(database, plan.name)
+        with preparing(console) as progress:
+            prepare_all(plan, progress, stop)
+        if stop():
+            raise typer.Exit(130)
+        opened = open_study(database, plan, typer.echo, prime=prime)
+        share(opened)
+        display = LiveDisplay(console)
+        display.know(opened)
+        with display:
+            run_workers(opened, slots(workers) if workers != 0 else [], storage, display, stop)
+        _print_summary(console, opened)
+        _print_next(console, opened)
+    if stop():
+        raise typer.Exit(130)
+
+
+def _print_summary(console: Any, opened: Any) -> None:
+    from search.machine.shared_text import shared_corpus
+    from search.show.status.summary import summary
+    from search.study.results import confirmed
+
+    found = confirmed(opened)
+    bounds = None
+    if found:
+        corpus = shared_corpus(opened, opened.plan.configuration(found[0].params).tokenizer, lambda: False)
+        bounds = (corpus.uniform_bpb, corpus.unigram_bpb)
+    console.print(summary(opened, bounds), highlight=False)
+
+
+def _print_next(console: Any, opened: Any) -> None:
+    from search.study.results import confirmed
+
+    plan, name = opened.plan, opened.plan.name
+    trials = [*opened.proxy_trials(), *opened.confirm_trials()]
+    lines = [f"lilm-search status --study {name}", f"lilm-search dashboard --study {name}"]
+    if not all(t.state.is_finished() for t in trials):
+        lines = [f"lilm-search start --study {name}", f"lilm-search worker --study {name}", *lines]
+    if plan.is_grid:
+        lines += [f"lilm-search sweep --study {name}", f"lilm-search plot --study {name}"]
+    if confirmed(opened):
+        lines += [
+            f"lilm-search report --study {name}",
+            f"lilm-search export --study {name} > best.toml",
+            "lilm-search train --config best.toml --out best.pt",
+            'lilm-search sample --checkpoint best.pt --prompt "the "',
+        ]
+    console.print("\nNext:\n  " + "\n  ".join(lines), highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def worker(
+    study: Study,
+    storage: Storage = None,
+    device: Device = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of this worker.")] = None,
+) -> None:
+    """Run one worker of a study that `start` has made; this is what a rented machine runs.
+
+    Example: lilm-search worker --study babylm --storage file:babylm.credential
+    """
+    import os
+    import time
+    from functools import partial
+
+    import torch
+
+    from search.common.signals import StopRequest
+    from search.study.study import load_study
+    from search.worker.pool import IDENTITY, TOKEN, worker_name
+    from search.worker.registration import present
+    from search.worker.worker import Worker
+
+    chosen = pick_device(device)
+    if threads:
+        torch.set_num_threads(threads)
+    stop = StopRequest()
+    stop.install()
+
+    def say(line: str) -> None:
+        typer.echo(f"{time.strftime('%H:%M:%S')} {line}")
+
+    with open_database(storage, "worker", stop) as database:
+        opened = load_study(database, study, os.environ.get(IDENTITY, ""))
+        leave = partial(os._exit, 130)
+        name = worker_name(os.getpid(), os.environ.get(TOKEN))
+        with present(opened, name, chosen):
+            Worker(opened, name, chosen, stop, say, leave=leave).run()

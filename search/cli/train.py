@@ -1,0 +1,217 @@
+"""The commands that train and measure outside a study: train, sample, verify, recipe, evaluate."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from search.cli.completion import studies, study_files
+from search.cli.options import MOST_SEED, Device, Rank, Storage, pick_device
+from search.study.connection import open_database
+
+app = typer.Typer()
+
+
+@app.command()
+def evaluate(
+    checkpoint: Annotated[Path, typer.Option(help="A checkpoint, a bundle (best.zip) or a folder of safetensors.")],
+    data: Annotated[str | None, typer.Option(help="Where its text is here: a path, a glob, hf:ORG/NAME.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="The export of a checkpoint that doesn't say which text it is of.")
+    ] = None,
+    rank: Rank = None,
+    tolerance: Annotated[
+        float | None, typer.Option(min=0, help="BPB by which it may differ, instead of what devices differ by.")
+    ] = None,
+    device: Device = None,
+) -> None:
+    """Measure a model on all of its validation text; exit code 0 means that the BPB is the one it claims.
+
+    Example: lilm-search evaluate --checkpoint best.zip
+    """
+    from rich.console import Console
+
+    from search.cli.progress import preparing
+    from search.retrain.evaluate import measure
+
+    with preparing(Console(stderr=True)) as progress:
+        found = measure(
+            checkpoint,
+            config=config,
+            rank=rank,
+            data=data,
+            tolerance=tolerance,
+            device=pick_device(device),
+            progress=progress,
+            say=typer.echo,
+        )
+    if found.answer != "yes":
+        raise typer.Exit(1)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Option(help="An export in any of its formats.")],
+    budget: Annotated[
+        str | None, typer.Option(help="Training time, such as 20s or 30m; the default is the export's.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of initial weights and data order.")] = 0,
+    out: Annotated[Path, typer.Option(help="Where the checkpoint goes.")] = Path("best.pt"),
+    data: Annotated[str | None, typer.Option(help="Other text: a path, a glob, hf:ORG/NAME or builtin.")] = None,
+    rank: Rank = None,
+    device: Device = None,
+) -> None:
+    """Train an exported configuration again, for its budget.
+
+    Example: lilm-search train --config best.toml --budget 30m --out best.pt
+    """
+    from rich.console import Console
+
+    from search.cli.progress import preparing
+    from search.retrain.train import retrain
+
+    console = Console()
+    with preparing(console) as progress:
+        retrain(config, budget, seed, out, data, pick_device(device), progress, typer.echo, rank)
+
+
+@app.command()
+def recipe(
+    study: Annotated[str, typer.Option(help="A shipped study, or a study file's path.", autocompletion=study_files)],
+    budget: Annotated[
+        str | None, typer.Option(help="Training time of the long run; the default is the study's.")
+    ] = None,
+    tokens_per_param: Annotated[
+        float | None, typer.Option(help="Tokens for each parameter, instead of the study file's number.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of initial weights and data order.")] = 0,
+    out: Annotated[Path, typer.Option(help="Where the configuration goes; the checkpoint beside it.")] = Path(
+        "recipe.toml"
+    ),
+    device: Device = None,
+) -> None:
+    """Go through the search by hand: depth by measured speed, five learning rates, one long run.
+
+    Example: lilm-search recipe --study babylm --out recipe.toml
+    """
+    from dataclasses import replace
+
+    from rich.console import Console
+
+    from model.errors import SettingsError, StoppedError
+    from search.cli.progress import preparing
+    from search.common.errors import StudyFileError
+    from search.common.signals import StopRequest
+    from search.retrain.train import search_by_hand
+    from search.study import study_file as studyfile
+
+    plan = studyfile.read(study)
+    if tokens_per_param is not None:
+        try:
+            plan = replace(plan, recipe=replace(plan.recipe, tokens_per_param=tokens_per_param))
+        except SettingsError as error:
+            raise StudyFileError(f"--tokens-per-param: {error}") from None
+    chosen, stop = pick_device(device), StopRequest()
+    stop.install()
+    with preparing(Console()) as progress:
+        try:
+            search_by_hand(plan, budget, seed, out, chosen, stop, progress, typer.echo)
+        except StoppedError:
+            raise typer.Exit(130) from None
+
+
+@app.command()
+def sample(
+    checkpoint: Annotated[Path, typer.Option(help="A checkpoint, a bundle (best.zip) or a folder of safetensors.")],
+    prompt: Annotated[str, typer.Option(help="What the model goes on from.")] = "",
+    tokens: Annotated[int, typer.Option(min=1, help="Most tokens to generate.")] = 100,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token each time.")] = 0.8,
+    top_k: Annotated[int, typer.Option(min=1, help="Tokens to choose among.")] = 50,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the choice.")] = 0,
+    device: Device = None,
+) -> None:
+    """Let a trained model write on from a prompt.
+
+    Example: lilm-search sample --checkpoint best.pt --prompt "the "
+    """
+    from model.formats.load import load
+    from model.sample import sample as generate
+
+    loaded = load(checkpoint, pick_device(device))
+    text = generate(loaded, prompt, max_tokens=tokens, temperature=temperature, top_k=top_k, seed=seed)
+    typer.echo(prompt + text)
+
+
+@app.command()
+def verify(
+    study: Annotated[
+        str | None, typer.Option(help="A study in the database: its best, or the run named.", autocompletion=studies)
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="An export's file, instead of a study.")] = None,
+    rank: Rank = None,
+    trial: Annotated[int | None, typer.Option(min=0, help="Number of a proxy trial of the study.")] = None,
+    confirmation: Annotated[int | None, typer.Option(min=0, help="Number of a confirmation run of the study.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=MOST_SEED, help="Another seed than the export's first.")
+    ] = None,
+    tolerance: Annotated[float | None, typer.Option(min=0, help="BPB to compare with, instead of the noise.")] = None,
+    data: Annotated[str | None, typer.Option(help="Where the same text is here: a path, a glob, hf:ORG/NAME.")] = None,
+    device: Device = None,
+    storage: Storage = None,
+) -> None:
+    """Train an export again and say whether its BPB comes out; exit code 0 means yes, 1 no or can't tell.
+
+    Example: lilm-search verify --study quickstart
+    """
+    import contextlib
+    import tempfile
+
+    from rich.console import Console
+
+    from search.cli.progress import preparing
+    from search.common.errors import SearchError
+    from search.retrain.verify import verify as train_again
+
+    if (study is None) == (config is None):
+        raise SearchError("name one of --study and --config: what is to be verified")
+    if study is None and (trial is not None or confirmation is not None):
+        raise SearchError("--trial and --confirmation are runs of a study: name it with --study, not --config")
+    if study is not None and rank is not None:
+        raise SearchError("--rank is one of an export's configurations: name its file with --config, not --study")
+    if trial is not None and confirmation is not None:
+        raise SearchError("name one of --trial and --confirmation: what is to be verified")
+    with contextlib.ExitStack() as stack:
+        if config is None:
+            assert study is not None
+            config = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lilm-verify-"))) / "export.toml"
+            config.write_text(_exported(study, storage, trial, confirmation), encoding="utf-8")
+        progress: Any = stack.enter_context(preparing(Console()))
+        found = train_again(
+            config,
+            rank=rank,
+            seed=seed,
+            tolerance=tolerance,
+            data=data,
+            device=pick_device(device),
+            progress=progress,
+            say=typer.echo,
+        )
+    if found.answer != "yes":
+        raise typer.Exit(1)
+
+
+def _exported(study: str, storage: str | None, trial: int | None, confirmation: int | None) -> str:
+    """Return the export that is to be verified; the study is read for nothing else."""
+    from search.export.export import best_export, render
+    from search.export.runs import confirmation_export, trial_export
+    from search.study.study import load_study
+
+    with open_database(storage, "verify") as database:
+        opened = load_study(database, study)
+        if trial is not None:
+            table = trial_export(opened, trial)
+        elif confirmation is not None:
+            table = confirmation_export(opened, confirmation)
+        else:
+            table = best_export(opened)
+    return render(table, "toml")

@@ -1,0 +1,1 @@
+"""Rented machines: credentials, launch, what they run, teardown."""

@@ -1,0 +1,139 @@
+"""What a machine runs, as shell text: lilm-search installed, then a worker on each of its GPUs.
+
+The texts are read before they are run, and run where no lilm-search is yet: plain commands, no downloads but pip's.
+"""
+
+import shlex
+from dataclasses import dataclass
+
+from search.common.exit_codes import AWAY
+
+FOLDER = "lilm-search"
+"""Where a rented machine finds what was sent along, below its home."""
+STORAGE = "LILM_SEARCH_STORAGE"
+CREDENTIAL = "worker.url"
+"""The file of a machine's credential: its last line is the URL."""
+CA_FILE = "ca.pem"
+RESTARTS = 3
+"""Of a worker that crashes."""
+RETURNS = 12
+"""Of one that finds the database away, in a row: with their pauses and its own patience, some three hours."""
+LONGEST_PAUSE_SECONDS = 600
+LONG_SECONDS = 1800
+"""A worker that lasted so long had found the database: what came before doesn't count any more."""
+INSTALL_MINUTES = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """What is brought to a machine, by the names of its files there."""
+
+    requirement: str
+    """What pip installs: a wheel's file name, or anything else that pip understands."""
+    constraints: bool
+    """Whether constraints.txt comes along."""
+    ca: bool
+    """Whether the certificate of the server's authority comes along."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a machine works on, for how long, and at what price."""
+
+    study: str
+    gpus: int
+    """Of the machine, each with a worker of its own."""
+    seconds: int
+    """After which its workers are ended, hung or not."""
+    usd_per_hour: float
+    """Of one GPU."""
+
+
+def install(bundle: Bundle) -> str:
+    """Return a command that makes venv/, where there is none, and lilm-search in it, where it isn't yet."""
+    pins = " --constraint constraints.txt" if bundle.constraints else ""
+    pip = f"venv/bin/python -m pip install --quiet{pins} {shlex.quote(_named(bundle.requirement))}"
+    return f"test -x venv/bin/lilm-search || {{ test -x venv/bin/python || python3 -m venv venv; {pip}; }}"
+
+
+def _named(requirement: str) -> str:
+    """Return a wheel as a path, so that pip doesn't look for a project of that name."""
+    return f"./{requirement}" if requirement.endswith(".whl") and "/" not in requirement else requirement
+
+
+def install_rented(bundle: Bundle) -> str:
+    """Return the set-up of a rented machine, whose Python may be too old or lack the headers that compiling needs."""
+    fits = (
+        "import sys, venv, ensurepip, sysconfig, pathlib; "
+        'headers = pathlib.Path(sysconfig.get_paths()["include"], "Python.h"); '
+        "sys.exit(sys.version_info < (3, 11) or not headers.exists())"
+    )
+    root = '$([ "$(id -u)" = 0 ] || echo sudo)'
+    return f"""set -e
+cd ~/{FOLDER}
+command -v g++ >/dev/null || {{ {root} apt-get update -qq; {root} apt-get install -qq --yes g++; }}
+if ! python3 -c '{fits}'; then
+  python3 -m pip install --quiet uv && python3 -m uv venv --quiet --seed --python 3.12 --managed-python venv
+fi
+timeout {INSTALL_MINUTES}m sh -ec '{install(bundle)}'
+"""
+
+
+def environment(work: Work, bundle: Bundle, launch: str, folder: str) -> dict[str, str]:
+    """Return the variables that aren't secret; `folder` is where the bundle is on the machine."""
+    ca = {"LILM_SEARCH_CA": f"{folder}/{CA_FILE}"} if bundle.ca else {}
+    return {"LILM_SEARCH_LAUNCH": launch, "LILM_SEARCH_USD_PER_HOUR": f"{work.usd_per_hour:g}", **ca}
+
+
+def workers(work: Work) -> str:
+    """Return a script that runs a worker on each GPU until nothing is left, or the time is over.
+
+    A worker that crashes is started again, a few times; one that finds the database away (75) more often, after
+    longer and longer pauses. One that ends by itself (0), was refused (1), was called wrongly (2) or has used up the
+    time (124) is not. A signal reaches the workers, which hand their trials back.
+    """
+    return f"""end=$(( $(date +%s) + {work.seconds} ))
+work() {{
+  worker=
+  trap 'end=0; kill -TERM "$worker" 2>/dev/null' TERM INT  # no time is left to start it again
+  crashes=0 away=0
+  while :; do
+    started=$(date +%s)
+    left=$(( end - started ))
+    [ "$left" -gt 0 ] || return 124
+    timeout --kill-after=60 "$left" venv/bin/lilm-search worker --study {work.study} --device "$1" &
+    worker=$!
+    wait "$worker"; code=$?  # which a signal cuts short
+    while kill -0 "$worker" 2>/dev/null; do wait "$worker"; code=$?; done
+    [ $(( $(date +%s) - started )) -lt {LONG_SECONDS} ] || away=0
+    pause=5
+    case $code in
+      0 | 1 | 2 | 124) return "$code" ;;
+      {AWAY})
+        away=$(( away + 1 )); try=$away; most={RETURNS}
+        pause=$(( away > 5 ? {LONGEST_PAUSE_SECONDS} : 15 << away )) ;;
+      *) crashes=$(( crashes + 1 )); try=$crashes; most={RESTARTS} ;;
+    esac
+    [ "$try" -le "$most" ] || return "$code"
+    left=$(( end - $(date +%s) ))
+    [ "$left" -gt 0 ] || return 124
+    sleep "$(( pause < left ? pause : left ))" &
+    worker=$!
+    echo "worker on $1 ended with $code; starting it again in $pause s ($try of $most)"
+    wait "$worker"
+  done
+}}
+crew=
+trap 'kill -TERM $crew 2>/dev/null' TERM INT
+for device in {" ".join(f"cuda:{i}" for i in range(work.gpus)) if work.gpus else "cpu"}; do
+  work "$device" &
+  crew="$crew $!"
+done
+result=0
+for member in $crew; do
+  wait "$member"; code=$?
+  while kill -0 "$member" 2>/dev/null; do wait "$member"; code=$?; done
+  [ "$code" = 0 ] || result=$code
+done
+exit "$result"
+"""

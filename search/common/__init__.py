@@ -1,0 +1,1 @@
+"""What every package may use: errors, durations, folders, signals, exit codes, statistics, safe text."""

@@ -1,0 +1,186 @@
+"""Statistics of losses and scores, lower being better: correlations with bounds, permutation tests, least gaps."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+from scipy import stats
+from scipy.special import ndtri
+
+Numbers = Sequence[float] | Float[ndarray, " n"]
+
+
+def spearman(x: Numbers, y: Numbers) -> float:
+    """Return Spearman's rank correlation; 0 where either side is constant or fewer than 3 pairs exist."""
+    if len(x) < 3 or len(set(x)) < 2 or len(set(y)) < 2:
+        return 0.0
+    return float(np.corrcoef(stats.rankdata(x), stats.rankdata(y))[0, 1])
+
+
+def lower_bound(rho: float, n: int, confidence: float = 0.9) -> float:
+    """Return the one-sided lower confidence bound of a rank correlation from n pairs.
+
+    Fisher's z with Bonett & Wright's variance (1 + ρ²/2)/(n − 3) for Spearman's ρ (Psychometrika 65, 2000).
+    Few pairs in perfect order prove little, and z would be infinite: ρ is taken to be at most halfway between 1
+    and the value with two neighbours exchanged, 1 − 12/(n(n² − 1)).
+    """
+    if n < 4:
+        return -1.0
+    most = 1 - 6 / (n * (n * n - 1))
+    rho = min(max(rho, -most), most)
+    error = math.sqrt((1 + rho * rho / 2) / (n - 3))
+    return math.tanh(math.atanh(rho) - float(stats.norm.ppf(confidence)) * error)
+
+
+Scores = Float[ndarray, " n"]
+
+
+def normal_scores(losses: Sequence[float] | Scores) -> Scores:
+    """Return Φ⁻¹((rank − ½) / n), ties sharing their mean rank; NaN ranks last, with infinity."""
+    ranks = stats.rankdata(_finite_first(losses))
+    return np.asarray(ndtri((ranks - 0.5) / max(1, len(ranks))), dtype=float)
+
+
+def score_among(loss: float, others: Sequence[float] | Scores) -> float:
+    """Return the normal score of one more loss: Φ⁻¹ of the middle of its place among n + 1."""
+    values, mine = _finite_first(others), math.inf if math.isnan(loss) else loss
+    below = float((values < mine).sum() + (values == mine).sum() / 2)
+    return float(ndtri((below + 0.5) / (len(values) + 1)))
+
+
+def _finite_first(losses: Sequence[float] | Scores) -> Scores:
+    values = np.asarray(losses, dtype=float)
+    return np.where(np.isnan(values), np.inf, values)
+
+
+DRAWS = 999
+_MOST = 0.999  # of a correlation, so that Fisher's z stays finite
+
+
+def chance_of_as_many(hits: int, draws: int, share: float) -> float:
+    """Return the chance that at least so many of `draws` fall into a region that each hits with chance `share`."""
+    return float(stats.binom.sf(hits - 1, draws, share))
+
+
+def chance_of_lower(values: Sequence[float], order: Sequence[float], inside: Sequence[bool]) -> float:
+    """Return the one-sided p of Mann and Whitney's test that those inside are lower, at equal times.
+
+    Values improve over time in a search: what a parabola of the order explains is taken from their normal scores.
+    """
+    member = np.asarray(inside, dtype=bool)
+    if member.all() or not member.any():
+        return 1.0
+    scores = normal_scores(values)
+    when = stats.rankdata(order) / len(order)
+    trend = np.stack([np.ones_like(when), when, when**2], axis=1)
+    left = scores - trend @ np.linalg.lstsq(trend, scores, rcond=None)[0]
+    return float(stats.mannwhitneyu(left[member], left[~member], alternative="less").pvalue)
+
+
+def permutation_p(x: Numbers, y: Numbers) -> float:
+    """Return the two-sided p of Spearman's ρ by shuffling y; shuffles are drawn, but always the same ones."""
+    ranks = [stats.rankdata(v) - (len(v) + 1) / 2 for v in (x, y)]
+    shuffled = _shuffles(len(y))
+    sums = np.abs(np.take(ranks[1], shuffled) @ ranks[0])
+    observed = abs(float(ranks[0] @ ranks[1]))
+    return float((1 + (sums >= observed - 1e-9).sum()) / (1 + len(sums)))
+
+
+def largest_offset_p(values: Numbers, groups: Sequence[str], kept: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Return, for each kept group, its mean less that of all others, and the chance of any so large among the kept.
+
+    Groups are shuffled over the values, and the largest offset over all kept groups is compared, so that looking
+    at many groups does not make one of them look odd.
+    """
+    known = np.asarray(values, dtype=float)
+    member = np.array([[g == k for k in kept] for g in groups], dtype=float)
+    size = member.sum(axis=0)
+
+    def offsets(rows: Float[ndarray, "draws n"]) -> Float[ndarray, "draws groups"]:
+        inside: Float[ndarray, "draws groups"] = rows @ member
+        outside = known.sum() - inside
+        return np.asarray(inside / size - outside / (len(known) - size))
+
+    found = offsets(known[None])[0]
+    largest = np.abs(offsets(np.take(known, _shuffles(len(known))))).max(axis=1)
+    return {
+        name: (float(offset), float((1 + (largest >= abs(offset) - 1e-12).sum()) / (1 + DRAWS)))
+        for name, offset in zip(kept, found, strict=True)
+    }
+
+
+def _shuffles(n: int) -> Float[ndarray, "draws n"]:
+    return np.random.default_rng(0).random((DRAWS, n)).argsort(axis=1)
+
+
+@dataclass(frozen=True)
+class Fall:
+    """A correlation that is lower than it was."""
+
+    before: float
+    after: float
+    p: float
+    """Chance of so low a second value where nothing but the spread has changed; one-sided."""
+
+
+def fall_over_time(x: Numbers, y: Numbers) -> Fall:
+    """Compare the correlation in the first half of the pairs, which are in order of time, with the second half.
+
+    A search closes in on good configurations, and their narrower spread alone lowers a correlation. With equal
+    noise the unexplained part grows as the variance shrinks, 1 − ρ' = (1 − ρ) / u², u² being the variance that
+    is left (Gulliksen, Theory of Mental Tests, 1950, ch. 10). The second half is compared with that ρ' by Fisher's
+    z, the errors of ρ and u² carried over; and since one odd run can undo a correlation, ranks must have fallen too.
+    """
+    half = len(x) // 2
+    (x1, x2), (y1, y2) = ((np.asarray(v[:half], dtype=float), np.asarray(v[half:], dtype=float)) for v in (x, y))
+    first, second = (_clipped(np.corrcoef(a, b)[0, 1]) for a, b in ((x1, y1), (x2, y2)))
+    u2 = min(1.0, math.sqrt(float(x2.var() * y2.var() / (x1.var() * y1.var()))))
+    expected = _clipped(max(0.0, 1 - (1 - first) / max(u2, 1e-9)))
+    n1, n2 = half - 3, len(x) - half - 3
+    of_rho = ((1 - first**2) / max(u2, 1e-9)) ** 2 / n1
+    of_spread = (1 - expected) ** 2 * (2 / n1 + 2 / n2) if u2 < 1 else 0.0
+    error = math.sqrt((of_rho + of_spread) / (1 - expected**2) ** 2 + 1 / n2)
+    by_value = (math.atanh(second) - math.atanh(expected)) / error
+    before, after = spearman(x1, y1), spearman(x2, y2)
+    by_rank = (math.atanh(_clipped(after)) - math.atanh(_clipped(before))) / math.sqrt(1.06 / n1 + 1.06 / n2)
+    return Fall(before, after, float(stats.norm.cdf(max(by_value, by_rank))))
+
+
+def fall_with_progress(early: Numbers, late: Numbers, final: Numbers) -> Fall:
+    """Compare the correlation of an early and of a late loss with the final one, over the same runs.
+
+    The two correlations are not independent: the test is Meng, Rosenthal & Rubin's (Psychological Bulletin 111,
+    1992), on normal scores.
+    """
+    x1, x2, y = (normal_scores(v) for v in (early, late, final))
+    r1, r2, r12 = (_clipped(np.corrcoef(a, b)[0, 1]) for a, b in ((x1, y), (x2, y), (x1, x2)))
+    mean_square = (r1 * r1 + r2 * r2) / 2
+    f = min(1.0, (1 - r12) / (2 * (1 - mean_square)))
+    h = (1 - f * mean_square) / (1 - mean_square)
+    error = math.sqrt(2 * (1 - r12) * h / (len(y) - 3))
+    z = (math.atanh(r2) - math.atanh(r1)) / error
+    return Fall(spearman(early, final), spearman(late, final), float(stats.norm.cdf(z)))
+
+
+def _clipped(rho: float) -> float:
+    return float(min(max(rho, -_MOST), _MOST))
+
+
+def least_gap(deviation: float, degrees: int, seeds: tuple[int, int], confidence: float = 0.95) -> float:
+    """Return the smallest difference of two means that noise does not explain, by Student's t."""
+    error = deviation * math.sqrt(1 / seeds[0] + 1 / seeds[1])
+    return float(stats.t.ppf((1 + confidence) / 2, degrees)) * error
+
+
+def seeds_to_tell(gap: float, deviation: float, confidence: float = 0.95, power: float = 0.8) -> int | None:
+    """Return how many seeds of each of two configurations tell a true gap with this power; None for no gap.
+
+    n = 2 (z_confidence + z_power)² σ² / gap², the two-sample z test's.
+    """
+    if gap <= 0:
+        return None
+    z = stats.norm.ppf((1 + confidence) / 2) + stats.norm.ppf(power)
+    return max(2, math.ceil(2 * (float(z) * deviation / gap) ** 2))

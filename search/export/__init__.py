@@ -1,0 +1,1 @@
+"""A result written down: export files, scripts, bundles with weights, and reading them back."""

@@ -1,0 +1,195 @@
+"""The best confirmed configurations with their evidence, as TOML, JSON, YAML or Python, and back again."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+import yaml
+from optuna.trial import FrozenTrial
+
+from model.atomic import replacing, why_not
+from search.analysis.anonymize import unnamed
+from search.analysis.caveats import caveats
+from search.common.errors import SearchError
+from search.export.reader import LIST
+from search.export.script import script
+from search.machine.admission import budget_machine
+from search.machine.provenance import nameless
+from search.strategy.promotion import next_turn
+from search.study.cost import registry_of
+from search.study.results import Confirmed, Noise, confirmed, ended_on, noise, transfer
+from search.study.study import LinkedStudy
+from storage.queue.liveness_sql import last_signs
+
+FORMATS = ("toml", "json", "yaml", "python")
+
+
+def best_export(study: LinkedStudy) -> dict[str, Any]:
+    """Return the best confirmed configuration with everything needed to train it again elsewhere.
+
+    Baselines take part: what is exported is never worse than by hand. Raises `SearchError` when nothing has
+    been confirmed yet.
+    """
+    found = found_in(study)
+    return entry_export(study, found[0], found)
+
+
+def top_export(study: LinkedStudy, top: int) -> dict[str, Any]:
+    """Return the best confirmed configurations, at most so many, each as `best_export` has it, with its rank."""
+    found = found_in(study)
+    ranked = enumerate(found[:top], start=1)
+    return {"study": study.plan.name, LIST: [{"rank": r, **entry_export(study, entry, found)} for r, entry in ranked]}
+
+
+def found_in(study: LinkedStudy) -> list[Confirmed]:
+    """Return every confirmed configuration, the best first; raises `SearchError` where there is none."""
+    found = confirmed(study)
+    if not found and study.plan.is_grid and not study.plan.confirmations:
+        raise SearchError(f'"{study.plan.name}" is a sweep: nothing in it is confirmed; `lilm-search sweep` shows it')
+    if not found:
+        raise SearchError(
+            f'nothing is confirmed yet in "{study.plan.name}"; '
+            f"`lilm-search start --study {study.plan.name}` goes on with it"
+        )
+    return found
+
+
+def entry_export(study: LinkedStudy, entry: Confirmed, found: Sequence[Confirmed]) -> dict[str, Any]:
+    """Return one of the confirmed configurations, with its evidence and all that training it again needs."""
+    pooled = noise(found)
+    baselines = [_evidence(c, pooled) | {"name": c.baseline} for c in found if c.baseline]
+    return {
+        "study": study.plan.name,
+        "configuration": entry.label,
+        "budget": study.plan.confirm.budget,
+        "parameters": dict(entry.params),
+        "result": _evidence(entry, pooled)
+        | {"better_than_baseline": better_than_baseline(entry, found, pooled), **noise_table(pooled, "long runs")}
+        | _day(study, entry),
+        "baselines": baselines,
+        "transfer": transfer(found).verdict,
+        "warnings": _unfinished(study) + _doubts(study, found),
+        **to_train_again(study, entry.params, entry.runs[0]),
+    }
+
+
+def to_train_again(study: LinkedStudy, params: Mapping[str, Any], run: FrozenTrial) -> dict[str, Any]:
+    """Return what training a configuration again needs: text, settings, the hardware of its budget, versions."""
+    machine = budget_machine(study, run)
+    return {
+        "data": study.plan.data.table(),
+        **study.plan.configuration(params).table(),
+        **({"hardware": machine.table()} if machine else {}),
+        "provenance": nameless(run.user_attrs.get("provenance", {})),
+    }
+
+
+def noise_table(pooled: Noise, of: str) -> dict[str, Any]:
+    """Return the noise from seed to seed and what it was measured on; nothing where it isn't known."""
+    known = {"deviation": pooled.deviation, "degrees": pooled.degrees, "of": of}
+    return {} if pooled.deviation is None else {"seed_noise": known}
+
+
+def mean_speed(runs: Sequence[FrozenTrial]) -> float | None:
+    """Return the runs' mean tokens/s."""
+    known = [t.user_attrs["tokens_per_second"] for t in runs if "tokens_per_second" in t.user_attrs]
+    return sum(known) / len(known) if known else None
+
+
+def _unfinished(study: LinkedStudy) -> list[str]:
+    """Say what is still to come, since what is exported now may not stay the best."""
+    proxies = max(0, study.plan.proxy.trials - study.proxy_queue.slots())
+    proxies += sum(not t.state.is_finished() for t in study.proxy_trials())
+    runs = sum(not t.state.is_finished() for t in study.confirm_trials())
+    if proxies or runs:
+        return [f"the study is not finished: proxies still to come {proxies}, long runs waiting or running {runs}."]
+    race = next_turn(study)[2] if study.plan.confirmations else None
+    return [] if race is None or race.over else [f"the race is not over: {race.state}."]
+
+
+def _doubts(study: LinkedStudy, found: Sequence[Confirmed]) -> list[str]:
+    """Return what should not be trusted blindly, with no host's name: an export is for others."""
+    proxies = study.proxy_trials()
+    workers, trials = registry_of(study).entries(), [*proxies, *study.confirm_trials()]
+    return [c.sentence for c in unnamed(caveats(study.plan, proxies, found), workers, trials)]
+
+
+def _evidence(entry: Confirmed, pooled: Noise) -> dict[str, Any]:
+    half = pooled.half_width(entry.seeds)
+    seeds = sorted(entry.bpb_by_seed)
+    table: dict[str, Any] = {
+        "val_bpb": entry.mean_bpb,
+        "interval_95": None if half is None else [entry.mean_bpb - half, entry.mean_bpb + half],
+        "seeds": seeds,
+        "bpb_by_seed": [entry.bpb_by_seed[s] for s in seeds],
+        "tokens_per_second": mean_speed(entry.runs),
+        "proxy_bpb": entry.proxy_bpb,
+    }
+    return {k: v for k, v in table.items() if v is not None}
+
+
+def _day(study: LinkedStudy, entry: Confirmed) -> dict[str, str]:
+    day = ended_on(entry.runs, last_signs(study.database.engine, study.confirmations._study_id))
+    return {"confirmed_on": day.isoformat()} if day else {}
+
+
+def better_than_baseline(entry: Confirmed, found: Sequence[Confirmed], pooled: Noise) -> str:
+    """Return whether it is better than what was made by hand: yes, no, not proven or unknown, and why."""
+    baselines = [c for c in found if c.baseline]
+    if entry.baseline and entry is found[0]:
+        searched = any(not c.baseline for c in found)
+        verdict = "the search found nothing better" if searched else "no searched configuration is confirmed"
+        return f"no: the hand-made baseline is best; {verdict}"
+    if entry.baseline:
+        return "no: this is a hand-made baseline"
+    if not baselines:
+        return "unknown: no baseline has been confirmed"
+    if bool(baselines[0].failed) != bool(entry.failed):
+        worse = entry if entry.failed else baselines[0]
+        return f"{'no' if entry.failed else 'yes'}: {worse.label} failed in some of its long runs, and ranks behind"
+    gain, over = baselines[0].mean_bpb - entry.mean_bpb, baselines[0].baseline
+    if gain < 0:
+        return f"no: worse by {-gain:.4f} BPB than {over}"
+    least = pooled.least_gap(entry.seeds, baselines[0].seeds)
+    if least is None:
+        return f"not proven: by {gain:.4f} BPB over {over}, but noise is not known yet"
+    if gain < least:
+        return f"not proven: by {gain:.4f} BPB over {over}, which is within the noise of its seeds"
+    return f"yes: by {gain:.4f} BPB over {over}"
+
+
+def render(table: Mapping[str, Any], form: str) -> str:
+    """Return the table as text in one of `FORMATS`; raises `SearchError` on another."""
+    if form == "toml":
+        return tomli_w.dumps(table)
+    if form == "json":
+        return json.dumps(table, indent=2) + "\n"
+    if form == "yaml":
+        return yaml.safe_dump(dict(table), sort_keys=False)
+    if form != "python":
+        raise SearchError(f'--format is "{form}", but must be one of {", ".join(FORMATS)}')
+    if LIST in table:
+        raise SearchError('--format is "python", which holds one configuration; leave out --top, or choose another')
+    return script(table, claim_line(table))
+
+
+def write(path: Path, table: Mapping[str, Any], form: str) -> None:
+    """Write the table as `render` has it, at once or not at all; raises `SearchError` where it can't be written."""
+    text = render(table, form)
+    try:
+        with replacing(path) as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SearchError(f"--out is {path}, but it can't be written: {why_not(path, error)}") from None
+
+
+def claim_line(table: Mapping[str, Any]) -> str:
+    """Return what an export claims, in a line."""
+    result = table["result"]
+    bounds = result.get("interval_95")
+    sure = f", 95% interval {bounds[0]:.4f} … {bounds[1]:.4f}" if bounds else ""
+    of = f"mean of {len(result['seeds'])} seeds" if len(result["seeds"]) > 1 else "one seed"
+    named = f"{table['study']}, {table['configuration']}"
+    return f"{named}: {result['val_bpb']:.4f} BPB, {of}{sure}; budget {table['budget']}."

@@ -1,0 +1,78 @@
+"""One finished run of a study as an export of its own: a proxy trial, or a confirmation run."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from search.common.errors import SearchError
+from search.export.export import mean_speed, noise_table, to_train_again
+from search.study.results import confirmed, noise, pooled_noise
+from search.study.space import identity
+from search.study.study import LinkedStudy
+from search.study.trials import finished
+
+
+def trial_export(study: LinkedStudy, number: int) -> dict[str, Any]:
+    """Return a proxy trial's export; raises `SearchError` where it did not train to the end."""
+    run = _finished(study.proxy_trials(), number, "trial", "--trial")
+    of, pooled = "short runs", pooled_noise(_repeated(study))
+    if pooled.deviation is None:
+        of, pooled = "long runs; short ones scatter more", noise(confirmed(study))
+    plan = study.plan
+    table = _export(study, run, f"trial {number}", plan.proxy.budget, noise_table(pooled, of))
+    return table | ({"horizon": plan.confirm.budget} if plan.proxy.schedule == "prefix" else {})
+
+
+def confirmation_export(study: LinkedStudy, number: int) -> dict[str, Any]:
+    """Return a confirmation run's export; raises `SearchError` where it did not train to the end."""
+    run = _finished(study.confirm_trials(), number, "confirmation", "--confirmation")
+    budget = run.user_attrs.get("budget", study.plan.confirm.budget)
+    pooled = noise_table(noise(confirmed(study)), "long runs")
+    return _export(study, run, f"confirmation {number}", budget, pooled)
+
+
+def _finished(trials: list[FrozenTrial], number: int, what: str, option: str) -> FrozenTrial:
+    check_number(option, number, trials)
+    run = next(t for t in trials if t.number == number)
+    if run.state != TrialState.COMPLETE:
+        raise SearchError(f"{what} {number} can't be verified: it is {run.state.name.lower()}, it has no final BPB")
+    return run
+
+
+def check_number(option: str, number: int, trials: Sequence[FrozenTrial]) -> None:
+    """Raise `SearchError` where no trial has the number that the option gives."""
+    if not any(t.number == number for t in trials):
+        there = f"there are 0 to {len(trials) - 1}" if trials else "there is none yet"
+        raise SearchError(f"{option} is {number}, but {there}")
+
+
+def _repeated(study: LinkedStudy) -> list[list[float]]:
+    """Return the values of proxies of one configuration and budget, a list each."""
+    groups: dict[frozenset[Any], list[float]] = {}
+    for trial in finished(study.proxy_trials()):
+        groups.setdefault(identity(trial.params), []).append(trial.value or 0.0)
+    return list(groups.values())
+
+
+def _export(study: LinkedStudy, run: FrozenTrial, label: str, budget: str, pooled: dict[str, Any]) -> dict[str, Any]:
+    attrs = run.user_attrs
+    params = study.plan.scaled(run.params, attrs.get("lr_scale", 1.0))
+    result = {
+        "val_bpb": run.value,
+        "seeds": [attrs.get("seed", study.plan.proxy.seed)],
+        "bpb_by_seed": [run.value],
+        "tokens_per_second": mean_speed([run]),
+    }
+    again = to_train_again(study, params, run)
+    mode = attrs.get("provenance", {}).get("mode")
+    if mode:  # as the study's long runs were, however short this one is
+        again["train"] = again["train"] | {"compile": "on" if "compiled" in mode else "off"}
+    return {
+        "study": study.plan.name,
+        "configuration": label,
+        "budget": budget,
+        "parameters": params,
+        "result": {k: v for k, v in result.items() if v is not None} | pooled,
+        **again,
+    }

@@ -1,0 +1,124 @@
+"""What a worker runs on: the class of its hardware, and the throughput of the reference step there.
+
+The first worker's class and the throughput of its reference step are pinned to the study. GPUs of another class, or
+below 90% of the pinned reference, are refused, or, where the study mixes hardware, get a budget scaled by the ratio
+of the references. On CPUs several workers share the cores and such timings are noisy, and the number of threads is
+a matter of how many workers `start` was asked for: another processor is refused, the rest is only said.
+"""
+
+import platform
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from model.settings import Settings, setting
+from model.training.reference_step import reference_tokens_per_second
+
+SLOWEST = 0.9
+"""Share of the pinned reference below which a machine counts as throttled or shared."""
+MEMORY_TOLERANCE = 0.1
+"""Drivers hold back different parts of a card's memory; a card of another size differs by more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine(Settings):
+    """What one worker trains on, and how fast it ran the reference step when the worker started."""
+
+    kind: str = setting(doc="kind of device", choices=("cuda", "cpu"))
+    name: str = setting(doc="the GPU's name, or the processor's")
+    memory_gib: float = setting(0.0, "a GPU's memory", at_least=0)
+    threads: int = setting(0, "threads on a CPU", at_least=0)
+    reference_tokens_per_second: float = setting(doc="throughput of the reference step", above=0)
+
+    @property
+    def label(self) -> str:
+        """Its class, as people read it."""
+        return f"{self.name} ({self.memory_gib:.0f} GiB)" if self.kind == "cuda" else f"{self.name} ({self.workforce})"
+
+    @property
+    def workforce(self) -> str:
+        """Threads on a CPU, in words."""
+        return workforce(self.threads)
+
+    @property
+    def speed(self) -> str:
+        """Its throughput, as people read it."""
+        return f"{self.reference_tokens_per_second:,.0f} tokens/s"
+
+
+def look(device: torch.device) -> Machine:
+    """Return what this device is, and time the reference step on it."""
+    speed = reference_tokens_per_second(device)
+    if device.type != "cuda":
+        threads = torch.get_num_threads()
+        return Machine(kind="cpu", name=processor(), threads=threads, reference_tokens_per_second=speed)
+    card = torch.cuda.get_device_properties(device)
+    memory = round(card.total_memory / 2**30, 1)
+    return Machine(kind="cuda", name=card.name, memory_gib=memory, reference_tokens_per_second=speed)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How a machine stands to the pinned one."""
+
+    said: str = ""
+    """What differs; empty where nothing does that matters."""
+    refused: bool = False
+    """Whether a study that doesn't mix hardware refuses it."""
+    scale: float | None = 1.0
+    """Factor on a budget for equal work; None where the two can't be compared."""
+    remedy: str = ""
+    """What might make it equal."""
+
+
+def compare(pinned: Machine, here: Machine) -> Comparison:
+    """Return what differs between the pinned machine and this one."""
+    both = f"{here.label}, reference step {here.speed}, is not the study's {pinned.label}, {pinned.speed}"
+    ratio = pinned.reference_tokens_per_second / here.reference_tokens_per_second
+    if here.kind != pinned.kind:
+        return Comparison(f"{here.label} is not the study's {pinned.label}", True, None)
+    if here.name != pinned.name or not _as_large(pinned.memory_gib, here.memory_gib):
+        return Comparison(both, True, ratio)
+    share = f"{here.label} runs the reference step at {1 / ratio:.0%} of the study's {pinned.speed}"
+    if here.kind == "cpu" and here.threads != pinned.threads:
+        return Comparison(f"{share} with {pinned.workforce}", False, ratio)
+    if here.kind == "cpu":
+        return Comparison(share if 1 / ratio < SLOWEST else "")
+    if 1 / ratio < SLOWEST:
+        return Comparison(f"{share}: throttled, shared or capped", True, ratio, _COOL)
+    if ratio < SLOWEST:
+        return Comparison(f"{share}: the study's first worker may have been throttled or shared", False, ratio)
+    return Comparison()
+
+
+_COOL = (
+    "Let it cool, end what else runs on it, or reset its power limit (`nvidia-smi -q -d PERFORMANCE,POWER` says why), "
+)
+
+
+def _as_large(pinned_gib: float, here_gib: float) -> bool:
+    return abs(pinned_gib - here_gib) <= MEMORY_TOLERANCE * max(pinned_gib, here_gib)
+
+
+def device_name(device: torch.device) -> str:
+    """Return the GPU's name, or the processor's with the threads in use."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"{processor()} ({workforce(torch.get_num_threads())})"
+
+
+def workforce(threads: int) -> str:
+    """Return a number of threads in words."""
+    return f"{threads} thread{'s' if threads != 1 else ''}"
+
+
+@cache
+def processor() -> str:
+    """Return the processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,1 @@
+"""Pruners tried on finished runs."""

@@ -1,0 +1,180 @@
+"""The search by hand, automated: depth from measured speed, five learning rates at a fifth of the budget, one long run.
+
+It is what a careful person does without a search: a baseline for one, and often good enough.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from model.errors import DeviceMemoryError, DivergedError
+from model.network.flops import count_parameters
+from model.training.result import Result
+from search.common.durations import format_duration
+from search.study.plan import Configuration, Plan
+
+Say = Callable[[str], None]
+MEASURING_LR = 1e-6
+"""Learning rate while a speed is measured: steps take as long at any rate, and at this one none diverges."""
+
+
+class Trainer(Protocol):
+    """Trains a configuration for so many seconds; with `measuring`, only to know its speed."""
+
+    def __call__(self, configuration: Configuration, seconds: float, *, measuring: bool = False) -> Result: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Depth:
+    """What was measured at a depth."""
+
+    n_layer: int
+    n_params: int
+    tokens_per_second: float
+    tokens_per_param: float
+    """Tokens that the whole budget would train on ÷ parameters."""
+
+
+def deepest(measure: Callable[[int], Depth], target: float, most: int) -> tuple[Depth, list[Depth]]:
+    """Return the deepest of 1 … `most` layers whose tokens per parameter reach the target, and all measurements.
+
+    Tokens per parameter fall with depth: doubling until they are below the target, then halving the interval, takes
+    about 2 · log₂ of the answer. Where not even one layer reaches the target, one layer it is.
+    """
+    measured: dict[int, Depth] = {}
+
+    def reaches(n_layer: int) -> bool:
+        measured[n_layer] = measure(n_layer)
+        return measured[n_layer].tokens_per_param >= target
+
+    low, high = 0, 1
+    while high <= most and reaches(high):
+        low, high = high, 2 * high
+    high = min(high, most + 1)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if reaches(middle) else (low, middle)
+    return measured[max(low, 1)], list(measured.values())
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What a learning rate came to; no BPB where the run diverged."""
+
+    max_lr: float
+    val_bpb: float | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The recipe's end, with what led there."""
+
+    configuration: Configuration
+    result: Result
+    depths: tuple[Depth, ...]
+    rates: tuple[Rate, ...]
+
+
+def follow(plan: Plan, budget_seconds: float, trainer: Trainer, say: Say) -> Outcome:
+    """Go through the recipe's stages; raises `DivergedError` where every learning rate diverged."""
+    start = starting_point(plan)
+    depth, depths = _choose_depth(plan, start, budget_seconds, trainer, say)
+    chosen = replace(start, model=replace(start.model, n_layer=depth.n_layer))
+    rates = _try_rates(plan, chosen, budget_seconds, trainer, say)
+    best = _best(rates)
+    if edge := at_edge(best, rates):
+        say(f"  {edge}")
+    chosen = replace(chosen, train=replace(chosen.train, max_lr=best.max_lr))
+    say(f"the long run: {depth.n_layer} layers, max_lr {best.max_lr:g}, {format_duration(budget_seconds)}")
+    result = trainer(chosen, budget_seconds)
+    chosen = replace(chosen, train=replace(chosen.train, micro_batch=result.micro_batch))
+    return Outcome(chosen, result, tuple(depths), tuple(rates))
+
+
+def starting_point(plan: Plan) -> Configuration:
+    """Return the study's first baseline, or its fixed settings, with the whole batch as the micro-batch to try."""
+    found = plan.configuration(next(iter(plan.baselines.values()), {}))
+    return replace(found, train=replace(found.train, micro_batch=found.train.batch_size))
+
+
+def _choose_depth(
+    plan: Plan, start: Configuration, budget_seconds: float, trainer: Trainer, say: Say
+) -> tuple[Depth, list[Depth]]:
+    target = plan.recipe.tokens_per_param
+    say(f"depth: as many layers as leave {target:g} tokens per parameter in {format_duration(budget_seconds)}")
+
+    def measure(n_layer: int) -> Depth:
+        model = replace(start.model, n_layer=n_layer)
+        n_params = count_parameters(model, start.tokenizer.vocab_size)
+        try:
+            slow = replace(start.train, max_lr=MEASURING_LR)
+            run = trainer(replace(start, model=model, train=slow), plan.recipe.measure_seconds, measuring=True)
+            speed = run.tokens_per_second
+        except DeviceMemoryError:
+            speed = 0.0
+        found = Depth(n_layer, n_params, speed, speed * budget_seconds / n_params)
+        fits = "" if speed else ": does not fit into memory"
+        say(
+            f"  {n_layer:>3} layers  {n_params:>12,} parameters  {speed:>10,.0f} tokens/s  "
+            f"{found.tokens_per_param:>8,.1f} tokens per parameter{fits}"
+        )
+        return found
+
+    chosen, measured = deepest(measure, target, plan.recipe.max_layers)
+    if chosen.tokens_per_param < target:
+        say(f"  not even one layer reaches {target:g}; going on with it")
+    return chosen, measured
+
+
+def _try_rates(plan: Plan, chosen: Configuration, budget_seconds: float, trainer: Trainer, say: Say) -> list[Rate]:
+    seconds = plan.recipe.lr_budget_fraction * budget_seconds
+    say(f"learning rates, {format_duration(seconds)} each:")
+    found = []
+    for max_lr in plan.recipe.learning_rates:
+        try:
+            bpb = trainer(replace(chosen, train=replace(chosen.train, max_lr=max_lr)), seconds).val_bpb
+        except DivergedError:
+            bpb = None
+        found.append(Rate(max_lr, bpb))
+        say(f"  max_lr {max_lr:<8g} {f'{bpb:.4f} BPB' if bpb is not None else 'diverged'}")
+    return found
+
+
+def _best(rates: list[Rate]) -> Rate:
+    known = [r for r in rates if r.val_bpb is not None]
+    if not known:
+        raise DivergedError(f"every learning rate diverged: {', '.join(f'{r.max_lr:g}' for r in rates)}")
+    return min(known, key=lambda r: r.val_bpb or math.inf)
+
+
+def at_edge(best: Rate, rates: list[Rate]) -> str | None:
+    """Return a sentence where the best rate has no worse one beside it on one side: a better may lie beyond."""
+    tried = [r.max_lr for r in rates]
+    if best.max_lr not in (min(tried), max(tried)):
+        return None
+    side = "lowest" if best.max_lr == min(tried) else "highest"
+    return f"the {side} rate is the best: a better one may lie beyond it; widen `learning_rates` in [recipe]"
+
+
+def recipe_export(plan: Plan, outcome: Outcome, budget: str, seed: int, provenance: dict[str, Any]) -> dict[str, Any]:
+    """Return the outcome in an export's form, which `train --config` takes."""
+    bpb = outcome.result.val_bpb
+    result = {"val_bpb": bpb, "seeds": [seed], "bpb_by_seed": [bpb], "confirmed": "no: one run of the recipe"}
+    result |= {"tokens_per_second": outcome.result.tokens_per_second, "tokens": outcome.result.tokens}
+    n_params = outcome.result.n_params
+    result |= {"n_params": n_params, "tokens_per_param": outcome.result.tokens / n_params}
+    return {
+        "study": plan.name,
+        "configuration": "recipe",
+        "budget": budget,
+        "result": result,
+        "recipe": {
+            "tokens_per_param_wanted": plan.recipe.tokens_per_param,
+            "depths": [vars(d) for d in outcome.depths],
+            "learning_rates": [{k: v for k, v in vars(r).items() if v is not None} for r in outcome.rates],
+        },
+        "data": plan.data.table(),
+        **outcome.configuration.table(),
+        "provenance": provenance,
+    }

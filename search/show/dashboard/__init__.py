@@ -1,0 +1,1 @@
+"""optuna-dashboard: serving it, and the notes and figures written into it."""

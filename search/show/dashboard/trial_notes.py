@@ -1,0 +1,143 @@
+"""Notes in optuna-dashboard on trials: what became of each that is worth a word. Markdown, from a study's facts."""
+
+from collections.abc import Mapping
+
+from optuna.trial import FrozenTrial, TrialState
+
+from search.analysis.snapshot import Facts
+from search.common.durations import format_duration
+from search.common.safe_text import plain
+from search.strategy.promotion import entry_of
+from search.study.cost import budget_seconds
+from search.study.results import Confirmed, bpb_text
+
+FAILURES: Mapping[str, str] = {
+    "diverged": "**Diverged**: its loss was no number, or above that of guessing. Where many do, lower the top of "
+    "max_lr's range.",
+    "out_of_memory": "**Out of memory**: not even one sequence at a time fitted. Where many do, lower the top of the "
+    "sizes' ranges (n_layer, d_model, context, vocab_size).",
+    "error": "**Ended in an error**, whose trace is among the trial's files.",
+    "exhausted": "**Not trained**: every configuration of the space has been run. Widen [space], or ask for fewer.",
+    "interrupted": "**Handed back** by a worker that was stopped.",
+    "lost": "**Lost**: its worker fell silent.",
+}
+"""What is said of each cause of failure, and what to do."""
+
+
+def trial_notes(facts: Facts) -> dict[int, str]:
+    """Return the note of each finished proxy that is worth one, by its trial's id."""
+    found = {c.proxy_number: c for c in facts.found if c.lr_scale == 1}
+    successors = {t.user_attrs["retries"]: t.number for t in facts.proxies if "retries" in t.user_attrs}
+    places = {t.number: i for i, t in enumerate(sorted(facts.finished, key=lambda t: t.value or 0.0), start=1)}
+    notes = {}
+    for trial in facts.proxies:
+        if trial.state.is_finished():
+            parts = [*_kind(trial), *_end(facts, trial, successors.get(trial.number))]
+            if trial.number in found:
+                parts.append(_confirmed(facts, found[trial.number], places))
+            if parts:
+                notes[trial._trial_id] = "\n\n".join(parts)
+    return notes
+
+
+def _kind(trial: FrozenTrial) -> list[str]:
+    if "baseline" in trial.user_attrs:
+        return [f"**Baseline {plain(trial.user_attrs['baseline'])}**, made by hand: never pruned, always confirmed."]
+    if trial.user_attrs.get("control"):
+        return ["**Control**, drawn before it started and never pruned: it tells what pruning costs."]
+    return []
+
+
+def _end(facts: Facts, trial: FrozenTrial, successor: int | None) -> list[str]:
+    if trial.state == TrialState.PRUNED:
+        return [_pruned(facts, trial)]
+    if trial.state == TrialState.FAIL:
+        return [_failed(trial, successor)]
+    return []
+
+
+def _pruned(facts: Facts, trial: FrozenTrial) -> str:
+    """Return where it was stopped, why, and what that saved, on one line."""
+    step, attrs = trial.last_step or 0, trial.user_attrs
+    saved = format_duration((1 - step / 100) * budget_seconds(trial, facts.plan.proxy))
+    said = f"**Pruned at {step}%** of {facts.plan.proxy.budget}"
+    if attrs.get("pruner") == "diverged":
+        return f"{said}: its loss was no number. Saved {saved} of training."
+    if "best_as_bad" in attrs:
+        chance, risk = attrs["best_as_bad"], facts.plan.pruner.risk
+        said += f": {_percent(chance)} of the best runs are expected to look as bad here; {risk:.0%} would spare it"
+    return f"{said}. Saved {saved} of training."
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if share >= 0.001 else "under 0.1%"
+
+
+def _failed(trial: FrozenTrial, successor: int | None) -> str:
+    cause = trial.user_attrs.get("failure", "")
+    said = FAILURES.get(cause, f"**Failed**: {plain(cause or 'for a cause that nobody recorded')}.")
+    detail = str(trial.user_attrs.get("failure_detail", "")).strip().splitlines()
+    if cause == "error" and detail:
+        said += f" It said: {plain(detail[-1][:300])}"
+    return said + (f" Trial {successor} took its place." if successor is not None else "")
+
+
+def _confirmed(facts: Facts, entry: Confirmed, places: Mapping[int, int]) -> str:
+    confirm, proxy = facts.plan.confirm.budget, facts.plan.proxy.budget
+    place = f"place {facts.found.index(entry) + 1} of {len(facts.found)}"
+    lines = [f"**Confirmed at {confirm}: {interval(facts, entry)}**, {place} ({plain(entry.label)})."]
+    short = places.get(entry.proxy_number) if entry.proxy_number is not None else None
+    if entry.proxy_bpb is not None and short:
+        lines.append(f"- As a proxy: {entry.proxy_bpb:.4f} BPB at {proxy}, place {short} of {len(places)} finished")
+    lines += [f"- {line}" for line in (against_baseline(facts, entry), _decided(facts, entry)) if line]
+    runs = ", ".join(
+        f"{r.value:.4f} (seed {r.user_attrs['seed']}, run {r.number})"
+        for r in sorted(entry.runs, key=lambda r: r.number)
+    )
+    return "\n".join([lines[0], "", *lines[1:], f"- Runs in `{facts.plan.name}-confirm`: {runs}"])
+
+
+def interval(facts: Facts, entry: Confirmed) -> str:
+    """Return a mean with its interval, and how many seeds it is of."""
+    n = entry.seeds
+    half, seeds = facts.noise.half_width(n), "1 seed" if n == 1 else f"{n} seeds"
+    return f"{bpb_text(entry.mean_bpb, half)} BPB ({'' if half is None else '95%, '}{seeds})"
+
+
+def against_baseline(facts: Facts, entry: Confirmed) -> str:
+    """Return how it compares with the best baseline, and whether noise explains it; empty without one."""
+    baseline = next((c for c in facts.found if c.baseline), None)
+    if baseline is None or baseline is entry:
+        return ""
+    if bool(baseline.failed) != bool(entry.failed):
+        worse = entry if entry.failed else baseline
+        return f"{plain(worse.label)} ranks behind since it failed in some of its long runs"
+    gap, least = baseline.mean_bpb - entry.mean_bpb, facts.noise.least_gap(entry.seeds, baseline.seeds)
+    said = f"{abs(gap):.4f} {'better' if gap > 0 else 'worse'} than baseline {plain(baseline.baseline)}"
+    if least is None:
+        return f"{said} (noise is not known yet)"
+    return f"{said}, {'more than noise' if abs(gap) >= least else 'which may be chance'} (95%)"
+
+
+def _decided(facts: Facts, entry: Confirmed) -> str:
+    said = facts.standing.get(entry.label)
+    return f"The race: {plain(said)}" if said else ""
+
+
+def run_notes(facts: Facts) -> dict[int, str]:
+    """Return the note of each finished confirmation run, by its trial's id: whose it is, why it ran, what came out."""
+    return {r._trial_id: _run_note(facts, r) for r in facts.runs if r.state.is_finished()}
+
+
+def _run_note(facts: Facts, run: FrozenTrial) -> str:
+    attrs = run.user_attrs
+    budget = attrs.get("budget", facts.plan.confirm.budget)
+    ended = {
+        TrialState.COMPLETE: f"{run.value:.4f} BPB" if run.state == TrialState.COMPLETE else "",
+        TrialState.PRUNED: f"pruned at {run.last_step}%: long runs prove it hopeless",
+        TrialState.FAIL: _failed(run, None),
+    }[run.state]
+    return (
+        f"**{plain(entry_of(run).key)}**, seed {attrs.get('seed')}, {budget}: {ended}\n\n"
+        f"Why it ran: {plain(attrs.get('why', 'first run'))}. All of it: the note of the study `{facts.plan.name}`."
+    )

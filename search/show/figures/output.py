@@ -1,0 +1,117 @@
+"""A figure as a file: one offline HTML page, plotly's JSON, or a picture through this machine's Chromium."""
+
+import base64
+import html
+import tempfile
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from search.common.errors import SearchError
+from search.show.chromium import evaluate, print_pdf, write
+from search.show.figures.style import HEIGHT, INK, PAPER, template
+
+FORMATS = (".html", ".json", ".png", ".svg", ".pdf")
+WIDTH = 900
+"""Of a picture, in CSS pixels."""
+SCALE = 2
+"""A PNG's pixels to each of these, along a side."""
+TITLE_PIXELS, SUBTITLE = 66, 130
+"""Height of a picture's title; characters of the line below it, at most."""
+PHONE_PIXELS = 560
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark; }}
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 0 auto; padding: 16px;
+  color: {ink}; background: {paper}; }}
+h1 {{ font-size: 1.3em; margin: 0; }}
+@media (prefers-color-scheme: dark) {{ body {{ color: {dark_ink}; background: {dark_paper}; }} }}
+</style></head><body>
+<h1>{title}</h1>
+<p>{subtitle}</p>
+{figure}
+{caption}
+</body></html>
+"""
+CONFIG = {"displayModeBar": False, "responsive": True}
+ADAPT = """
+const figure = document.getElementById("{plot_id}");
+const adapt = {};
+if (matchMedia("(prefers-color-scheme: dark)").matches) adapt.template = %s;
+const narrow = (figure.layout.meta || {}).narrow;
+if (narrow && innerWidth < %d) Object.assign(adapt, narrow);
+if (Object.keys(adapt).length) Plotly.relayout(figure, adapt);
+"""
+"""A page's figure takes the ground's colours, and on a phone its own narrow form."""
+
+MAKE_ROOM = """
+const figure = document.getElementById("{plot_id}");
+const legend = figure.querySelector(".legend");
+const height = legend ? legend.getBoundingClientRect().height : 0;
+Plotly.relayout(figure, {"margin.t": figure.layout.margin.t + height});
+"""
+"""Title and legend both stand above a figure, and only a browser knows how high the legend is."""
+
+
+def check_format(out: Path, formats: Sequence[str] = FORMATS) -> str:
+    """Return a file's ending in lower case; raises `SearchError` for one that is none of these."""
+    ending = out.suffix.lower()
+    if ending not in formats:
+        raise SearchError(f"--out is {out}, but must end in one of {', '.join(formats)}")
+    return ending
+
+
+def write_figure(figure: Any, out: Path, *, title: str, subtitle: str = "", caption: str = "") -> None:
+    """Write a figure in the form that the file's ending names; raises `SearchError` where it can't be written."""
+    ending = check_format(out)
+    if ending == ".html":
+        write(out, page(figure, title, subtitle, caption).encode())
+        return
+    figure = titled(figure, title, subtitle)
+    if ending == ".json":
+        write(out, figure.to_json().encode())
+    else:
+        _picture(figure, out, ending)
+
+
+def page(figure: Any, title: str, subtitle: str = "", caption: str = "") -> str:
+    """Return a page that needs no network and suits light and dark grounds, desktops and phones."""
+    adapt = ADAPT % (template("dark").to_json(), PHONE_PIXELS)
+    drawn = figure.to_html(full_html=False, include_plotlyjs=True, post_script=adapt, config=CONFIG)
+    texts = {"title": html.escape(title), "subtitle": html.escape(subtitle)}
+    texts["caption"] = "\n".join(f"<p>{html.escape(text)}</p>" for text in caption.split("\n"))
+    grounds = {"ink": INK["light"], "dark_ink": INK["dark"], "paper": PAPER["light"], "dark_paper": PAPER["dark"]}
+    return PAGE.format(figure=drawn, **texts, **grounds)
+
+
+def titled(figure: Any, title: str, subtitle: str = "") -> Any:
+    """Return the figure by itself: with its title, on paper of its own."""
+    import plotly.graph_objects as go
+
+    alone = go.Figure(figure)
+    under = html.escape(textwrap.shorten(subtitle, SUBTITLE, placeholder=" …"))
+    text = f'{html.escape(title)}<br><span style="font-size:12px">{under}</span>'
+    place = {"x": 0.012, "yref": "container", "yanchor": "top", "y": 1 - 24 / _height(figure)}
+    alone.update_layout(title={"text": text, "font": {"size": 17}, **place})
+    alone.update_layout(paper_bgcolor=PAPER["light"], width=WIDTH, height=_height(figure), margin={"t": TITLE_PIXELS})
+    return alone
+
+
+def _height(figure: Any) -> int:
+    return int((figure.layout.height or HEIGHT) + TITLE_PIXELS)
+
+
+def _picture(figure: Any, out: Path, ending: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="lilm-figure-") as folder:
+        shown = Path(folder) / "figure.html"
+        drawn = figure.to_html(full_html=False, include_plotlyjs=True, post_script=MAKE_ROOM)
+        shown.write_text(f'<!doctype html><meta charset="utf-8"><body style="margin:0">{drawn}', encoding="utf-8")
+        if ending == ".pdf":
+            print_pdf(shown, out, (figure.layout.width, figure.layout.height))
+            return
+        how = f'{{format: "{ending[1:]}", scale: {SCALE if ending == ".png" else 1}, imageDataOnly: true}}'
+        answer = evaluate(shown, f'Plotly.toImage(document.querySelector(".js-plotly-plot"), {how})', WIDTH)
+        write(out, base64.b64decode(answer) if ending == ".png" else answer.encode())

@@ -1,0 +1,1 @@
+"""Models of several studies, ranked where they compare."""

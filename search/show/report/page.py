@@ -1,0 +1,158 @@
+"""The report: one HTML file that needs no network, with every answer, figure and command of a study."""
+
+import base64
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from model.atomic import why_not
+from search.analysis.anonymize import caveats_shown, settled_file
+from search.analysis.snapshot import Facts
+from search.common.errors import SearchError
+from search.show.figures.gallery import PICTURES
+from search.show.figures.output import check_format
+from search.show.figures.style import GRID, INK, LINK, MUTED, ON_DARK, PANEL, PAPER, plain, template
+from search.show.report.answers import ANSWERS, unfinished
+from search.show.report.next_steps import ACTIONABLE, next_steps
+from search.show.report.tables import commands, confirmed_table, glossary, heading, provenance, settings_table
+from storage.redaction import redact
+
+FORMATS = ("html", "pdf", "png")
+PICTURE_PIXELS = 1100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """One figure of the page."""
+
+    name: str
+    title: str
+    says: str
+    how: str
+    spec: str
+    """Plotly's figure as JSON that may stand in a script element."""
+    height: int
+
+
+def page(facts: Facts, *, samples: str = "", now: datetime | None = None) -> str:
+    """Return the report as one HTML text; `samples` is what the winner writes."""
+    drawn, missing = figures(facts)
+    script = _resource("report.js")
+    context = {
+        "study": facts.plan.name,
+        "description": redact(facts.plan.description),
+        "heading": heading(facts, now or datetime.now(UTC)),
+        "unfinished": unfinished(facts),
+        "sections": [
+            (key, question, answer(facts), [f for f in drawn if PICTURES[f.name].answers == key])
+            for key, (question, answer) in ANSWERS.items()
+        ],
+        "caveats": [c.sentence for c in caveats_shown(facts) if c.name not in ACTIONABLE],
+        "next_steps": next_steps(facts),
+        "confirmed": confirmed_table(facts),
+        "settings": settings_table(facts),
+        "missing": missing,
+        "samples": redact(samples),
+        "provenance": provenance(facts),
+        "commands": commands(facts),
+        "glossary": glossary(facts),
+        "settled": settled_file(facts.plan),
+        "colours": {ground: _colours(ground) for ground in ("light", "dark")},
+        "templates": in_script(
+            {ground: template(ground).to_plotly_json() for ground in ("light", "dark")} | {"on_dark": ON_DARK}
+        ),
+        "plotly": _plotly(),
+        "script": script,
+        "hashes": [_hash(_plotly()), _hash(script)],
+    }
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(_resource("report.html.j2")).render(context)
+
+
+def figures(facts: Facts) -> tuple[list[Shown], list[tuple[str, str]]]:
+    """Return the pictures that can be drawn, and the titles of the others with what they need."""
+    drawn, missing = [], []
+    for name, picture in PICTURES.items():
+        if not picture.fits(facts):
+            continue
+        figure = picture.draw(facts)
+        if figure is None:
+            missing.append((picture.title, picture.needs))
+            continue
+        figure.layout.template = None  # the page brings one for each ground
+        height = int(figure.layout.height or 400)
+        spec = in_script(plain(json.loads(figure.to_json())))
+        says = redact(picture.says(facts))
+        drawn.append(Shown(name=name, title=picture.title, says=says, how=picture.how, spec=spec, height=height))
+    return drawn, missing
+
+
+def in_script(table: Any) -> str:
+    """Return JSON in which nothing can end the script element that holds it."""
+    text = json.dumps(table, ensure_ascii=False, separators=(",", ":"))
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
+
+
+def _colours(ground: str) -> dict[str, str]:
+    tables = {"ink": INK, "muted": MUTED, "link": LINK, "grid": GRID, "paper": PAPER, "panel": PANEL}
+    return {name: table[ground] for name, table in tables.items()}
+
+
+def _resource(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _plotly() -> str:
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs())
+
+
+def _hash(script: str) -> str:
+    """Return what allows this very script, and no other, in the page's policy."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def place(study: str, out: Path | None, form: str | None) -> tuple[Path, str]:
+    """Return where a report goes and in which format, by what was asked for."""
+    if form and form not in FORMATS:
+        raise SearchError(f'--format is "{form}", but must be one of {", ".join(FORMATS)}')
+    if out and out.is_dir():
+        example = out / f"{study}-report.{form or FORMATS[0]}"
+        raise SearchError(f"--out is {out}, which is a folder; name a file in it, such as {example}")
+    ending = check_format(out, [f".{known}" for known in FORMATS]) if out and not form else ".html"
+    kind = form or ending[1:]
+    return out or Path(f"{study}-report.{kind}"), kind
+
+
+def write(html: str, out: Path, form: str) -> int:
+    """Write the report in one of `FORMATS`, whole or not at all; returns its size in bytes."""
+    from search.show import chromium
+
+    unfinished_file = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        with tempfile.TemporaryDirectory(prefix="lilm-report-") as folder:
+            source = unfinished_file if form == "html" else Path(folder) / "report.html"
+            source.write_text(html, encoding="utf-8")
+            if form == "pdf":
+                chromium.print_pdf(source, unfinished_file)
+            elif form == "png":
+                chromium.screenshot(source, unfinished_file, PICTURE_PIXELS, 1.0)
+        unfinished_file.replace(out)
+    except OSError as error:
+        raise SearchError(f"--out is {out}, but it can't be written: {why_not(out, error)}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished_file.unlink(missing_ok=True)
+    return out.stat().st_size

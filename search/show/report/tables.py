@@ -1,0 +1,136 @@
+"""The report's tables: what the study is, what was confirmed, what was searched, how to do it again, words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from optuna.trial import TrialState
+
+from search.analysis.snapshot import Facts
+from search.show.figures.space import meaning
+from search.show.wording import counted, describe
+from search.study.results import Confirmed, bpb_text
+from search.study.study_file import source_name
+
+MOST_ROWS = 100
+HIDDEN = ("host", "hardware")
+"""Parts of a run's provenance that tell of a machine and its owner."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Columns with their headings; every cell is text."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    left_out: int = 0
+
+
+def heading(facts: Facts, now: datetime) -> list[tuple[str, str]]:
+    """Return what the study is, term by term."""
+    plan = facts.plan
+    short, long = plan.proxy.budget, plan.confirm.budget
+    runs = [r for r in facts.runs if r.state == TrialState.COMPLETE]
+    done = counted(len(facts.finished), "proxy trial", "proxy trials") + f" of {short} finished"
+    if plan.is_grid:
+        done = f"{counted(len(facts.finished), 'run')} of {short}, of a grid of {plan.proxy.trials}"
+    elif runs:
+        done += f", {counted(len(runs), 'confirmation run')} of {long}"
+    rows = [
+        ("As of", now.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")),
+        ("Text", source_name(plan.data.source)),
+        ("Budgets", done),
+        ("Hardware", facts.hardware.removeprefix("Hardware: ")),
+    ]
+    return [(term, text) for term, text in rows if text]
+
+
+def confirmed_table(facts: Facts) -> Table | None:
+    """Return the confirmed configurations, the best first, with every seed's BPB and their settings."""
+    found = facts.found[:MOST_ROWS]
+    if not found:
+        return None
+    proxy = f"BPB at {facts.plan.proxy.budget}"
+    return Table(
+        columns=["rank", "configuration", "BPB ± 95%", "seed: BPB", proxy, "parameters", "settings"],
+        rows=[[str(place), c.label, *_measured(facts, c), describe(c.params)] for place, c in enumerate(found, 1)],
+        left_out=len(facts.found) - len(found),
+    )
+
+
+def _measured(facts: Facts, c: Confirmed) -> list[str]:
+    seeds = ", ".join(f"{seed}:\u00a0{bpb:.4f}" for seed, bpb in sorted(c.bpb_by_seed.items()))
+    proxy = f"{c.proxy_bpb:.4f}" if c.proxy_bpb is not None else "–"
+    size = c.runs[0].user_attrs.get("n_params")
+    mean = bpb_text(c.mean_bpb, facts.noise.half_width(c.seeds))
+    return [mean, seeds, proxy, f"{size:,}" if size else "–"]
+
+
+def cell(value: Any) -> str:
+    """Return a setting's value as a table has it."""
+    return "–" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def settings_table(facts: Facts) -> Table:
+    """Return what was searched: each setting, what it is, and within which values."""
+    rows = [[name, meaning(name), str(p)] for name, p in facts.plan.space.parameters.items()]
+    return Table(columns=["setting", "what it is", "searched"], rows=rows)
+
+
+def provenance(facts: Facts) -> list[tuple[str, str]]:
+    """Return what the winner's first run may depend on besides its settings."""
+    runs = facts.found[0].runs if facts.found else sorted(facts.finished, key=lambda t: t.value or 0.0)
+    known = runs[0].user_attrs.get("provenance", {}) if runs else {}
+    return [(key.replace("_", " "), cell(value)) for key, value in known.items() if key not in HIDDEN]
+
+
+def commands(facts: Facts) -> list[str]:
+    """Return the commands that bring the result here and do it again."""
+    name = facts.plan.name
+    if not facts.found:
+        return [f"lilm-search start --study {name}", f"lilm-search status --study {name}"]
+    return [
+        f"lilm-search export --study {name} > best.toml",
+        "lilm-search train --config best.toml --out best.pt",
+        f"lilm-search verify --study {name}",
+        'lilm-search sample --checkpoint best.pt --prompt "the "',
+    ]
+
+
+def glossary(facts: Facts) -> list[tuple[str, str]]:
+    """Return the words that the report uses."""
+    short, long = facts.plan.proxy.budget, facts.plan.confirm.budget
+    return [
+        (
+            "BPB",
+            "bits per byte: how many bits the model needs on average for each byte of text that it hasn't seen. "
+            "Lower is better; it doesn't depend on the tokenizer.",
+        ),
+        ("proxy", f"a configuration trained for the short budget ({short}) to see whether it promises something."),
+        ("confirmation run", f"a configuration trained for the long budget ({long}); only these decide."),
+        (
+            "seed",
+            "the number that initial weights and the order of the data come from. Runs that differ in nothing "
+            "else show how much is luck.",
+        ),
+        ("baseline", "a configuration made by hand, to be beaten."),
+        (
+            "95% interval (±)",
+            "a range that holds the true mean in 95 of 100 such studies: Student's t, with the noise "
+            "from seed to seed pooled over all configurations. The best of many looks a little better than it is.",
+        ),
+        (
+            "τ (Kendall)",
+            "1 where two orders are the same, −1 where one is the other turned round, 0 where they have "
+            "nothing to do with each other. Here: of proxies and of confirmed BPB.",
+        ),
+        (
+            "ρ (Spearman)",
+            "the same question answered by the correlation of ranks. Here: of the loss so far and the final one.",
+        ),
+        ("pruned", "stopped early, because runs that ended among the best hardly ever looked as bad."),
+        ("control", "a proxy that, by lot, is never pruned, so that it is known what pruning costs."),
+        ("importance", "by how much a setting alone tells the best quarter of the proxies from all of them."),
+        ("tokens per parameter", "how much text a model was trained on for its size."),
+    ]

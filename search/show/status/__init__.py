@@ -1,0 +1,1 @@
+"""A study in a terminal, and status --json."""

@@ -1,0 +1,58 @@
+"""A grid's table for a terminal."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from search.analysis.grid import Point, shown, shown_bpb, sweep_points
+from search.study.plan import Plan
+from search.study.study import LinkedStudy
+
+BAR = 24
+WIDE = 110
+"""Columns of a terminal from which bars, and the tokens seen, are shown."""
+
+
+def sweep_table(study: LinkedStudy, width: int | None = None) -> Table:
+    """Return a grid study's points for a terminal of this width, by default that of this one."""
+    return table_of(study.plan, sweep_points(study), width or Console().width)
+
+
+def table_of(plan: Plan, found: Sequence[Point], width: int) -> Table:
+    """Return the points, each with how far it is above the best and, where there is room, a bar as long; best: bold."""
+    wide, names = width >= WIDE, list(plan.space.parameters)
+    frame: dict[str, Any] = {"pad_edge": False} if wide else {"box": None, "padding": (0, 1, 0, 0)}
+    table = Table(title=f"{plan.name}: after {plan.proxy.budget} of training", title_justify="left", **frame)
+    for name in (*names, "BPB (± 95%)"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("runs", *(["tokens, M"] if wide else []), "tokens/parameter" if wide else "tok/par", "tokens/s"):
+        table.add_column(name, justify="right")
+    table.add_column("BPB above the best" if wide else "above", justify="left" if wide else "right")
+    if wide and any(p.others for p in found):
+        table.add_column("not finished")
+    best = min((p.bpb for p in found if p.runs), default=0.0)
+    most = max((p.bpb - best for p in found if p.runs), default=0.0)
+    for p in found:
+        values = [shown(p.params.get(n)) for n in names]
+        above = _bar(p.bpb - best, most if wide else 0.0) if p.runs else ""
+        others = [p.others] if wide else []
+        table.add_row(*values, *_figures(p, wide), above, *others, style="bold" if p.bpb == best else "")
+    return table
+
+
+def _figures(p: Point, wide: bool) -> list[str]:
+    """Return the middle cells; a narrow table has no column for what has not finished, and says it there."""
+    if not p.runs:
+        return ["–", "0", "–", "–", "–"] if wide else [p.others or "–", "0", "–", "–"]
+    tokens, per_param, rate = (
+        p.means[key].value if key in p.means else 0.0 for key in ("tokens", "tokens_per_param", "tokens_per_second")
+    )
+    seen = [f"{tokens / 1e6:.3g}"] if wide else []
+    runs = f"{p.runs}, {p.others}" if p.others and not wide else str(p.runs)
+    return [shown_bpb(p), runs, *seen, f"{per_param:.3g}", f"{rate:,.0f}"]
+
+
+def _bar(above: float, most: float) -> str:
+    return f"{'▇' * round(BAR * above / most) if most else ''} {above:.4f}".lstrip()

@@ -1,0 +1,67 @@
+"""How configurations, runs, times, numbers and lists are said in a few words."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from search.study.trials import run_label
+
+SHORT = {"max_lr": "lr", "vocab_size": "vocab", "batch_size": "batch"}
+
+
+def describe(params: Mapping[str, Any]) -> str:
+    """Return a configuration's searched values on one line, in the field's shorthand."""
+    p = dict(params)
+    heads = [f"{p.pop('n_layer')}L" if "n_layer" in p else ""]
+    if {"n_head", "head_dim"} <= p.keys():
+        n_head, head_dim = p.pop("n_head"), p.pop("head_dim")
+        heads += [f"d{n_head * head_dim}", f"{n_head}h"]
+    rest = [f"{SHORT.get(k, k)} {v:.2g}" if isinstance(v, float) else f"{SHORT.get(k, k)} {v}" for k, v in p.items()]
+    return " ".join([*filter(None, heads), *rest])
+
+
+def outcome(trial: FrozenTrial, proxy: bool) -> str:
+    """Return one line that says what became of a finished trial."""
+    label = f"{run_label(proxy, trial.number):<16}"
+    attrs = trial.user_attrs
+    known = {"baseline": "baseline {}", "confirms": "of trial {}", "grid": describe(trial.params), "seed": "seed {}"}
+    scaled = f", lr × {attrs['lr_scale']:g}" if attrs.get("lr_scale", 1.0) != 1 else ""
+    scaled += f", budget scaled × {attrs['budget_scale']:.2f}" if "budget_scale" in attrs else ""
+    who = ", ".join(text.format(attrs[key]) for key, text in known.items() if key in attrs) + scaled
+    if trial.state == TrialState.COMPLETE:
+        return f"{label} {trial.value:.4f} BPB  {attrs.get('tokens', 0):>12,} tokens  {who}".rstrip()
+    if trial.state == TrialState.PRUNED:
+        return f"{label} pruned at {trial.last_step}% with {trial.value:.4f} BPB"
+    return f"{label} failed: {attrs.get('failure', 'unknown')} {who}".rstrip()
+
+
+def span(seconds: float) -> str:
+    """Return a time for people who wait: 40 s, 12 min, 3:05 h."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02} h"
+
+
+def counted(n: int, one: str, many: str = "") -> str:
+    """Return a number with its noun: 1 run, 2 runs."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def ordinal(place: int) -> str:
+    """Return the best, the 2nd best and so on."""
+    if place == 1:
+        return "the best"
+    end = "th" if 10 <= place % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(place % 10, "th")
+    return f"the {place}{end} best"
+
+
+def joined(parts: Sequence[str]) -> str:
+    """Return a, b and c."""
+    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
+
+
+def capital(text: str) -> str:
+    """Return a sentence with its first letter large, unless it begins with a setting's name."""
+    return text if "_" in text.split(" ")[0] else text[:1].upper() + text[1:]

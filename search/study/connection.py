@@ -1,0 +1,76 @@
+"""Connecting a command to the database, through an absence where it may wait."""
+
+import contextlib
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from search.common.signals import StopRequest
+    from storage.server.database import Database
+
+
+MOST_AWAY_SECONDS = 300.0
+"""How long a worker waits at its start for a server that is away."""
+
+
+@contextlib.contextmanager
+def open_database(url: str | None, command: str, stop: "StopRequest | None" = None) -> Iterator["Database"]:
+    """Open the study database: the one asked for, or this machine's embedded one.
+
+    With `stop` a server elsewhere that is away is waited for, some minutes or until stopping is asked for.
+    """
+    import optuna
+
+    from search.common import paths
+    from storage.server.address import stored_url
+    from storage.server.database import connect
+    from storage.server.embedded import embedded
+
+    _warn_of_shown_password(url)
+    url = url or stored_url()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    with contextlib.ExitStack() as stack:
+        address = url or stack.enter_context(embedded(paths.home() / "postgres"))
+        first = partial(connect, address, application_name=f"lilm-search {command}")
+        database = first() if stop is None or url is None else _patiently(first, stop)
+        stack.callback(database.close)
+        yield database
+
+
+def _patiently(connect: Callable[[], "Database"], stop: "StopRequest") -> "Database":
+    """Connect once the server is there: where it restarts, or a network comes up, a minute makes the difference."""
+    from storage.errors import StorageError, UnreachableError
+    from storage.server.database import is_passing
+
+    started, pause = time.monotonic(), 1.0
+    while True:
+        try:
+            return connect()
+        except Exception as error:
+            away = isinstance(error, UnreachableError) or is_passing(error)
+            if not away or time.monotonic() - started >= MOST_AWAY_SECONDS:
+                raise
+            said = str(error) if isinstance(error, StorageError) else type(error).__name__
+            typer.echo(f"{said} Trying again in {pause:.0f} s", err=True)
+        if stop.wait(pause):
+            raise typer.Exit(130)
+        pause = min(2 * pause, 30.0)
+
+
+def _warn_of_shown_password(url: str | None) -> None:
+    """Every user of a machine can read the arguments of its processes."""
+    from storage.redaction import has_secret
+
+    if url and any(url in argument for argument in sys.argv[1:]) and has_secret(url):
+        typer.echo(
+            "warning: everybody on this machine can read a password on the command line; "
+            "use LILM_SEARCH_STORAGE, or --storage file:PATH",
+            err=True,
+        )

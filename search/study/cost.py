@@ -1,0 +1,146 @@
+"""What a study costs: dollars spent, dollars bound by runs under way, and whether one more run fits under its cap.
+
+One way of counting for every cap: a worker costs its price from its start to its end, idle or not, by the server's
+clock. A run under way will cost what is left of its budget and of the overhead (start-up, compilation, evaluation)
+that finished runs had on average; so will the next one.
+"""
+
+import math
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from optuna.trial import FrozenTrial, TrialState
+
+from search.common.durations import parse_duration
+from search.study.settings import Fidelity
+from search.study.study import LinkedStudy
+from storage.registry.workers import Entry, Registry
+
+CLAIMED_AT = "claimed_at"
+"""Attribute of a trial: when it was claimed, by the server's clock, in seconds since 1970."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bill:
+    """A study's dollars."""
+
+    spent: float
+    """Of all workers until now."""
+    bound: float
+    """Of runs under way until their end, beyond what is spent."""
+    cap: float
+    """0: none."""
+
+    def fits(self, usd: float) -> bool:
+        """Return whether so much more stays within the cap; a billionth is rounding."""
+        return not self.cap or self.spent + self.bound + usd <= self.cap * (1 + 1e-9)
+
+    def refusal(self, study: str, usd: float) -> str:
+        """Return why a run of this price isn't started, and what to do."""
+        return (
+            f"cost cap: ${self.spent:.2f} spent, ${self.bound:.2f} bound by runs under way, ${usd:.2f} for the next "
+            f"run: more than max_usd, ${self.cap:.2f}. `lilm-search start --study {study} --max-usd N` raises it."
+        )
+
+
+def registry_of(study: LinkedStudy) -> Registry:
+    """Return the registry of a study's workers."""
+    return Registry(study.database, study.proxies._study_id, grace_seconds=study.plan.workers.grace_seconds)
+
+
+def overhead_seconds(trials: Sequence[FrozenTrial]) -> float:
+    """Return the mean time of runs outside training, 0 before any is known."""
+    known = [t.user_attrs for t in trials if {"total_seconds", "train_seconds"} <= t.user_attrs.keys()]
+    return float(np.mean([max(0.0, a["total_seconds"] - a["train_seconds"]) for a in known])) if known else 0.0
+
+
+def budget_seconds(trial: FrozenTrial, fidelity: Fidelity) -> float:
+    """Return a trial's own budget, which on a rung isn't the fidelity's, and on a slower machine is longer."""
+    scale = float(trial.user_attrs.get("budget_scale", 1.0))
+    return scale * parse_duration(trial.user_attrs.get("budget", fidelity.budget))
+
+
+def bill(study: LinkedStudy, entries: Sequence[Entry], cap: float) -> Bill:
+    """Return what the study has cost, and what it will when the runs under way end with their budgets."""
+    by_name = {e.name: e for e in entries}
+    spent, bound = sum(e.usd for e in entries), 0.0
+    plan = study.plan
+    for fidelity, trials in ((plan.proxy, study.proxy_trials()), (plan.confirm, study.confirm_trials())):
+        overhead = overhead_seconds(trials)
+        for trial in trials:
+            entry = by_name.get(trial.user_attrs.get("worker", ""))
+            price = entry.usd_per_hour if entry else plan.cost.usd_per_gpu_hour
+            if trial.state == TrialState.RUNNING:
+                whole = budget_seconds(trial, fidelity) + overhead
+                bound += max(0.0, whole - _elapsed(trial, entry)) / 3600 * price
+            elif entry is None:  # of a worker that no registry knew
+                spent += trial.user_attrs.get("total_seconds", 0.0) / 3600 * price
+    return Bill(spent=spent, bound=bound, cap=cap)
+
+
+def _elapsed(trial: FrozenTrial, entry: Entry | None) -> float:
+    claimed = trial.user_attrs.get(CLAIMED_AT)
+    return max(0.0, entry.now - claimed) if entry and claimed is not None else 0.0
+
+
+def study_bill(study: LinkedStudy) -> Bill:
+    """Return the study's bill as it stands, under the cap that is stored with it now."""
+    return bill(study, registry_of(study).entries(), stored_cap(study))
+
+
+def stored_cap(study: LinkedStudy) -> float:
+    """Return the cap that the study has now, which may have been raised since this process loaded it."""
+    text = study.proxies.user_attrs.get("plan")
+    return float(tomllib.loads(text).get("cost", {}).get("max_usd", 0.0)) if text else study.plan.cost.max_usd
+
+
+def run_usd(trials: Sequence[FrozenTrial], seconds: float, price: float) -> float:
+    """Return the dollars that a run with this budget is expected to cost, by runs of its kind so far."""
+    return (seconds + overhead_seconds(trials)) / 3600 * price
+
+
+def affordable_runs(study: LinkedStudy) -> int | None:
+    """Return how many further long runs [confirm]'s own hours and dollars allow; None where neither is limited."""
+    confirm, runs = study.plan.confirm, study.confirm_trials()
+    limits = []
+    if confirm.max_hours:
+        limits.append(_left(study, runs, confirm.max_hours * 3600, lambda trial: 1.0, 1.0))
+    if confirm.max_usd:
+        prices = {e.name: e.usd_per_hour / 3600 for e in registry_of(study).entries()}
+        usual = study.plan.cost.usd_per_gpu_hour / 3600
+
+        def price(trial: FrozenTrial) -> float:
+            return prices.get(trial.user_attrs.get("worker", ""), usual)
+
+        limits.append(_left(study, runs, confirm.max_usd, price, usual))
+    return min(limits, default=None)
+
+
+def ran_seconds(run: FrozenTrial) -> float:
+    """Return how long an ended run took: what it told, else from its start to its end, for one that was lost."""
+    told, lasted = run.user_attrs.get("total_seconds"), run.duration
+    return float(told) if told is not None else lasted.total_seconds() if lasted else 0.0
+
+
+def _left(
+    study: LinkedStudy,
+    runs: Sequence[FrozenTrial],
+    limit: float,
+    price: Callable[[FrozenTrial], float],
+    usual: float,
+) -> int:
+    """Return how many further long runs fit, in seconds or dollars; `price` is what a run's second counts.
+
+    A try whose retry went on from its state is in the time of that one.
+    """
+    confirm, overhead = study.plan.confirm, overhead_seconds(runs)
+    left = limit
+    gone_on = {r.user_attrs.get("retries") for r in runs if "resumed_at_percent" in r.user_attrs}
+    for run in runs:
+        if run.state.is_finished():
+            left -= (0.0 if run.number in gone_on else ran_seconds(run)) * price(run)
+        else:
+            left -= (budget_seconds(run, confirm) + overhead) * price(run)
+    return max(0, math.floor(left / ((confirm.budget_seconds + overhead) * usual) + 1e-9))

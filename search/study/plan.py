@@ -1,0 +1,266 @@
+"""A study file, settled: everything that decides what a study does, in one frozen record."""
+
+import hashlib
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import tomli_w
+
+from model.config import DataConfig, ModelConfig, TokenizerConfig, TrainConfig
+from model.errors import SettingsError
+from model.settings import Settings, deeper, is_finite, nearest, shown
+from search.common.errors import StudyFileError
+from search.study.settings import ConfirmConfig, CostConfig, ProxyConfig, PrunerConfig, RecipeConfig, WorkerConfig
+from search.study.space import OWNER, RECORDS, Params, Space, typed
+from search.study.space_check import check_space
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Everything that one run trains: what is fixed and what was searched, together."""
+
+    tokenizer: TokenizerConfig
+    model: ModelConfig
+    train: TrainConfig
+
+    def table(self) -> dict[str, dict[str, Any]]:
+        """Return the three sections as plain tables."""
+        return {section: getattr(self, section).table() for section in RECORDS}
+
+
+SECTIONS: dict[str, type[Settings]] = {
+    "data": DataConfig,
+    **RECORDS,
+    "proxy": ProxyConfig,
+    "confirm": ConfirmConfig,
+    "pruner": PrunerConfig,
+    "workers": WorkerConfig,
+    "cost": CostConfig,
+    "recipe": RecipeConfig,
+}
+
+
+def read_toml(text: str) -> dict[str, Any]:
+    """Return a TOML text as a table; raises `SettingsError` where it is none."""
+    try:
+        table = tomllib.loads(text)
+    except RecursionError:
+        table = None
+    except ValueError as error:  # besides TOML's own: an integer of more than 4300 digits
+        raise SettingsError(f"not valid TOML: {error}") from None
+    if table is None or deeper(table):
+        raise SettingsError("its lists or tables are nested too deeply; a study file has tables in tables, no deeper")
+    return table
+
+
+def is_grid(table: Mapping[str, Any]) -> bool:
+    """Return whether a study file's table asks for a grid."""
+    proxy = table.get("proxy")
+    return isinstance(proxy, Mapping) and proxy.get("sampler") == "grid"
+
+
+MOST_COUNTED = 100_000
+"""Configurations of a space that are counted, to refuse more trials."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A study's settled file; `toml()` and `parse` are each other's inverse."""
+
+    name: str
+    description: str
+    data: DataConfig
+    tokenizer: TokenizerConfig
+    model: ModelConfig
+    train: TrainConfig
+    proxy: ProxyConfig
+    confirm: ConfirmConfig
+    pruner: PrunerConfig
+    workers: WorkerConfig
+    cost: CostConfig
+    recipe: RecipeConfig
+    space: Space
+    baselines: Mapping[str, Params] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        rate = self.space.parameters.get("max_lr")
+        highest = max([self.train.max_lr] if rate is None else rate.choices or [rate.high or 0.0])
+        if float(highest) * max(self.confirm.lr_scales) > 1:
+            raise SettingsError(
+                f"[confirm] `lr_scales` has {max(self.confirm.lr_scales):g}, but max_lr, {highest:g} at most, "
+                "must stay <= 1"
+            )
+        for section, cap in (("cost", self.cost.max_usd), ("confirm", self.confirm.max_usd)):
+            if cap and not self.cost.usd_per_gpu_hour:
+                raise SettingsError(
+                    f"[{section}] `max_usd` is {cap:g}, but [cost] `usd_per_gpu_hour` is 0, so that it would never be "
+                    "reached; give the price of an hour"
+                )
+        most = min(self.proxy.trials - 1, MOST_COUNTED)
+        fewer = None if self.is_grid else self.space.configurations(self.fixed(), most)
+        if fewer is not None:
+            raise SettingsError(
+                f"[proxy] `trials` is {self.proxy.trials}, but must be <= {len(fewer)}, as many as [space] has "
+                'configurations; sampler = "grid" runs each of them'
+            )
+
+    @classmethod
+    def parse(cls, text: str, *, name: str, origin: str, stored: bool = False) -> Self:
+        """Read a study file's text; raises `StudyFileError` that names `origin`, key, value and what is allowed.
+
+        A stored plan was tried when its file was read: it opens whatever has been refused since.
+        """
+        try:
+            return cls._build(read_toml(text), name, stored)
+        except SettingsError as error:
+            raise StudyFileError(f"{origin}: {error}") from None
+
+    @classmethod
+    def _build(cls, table: Mapping[str, Any], name: str, stored: bool) -> Self:
+        known = {"description", "space", "baselines", *SECTIONS}
+        for key in table:
+            if key not in known:
+                raise SettingsError(f"`{key}` is not a section here; {nearest(key, known)}")
+        needed = ("data", "proxy", "space") if is_grid(table) else ("data", "proxy", "confirm", "space")
+        for key in needed:
+            if key not in table:
+                raise SettingsError(f"[{key}] is missing; every study needs it")
+        if "confirm" not in table:
+            table = {**table, "confirm": {"budget": table["proxy"].get("budget", ""), "top": 0, "random": 0}}
+        sections = {key: record.parse(table.get(key, {}), f"[{key}]") for key, record in SECTIONS.items()}
+        description = table.get("description", "")
+        if not isinstance(description, str):
+            raise SettingsError(f"`description` is {shown(description)}, but must be a string")
+        space = Space.parse(table["space"], stored=stored)
+        if not stored:
+            _check_finite(sections)
+            check_space(space, {section: sections[section].table() for section in RECORDS})
+        plan = cls(name=name, description=description, space=space, **sections)  # type: ignore[arg-type]
+        if stored:
+            return replace(plan, baselines=table.get("baselines", {}))
+        if plan.proxy.schedule == "prefix" and plan.confirm.budget_seconds <= plan.proxy.budget_seconds:
+            budgets = f"[confirm] `budget` is {plan.confirm.budget}, but must be > {plan.proxy.budget}, [proxy]'s"
+            raise SettingsError(f'{budgets}, where schedule = "prefix"')
+        plan = plan.with_baselines(table.get("baselines", {}))
+        return plan.sized_as_grid("trials" in table["proxy"]) if is_grid(table) else plan
+
+    def with_baselines(self, table: Any) -> Self:
+        """Return the plan with these hand-made configurations, each checked against the space."""
+        if not isinstance(table, Mapping):
+            raise SettingsError(f"[baselines] is {shown(table)}, but must be a table of tables")
+        return replace(self, baselines={name: self._baseline(name, params) for name, params in table.items()})
+
+    def _baseline(self, name: str, params: Any) -> Params:
+        """Return a baseline's values in their settings' types, each checked against the space, and all together."""
+        where = f"[baselines.{name}]"
+        if not name.strip():
+            raise SettingsError(f"[baselines] has {name!r}, but a baseline must have a name")
+        if not isinstance(params, Mapping):
+            raise SettingsError(f"{where} is {shown(params)}, but must be a table")
+        for key, value in params.items():
+            if key not in self.space.parameters:
+                hint = nearest(key, self.space.parameters)
+                raise SettingsError(f"{where} `{key}` is not searched, so a baseline can't set it; {hint}")
+            if not self.space.parameters[key].holds(typed(key, value)):
+                raise SettingsError(
+                    f"{where} `{key}` is {shown(value)}, but must be {self.space.parameters[key]} as in [space]"
+                )
+        given = {key: typed(key, value) for key, value in params.items()}
+        self._check_whole(where, given)
+        try:
+            self.configuration(given)
+        except SettingsError as error:
+            raise SettingsError(f"{where} {error}") from None
+        return given
+
+    def _check_whole(self, where: str, params: Params) -> None:
+        """Refuse a baseline that lacks a setting that is searched under its values, or has one that isn't."""
+        needed = self.space.names({**self.fixed(), **params})
+        if set(params) != needed:
+            odd = sorted(needed ^ set(params))[0]
+            raise SettingsError(
+                f"{where} `{odd}` is {'missing' if odd in needed else 'not searched under these values'}"
+            )
+
+    def sized_as_grid(self, trials_given: bool) -> Self:
+        """Return the plan with as many trials as its grid has points, times repeats."""
+        if self.baselines:
+            raise SettingsError('[baselines] can\'t stand beside sampler = "grid"; add their values to the grid')
+        size = len(self.grid()) * self.proxy.repeats
+        if trials_given and self.proxy.trials != size:
+            raise SettingsError(f"[proxy] `trials` is {self.proxy.trials}, but the grid has {size} runs; leave it out")
+        return replace(self, proxy=replace(self.proxy, trials=size))
+
+    @property
+    def is_grid(self) -> bool:
+        """Whether the study runs a grid instead of searching."""
+        return self.proxy.sampler == "grid"
+
+    @property
+    def confirmations(self) -> int:
+        """How many long runs it leads to at most when enough proxies finish and the race doesn't widen."""
+        top, confirm = self.confirm.top * len(self.confirm.lr_scales), self.confirm
+        passing = top
+        for _ in confirm.rungs:
+            passing = max(2, math.ceil(passing / 2))
+        return math.floor((len(self.baselines) + (passing if top else 0) + confirm.random) * confirm.seeds)
+
+    def scaled(self, params: Mapping[str, Any], lr_scale: float) -> Params:
+        """Return searched values with the learning rate scaled, whether it is searched or fixed."""
+        if lr_scale == 1:
+            return dict(params)
+        return {**params, "max_lr": params.get("max_lr", self.train.max_lr) * lr_scale}
+
+    def grid(self) -> list[Params]:
+        """Return every combination of the searched settings' values."""
+        return self.space.grid(self.fixed())
+
+    def fixed(self) -> Params:
+        """Return the settings outside the space."""
+        sections = (getattr(self, s).table() for s in RECORDS)
+        return {k: v for table in sections for k, v in table.items() if k not in self.space.parameters}
+
+    def configuration(self, params: Mapping[str, Any]) -> Configuration:
+        """Return the records that these searched values stand for."""
+        tables = {section: getattr(self, section).table() for section in RECORDS}
+        for key, value in params.items():
+            tables[OWNER[key]][key] = value
+        return Configuration(
+            tokenizer=TokenizerConfig(**tables["tokenizer"]),
+            model=ModelConfig(**tables["model"]),
+            train=TrainConfig(**tables["train"]),
+        )
+
+    def report_points(self) -> tuple[int, ...]:
+        """The percents of progress at which a trial reports, 100 the last."""
+        return tuple(range(self.proxy.report_every, 101, self.proxy.report_every))
+
+    def table(self) -> dict[str, Any]:
+        """Return the whole plan as plain tables, defaults included."""
+        head: dict[str, Any] = {"description": self.description} if self.description else {}
+        sections = {key: getattr(self, key).table() for key in SECTIONS}
+        return {
+            **head,
+            **sections,
+            "space": self.space.table(),
+            "baselines": {k: dict(v) for k, v in self.baselines.items()},
+        }
+
+    def toml(self) -> str:
+        """Return the settled study file."""
+        return tomli_w.dumps(self.table())
+
+    def sha256(self) -> str:
+        """Identity of the settled file."""
+        return hashlib.sha256(self.toml().encode()).hexdigest()
+
+
+def _check_finite(sections: Mapping[str, Settings]) -> None:
+    """Refuse infinities, with which some part further on can't count: 0 means no limit where there may be none."""
+    for section, record in sections.items():
+        for key, value in record.table().items():
+            if isinstance(value, float) and not is_finite(value):
+                raise SettingsError(f"[{section}] `{key}` is {value}, but must be a finite number")

@@ -1,0 +1,66 @@
+"""The study as the command line asked for it: the study file with its options applied."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from model.errors import SettingsError
+from search.common.errors import StudyFileError
+from search.study import study_file as studyfile
+from search.study.plan import Plan
+from search.study.study import exists, stored_plan
+from storage.server.database import Database
+
+
+def asked_plan(
+    database: Database, study: str, data: str | None, column: str | None, rename: str | None, trials: int | None
+) -> Plan:
+    """Settle what `start` was asked for: a file, a shipped study, or one that only the database knows."""
+    name = studyfile.study_name(study)
+    known = studyfile.is_path(study) or name in studyfile.shipped() or not exists(database, name)
+    plan = studyfile.read(study) if known else stored_plan(database, name)
+    if data:
+        plan = studyfile.with_data(plan, data, column)
+    elif column:
+        plan = replace(plan, data=replace(plan.data, column=column))
+    if trials is not None and plan.is_grid:
+        raise StudyFileError(f"--trials is {trials}, but {plan.name} is a grid of {plan.proxy.trials} runs")
+    try:
+        plan = replace(plan, proxy=replace(plan.proxy, trials=trials)) if trials is not None else plan
+    except SettingsError as error:
+        raise StudyFileError(f"--trials: {error}") from None
+    return replace(plan, name=studyfile.study_name(rename)) if rename else plan
+
+
+def with_cap(
+    database: Database,
+    plan: Plan,
+    max_usd: float | None,
+    price: float | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Plan:
+    """Return the plan with this cost cap; with the stored one where neither this nor the file says anything.
+
+    `price` of a GPU-hour is taken where the plan has none, else the stored one. `say` is told of a cap that the file
+    changes, since a launch may have set it.
+    """
+    if exists(database, plan.name):
+        cost = stored_plan(database, plan.name).cost
+        price = price or cost.usd_per_gpu_hour
+        if max_usd is None and not plan.cost.max_usd:
+            max_usd = cost.max_usd
+        elif max_usd is None and cost.max_usd not in (0, plan.cost.max_usd):
+            say(
+                f"note: the cap was ${cost.max_usd:.2f} and is ${plan.cost.max_usd:.2f} now, the study file's; "
+                f"--max-usd {cost.max_usd:g} keeps it"
+            )
+    return capped(plan, max_usd, price)
+
+
+def capped(plan: Plan, max_usd: float | None, price: float | None = None) -> Plan:
+    """Return the plan with this cost cap where one is given; raises `StudyFileError` where it can't have it."""
+    cap = plan.cost.max_usd if max_usd is None else max_usd
+    cost = replace(plan.cost, max_usd=cap, usd_per_gpu_hour=plan.cost.usd_per_gpu_hour or price or 0.0)
+    try:
+        return replace(plan, cost=cost)
+    except SettingsError as error:
+        raise StudyFileError(f"--max-usd: {error}") from None

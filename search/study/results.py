@@ -1,0 +1,208 @@
+"""What a study has found: confirmed configurations with their noise, and whether the proxy foretold them."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+import numpy as np
+from optuna.trial import FrozenTrial
+from scipy import stats
+
+from search.common.stats import least_gap
+from search.study.plan import Plan
+from search.study.study import LinkedStudy
+from search.study.trials import final_budget, finished, label, who
+
+OWN_FAULTS = {"diverged": "diverged", "out_of_memory": "didn't fit into memory", "error": "ended in errors"}
+"""Causes of failure that are the configuration's own, and how they are said."""
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """One configuration with its confirmation runs that have finished."""
+
+    baseline: str | None
+    proxy_number: int | None
+    params: Mapping[str, Any]
+    proxy_bpb: float | None
+    bpb_by_seed: Mapping[int, float]
+    runs: tuple[FrozenTrial, ...]
+    lr_scale: float = 1.0
+    """Factor on the proxy's learning rate; `params` holds the rate that was trained."""
+    failed: int = 0
+    """Long runs that failed by their own fault: who has any ranks behind all who have none."""
+
+    @property
+    def label(self) -> str:
+        """What people call it: a baseline's name, or the number of its proxy trial."""
+        return label(self.baseline, self.proxy_number, self.lr_scale)
+
+    @property
+    def key(self) -> str:
+        """What attributes call it."""
+        name = f"baseline:{self.baseline}" if self.baseline else str(self.proxy_number)
+        return name if self.lr_scale == 1 else f"{name}×{self.lr_scale:g}"
+
+    @property
+    def seeds(self) -> int:
+        """How many long runs have finished, each with a seed of its own."""
+        return len(self.bpb_by_seed)
+
+    @property
+    def mean_bpb(self) -> float:
+        """Mean over its seeds."""
+        return float(np.mean(list(self.bpb_by_seed.values())))
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Standard deviation of BPB from seed to seed, pooled over configurations; None where no seed is repeated."""
+
+    deviation: float | None
+    degrees: int
+
+    def half_width(self, n_seeds: int, confidence: float = 0.95) -> float | None:
+        """Return half of the confidence interval of a mean over so many seeds, by Student's t."""
+        if self.deviation is None or n_seeds < 1:
+            return None
+        return float(stats.t.ppf((1 + confidence) / 2, self.degrees)) * self.deviation / math.sqrt(n_seeds)
+
+    def least_gap(self, one_seeds: int, other_seeds: int) -> float | None:
+        """Return the smallest difference of two means over so many seeds that noise doesn't explain, at 95%."""
+        return None if self.deviation is None else least_gap(self.deviation, self.degrees, (one_seeds, other_seeds))
+
+    def prediction_half_width(self, n_seeds: int, confidence: float = 0.95) -> float | None:
+        """Return half of the interval for one new run, given the mean of so many: t · s · √(1 + 1/n)."""
+        half = self.half_width(n_seeds, confidence)
+        return None if half is None else half * math.sqrt(n_seeds + 1)
+
+
+def bpb_text(bpb: float, half_width: float | None) -> str:
+    """Return a BPB with its 95% interval, where that is known, as people read it."""
+    return f"{bpb:.4f}" + (f" ± {half_width:.4f}" if half_width is not None else "")
+
+
+def pooled_noise(groups: Sequence[Sequence[float]]) -> Noise:
+    """Return √(Σ squared deviations from each group's mean / Σ (n − 1)) over groups of at least two values."""
+    repeated = [np.asarray(g, dtype=float) for g in groups if len(g) > 1]
+    degrees = sum(len(g) - 1 for g in repeated)
+    if not degrees:
+        return Noise(None, 0)
+    return Noise(math.sqrt(sum(float(((g - g.mean()) ** 2).sum()) for g in repeated) / degrees), degrees)
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Kendall's τ between proxy and confirmed BPB, with an interval where there are enough pairs."""
+
+    pairs: int
+    tau: float | None
+    low: float | None
+    high: float | None
+
+    recall: float | None = None
+    """Of the best half by confirmation, the share that is in the best half by proxy."""
+
+    @property
+    def proven(self) -> bool:
+        """Whether τ ≤ 0 can be excluded."""
+        return self.low is not None and self.low > 0
+
+    @property
+    def figures(self) -> str:
+        """What was measured, in brackets of a sentence."""
+        if self.tau is None or self.low is None or self.high is None:
+            return f"{self.pairs} pairs, of 5 needed to tell"
+        found = f"Kendall's τ = {self.tau:.2f}, 95% interval {self.low:.2f} … {self.high:.2f}, {self.pairs} pairs"
+        return found + (f", {self.recall:.0%} of the best half foretold" if self.recall is not None else "")
+
+    @property
+    def verdict(self) -> str:
+        """One plain sentence."""
+        if self.tau is None:
+            pairs = "1 pair is" if self.pairs == 1 else f"{self.pairs} pairs are"
+            return f"Transfer: {pairs} too few to tell whether the proxy predicts (5 are needed)."
+        if self.proven:
+            return f"Transfer: the proxy predicts the confirmed BPB ({self.figures})."
+        return (
+            f"Transfer: the proxy is NOT shown to predict the confirmed BPB ({self.figures}; τ ≤ 0 can't be excluded). "
+            "Trust only what was confirmed."
+        )
+
+
+def transfer_check(proxy_bpb: Sequence[float], confirmed_bpb: Sequence[float]) -> Transfer:
+    """Return Kendall's τ-b with a 95% interval.
+
+    The interval is Fieller, Hartley & Pearson's (Biometrika 44, 1957): atanh τ is about normal with variance
+    0.437 / (n − 4), which needs n ≥ 5. Few pairs in perfect order prove little, and atanh would be infinite: τ is taken
+    there to be halfway between 1 and its value with two neighbours exchanged, 1 − 4/(n(n − 1)).
+    """
+    n = len(proxy_bpb)
+    if n < 5:
+        return Transfer(n, None, None, None)
+    tau = float(stats.kendalltau(proxy_bpb, confirmed_bpb).statistic)
+    if math.isnan(tau):
+        return Transfer(n, None, None, None)
+    most = 1 - 2 / (n * (n - 1))
+    z = math.atanh(min(max(tau, -most), most))
+    error = 1.96 * math.sqrt(0.437 / (n - 4))
+    best = [set(np.argsort(bpb, kind="stable")[: n // 2].tolist()) for bpb in (proxy_bpb, confirmed_bpb)]
+    low, high = min(math.tanh(z - error), tau), max(math.tanh(z + error), tau)
+    return Transfer(n, tau, low, high, len(best[0] & best[1]) / (n // 2))
+
+
+def confirmed(study: LinkedStudy) -> list[Confirmed]:
+    """Return every configuration with a finished confirmation run, the best mean BPB first."""
+    return confirmed_among(study.plan, study.proxy_trials(), study.confirm_trials())
+
+
+def confirmed_among(plan: Plan, proxies: Sequence[FrozenTrial], runs: Sequence[FrozenTrial]) -> list[Confirmed]:
+    """The same from the trials themselves, proxies and confirmation runs."""
+    proxies = finished(list(proxies))
+    by_number = {t.number: t for t in proxies}
+    by_baseline = {t.user_attrs["baseline"]: t for t in proxies if "baseline" in t.user_attrs}
+    groups: dict[tuple[str | None, int | None, float], list[FrozenTrial]] = {}
+    for run in finished(list(runs)):
+        if final_budget(plan, run) and "seed" in run.user_attrs:
+            groups.setdefault(who(run), []).append(run)
+    faults = [r for r in runs if r.user_attrs.get("failure") in OWN_FAULTS]
+    broken = Counter(who(r) for r in faults if final_budget(plan, r))
+    found = []
+    for (baseline, number, scale), ended in groups.items():
+        proxy = by_baseline.get(baseline) if baseline else by_number.get(number or 0)
+        found.append(
+            Confirmed(
+                baseline=baseline,
+                proxy_number=proxy.number if proxy else number,
+                params=plan.scaled(ended[0].params, scale),
+                proxy_bpb=proxy.value if proxy and scale == 1 else None,
+                bpb_by_seed={r.user_attrs["seed"]: r.value for r in ended if r.value is not None},
+                runs=tuple(ended),
+                lr_scale=scale,
+                failed=broken[baseline, number, scale],
+            )
+        )
+    return sorted(found, key=lambda c: (c.failed > 0, c.mean_bpb))
+
+
+def ended_on(runs: Sequence[FrozenTrial], signs: Mapping[int, datetime]) -> date | None:
+    """Return the UTC day on which the last of some runs ended.
+
+    `signs` are their last signs of life, by the server's clock; a run without one ended by this machine's clock.
+    """
+    own = [signs.get(r._trial_id) or (r.datetime_complete and r.datetime_complete.astimezone(UTC)) for r in runs]
+    return max((when.astimezone(UTC).date() for when in own if when is not None), default=None)
+
+
+def transfer(found: Sequence[Confirmed]) -> Transfer:
+    """Return the transfer check over confirmed configurations."""
+    pairs = [(c.proxy_bpb, c.mean_bpb) for c in found if c.proxy_bpb is not None]
+    return transfer_check([x for x, _ in pairs], [y for _, y in pairs])
+
+
+def noise(found: Sequence[Confirmed]) -> Noise:
+    """Return the noise from seed to seed, pooled over confirmed configurations."""
+    return pooled_noise([list(c.bpb_by_seed.values()) for c in found])

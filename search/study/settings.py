@@ -1,0 +1,150 @@
+"""The sections of a study file that rule the search; those that rule training are the trainer's own records."""
+
+from dataclasses import dataclass
+
+from model.errors import SettingsError
+from model.settings import Settings, setting, shown
+from search.common.durations import parse_duration
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fidelity(Settings):
+    """A training budget."""
+
+    budget: str = setting(doc="training time of each run: 90s, 6m, 1h")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        try:
+            parse_duration(self.budget)
+        except ValueError as error:
+            raise SettingsError(f"`budget`: {error}") from None
+
+    @property
+    def budget_seconds(self) -> float:
+        """Training seconds on the clock."""
+        return parse_duration(self.budget)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxyConfig(Fidelity):
+    """The short runs that search."""
+
+    sampler: str = setting(
+        "tpe",
+        "tpe and gp learn, qmc and random don't, grid runs every combination of the space's values",
+        choices=("tpe", "gp", "qmc", "random", "grid"),
+    )
+    repeats: int = setting(1, "runs of each point of a grid, each with its own seed", at_least=1)
+    trials: int = setting(100, "proxy trials, baselines included; a grid has as many as it has", at_least=1)
+    report_every: int = setting(5, "percent of the budget between reports", at_least=1, at_most=50)
+    report_bytes: int = setting(262_144, "validation text that a report measures; the final value uses all", at_least=1)
+    startup: int = setting(10, "finished trials before tpe or gp learns; drawn at random until then", at_least=1)
+    seed: int = setting(0, "of initial weights, data order and sampling", at_least=0)
+    schedule: str = setting(
+        "whole", "whole: its own, to the end; prefix: the first part of a confirmation's", choices=("whole", "prefix")
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.repeats > 1 and self.sampler != "grid":
+            raise SettingsError(f'`repeats` is {self.repeats}, but only sampler = "grid" repeats')
+        if 100 % self.report_every:
+            raise SettingsError(f"`report_every` is {self.report_every}, but must divide 100")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfirmConfig(Fidelity):
+    """The long runs that decide: a race, in which further seeds go where they can change the answer."""
+
+    top: int = setting(8, "best proxies that enter", at_least=0)
+    random: int = setting(1, "further proxies, drawn at random, so that not only winners are compared", at_least=0)
+    widen: int = setting(3, "further candidates while the proxy isn't shown to predict", at_least=0)
+    seeds: float = setting(
+        1.4, "runs for each candidate on average; the race spends them where they matter", at_least=1
+    )
+    max_seeds: int = setting(6, "runs of one configuration, each with its own seed, at most", at_least=2)
+    first_seed: int = setting(100, "seed of the first run; the next one has the next", at_least=0)
+    rungs: tuple[str, ...] = setting(
+        (), "budgets on the way up, such as 12m; each lets the better half pass", example='["12m"]'
+    )
+    lr_scales: tuple[float, ...] = setting(
+        (1.0,), "factors on the learning rate, each a candidate of its own", example="[1.0, 0.7]"
+    )
+    prune: bool = setting(True, "stop long runs that are proven hopeless among the long runs")
+    max_hours: float = setting(0.0, "worker hours of long runs, after which none is started; 0: no limit", at_least=0)
+    max_usd: float = setting(0.0, "dollars for long runs, after which none is started; 0: no limit", at_least=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_seeds < self.seeds:
+            raise SettingsError(f"`max_seeds` is {self.max_seeds}, but must be >= seeds ({self.seeds})")
+        if 1.0 not in self.lr_scales or not all(0 < scale <= 10 for scale in self.lr_scales):
+            raise SettingsError(
+                f"`lr_scales` is {shown(self.lr_scales)}, but must list factors > 0 and <= 10, 1.0 among them"
+            )
+        try:
+            rungs = [parse_duration(rung) for rung in self.rungs]
+        except ValueError as error:
+            raise SettingsError(f"`rungs`: {error}") from None
+        if sorted({*rungs, self.budget_seconds}) != [*rungs, self.budget_seconds]:
+            raise SettingsError(f"`rungs` is {shown(self.rungs)}, but must rise, each below `budget` ({self.budget})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrunerConfig(Settings):
+    """When a proxy trial may be stopped early."""
+
+    min_trials: int = setting(6, "finished proxies before anything is pruned", at_least=2)
+    risk: float = setting(0.06, "largest share of the best that may look as bad as what is pruned", above=0, below=0.5)
+    odds: float = setting(10.0, "at first, that losses so far say something; lower is more careful", above=0)
+    controls: float = setting(0.03, "fraction of trials never pruned, drawn before they start", at_least=0, at_most=1)
+    primed_by: str = setting("", "an earlier study with this trainer, schedule and report points, to learn from")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerConfig(Settings):
+    """How workers share a study."""
+
+    heartbeat_seconds: float = setting(10.0, "between signs of life", above=0)
+    grace_seconds: float = setting(60.0, "of silence before a trial is given to another worker", above=0)
+    mixed_hardware: bool = setting(False, "admit hardware unlike the first worker's, budgets scaled by speed")
+    resume_mb: float = setting(
+        256.0, "largest state of a stopped confirmation run that other machines get, in megabytes; 0: none", at_least=0
+    )
+    artifacts: str = setting("", "where files are kept: s3://BUCKET/PREFIX, or empty for the study's database")
+    artifact_mb: float = setting(256.0, "largest file that is kept in the database, in megabytes", above=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.grace_seconds < 2 * self.heartbeat_seconds:
+            raise SettingsError(
+                f"`grace_seconds` is {self.grace_seconds}, but must be "
+                f">= 2 × heartbeat_seconds ({self.heartbeat_seconds})"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostConfig(Settings):
+    """What an hour of a worker costs, and what all of them may."""
+
+    usd_per_gpu_hour: float = setting(0.59, "price of one worker's GPU, in dollars an hour", at_least=0)
+    max_usd: float = setting(0.0, "dollars for all workers, beyond which no trial is started; 0: no cap", at_least=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeConfig(Settings):
+    """The search by hand that `lilm-search recipe` goes through."""
+
+    tokens_per_param: float = setting(70.0, "tokens of the budget for each parameter; sets the depth", above=0)
+    learning_rates: tuple[float, ...] = setting(
+        (1e-3, 2e-3, 3e-3, 5e-3, 8e-3), "highest learning rates to try", example="[1e-3, 3e-3]"
+    )
+    lr_budget_fraction: float = setting(0.2, "part of the budget that each of them gets", above=0, at_most=1)
+    measure_seconds: float = setting(10.0, "training seconds to measure the speed of a depth", above=0)
+    max_layers: int = setting(64, "deepest network to try", at_least=1, at_most=256)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.learning_rates or not all(0 < lr <= 1 for lr in self.learning_rates):
+            raise SettingsError(f"`learning_rates` is {shown(self.learning_rates)}, but must list rates > 0 and <= 1")

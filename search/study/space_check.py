@@ -1,0 +1,186 @@
+"""Whether a study file's space can be searched: conditions that can hold, and nothing drawn that no record takes."""
+
+import itertools
+import json
+import math
+import random
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from model.errors import SettingsError
+from model.settings import shown
+from search.study.parameter import Value
+from search.study.space import OWNER, RECORDS, Parameter, Params, Space
+
+ALL = 256
+"""Values of a setting that are all tried; of more, the ends, their neighbours and as many at random as `SOME`."""
+SOME = 16
+COMBINATIONS = 512
+"""Combinations that are all tried; of more, as many at random."""
+
+Tables = Mapping[str, Mapping[str, Any]]
+"""What the sections for tokenizer, model and training say, by section."""
+
+
+def check_space(space: Space, tables: Tables) -> None:
+    """Raise `SettingsError` for a condition that can never hold, and for what can be drawn but not be trained."""
+    fixed = {k: v for table in tables.values() for k, v in table.items() if k not in space.parameters}
+    for name, parameter in space.parameters.items():
+        _check_condition(name, parameter, space, fixed)
+    tried: set[tuple[str, frozenset[Any]]] = set()
+    for params in _draws(space, fixed):
+        for section in RECORDS:
+            part = {k: v for k, v in params.items() if OWNER[k] == section}
+            if (section, frozenset(part.items())) in tried:
+                continue
+            tried.add((section, frozenset(part.items())))
+            if said := _refusal(section, tables, part):
+                raise SettingsError(_explained(space, tables, section, part, said))
+
+
+def _check_condition(name: str, parameter: Parameter, space: Space, fixed: Mapping[str, Any]) -> None:
+    for key, wanted in parameter.wanted().items():
+        where = f"[space.{name}] `when` asks for `{key}` = {' or '.join(map(shown, wanted)) or 'none of all values'}"
+        parent = space.parameters.get(key)
+        for value in wanted:
+            if parent is None and (said := _refusal(OWNER[key], {OWNER[key]: {}}, {key: value})):
+                raise SettingsError(f"[space.{name}] `when`: {said}")
+            if parent is not None and not parent.holds(value):
+                raise SettingsError(f"[space.{name}] `when` asks for `{key}` = {shown(value)}, but it is {parent}")
+        if parent is None and fixed[key] not in wanted:
+            raise SettingsError(
+                f"{where}, but it is {shown(fixed[key])} in this study; search `{key}`, or leave the condition out"
+            )
+        if parent is not None and parent.size is None:
+            raise SettingsError(f"{where}, which a range of real numbers never hits; give `{key}` choices, or a `step`")
+        if not wanted:
+            raise SettingsError(f"{where}; name at least one")
+    for key, values in _needed(name, space).items():
+        if not values:
+            raise SettingsError(
+                f"[space.{name}] `when` can never hold: what it names is searched only where `{key}` has other values"
+            )
+
+
+def _needed(name: str, space: Space) -> dict[str, tuple[Value, ...]]:
+    """Return which values of which settings a setting is searched with, through all conditions of conditions."""
+    needed: dict[str, tuple[Value, ...]] = {}
+    unread = [name]
+    while unread:
+        for key, wanted in space.parameters[unread.pop()].wanted().items():
+            needed[key] = tuple(v for v in needed.get(key, wanted) if v in wanted)
+            unread += [key] if key in space.parameters else []
+    return needed
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """Answers a space's questions by name alone."""
+
+    value: Callable[[str], Any]
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
+        return self.value(name)
+
+    def suggest_float(self, name: str, low: float, high: float, *, step: float | None, log: bool) -> Any:
+        return self.value(name)
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int, log: bool) -> Any:
+        return self.value(name)
+
+
+def _draws(space: Space, fixed: Mapping[str, Any]) -> Iterator[Params]:
+    """Yield what may be drawn: all of it where that is little, else each setting's values, and combinations of all."""
+    every = space.configurations(fixed, COMBINATIONS)
+    if every is not None:
+        yield from every
+        return
+    rng = random.Random(0)
+    values = {name: _values(parameter, rng) for name, parameter in space.parameters.items()}
+    for name, own in values.items():
+        others = {key: some[0] for key, some in values.items()} | {k: v[0] for k, v in _needed(name, space).items()}
+        for value in own:
+            yield space.suggest(_Chosen({**others, name: value}.__getitem__), fixed)
+    for chosen in _combinations(_corners(space), rng):
+        yield space.suggest(_Chosen(chosen.__getitem__), fixed)
+    for _ in range(COMBINATIONS // 4):
+        yield space.suggest(_Chosen({key: rng.choice(some) for key, some in values.items()}.__getitem__), fixed)
+
+
+def _values(parameter: Parameter, rng: random.Random) -> list[Value]:
+    """Return a setting's values, or where they are many the ends, their neighbours and some others."""
+    if (all_values := parameter.values(ALL)) is not None:
+        return list(all_values)
+    if parameter.size is None:
+        low, high = float(parameter.low or 0), float(parameter.high or 0)
+        return [low, high, *(rng.uniform(low, high) for _ in range(SOME))]
+    some = {0, 1, parameter.size - 2, parameter.size - 1, *(rng.randrange(parameter.size) for _ in range(SOME))}
+    return [parameter.at(index) for index in sorted(some)]
+
+
+def _corners(space: Space) -> dict[str, list[Value]]:
+    """Return for each setting what matters in a combination: choices, ends, and the values that conditions name."""
+    corners: dict[str, list[Value]] = {}
+    for name, parameter in space.parameters.items():
+        named = [v for p in space.parameters.values() for v in p.wanted().get(name, ())]
+        ends = [v for v in (parameter.low, parameter.high) if v is not None]
+        corners[name] = list(dict.fromkeys([*(parameter.choices or ends), *named]))
+    return corners
+
+
+def _combinations(values: Mapping[str, list[Value]], rng: random.Random) -> Iterator[Params]:
+    if math.prod(map(len, values.values())) <= COMBINATIONS:
+        for combination in itertools.product(*values.values()):
+            yield dict(zip(values, combination, strict=True))
+        return
+    for _ in range(COMBINATIONS):
+        yield {name: rng.choice(some) for name, some in values.items()}
+
+
+def _refusal(section: str, tables: Tables, params: Mapping[str, Any]) -> str:
+    """Return what a section's record says against these values beside the fixed ones; empty where it takes them."""
+    try:
+        RECORDS[section](**{**tables[section], **params})
+    except SettingsError as error:
+        return str(error)
+    return ""
+
+
+def _explained(space: Space, tables: Tables, section: str, params: Params, said: str) -> str:
+    """Return which settings draw what a record refuses, what they draw, and what to write instead."""
+    corners = _corners(space)
+    involved = [
+        name
+        for name in params
+        if any(not _refusal(section, tables, {**params, name: v}) for v in _alternatives(space, name, corners))
+    ]
+    involved = involved or [name for name in params if f"`{name}`" in said] or list(params)
+    if len(involved) > 1:
+        drawn = " and ".join(f"`{name}` = {shown(params[name])}" for name in involved)
+        return f"[space] can draw {drawn} together: {said}; narrow one of them"
+    name = involved[0]
+    parameter = space.parameters[name]
+    works = [v for v in _alternatives(space, name, corners) if not _refusal(section, tables, {**params, name: v})]
+    return f"[space.{name}] can draw {shown(params[name])}: {said}{_cure(parameter, works)}"
+
+
+def _alternatives(space: Space, name: str, corners: Mapping[str, list[Value]]) -> list[Value]:
+    parameter = space.parameters[name]
+    return list(parameter.values(8 * ALL) or [*_values(parameter, random.Random(0)), *corners[name]])
+
+
+def _cure(parameter: Parameter, works: list[Value]) -> str:
+    """Return what to write so that only values that work are drawn; empty where that isn't known."""
+    if parameter.choices is not None:
+        return f"; write choices = {json.dumps(works)}" if works else ""
+    if parameter.values(8 * ALL) is None or len(works) < 2:
+        return ""
+    numbers = [float(v) for v in works]
+    steps = {round(b - a, 9) for a, b in itertools.pairwise(numbers)}
+    if len(steps) > 1:
+        return f"; write choices = {json.dumps(works)}" if len(works) <= SOME else ""
+    step = steps.pop()
+    even = "" if step == 1 and parameter.whole and parameter.step is None else f", step = {step:g}"
+    log = ", log = true" if parameter.log and not even else ""
+    return f"; write {{ low = {works[0]}, high = {works[-1]}{even}{log} }}"

@@ -1,0 +1,247 @@
+"""One study of ours: two Optuna studies, of proxy trials and of confirmation runs, in one Postgres.
+
+Samplers and pruners are blind to fidelity, so that 30-minute results inside the 6-minute study would mislead
+both; the two are kept apart and linked by attributes.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from search.common.errors import SearchError, StudyChangedError
+from search.study.identity import ID as ID
+from search.study.identity import REMADE, Say, halves, identity, make, names, refuse_leftovers, settle
+from search.study.identity import confirm_name as confirm_name
+from search.study.plan import Plan
+from search.study.trial_attributes import sound
+from storage.queue.trial_queue import TrialQueue
+from storage.server.database import Database
+
+Prime = Callable[[Database, Plan, Say], dict[str, Any]]
+"""Returns the lessons of an earlier study for the pruner of a new one, as attributes of the study."""
+
+# What a retry inherits from the trial that was lost.
+IDENTITY = (
+    *("baseline", "control", "grid", "sampler"),
+    *("confirms", "seed", "budget", "lr_scale", "kind", "why", "by_hand"),
+)
+_GROWS = (
+    *("proxy.trials", "proxy.repeats"),
+    *(f"confirm.{key}" for key in ("top", "random", "widen", "seeds", "max_seeds")),
+)
+_FREE = (
+    *("description", "cost.", "workers.", "pruner.", "recipe."),
+    *(f"confirm.{key}" for key in ("prune", "max_hours", "max_usd")),
+)
+
+
+@dataclass(frozen=True)
+class LinkedStudy:
+    """A plan with its two Optuna studies and the queues of their trials."""
+
+    plan: Plan
+    database: Database
+    proxies: optuna.Study
+    confirmations: optuna.Study
+    proxy_queue: TrialQueue
+    confirm_queue: TrialQueue
+    folder: str
+    """Its folders' name on a machine, where a study on another server may have the same name."""
+
+    @property
+    def runs_folder(self) -> str:
+        """Likewise for files named by a confirmation run's number: another where these count from 0 again."""
+        remade = self.confirmations.user_attrs.get(REMADE)
+        known = isinstance(remade, str) and re.fullmatch("[0-9a-f]{8}", remade)
+        return f"{self.folder}-{remade}" if known else self.folder
+
+    @property
+    def queues(self) -> tuple[TrialQueue, TrialQueue]:
+        """Both queues, that of proxies first."""
+        return self.proxy_queue, self.confirm_queue
+
+    def release_worker(self, worker: str) -> int:
+        """Hand on, through outages, the trials of a worker that is gone; returns how many."""
+        return sum(self.database.retrying(partial(queue.release_worker, worker)) for queue in self.queues)
+
+    def proxy_trials(self) -> list[FrozenTrial]:
+        """Return every proxy trial, in the order of creation."""
+        return sound(self.proxies.get_trials(deepcopy=False))
+
+    def confirm_trials(self) -> list[FrozenTrial]:
+        """Return every confirmation run, in the order of creation."""
+        return sound(self.confirmations.get_trials(deepcopy=False))
+
+    def at_one_moment(self) -> "LinkedStudy":
+        """Return the same study with its trials as they are now, however often and late they are asked for."""
+        known = {f.name: getattr(self, f.name) for f in fields(LinkedStudy)}
+        return _Seen(**known, seen=(self.proxy_trials(), self.confirm_trials()))
+
+
+@dataclass(frozen=True)
+class _Seen(LinkedStudy):
+    """A study whose trials were read once."""
+
+    seen: tuple[list[FrozenTrial], list[FrozenTrial]]
+
+    def proxy_trials(self) -> list[FrozenTrial]:
+        return self.seen[0]
+
+    def confirm_trials(self) -> list[FrozenTrial]:
+        return self.seen[1]
+
+
+def exists(database: Database, name: str) -> bool:
+    """Return whether the database holds a study of this name."""
+    return name in optuna.get_all_study_names(database.storage)
+
+
+def open_study(database: Database, plan: Plan, say: Say = lambda line: None, prime: Prime | None = None) -> LinkedStudy:
+    """Create the study, or resume it where the plan agrees with the stored one.
+
+    Baselines are queued first, as proxies and as confirmation runs. Raises `StudyChangedError` where a change
+    would make earlier results incomparable, `HalvesError` where an earlier study left its confirmation runs. A half
+    that was deleted is made anew, which `say` is told. `prime` returns what an earlier study teaches the pruner.
+    """
+    with database.lock(f"lilm-search/open/{plan.name}"):
+        settle(database, plan.name, say)
+        stored = stored_plan(database, plan.name) if exists(database, plan.name) else None
+        if stored is not None:
+            _refuse_unsafe_changes(stored, plan)
+        taught = prime(database, plan, say) if prime else {}
+        study = _link(database, plan, *(halves if stored else make)(database, plan.name))
+        study.confirmations.set_user_attr("confirms", plan.name)
+        study.proxies.set_user_attr("confirmed_in", confirm_name(plan.name))
+        for part in (study.proxies, study.confirmations):
+            part.set_metric_names(["val_bpb"])
+        _enqueue_baselines(study)
+        _enqueue_grid(study)
+        for key, value in taught.items():
+            study.proxies.set_user_attr(key, value)
+        # Last, so that a study with a plan is a whole one.
+        study.proxies.set_user_attr("plan", plan.toml())
+    return study
+
+
+def agree(study: LinkedStudy, key: str, value: str) -> str:
+    """Return what all workers of a study take for this fact: the first who names it decides."""
+    with study.database.lock(f"lilm-search/agree/{study.plan.name}"):
+        stored = study.proxies.user_attrs.get(key)
+        if stored is None:
+            study.proxies.set_user_attr(key, value)
+        return str(stored or value)
+
+
+def known_name(database: Database, name: str) -> str:
+    """Return the name of a study that the database holds, given it or its file's path; else raise `SearchError`."""
+    name = Path(name).stem if name.endswith(".toml") else name
+    if not exists(database, name):
+        refuse_leftovers(database, name)
+        known = names(database)
+        there = f"it holds: {', '.join(known)}" if known else "it holds none yet"
+        raise SearchError(
+            f'no study is named "{name}" in this database; {there}. `lilm-search start --study {name}` makes one.'
+        )
+    return name
+
+
+def load_study(database: Database, name: str, wanted: str = "") -> LinkedStudy:
+    """Return a study that the database holds, by its name or its file's path; raises `SearchError` if there is none.
+
+    Raises it too where the study isn't whole, or is another than the one of the identity `wanted`.
+    """
+    plan = stored_plan(database, known_name(database, name))
+    study = _link(database, plan, *halves(database, plan.name))
+    if wanted not in ("", identity(study.proxies)):
+        raise SearchError(f'"{plan.name}" is another study now: the one that this worker was started for is deleted')
+    return study
+
+
+def stored_plan(database: Database, name: str) -> Plan:
+    """Return the plan that a study was last opened with."""
+    attrs = attributes(database, name)
+    text, of = attrs.get("plan"), attrs.get("confirms")
+    if text is None and of:
+        raise SearchError(f'"{name}" holds the confirmation runs of "{of}": name that study, or choose another name')
+    if text is None:
+        raise SearchError(f'"{name}" was not made by lilm-search (it has no plan); choose another name with --as')
+    return Plan.parse(text, name=name, origin=f"the stored plan of {name}", stored=True)
+
+
+def _link(database: Database, plan: Plan, proxies: optuna.Study, confirmations: optuna.Study) -> LinkedStudy:
+    """Return a study of both its halves, each known by its number from here on: a name may be another's tomorrow."""
+    mine = identity(proxies)
+    # One lock for both: a cost cap looks at all trials.
+    queue = partial(
+        TrialQueue,
+        grace_seconds=plan.workers.grace_seconds,
+        inherited=IDENTITY,
+        lock=plan.name,
+        identity=mine,
+    )
+    short, long = (queue(database, p.study_name, study_id=p._study_id) for p in (proxies, confirmations))
+    folder = f"{plan.name}-{mine[:8]}" if mine else plan.name
+    return LinkedStudy(plan, database, proxies, confirmations, short, long, folder)
+
+
+def _enqueue_baselines(study: LinkedStudy) -> None:
+    for name, params in study.plan.baselines.items():
+        study.proxy_queue.enqueue(dict(params), {"baseline": name})
+        attrs = {"baseline": name, "seed": study.plan.confirm.first_seed, "budget": study.plan.confirm.budget}
+        why = "first run: hand-made"
+        study.confirm_queue.enqueue(dict(params), attrs | {"lr_scale": 1.0}, {"kind": "baseline", "why": why})
+
+
+def _enqueue_grid(study: LinkedStudy) -> None:
+    """Queue a grid, every point once before any is repeated."""
+    plan = study.plan
+    for repeat in range(plan.proxy.repeats if plan.is_grid else 0):
+        for index, params in enumerate(plan.grid()):
+            study.proxy_queue.enqueue(params, {"grid": index, "seed": plan.proxy.seed + repeat})
+
+
+def attributes(database: Database, name: str) -> dict[str, Any]:
+    """Return the user attributes of an Optuna study."""
+    return optuna.load_study(study_name=name, storage=database.storage).user_attrs
+
+
+def changes(old: Plan, new: Plan) -> dict[str, tuple[Any, Any]]:
+    """Return the keys whose values differ, with the old and the new value."""
+    a, b = flattened(old.table()), flattened(new.table())
+    return {key: (a.get(key), b.get(key)) for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)}
+
+
+def flattened(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a plan's table with dotted keys; each setting of the space stays whole."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, dict) and not prefix.startswith("space."):
+            flat |= flattened(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _refuse_unsafe_changes(old: Plan, new: Plan) -> None:
+    unsafe = [
+        f"{key} was {before!r}, now {after!r}"
+        for key, (before, after) in changes(old, new).items()
+        if not key.startswith(_FREE) and not (key in _GROWS and after > before)
+    ]
+    unsafe += [
+        f"[space.{name}] has drawn whole numbers so far: write step = 1 to go on so"
+        for name, parameter in old.space.parameters.items()
+        if (now := new.space.parameters.get(name)) and now.size is None and parameter.whole
+    ]
+    if unsafe:
+        shown = "; ".join(unsafe[:3]) + (f"; and {len(unsafe) - 3} more" if len(unsafe) > 3 else "")
+        raise StudyChangedError(
+            f'study "{new.name}" exists with other settings: {shown}. Its results stay as they are: '
+            f"start the changed one under another name with --as NEW-NAME."
+        )

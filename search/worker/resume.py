@@ -1,0 +1,190 @@
+"""Confirmation runs go on where a lost worker left them: where their states lie, and how they get to other machines.
+
+A state lies on the disk of the machine that trains, one file for each run of the race, whichever of its tries wrote
+it, and only the newest. A worker that is asked to stop leaves it in the study's store too, if it has one.
+"""
+
+import contextlib
+import re
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from optuna.artifacts import download_artifact
+from optuna.artifacts._protocol import ArtifactStore
+from optuna.artifacts.exceptions import ArtifactNotFound
+from optuna.trial import FrozenTrial
+
+from model.errors import CheckpointError
+from model.training.result import Report
+from model.training.resume_state import seconds_in
+from search.common import paths
+from search.study.study import LinkedStudy
+from storage.errors import first_line
+from storage.queue.trial_queue import TrialQueue
+
+MOST_SHARE = 0.02
+"""Of a run's time that writing states may take: a large network's are written less often than it reports."""
+UPLOAD_SECONDS = 20.0
+"""How long a worker that is asked to stop waits for its state to be shared; the upload may outlast it."""
+FETCH_SECONDS = 60.0
+"""How long a try waits for a database that is away, to learn where it may go on."""
+
+
+class States:
+    """Keeps the states of one confirmation run, and finds those of its earlier tries.
+
+    Args:
+        study: of which it is a run.
+        number: of the claimed trial.
+        store: where machines share files; None: they don't.
+        stopping: whether this worker is asked to stop.
+        go_on: called with the reports of an earlier try and with attributes to note, once the run goes on from it.
+        say: prints a line for people.
+        clock: seconds, for the cost of writing.
+        sleep: waits for a state that is on its way.
+
+    """
+
+    def __init__(
+        self,
+        study: LinkedStudy,
+        number: int,
+        store: ArtifactStore | None,
+        *,
+        stopping: Callable[[], bool],
+        go_on: Callable[[Sequence[Report], dict[str, Any]], None],
+        say: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._study, self._store, self._clock, self._sleep = study, store, clock, sleep
+        self._stopping, self._go_on, self._say = stopping, go_on, say
+        trials = study.confirm_trials()
+        folder = paths.resume(study.runs_folder)
+        clear_ended(folder, trials, study.confirm_queue)
+        self._tries = tries(trials, number)
+        self._path = folder / f"confirm-{self._tries[0].number}.state"
+        if len(self._tries) == 1:
+            self._path.unlink(missing_ok=True)  # of an earlier study of this name
+        self._cost_seconds, self._written, self._mine = 0.0, clock(), False
+
+    def newest(self) -> Path | None:
+        """Return the state of an earlier try that got furthest, from this disk or the study's store."""
+        if len(self._tries) == 1:
+            return None
+        if self._store is not None:
+            try:
+                self._fetch(self._store)
+            except Exception as error:  # whatever a store raises: at worst the run starts anew
+                self._say(f"no state could be fetched: {first_line(error)}")
+        return self._path
+
+    def _fetch(self, store: ArtifactStore) -> None:
+        """Bring what the last of the earlier tries to share its state has shared, unless ours is further."""
+        last, until = self._tries[-2], self._clock() + UPLOAD_SECONDS
+        # One that has just been interrupted may be uploading still.
+        coming = last.user_attrs.get("failure") == "interrupted" and last.intermediate_values
+        wait = bool(coming) and not self._path.exists()
+        fetched = self._path.with_name(f"{self._path.name}.fetched")
+        while not self._download(store, fetched):
+            if not wait or self._stopping() or self._clock() >= until:
+                return
+            self._sleep(1.0)
+        if seconds_in(fetched) > seconds_in(self._path):
+            fetched.replace(self._path)
+        fetched.unlink(missing_ok=True)
+
+    def _download(self, store: ArtifactStore, to: Path) -> bool:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        for trial in reversed(self._tries[:-1]):
+            to.unlink(missing_ok=True)
+            name = self._id(trial)
+            try:
+                fetch = partial(download_artifact, artifact_store=store, file_path=str(to), artifact_id=name)
+                self._study.database.retrying(fetch, give_up_seconds=FETCH_SECONDS)
+            except ArtifactNotFound:
+                continue
+            return True
+        return False
+
+    def resumed(self, reports: Sequence[Report], progress: float) -> None:
+        """Note on the trial, and say, where it goes on and who had it before."""
+        percent = round(100 * progress, 2)
+        before = [t.user_attrs.get("worker", "unknown") for t in self._tries[:-1]]
+        self._go_on(reports, {"resumed_at_percent": percent, "ran_before": before})
+        self._mine = True
+        self._say(f"goes on at {percent:.0f}%; before: {', '.join(before)}")
+
+    def keep(self, seconds: float, write: Callable[[Path], None]) -> None:
+        """Write the state, unless that costs too much or another worker is further; share it when told to stop."""
+        started, stopping = self._clock(), self._stopping()
+        if not stopping and started - self._written < self._cost_seconds / MOST_SHARE:
+            return
+        if self._mine and seconds_in(self._path) > seconds:  # it was taken over: what isn't ours is ahead
+            return
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            write(self._path)
+        except (CheckpointError, OSError) as error:
+            self._say(f"its state is not kept: {first_line(error)}")
+            return
+        self._written, self._mine = self._clock(), True
+        self._cost_seconds = self._written - started
+        if stopping and self._store is not None:
+            self._share(self._store)
+
+    def _share(self, store: ArtifactStore) -> None:
+        most, size = self._study.plan.workers.resume_mb, self._path.stat().st_size / 1e6
+        if size > most:
+            return self._say(f"its state stays on this machine: {size:.0f} MB, and [workers] resume_mb is {most:g}")
+        # Not the main thread: who insists on stopping interrupts that one, while this one keeps the process for it.
+        upload = threading.Thread(target=self._upload, args=(store, self._id(self._tries[-1])), name="upload")
+        upload.start()
+        return upload.join(UPLOAD_SECONDS)
+
+    def _upload(self, store: ArtifactStore, name: str) -> None:
+        try:
+            with self._path.open("rb") as body:
+                store.write(name, body)
+        except Exception as error:  # whatever a store raises: without it the run starts anew elsewhere
+            self._say(f"its state stays on this machine: {first_line(error)}")
+
+    def _id(self, trial: FrozenTrial) -> str:
+        """Return the name of a try's state, which the next try knows: an ended one can't take it as an attribute.
+
+        A bucket may hold those of another study of this name, whose trials have the same numbers.
+        """
+        return f"{self._study.folder}-confirm-state-{trial._trial_id}"
+
+    def done(self) -> None:
+        """Remove the states of a run that has ended."""
+        self._path.unlink(missing_ok=True)
+        for trial in self._tries[:-1]:
+            # It may not be there, or a rented machine's role may not remove it: then it goes with its study.
+            with contextlib.suppress(Exception):
+                if self._store is not None:
+                    self._store.remove(self._id(trial))
+
+
+def tries(trials: Sequence[FrozenTrial], number: int) -> list[FrozenTrial]:
+    """Return a trial with those that it retries, the first try first."""
+    chain = [trials[number]]
+    while (earlier := chain[0].user_attrs.get("retries")) is not None:
+        chain.insert(0, trials[earlier])
+    return chain
+
+
+def clear_ended(folder: Path, trials: Sequence[FrozenTrial], queue: TrialQueue) -> None:
+    """Remove what runs that have ended, here or elsewhere, left on this disk."""
+    retried_by = {t.user_attrs.get("retries"): t for t in trials}
+    for path in folder.glob("confirm-*.state*"):
+        number = int(re.findall(r"confirm-(\d+)\.state", path.name)[0])
+        last = trials[number] if number < len(trials) else None
+        while last is not None and last.number in retried_by:
+            last = retried_by[last.number]
+        if last is None or (last.state.is_finished() and not queue.requeues(last)):
+            path.unlink(missing_ok=True)

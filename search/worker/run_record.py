@@ -1,0 +1,39 @@
+"""A confirmation run's record, as a small text file: who ran, what came out, its curve, and where it was trained."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from search.study.plan import Plan
+from search.study.trials import label
+
+IDENTITY = ("baseline", "confirms", "lr_scale", "seed", "budget", "kind", "why", "provenance")
+"""Attributes that have a line of their own, or are the last part."""
+
+
+def record(
+    plan: Plan,
+    name: str,
+    outcome: str,
+    params: Mapping[str, Any],
+    attrs: Mapping[str, Any],
+    reports: Mapping[int, float],
+    lines: Iterable[str],
+) -> str:
+    """Return the record of the run of this name, of its attributes, its reports by percent, and its worker's lines."""
+    who = label(attrs.get("baseline"), attrs.get("confirms"), attrs.get("lr_scale", 1.0))
+    parts = {
+        f"{name} of {plan.name}": f"{who}, seed {attrs.get('seed')}, {attrs.get('budget', plan.confirm.budget)}\n"
+        f"why: {attrs.get('why', 'first run')}\nended: {outcome}",
+        "parameters": _table(params),
+        "reports": "\n".join(["progress_percent,val_bpb", *(f"{p},{bpb:.6g}" for p, bpb in sorted(reports.items()))]),
+        "measured": _table({k: v for k, v in attrs.items() if k not in IDENTITY}),
+        "provenance": json.dumps(attrs.get("provenance", {}), indent=1, sort_keys=True, ensure_ascii=False),
+        "the worker's lines": "\n".join(line for line in lines if re.search(rf"\b{re.escape(name)}\b", line)),
+    }
+    return "\n\n".join(f"# {title}\n{text}" for title, text in parts.items()) + "\n"
+
+
+def _table(values: Mapping[str, Any]) -> str:
+    return "\n".join(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items())

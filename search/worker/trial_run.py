@@ -1,0 +1,287 @@
+"""One claimed trial, from its parameters to its told value."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+
+from model.data.corpus import Corpus
+from model.data.tokenizer import Tokenizer
+from model.errors import CheckpointError
+from model.formats import checkpoint
+from model.training.micro_batches import MicroBatches
+from model.training.result import Report, Result
+from model.training.step import compiled_as
+from search.common import paths
+from search.common.durations import parse_duration
+from search.machine.provenance import hashes, nameless, of_run
+from search.machine.shared_text import shared_corpus
+from search.show.dashboard.sync import show, show_in_turn
+from search.strategy.pruner import Verdict, drawn_as_control
+from search.strategy.sampler import settle
+from search.strategy.study_pruner import first_of_the_best, make_pruner, race_pruner
+from search.study.space import Params
+from search.study.trial_attributes import sound_attributes
+from search.study.trials import final_budget, given_to, run_label
+from search.worker.resume import States
+from search.worker.run_record import record
+from search.worker.trial_files import keep_confirmed, keep_record
+from storage.outbox.outbox import Answer
+from storage.queue.heartbeat import Heartbeat
+from storage.queue.trial_queue import Claim, TrialQueue
+
+if TYPE_CHECKING:
+    from search.worker.worker import Worker
+
+
+UNREACHABLE, UNJUDGED = Verdict(False, "unreachable"), Verdict(False, "unjudged")
+
+
+class Run:
+    """One claimed trial, from its parameters to its told value."""
+
+    def __init__(
+        self,
+        worker: "Worker",
+        study: optuna.Study,
+        queue: TrialQueue,
+        claim: Claim,
+        proxy: bool,
+        heart: Heartbeat,
+    ) -> None:
+        claim = replace(claim, user_attrs=sound_attributes(claim.user_attrs, claim.number))
+        self.worker, self.queue, self.claim, self.proxy, self.heart = worker, queue, claim, proxy, heart
+        self.plan = worker.study.plan
+        self.retrying, self.outbox = worker.retrying, worker.outbox
+        self.attributes, self.reports = dict(claim.user_attrs), dict[int, float]()
+        if proxy:
+            self.retrying(lambda: settle(worker.study, claim.trial_id))
+        self.trial = self.retrying(lambda: Trial(study, claim.trial_id))  # which reads what was settled
+        self.pruner = self.retrying(lambda: make_pruner(worker.study))
+        self.label = run_label(proxy, claim.number)
+        self.verdict: Verdict | None = None
+        self.late: Answer[Verdict] | None = None
+        self.told = False
+        self.states = None if proxy else self.retrying(self._find_states)
+
+    def train(self) -> None:
+        """Settle what the trial trains, train it and tell its value."""
+        attrs = self.claim.user_attrs
+        params = self.plan.scaled(self.retrying(self._params), attrs.get("lr_scale", 1.0))
+        configuration = self.plan.configuration(params)
+        self._note_identity()
+        corpus = shared_corpus(self.worker.study, configuration.tokenizer, self._should_stop)
+        fidelity = self.plan.proxy if self.proxy else self.plan.confirm
+        scale = self.worker.budget_scale
+        self.budget_seconds = scale * parse_duration(attrs.get("budget", fidelity.budget))
+        self.seed = attrs.get("seed", self.plan.proxy.seed)
+        self.worker.say(f"{self.label}: {_brief(params)}")
+        result = self.worker.trainer(
+            configuration.model,
+            compiled_as(configuration.train, self.worker.device, self.plan.confirm.budget_seconds),
+            corpus,
+            budget_seconds=self.budget_seconds,
+            horizon_seconds=scale * self.plan.confirm.budget_seconds if self._is_prefix else None,
+            seed=self.seed,
+            report_points=self.plan.report_points(),
+            report_bytes=self.plan.proxy.report_bytes,
+            device=self.worker.device,
+            micro_batches=MicroBatches(paths.cache() / "micro-batches"),
+            on_report=self._report,
+            should_stop=self._should_stop,
+            keeper=self.states,
+        )
+        if self.lost:
+            return self.say_lost()
+        self._note_result(result, corpus)
+        return self._tell(result, corpus.tokenizer)
+
+    def _params(self) -> Params:
+        """Return what the run was given; a long run draws nothing beside, or it would be another configuration."""
+        if self.proxy:
+            return self.plan.space.suggest(self.trial, self.plan.fixed())
+        given = given_to(self.worker.study.database.storage.get_trial(self.claim.trial_id))
+        searched = self.plan.space.parameters.items()
+        return {name: parameter.suggest(self.trial, name) for name, parameter in searched if name in given}
+
+    def _find_states(self) -> States:
+        """Return where the run's states are kept, and those of its earlier tries are found."""
+        worker = self.worker
+
+        def say(line: str) -> None:
+            worker.say(f"{self.label}: {line}")
+
+        return States(worker.study, self.claim.number, worker.store, stopping=worker.stop, go_on=self._go_on, say=say)
+
+    def _go_on(self, reports: Sequence[Report], attributes: dict[str, Any]) -> None:
+        """Report again what the lost try had reported, so that the curve is whole; it has been judged."""
+        for report in reports:
+            self.reports[report.percent] = report.val_bpb
+            self.outbox.report(self.queue, self.claim.trial_id, report.percent, report.val_bpb)
+        self._note(attributes)
+
+    @property
+    def lost(self) -> bool:
+        """Whether another worker has the trial now."""
+        return self.heart.lost or self.outbox.lost(self.claim.trial_id)
+
+    def say_lost(self) -> None:
+        """Tell people that this worker's part is over."""
+        self.worker.say(f"{self.label}: taken over by another worker; its result is left out")
+
+    @property
+    def _is_prefix(self) -> bool:
+        return self.proxy and self.plan.proxy.schedule == "prefix"
+
+    def _should_stop(self) -> bool:
+        return self.worker.stop() or self.lost or self.outbox.refused is not None
+
+    def _note_identity(self) -> None:
+        mine = self.claim.user_attrs.keys() & {"control", "baseline", "grid"}
+        if self.proxy and not mine:
+            control = drawn_as_control(self.plan.name, self.claim.number, self.plan.pruner.controls)
+            self._note({"control": control})
+
+    def _note(self, attributes: dict[str, Any]) -> None:
+        self.attributes |= attributes
+        self.outbox.attributes(self.queue, self.claim.trial_id, attributes)
+
+    def _report(self, report: Report) -> bool:
+        """Report a loss, off the clock; returns whether to go on.
+
+        What the database doesn't take, or answer, in a moment is left to the outbox: training goes on unjudged. A
+        verdict that comes late counts at the next report that gets none in time.
+        """
+        self.reports[report.percent] = report.val_bpb
+        self.outbox.report(self.queue, self.claim.trial_id, report.percent, report.val_bpb)
+        judge = None if report.percent == 100 or self.plan.is_grid else self._judge_for()
+        asked = None if judge is None else self.outbox.ask(partial(judge, self._so_far(), report.percent))
+        self.outbox.wait_patiently(self.worker.patience_seconds)
+        if asked is not None:
+            in_time, late = self._answer(asked), self._answer(self.late) if self.late else None
+            self.verdict = in_time or late or UNREACHABLE
+            self.late = None if in_time else asked
+        return self.verdict is None or not self.verdict.prune
+
+    def _answer(self, asked: Answer[Verdict]) -> Verdict | None:
+        """Return the verdict that is here; what goes wrong with the judge is no reason to end a run."""
+        try:
+            return asked.get()
+        except Exception as error:
+            self.worker.say(f"{self.label}: not judged: {type(error).__name__}: {error}")
+            return UNJUDGED
+
+    def _judge_for(self) -> Callable[[FrozenTrial, int], Verdict] | None:
+        """Return who judges this run, if anybody does."""
+        if "baseline" in self.claim.user_attrs:
+            self.verdict = Verdict(False, "baseline")
+        elif self.proxy:
+            return self._judge
+        elif self.plan.confirm.prune and first_of_the_best(self.plan, self.claim.user_attrs):
+            return self._judge_among_long_runs
+        return None
+
+    def _so_far(self) -> FrozenTrial:
+        """Return the trial as this worker knows it, which spares the database a question."""
+        so_far = create_trial(
+            state=TrialState.RUNNING, user_attrs=dict(self.attributes), intermediate_values=dict(self.reports)
+        )
+        so_far.number = self.claim.number
+        return so_far
+
+    def _judge(self, so_far: FrozenTrial, step: int) -> Verdict:
+        return self.pruner.judge(self.trial.study, so_far, self.queue.standings.reported)
+
+    def _judge_among_long_runs(self, so_far: FrozenTrial, step: int) -> Verdict:
+        """Judge by the runs of the long budget: rungs' and proxies' curves have other horizons."""
+        alike = [t for t in self.worker.study.confirm_trials() if final_budget(self.plan, t)]
+        return race_pruner(self.plan).judge_among(alike, so_far, step)
+
+    def _note_result(self, result: Result, corpus: Corpus) -> None:
+        worker, ran = self.worker, {"seed": self.seed, "budget_seconds": self.budget_seconds}
+        attrs: dict[str, Any] = {
+            "n_params": result.n_params,
+            "steps": result.steps,
+            "tokens": result.tokens,
+            "tokens_per_param": round(result.tokens / result.n_params, 3),
+            "tokens_per_second": round(result.tokens_per_second),
+            "bytes_per_token": round(corpus.train.bytes_per_token, 4),
+            "train_bpb": result.train_bpb,
+            "train_curve": {str(r.percent): r.train_bpb for r in result.reports},
+            "train_seconds": round(result.train_seconds, 3),
+            "mfu": round(result.mfu, 5),
+            "mode": result.mode,
+            "startup_seconds": round(result.startup_seconds, 3),
+            "compile_seconds": round(result.compile_seconds, 3),
+            "evaluate_seconds": round(result.evaluate_seconds, 3),
+            "total_seconds": round(result.total_seconds, 3),
+            "micro_batch": result.micro_batch,
+            "provenance": of_run(worker.device, result, worker.machine, **ran) | hashes(corpus),
+        }
+        if worker.budget_scale != 1:
+            attrs["budget_scale"] = worker.budget_scale
+        if self.verdict is not None:
+            attrs["pruner"] = self.verdict.reason
+            if self.verdict.chance is not None:
+                attrs["best_as_bad"] = self.verdict.chance
+                attrs["proof"] = self.verdict.proof
+        self._note(attrs)
+
+    def _finish(self, state: TrialState, value: float) -> str:
+        """Record the run's end, which is safe on this machine at once; returns what to add where it isn't counted."""
+        self.outbox.finish(self.queue, self.claim.trial_id, state, value)
+        if not self.worker.delivered():
+            return " (kept here until the database answers)"
+        if self.outbox.lost(self.claim.trial_id):
+            return " (not counted)"
+        self.told = True
+        if self.states is not None:
+            self.states.done()
+        return ""
+
+    def _tell(self, result: Result, tokenizer: Tokenizer) -> None:
+        if result.val_bpb is None:
+            last = result.reports[-1]
+            but = self._finish(TrialState.PRUNED, last.val_bpb)
+            self.worker.say(f"{self.label}: pruned at {last.percent}% with {last.val_bpb:.4f} BPB{but}")
+            return None if but else self._show(f"pruned at {last.percent}% with {last.val_bpb:.6f} BPB")
+        weights = None if self.proxy else self._save(result, tokenizer)
+        but = self._finish(TrialState.COMPLETE, result.val_bpb)
+        self.worker.say(f"{self.label}: {result.val_bpb:.4f} BPB after {result.tokens:,} tokens{but}")
+        if not but:
+            self._show(f"{result.val_bpb:.6f} BPB")
+        if weights and not but:
+            keep_confirmed(self.worker.study, self.claim.trial_id, weights, self.worker.device, self.worker.say)
+        return None
+
+    def _show(self, outcome: str) -> None:
+        """Bring what optuna-dashboard shows up to date: after every long run, and now and then after proxies."""
+        study, say = self.worker.study, self.worker.say
+        if self.proxy:
+            return show_in_turn(study, say)
+        show(study, say, self.retrying)
+        lines = self.worker.last_lines
+        text = record(self.plan, self.label, outcome, self.trial.params, self.attributes, self.reports, lines)
+        return keep_record(study, self.claim.trial_id, self.claim.number, text, say)
+
+    def _save(self, result: Result, tokenizer: Tokenizer) -> Path | None:
+        """Save the weights; a disk that doesn't take them is no reason to lose the result."""
+        weights = paths.checkpoints(self.worker.study.runs_folder) / f"confirm-{self.claim.number}.pt"
+        info = {"study": self.plan.name, "confirmation": self.claim.number, "val_bpb": result.val_bpb}
+        ran = {"seed": self.seed, "budget_seconds": self.budget_seconds, "tokens": result.tokens}
+        info |= {**ran, "data": self.plan.data.table(), "provenance": nameless(self.attributes["provenance"])}
+        try:
+            weights.parent.mkdir(parents=True, exist_ok=True)
+            checkpoint.save(weights, result.network, tokenizer, info)
+        except (CheckpointError, OSError) as error:
+            self.worker.say(f"note: {self.label} has no weights: {error}")
+            return None
+        return weights
+
+
+def _brief(params: dict[str, Any]) -> str:
+    return ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in params.items())

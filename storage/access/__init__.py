@@ -1,0 +1,1 @@
+"""Logins of rented machines, confined to one study's rows."""

@@ -1,0 +1,1 @@
+"""What workers write, kept in order on disk and delivered through outages."""

@@ -1,0 +1,1 @@
+"""Trials as a queue that unreliable workers share."""

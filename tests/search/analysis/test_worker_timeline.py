@@ -1,0 +1,54 @@
+"""Workers over time, and what they cost."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from search.analysis.anonymize import caveats_shown, settled_file
+from search.analysis.worker_timeline import presences, spans, zone_shift
+from search.show.figures.costs import KINDS, costs
+from tests.search.show.studied import EPOCH, entry, facts_of, made, params, plan, searched
+
+PLAN = plan()
+
+
+def test_all_that_is_paid_is_spent_on_something() -> None:
+    proxies, runs = searched(PLAN, 24)
+    found = costs(facts_of(PLAN, proxies, runs, workers=[entry(minutes=1000)]))
+    assert found.total_hours == pytest.approx(1000 / 60)
+    assert found.total_usd == pytest.approx(10.0)
+    ended = [t for t in proxies if t.user_attrs.get("failure") is None]
+    by_hand = (330 * len(ended), 1700 * len(runs), 30 * len(ended) + 100 * len(runs))
+    assert found.hours[:3] == pytest.approx([seconds / 3600 for seconds in by_hand])
+    assert len(found.hours) == len(KINDS)
+
+
+@pytest.mark.parametrize("hours", [-8, 0, 5.5, 9])
+def test_a_machines_time_zone_is_found(hours: float) -> None:
+    trial = made(PLAN, 0, 1.5, params(0), minutes=(60 * hours + 1, 60 * hours + 7))
+    assert zone_shift(entry(minutes=60), [trial]) == -3600 * hours
+    (span,) = spans(facts_of(PLAN, [trial], workers=[entry(minutes=60)]))
+    assert (span.start, span.end) == (EPOCH + 60, EPOCH + 420)
+
+
+def test_a_worker_is_called_by_its_number_and_its_device_where_they_differ() -> None:
+    two = [entry("host-a/1"), entry("host-b/2")]
+    assert [p.worker for p in presences(facts_of(PLAN, workers=two))] == ["worker 1", "worker 2"]
+    two[1] = replace(two[1], device="Other")
+    assert [p.worker for p in presences(facts_of(PLAN, workers=two))] == ["worker 1 (A GPU)", "worker 2 (Other)"]
+
+
+def test_no_host_and_no_folder_is_told() -> None:
+    gpus = [{"device": d, "host": h, "torch": "2"} for d, h in (("A", "host-a"), ("B", "host-b"))]
+    proxies = [
+        made(PLAN, i, 1.5 + i / 9, params(i), provenance=gpus[i % 2], worker=f"host-{'ab'[i % 2]}/{i % 2}")
+        for i in range(6)
+    ]
+    facts = facts_of(PLAN, proxies)
+    (told,) = [c.sentence for c in caveats_shown(facts) if c.name == "hardware"]
+    assert "host-" not in told
+    assert "A (3 runs by worker 1), B (3 runs by worker 2)" in told
+    assert 'source = "text.parquet"' in settled_file(PLAN)
+    assert "somebody" not in settled_file(PLAN)
+    assert math.isclose(costs(facts).total_usd, 6 * 0.1 * 0.6)  # who never registered was there for its trials

@@ -1,0 +1,166 @@
+"""Sweeps, conditional spaces and the recipe through the real commands."""
+
+import tomllib
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+
+from search.study.study import load_study
+from storage.server.database import connect
+from storage.server.embedded import embedded
+from tests.conftest import run_cli
+from tests.search.tiny import PLAN, TRIALS, proxies
+
+CONDITIONAL = """
+attention = { choices = ["full", "grouped", "latent"] }
+projection_dim = { choices = [4, 8], when = { attention = "latent" } }
+n_kv_head = { low = 1, high = 2, when = { attention = "grouped" } }
+"""
+
+
+def test_a_conditional_space_from_a_study_file_alone(home: Path, tmp_path: Path) -> None:
+    """Kinds of attention, each with the settings that it alone has."""
+    path = tmp_path / "kinds.toml"
+    path.write_text(
+        PLAN.replace("[space]", "[space]" + CONDITIONAL)
+        .replace("n_head = 1", "n_head = 2")
+        .replace("batch_size = 4\n", 'batch_size = 4\nattention = "latent"\nprojection_dim = 8\n')
+        .replace(f"trials = {TRIALS}", "trials = 9"),
+        encoding="utf-8",
+    )
+    done = run_cli("start", "--study", str(path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    with embedded(home / "postgres") as url:
+        database = connect(url)
+        trials = proxies(load_study(database, "kinds"))
+        assert all(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in trials)
+        assert len(trials) == 9
+        assert len({t.params["attention"] for t in trials}) > 1
+        for trial in trials:
+            assert ("projection_dim" in trial.params) == (trial.params["attention"] == "latent")
+            assert ("n_kv_head" in trial.params) == (trial.params["attention"] == "grouped")
+            assert {"mfu", "mode", "compile_seconds"} <= trial.user_attrs.keys()
+        database.close()
+
+
+def test_a_sweep_runs_its_grid_and_shows_it(home: Path, tmp_path: Path) -> None:
+    """Three points twice, as the file says: nothing pruned, nothing confirmed, nothing twice when started again."""
+    text = PLAN[: PLAN.index("[proxy]")].replace("max_lr = { low = 1e-3, high = 3e-2, log = true }\n", "")
+    text = text.replace("head_dim = { low = 8, high = 16, step = 8 }\n", "").replace("[4, 8]", "[2, 4, 8]")
+    path = tmp_path / "batches.toml"
+    path.write_text(text + '[proxy]\nsampler = "grid"\nrepeats = 2\nbudget = "1s"\n', encoding="utf-8")
+    for _ in range(2):
+        done = run_cli("start", "--study", str(path), COLUMNS="160")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "BPB above the best" in done.stdout
+    with embedded(home / "postgres") as url:
+        database = connect(url)
+        study = load_study(database, "batches")
+        trials = proxies(study)
+        assert Counter((t.params["batch_size"], t.user_attrs["seed"]) for t in trials) == Counter(
+            (b, s) for b in (2, 4, 8) for s in (0, 1)
+        )
+        assert all(t.state == TrialState.COMPLETE for t in trials)
+        assert study.confirm_trials() == []
+        database.close()
+    figure = tmp_path / "batches.html"
+    shown = run_cli("sweep", "--study", "batches", COLUMNS="160")
+    assert shown.returncode == 0, shown.stderr
+    drawn = run_cli("plot", "batch", "--study", "batches", "--out", str(figure))
+    assert drawn.stdout == f"figure: {figure}\n"
+    rows = [line for line in shown.stdout.splitlines() if line.count("│") > 3]
+    assert [row.split("│")[1].strip() for row in rows] == ["2", "4", "8"]
+    assert all("±" in row for row in rows)
+    page = figure.read_text(encoding="utf-8")
+    assert "validation BPB" in page
+    assert "<script src=" not in page  # works without a network
+    assert all({"train_bpb", "bytes_per_token"} <= t.user_attrs.keys() for t in trials)
+    refused = run_cli("export", "--study", "batches")
+    assert refused.returncode == 1
+    assert "is a sweep: nothing in it is confirmed" in refused.stderr
+
+
+VOCABULARIES = """
+[data]
+source = "builtin"
+holdout_period = 50
+holdout_rows = 1
+[tokenizer]
+sample_bytes = 100_000
+[model]
+context = 32
+n_layer = 1
+n_head = 1
+head_dim = 16
+[train]
+batch_size = 4
+[space]
+vocab_size = {{ choices = [1024, 512] }}
+[proxy]
+sampler = "grid"
+repeats = {repeats}
+budget = "1s"
+[confirm]
+budget = "1s"
+top = 1
+random = 0
+"""
+
+
+def test_a_sweep_over_vocabularies_is_confirmed_and_grows(home: Path, tmp_path: Path) -> None:
+    """The text is too little for the default vocabulary, which no point has; later the file asks for a repeat."""
+    path = tmp_path / "vocabs.toml"
+    for repeats in (1, 2):
+        path.write_text(VOCABULARIES.format(repeats=repeats), encoding="utf-8")
+        done = run_cli("start", "--study", str(path), COLUMNS="160")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "vocabs: confirmed at 1s" in done.stdout
+        assert "lilm-search export --study vocabs" in done.stdout
+    rows = [line for line in done.stdout.splitlines() if line.count("│") > 6]
+    assert [row.split("│")[1].strip() for row in rows[:2]] == ["512", "1024"]  # the leaderboard's come after
+    with embedded(home / "postgres") as url:
+        database = connect(url)
+        study = load_study(database, "vocabs")
+        ran = Counter((t.params["vocab_size"], t.user_attrs["seed"]) for t in proxies(study))
+        assert ran == Counter((v, s) for v in (512, 1024) for s in (0, 1))
+        database.close()
+    exported = run_cli("export", "--study", "vocabs")
+    assert exported.returncode == 0, exported.stderr
+    fewer = run_cli("start", "--study", str(path), "--trials", "1")
+    assert fewer.returncode == 1
+    assert "is a grid of 4 runs" in fewer.stderr
+
+
+def test_the_recipe_is_followed(home: Path, plan_file: Path, tmp_path: Path) -> None:
+    plan_file.write_text(PLAN + "[recipe]\ntokens_per_param = 4\nmeasure_seconds = 0.3\nmax_layers = 3\n")
+    out = tmp_path / "recipe.toml"
+    done = run_cli("recipe", "--study", str(plan_file), "--budget", "2s", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    assert "tokens per parameter" in done.stdout
+    assert len(tomllib.loads(out.read_text())["recipe"]["learning_rates"]) == 5
+    again = run_cli("train", "--config", str(out), "--budget", "1s", "--out", str(tmp_path / "again.pt"))
+    assert again.returncode == 0, again.stderr
+    sampled = run_cli("sample", "--checkpoint", str(out.with_suffix(".pt")), "--tokens", "3")
+    assert sampled.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--tokens-per-param", "0"), "--tokens-per-param: `tokens_per_param` is 0.0, but must be > 0"),
+        (("--budget", "soon"), '--budget: "soon" is no duration'),
+        (("--out", "{folder}"), "but that is a folder"),
+        (("--out", "{folder}/none/recipe.toml"), "does not exist; create it first"),
+        (("--out", "{folder}/recipe.pt"), "that is where the checkpoint goes"),
+    ],
+)
+def test_a_recipe_that_can_not_be_kept_is_refused_before_it_trains(
+    home: Path, plan_file: Path, tmp_path: Path, arguments: tuple[str, ...], says: str
+) -> None:
+    done = run_cli("recipe", "--study", str(plan_file), *(a.format(folder=tmp_path) for a in arguments))
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert "layers" not in done.stdout
+    assert len(done.stderr.strip().splitlines()) == 1

@@ -1,0 +1,274 @@
+"""What leaves a study: a real one, on a clock that counts; measured again where neither study nor database is."""
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from pydoc_data.topics import topics
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from typer.testing import CliRunner, Result
+
+from model.formats import checkpoint
+from model.formats import zip_bundle as archive
+from model.formats.load import load
+from model.training.train import train
+from search.cli.main import app
+from search.common import paths
+from search.common.errors import SearchError
+from search.common.signals import StopRequest
+from search.export.bundle import hand_out, release
+from search.export.export import FORMATS, best_export, render, top_export, write
+from search.export.reader import LIST, read_recipe, read_table
+from search.retrain.evaluate import measure
+from search.retrain.verify import Verdict
+from search.study.plan import Plan
+from search.study.results import confirmed
+from search.study.study import LinkedStudy, open_study
+from search.worker.worker import Worker
+from storage.server.database import connect
+from tests.conftest import fresh_database, run_cli
+from tests.model.training.test_train import World
+from tests.search.tiny import PLAN
+
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+CPU = torch.device("cpu")
+NOWHERE = "postgresql://nobody@127.0.0.1:9/none"  # a command that asked a database would fail
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """English that comes with Python, a row for each paragraph."""
+    path = tmp_path_factory.mktemp("text") / "prose.jsonl"
+    rows = [row for topic in topics.values() for row in str(topic).split("\n\n")]
+    path.write_text("".join(json.dumps({"text": row}) + "\n" for row in rows[:1500]), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def study(text: Path, embedded_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LinkedStudy]:
+    """Two proxies, the baseline among them, and two seeds of each confirmed; a step takes 50 ms."""
+    with pytest.MonkeyPatch.context() as patch:
+        world = World(patch, itertools.repeat(0.05))
+        patch.setenv("LILM_SEARCH_HOME", str(tmp_path_factory.mktemp("home")))
+        database = connect(fresh_database(embedded_url))
+        settled = PLAN.replace("trials = 7", "trials = 2").replace('"builtin"', json.dumps(str(text)))
+        opened = open_study(database, Plan.parse(settled, name="tiny", origin="test"))
+        Worker(opened, "one", CPU, StopRequest(), print, partial(train, clock=world)).run()
+        yield opened
+        database.close()
+
+
+@pytest.fixture(scope="module")
+def handed(study: LinkedStudy, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with best.zip and the folder `hf`."""
+    place = tmp_path_factory.mktemp("handed")
+    hand_out(study, None, place / "best.zip", place / "hf", print)
+    return place
+
+
+def told(path: Path, **options: Any) -> tuple[Verdict, str]:
+    said: list[str] = []
+    settings = {"config": None, "rank": None, "data": None, "tolerance": None, "device": CPU, **options}
+    found = measure(path, progress=lambda *stage: None, say=said.append, **settings)
+    return found, "\n".join(said)
+
+
+def test_a_bundle_claims_the_bpb_of_the_run_whose_weights_it_holds(study: LinkedStudy, handed: Path) -> None:
+    best = confirmed(study)[0]
+    run = min(best.runs, key=lambda run: run.value or 0.0)
+    bundled = load(handed / "best.zip", CPU)
+    assert bundled.info["val_bpb"] == run.value == min(best.bpb_by_seed.values())
+    assert (bundled.info["confirmation"], bundled.info["seed"]) == (run.number, run.user_attrs["seed"])
+    own = checkpoint.load(paths.checkpoints(study.folder) / f"confirm-{run.number}.pt", CPU)
+    for name, weights in own.network.state_dict().items():
+        assert torch.equal(weights, bundled.network.state_dict()[name])
+    table = tomllib.loads((handed / "hf" / "export.toml").read_text())
+    assert table["result"] == best_export(study)["result"]
+    assert table["weights"]["val_bpb"] == run.value
+    card = (handed / "hf" / "README.md").read_text()
+    for part in (f"**{run.value:.4f}**", f"{best.mean_bpb:.4f} (", "mean of 2 seeds", "by hand", "# license: choose"):
+        assert part in card
+    assert "the best seed's" in card
+    front = yaml.safe_load(card.split("---\n")[1])
+    assert front["model-index"][0]["results"][0]["metrics"][0]["value"] == round(run.value or 0.0, 4)
+
+
+def test_zip_and_folder_hold_the_same_and_name_no_machine_nor_folder(handed: Path, text: Path) -> None:
+    with zipfile.ZipFile(handed / "best.zip") as opened:
+        files = {name: opened.read(name) for name in opened.namelist()}
+    assert files == {p.name: p.read_bytes() for p in (handed / "hf").iterdir()}
+    content = b"".join(files.values())
+    assert str(text.parent).encode() not in content
+    assert os.uname().nodename.encode() not in files["provenance.json"] + files["export.toml"] + files["README.md"]
+
+
+def test_it_is_measured_again_with_no_study_no_database_and_a_new_home(
+    handed: Path, text: Path, fresh_home: Path
+) -> None:
+    """As elsewhere: another process, and of the study nothing but the file."""
+    away = {"LILM_SEARCH_STORAGE": NOWHERE, "LILM_SEARCH_HOME": str(fresh_home)}
+    done = run_cli("evaluate", "--checkpoint", str(handed / "best.zip"), "--data", str(text), **away)
+    assert done.returncode == 0, done.stdout + done.stderr
+    claim = load(handed / "best.zip", CPU).info["val_bpb"]
+    assert f"claimed:  {claim:.4f} BPB" in done.stdout
+    assert f"here:     {claim:.4f} BPB" in done.stdout
+    assert "verdict:  yes: off by" in done.stdout
+    assert "the same (sha-256)" in done.stdout
+
+
+def test_every_form_measures_alike_and_a_false_claim_is_found(
+    study: LinkedStudy, handed: Path, text: Path, tmp_path: Path
+) -> None:
+    weights = paths.checkpoints(study.folder) / f"confirm-{load(handed / 'hf', CPU).info['confirmation']}.pt"
+    here = {found[1].splitlines()[2] for found in (told(handed / "hf", data=str(text)), told(weights))}
+    assert len(here) == 1
+    bragging = load(weights, CPU)
+    checkpoint.save(
+        tmp_path / "a.pt",
+        bragging.network,
+        bragging.tokenizer,
+        bragging.info | {"val_bpb": bragging.info["val_bpb"] - 0.001},
+    )
+    assert told(tmp_path / "a.pt")[0].answer == "no"
+    assert told(tmp_path / "a.pt", tolerance=0.002)[0].answer == "yes"
+
+
+def test_on_another_text_it_says_that_nothing_can_be_told(
+    handed: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other.jsonl"
+    other.write_text(text.read_text().replace("the", "thy"), encoding="utf-8")
+    found, said = told(handed / "hf", data=str(other))
+    assert found.answer == "can't tell"
+    assert "the text here is not the model's" in found.why
+    assert "another" in said
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SearchError, match=r"prose\.jsonl, which is not here: say where with --data"):
+        told(handed / "hf")
+
+
+def test_a_checkpoint_without_its_text_takes_it_from_an_export(study: LinkedStudy, tmp_path: Path) -> None:
+    """As confirmation runs of earlier versions are: nothing but their number and BPB."""
+    best = confirmed(study)[0].runs[0]
+    old = load(paths.checkpoints(study.folder) / f"confirm-{best.number}.pt", CPU)
+    info = {"study": "tiny", "confirmation": best.number, "val_bpb": best.value}
+    checkpoint.save(tmp_path / "old.pt", old.network, old.tokenizer, info)
+    with pytest.raises(SearchError, match="--config"):
+        told(tmp_path / "old.pt")
+    write(tmp_path / "best.yaml", best_export(study), "yaml")
+    assert told(tmp_path / "old.pt", config=tmp_path / "best.yaml")[0].answer == "yes"
+    bundle = archive.with_sums(release(study, tmp_path / "old.pt", print))
+    assert json.loads(bundle["provenance.json"])["seed"] == best.user_attrs["seed"]
+
+
+def test_weights_that_are_not_stored_can_be_given_and_only_the_right_ones(
+    study: LinkedStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    best = confirmed(study)[0]
+    elsewhere = paths.checkpoints(study.folder)
+    monkeypatch.setenv("LILM_SEARCH_HOME", str(tmp_path))
+    assert release(study, None, print)  # from the database
+    monkeypatch.setattr("search.export.download.files", lambda part: [])
+    with pytest.raises(SearchError, match=r"no weights of .* are stored.*--weights best\.pt"):
+        release(study, None, print)
+    mine = elsewhere / f"confirm-{best.runs[0].number}.pt"
+    assert json.loads(release(study, mine, print)["provenance.json"])["val_bpb"] == best.runs[0].value
+    again = load(mine, CPU)
+    own = {"val_bpb": 2.5, "seed": 9, "budget_seconds": 2.0, "tokens": 99, "provenance": again.info["provenance"]}
+    checkpoint.save(tmp_path / "mine.pt", again.network, again.tokenizer, own)  # as `train` writes
+    card = release(study, tmp_path / "mine.pt", print)["README.md"].decode()
+    assert "these weights, seed 9 | **2.5000**" in card
+    assert "best seed" not in card
+    assert json.loads(release(study, tmp_path / "mine.pt", print)["provenance.json"])["val_bpb"] == 2.5
+    checkpoint.save(tmp_path / "else.pt", again.network, again.tokenizer, {"val_bpb": 1.0, "provenance": {}})
+    with pytest.raises(SearchError, match="their text differ"):
+        release(study, tmp_path / "else.pt", print)
+    (other,) = confirmed(study)[1:]
+    with pytest.raises(SearchError, match="these are not of"):
+        release(study, elsewhere / f"confirm-{other.runs[0].number}.pt", print)
+
+
+def test_all_formats_are_the_same_table(study: LinkedStudy, tmp_path: Path) -> None:
+    table = best_export(study)
+    for form in FORMATS:
+        write(tmp_path / form, table, form)
+        assert read_table(tmp_path / form) == table
+    with pytest.raises(SearchError, match=r"must be one of toml, json, yaml, python"):
+        render(table, "xml")
+
+
+def test_the_best_few_and_which_of_them_is_meant(study: LinkedStudy, tmp_path: Path) -> None:
+    table = top_export(study, 5)
+    first, second = table[LIST]  # as many as there are
+    assert {k: v for k, v in first.items() if k != "rank"} == best_export(study)
+    assert [first["rank"], second["rank"]] == [1, 2]
+    assert first["result"]["val_bpb"] <= second["result"]["val_bpb"]
+    assert "yes" not in second["result"]["better_than_baseline"]
+    for form in ("toml", "json", "yaml"):
+        write(tmp_path / form, table, form)
+        assert read_table(tmp_path / form, 2) == second
+        assert read_recipe(tmp_path / form, 2).configuration == study.plan.configuration(second["parameters"])
+        with pytest.raises(SearchError, match="holds 2 configurations; say which with --rank"):
+            read_recipe(tmp_path / form)
+        with pytest.raises(SearchError, match="--rank is 3, but"):
+            read_recipe(tmp_path / form, 3)
+    with pytest.raises(SearchError, match="leave out --top"):
+        render(table, "python")
+    write(tmp_path / "one.toml", top_export(study, 1), "toml")
+    assert read_table(tmp_path / "one.toml")["configuration"] == first["configuration"]
+
+
+def test_the_script_trains_the_configuration(study: LinkedStudy, tmp_path: Path) -> None:
+    """A person's python, with nothing but the script; then a checkpoint that says what it is of."""
+    write(tmp_path / "best.py", best_export(study), "python")
+    shutil.copytree(paths.cache(), tmp_path / "cache")
+    command = [sys.executable, "best.py", "--seconds", "1", "--out", "mine.pt", "--cache", "cache"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd())}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "100%" in done.stdout
+    mine = load(tmp_path / "mine.pt", CPU)
+    assert mine.network.config == study.plan.configuration(confirmed(study)[0].params).model
+    assert mine.info["seed"] == best_export(study)["result"]["seeds"][0]
+    assert told(tmp_path / "mine.pt")[0].answer == "yes"
+
+
+def test_the_commands(study: LinkedStudy, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LILM_SEARCH_STORAGE", study.database.engine.url.render_as_string(hide_password=False))
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(app, [*arguments])
+
+    place = {name: str(tmp_path / name) for name in ("top.json", "best.zip", "hf", "best.py")}
+    done = run("export", "--study", "tiny", "--format", "json", "--top", "2", "--out", place["top.json"])
+    assert done.exit_code == 0, done.output
+    assert len(json.loads((tmp_path / "top.json").read_text())[LIST]) == 2
+    assert run("export", "--study", "tiny", "--format", "python").stdout.startswith('"""tiny, ')
+    done = run("export", "--study", "tiny", "--bundle", place["best.zip"], "--huggingface", place["hf"])
+    assert done.stdout.startswith(f"written: {place['best.zip']} and {place['hf']}, ")
+    said = {run("sample", "--checkpoint", place[name], "--tokens", "9").stdout for name in ("best.zip", "hf")}
+    assert len(said) == 1
+    for tolerance, code in (("0.01", 0), ("0", 1)):  # the claim is moved by less than the one, more than the other
+        moved = load(tmp_path / "hf", CPU)
+        info = moved.info | {"val_bpb": moved.info["val_bpb"] + 0.001}
+        checkpoint.save(tmp_path / "moved.pt", moved.network, moved.tokenizer, info)
+        asked = ("--checkpoint", str(tmp_path / "moved.pt"), "--data", str(text), "--tolerance", tolerance)
+        assert run("evaluate", *asked).exit_code == code
+    for wrong, hint in (
+        (("--weights", "best.pt"), "add --bundle"),
+        (("--top", "2", "--bundle", place["best.zip"]), "leave --top out"),
+        (("--bundle", str(tmp_path / "no" / "best.zip")), "create it first"),
+        (("--huggingface", place["hf"]), "not an empty folder"),
+    ):
+        assert hint in str(run("export", "--study", "tiny", *wrong).exception)

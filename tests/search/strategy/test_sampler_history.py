@@ -1,0 +1,90 @@
+import math
+
+import pytest
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from search.strategy.sampler_history import lesson_for
+from search.study.space import Parameter, Space
+from search.study.trials import given_to
+
+SPACE = Space({"max_lr": Parameter(low=0.0, high=1.0)})
+
+
+def trial(
+    state: TrialState,
+    value: float | None = None,
+    x: float = 0.5,
+    reports: dict[int, float] | None = None,
+    why: str = "",
+) -> FrozenTrial:
+    return create_trial(
+        state=state,
+        value=value,
+        params={"max_lr": 0.5},
+        distributions={"max_lr": SPACE.parameters["max_lr"].distribution()},
+        intermediate_values=reports,
+        user_attrs={"failure": why} if why else {},
+    )
+
+
+COMPLETE = [
+    trial(TrialState.COMPLETE, 1.0, reports={50: 2.0, 100: 1.0}),
+    trial(TrialState.COMPLETE, 1.5, reports={50: 2.4, 100: 1.5}),
+    trial(TrialState.COMPLETE, 3.0, reports={50: 4.0, 100: 3.0}),
+]
+
+
+def told(kind: str, *more: FrozenTrial) -> list[FrozenTrial]:
+    return lesson_for(kind, [*COMPLETE, *more], SPACE)[len(COMPLETE) :]
+
+
+@pytest.mark.parametrize(
+    ("loss", "counts_as"),
+    [(2.0, 1.0), (2.2, 1.25), (3.2, 2.25), (1.0, 1.0), (9.0, 3.0), (math.nan, 3.0), (math.inf, 3.0)],
+)
+def test_a_gaussian_process_is_told_where_a_pruned_trial_stood(loss: float, counts_as: float) -> None:
+    (seen,) = told("gp", trial(TrialState.PRUNED, reports={20: 0.1, 50: loss}))
+    assert seen.state == TrialState.COMPLETE
+    assert seen.value == pytest.approx(counts_as)
+
+
+def test_standing_at_a_step_that_none_finished_through_is_the_worst() -> None:
+    (seen,) = told("gp", trial(TrialState.PRUNED, reports={30: 0.1}))
+    assert seen.value == 3.0
+
+
+@pytest.mark.parametrize("why", ["diverged", "out_of_memory"])
+def test_a_configurations_own_fault_counts_as_the_worst(why: str) -> None:
+    failed = trial(TrialState.FAIL, why=why, reports={5: 0.1})
+    (seen,) = told("gp", failed)
+    assert (seen.state, seen.value) == (TrialState.COMPLETE, 3.0)
+    (seen,) = told("tpe", failed)
+    assert (seen.state, seen.intermediate_values) == (TrialState.PRUNED, {})
+
+
+@pytest.mark.parametrize("why", ["lost", "interrupted", "error"])
+def test_other_failures_say_nothing(why: str) -> None:
+    assert told("tpe", trial(TrialState.FAIL, why=why)) == told("gp", trial(TrialState.FAIL, why=why)) == []
+
+
+def test_tpe_is_told_how_far_a_pruned_trial_came() -> None:
+    (seen,) = told("tpe", trial(TrialState.PRUNED, 2.2, reports={20: 3.0, 50: 2.2}))
+    assert (seen.state, seen.intermediate_values) == (TrialState.PRUNED, {50: 2.2})
+
+
+def test_a_result_that_is_no_number_is_no_result() -> None:
+    (seen,) = told("tpe", trial(TrialState.COMPLETE, math.inf))
+    assert (seen.state, seen.intermediate_values) == (TrialState.PRUNED, {})
+
+
+def test_what_runs_or_waits_is_running_with_what_it_was_given() -> None:
+    waiting = create_trial(state=TrialState.WAITING, system_attrs={"fixed_params": {"max_lr": 0.25}})
+    (seen,) = told("tpe", waiting)
+    assert (seen.state, seen.params) == (TrialState.RUNNING, {"max_lr": 0.25})
+    assert told("tpe", create_trial(state=TrialState.WAITING)) == []
+    assert given_to(waiting) == {"max_lr": 0.25}
+
+
+def test_without_results_a_gaussian_process_has_nothing_to_compare_with() -> None:
+    assert lesson_for("gp", [trial(TrialState.FAIL, why="out_of_memory")], SPACE) == []
+    assert len(lesson_for("tpe", [trial(TrialState.FAIL, why="out_of_memory")], SPACE)) == 1

@@ -1,0 +1,64 @@
+"""Two servers may hold studies of one name: what a machine keeps of one is nothing to the other."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from search.common import paths
+from search.common.signals import StopRequest
+from search.study.plan import Plan
+from search.study.study import ID, LinkedStudy, load_study, open_study
+from search.worker.worker import Worker
+from storage.outbox.journal import Journal
+from storage.queue.trial_queue import Claim
+from storage.server.database import Database, connect
+from tests.conftest import fresh_database
+from tests.search.tiny import PLAN
+
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+
+
+def opened(database: Database) -> LinkedStudy:
+    text = PLAN[: PLAN.index("[baselines")].replace("trials = 7", "trials = 1").replace("top = 1", "top = 0")
+    return open_study(database, Plan.parse(text, name="tiny", origin="a test"))
+
+
+def test_a_studys_folder_is_its_own_and_stays(database: Database, embedded_url: str) -> None:
+    study, other = opened(database), connect(fresh_database(embedded_url))
+    assert re.fullmatch("tiny-[0-9a-f]{8}", study.folder)
+    assert opened(database).folder == load_study(database, "tiny").folder == study.folder
+    assert opened(other).folder != study.folder
+    other.close()
+
+
+@pytest.mark.parametrize("known", ["", "../" * 12, 7])
+def test_a_study_without_an_id_has_its_name_alone(database: Database, known: object) -> None:
+    """Those from before there were any go on where they were; and no path is made of anything else."""
+    opened(database).proxies.set_user_attr(ID, known)
+    assert load_study(database, "tiny").folder == "tiny"
+
+
+def test_what_was_written_for_one_server_is_not_lost_to_another(
+    database: Database, embedded_url: str, home: Path
+) -> None:
+    """A worker dies with a letter that its server hadn't taken; the next one here works for another server."""
+    study, other = opened(database), connect(fresh_database(embedded_url))
+    claim = study.proxy_queue.claim("one", 1)
+    assert isinstance(claim, Claim)
+    journal = Journal(paths.outbox(study.folder))
+    journal.append({"queue": "tiny", "trial_id": claim.trial_id, "worker": "one", "report": [50, 2.0]})
+    journal.close()
+
+    Worker(opened(other), "two", torch.device("cpu"), _stopped(), lambda line: None).run()
+    assert study.proxies.trials[0].intermediate_values == {}
+    Worker(opened(database), "two", torch.device("cpu"), _stopped(), lambda line: None).run()
+    assert study.proxies.trials[0].intermediate_values == {50: 2.0}
+    other.close()
+
+
+def _stopped() -> StopRequest:
+    stop = StopRequest()
+    stop.ask()
+    return stop

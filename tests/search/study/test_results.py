@@ -1,0 +1,84 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from search.study.results import pooled_noise, transfer_check
+
+
+def test_pooled_noise_by_hand() -> None:
+    noise = pooled_noise([[1.0, 1.2], [2.0, 2.0, 2.3], [5.0]])
+    squares = 2 * 0.1**2 + 2 * 0.1**2 + 0.2**2
+    assert noise.degrees == 3
+    assert noise.deviation == pytest.approx(math.sqrt(squares / 3))
+
+
+def test_the_interval_is_students() -> None:
+    """With one configuration the pooled interval is the ordinary t interval of its mean."""
+    values = [1.31, 1.33, 1.36, 1.30]
+    low, high = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
+    assert pooled_noise([values]).half_width(4) == pytest.approx((high - low) / 2)
+
+
+def test_no_repeats_no_noise() -> None:
+    assert pooled_noise([[1.0], [2.0]]).half_width(1) is None
+
+
+def test_tau_is_scipys_and_its_interval_holds_it() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(12)
+    y = x + 0.5 * rng.standard_normal(12)
+    found = transfer_check(x.tolist(), y.tolist())
+    assert found.tau == pytest.approx(stats.kendalltau(x, y).statistic)
+    assert found.low is not None
+    assert found.high is not None
+    assert found.tau is not None
+    assert found.low < found.tau < found.high
+
+
+def test_the_intervals_coverage_by_simulation() -> None:
+    """For a bivariate normal with correlation r, τ = 2/π · asin r; a 95% interval should hold it in about 95%."""
+    rng = np.random.default_rng(1)
+    r, n, held = 0.5, 12, 0
+    for _ in range(1000):
+        x, e = rng.standard_normal((2, n))
+        found = transfer_check(x.tolist(), (r * x + math.sqrt(1 - r * r) * e).tolist())
+        assert found.low is not None
+        assert found.high is not None
+        held += found.low < 2 / math.pi * math.asin(r) < found.high
+    assert 0.92 < held / 1000 < 0.99
+
+
+def test_perfect_order_of_few_pairs_proves_little() -> None:
+    """By hand, 5 pairs: tanh(atanh 0.9 ∓ 1.96 · √0.437), the upper end being τ itself."""
+    found = transfer_check([1, 2, 3, 4, 5], [1, 2, 3, 4, 5])
+    assert (found.tau, found.low, found.high) == pytest.approx((1.0, 0.1749, 1.0), abs=1e-3)
+
+
+@pytest.mark.parametrize("n", [5, 6])
+def test_of_all_orders_few_are_taken_for_proof(n: int) -> None:
+    """Where proxies say nothing every order is as likely: a 95% interval lies above 0 in about 2.5% of them."""
+    orders = list(itertools.permutations(range(n)))
+    proven = sum(transfer_check(range(n), order).proven for order in orders)
+    assert 0 < proven / len(orders) <= 0.03
+
+
+@pytest.mark.parametrize("n", [0, 1, 4])
+def test_too_few_pairs_are_said_plainly(n: int) -> None:
+    found = transfer_check([1.0, 2.0, 3.0, 4.0][:n], [1.0, 2.0, 3.0, 4.0][:n])
+    assert found.tau is None
+    assert f"{n} pair{' is' if n == 1 else 's are'} too few" in found.verdict
+
+
+def test_a_proxy_that_lies_is_called_out() -> None:
+    lying = transfer_check([1, 2, 3, 4, 5, 6], [6, 5, 4, 3, 2, 1])
+    assert lying.tau == pytest.approx(-1)
+    assert "NOT shown to predict" in lying.verdict
+    honest = transfer_check(list(range(8)), list(range(8)))
+    assert "the proxy predicts" in honest.verdict
+
+
+def test_constant_values_have_no_tau() -> None:
+    assert transfer_check([1.0] * 6, [1, 2, 3, 4, 5, 6]).tau is None

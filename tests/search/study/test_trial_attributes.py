@@ -1,0 +1,63 @@
+"""Attributes of a wrong kind, as a stolen login may write them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from optuna.trial import FrozenTrial
+
+from search.analysis.snapshot import Facts
+from search.show.dashboard.trial_notes import trial_notes
+from search.show.report.answers import ANSWERS
+from search.show.status.glance import glance
+from search.study.results import confirmed_among
+from search.study.trial_attributes import KINDS, sound, sound_attributes
+from tests.search.made import proxy
+from tests.search.show.studied import facts_of, plan, searched
+
+ODD: tuple[Any, ...] = (["x"], {"x": []}, "\x1b[2J", None, float("nan"), float("inf"), 10**400, True, -1)
+
+
+def test_right_ones_stay_and_wrong_ones_are_as_if_never_noted() -> None:
+    right = proxy(0, 1.4, {}, tokens=3, budget="6m", baseline="hand", control=False, total_seconds=2, other=["kept"])
+    wrong = proxy(1, 1.4, {}, tokens="3", budget="soon", baseline=["hand"], control=1, total_seconds=float("nan"))
+    kept, mended = sound([right, wrong])
+    assert kept is right
+    assert mended.user_attrs == {}
+    assert wrong.user_attrs["tokens"] == "3"  # the storage's own is left alone
+    assert (mended.number, mended.value, mended.params) == (1, 1.4, wrong.params)
+
+
+def test_a_retry_is_of_an_earlier_trial_and_a_seed_is_a_count() -> None:
+    """A trial that retried itself would have no first try."""
+    mended = sound([proxy(2, 1.4, {}, retries=r, seed=s) for r, s in ((1, 0), (2, -1), (-1, 2**63), (True, True))])
+    assert [t.user_attrs for t in mended] == [{"retries": 1, "seed": 0}, {}, {}, {}]
+
+
+def test_what_a_claimed_trial_says_of_itself_is_read_by_kind() -> None:
+    told = {"control": "no", "by_hand": 1, "budget": 5, "lr_scale": -1, "baseline": "mine", "other": ["kept"]}
+    assert sound_attributes(told, 3) == {"baseline": "mine", "other": ["kept"]}
+    assert told["control"] == "no"
+
+
+@pytest.mark.parametrize("key", sorted(KINDS))
+def test_no_value_of_any_attribute_stops_what_people_read(key: str) -> None:
+    of = plan()
+    for odd in ODD:
+        told = read(of, *(_with(trials, key, odd) for trials in searched(of, 12)))
+        assert glance(told).table()
+        for _, answer in ANSWERS.values():
+            assert answer(told)
+        trial_notes(told)
+
+
+def read(of: Any, proxies: Sequence[FrozenTrial], runs: Sequence[FrozenTrial]) -> Facts:
+    """What `facts.read` makes of such trials."""
+    proxies, runs = sound(proxies), sound(runs)
+    return replace(facts_of(of, proxies, runs), found=confirmed_among(of, proxies, runs))
+
+
+def _with(trials: Sequence[FrozenTrial], key: str, value: Any) -> list[FrozenTrial]:
+    trials[1].user_attrs = {**trials[1].user_attrs, key: value}
+    return list(trials)
