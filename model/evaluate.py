@@ -19,9 +19,6 @@ from model.network.loss import LOGITS_AT_ONCE
 from model.network.shapes import Float, Int
 from model.network.transformer import Transformer, softcap
 
-PROTOCOL = "every token once, windows of the context without overlap, lossless tokenizer"
-"""This protocol's name, which goes with every result: figures of another one bear another name, and one that a
-tokenizer loses text under has `lossy` in it."""
 TOKENS_AT_ONCE = {"cpu": 8192, "cuda": 65_536}  # per forward pass: fills the device, bounds its memory
 
 

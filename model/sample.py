@@ -1,11 +1,9 @@
 """Letting a trained network write on."""
 
-import re
-from collections.abc import Mapping
-
 import torch
 
 from model.formats.checkpoint import Checkpoint
+from model.formats.sample_text import lay_out
 from model.network.device import autocast, precision
 
 PROMPTS = ("caitlin stood on the", "jayden had a jolly good time", "in japanese culture, women are often")
@@ -60,22 +58,3 @@ def samples(checkpoint: Checkpoint, *, max_tokens: int = 100, seed: int = 0) -> 
     """Return what a network makes of the standard prompts, as text for people; `read_samples` reads it back."""
     written = {prompt: sample(checkpoint, prompt, max_tokens=max_tokens, seed=seed) for prompt in PROMPTS}
     return lay_out(f"{max_tokens} tokens at most, temperature 0.8, top 50, seed {seed}", written)
-
-
-def lay_out(how: str, written: Mapping[str, str]) -> str:
-    """Return what was written on from each prompt, under a line that says how.
-
-    A line of it that begins as a prompt's own does, with "> ", is marked by a backslash.
-    """
-    marked = {prompt: re.sub(r"\n(\\*> )", r"\n\\\1", text) for prompt, text in written.items()}
-    return f"{how}\n\n" + "\n".join(f"> {prompt}\n{prompt}{text}\n" for prompt, text in marked.items())
-
-
-def read_samples(laid_out: str) -> dict[str, str]:
-    """Return what follows each prompt in a text of `lay_out`; nothing where it is another text."""
-    heads = list(re.finditer(r"\n\n> ([^\n]+)\n\1", laid_out))
-    ends = [*(head.start() for head in heads[1:]), len(laid_out.removesuffix("\n"))]
-    found: dict[str, str] = {}
-    for head, end in zip(heads, ends, strict=False):
-        found.setdefault(head[1], re.sub(r"\n\\(\\*> )", r"\n\1", laid_out[head.end() : end]))
-    return found

@@ -12,11 +12,18 @@ from typing import Any
 
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
-from scipy import stats
 
 from search.analysis.space_edges import Ranked, edges, shown
 from search.analysis.worker_differences import hardware
-from search.common.stats import Fall, fall_over_time, fall_with_progress, permutation_p, seeds_to_tell
+from search.common.stats import (
+    Fall,
+    fall_over_time,
+    fall_with_progress,
+    mann_whitney_p,
+    permutation_p,
+    ranks,
+    seeds_to_tell,
+)
 from search.study.plan import Plan
 from search.study.results import OWN_FAULTS, Confirmed, Noise, noise
 from search.study.space import identity
@@ -90,11 +97,11 @@ def rate_drift(plan: Plan, found: Sequence[Confirmed]) -> list[str]:
     if len(pairs) < FEWEST_PAIRS or len({rate for rate, _, _ in pairs}) < 3:
         return []
     rate, short, long = (np.array(column) for column in zip(*pairs, strict=True))
-    if permutation_p(np.log(rate), stats.rankdata(long) - stats.rankdata(short)) > LEVEL:
+    if permutation_p(np.log(rate), ranks(long) - ranks(short)) > LEVEL:
         return []
     best = len(pairs) // 2
     means = [float(np.exp(np.log(rate[np.argsort(bpb, kind="stable")[:best]]).mean())) for bpb in (long, short)]
-    gained = np.corrcoef(np.log(rate), stats.rankdata(long) - stats.rankdata(short))[0, 1] < 0
+    gained = np.corrcoef(np.log(rate), ranks(long) - ranks(short))[0, 1] < 0
     if abs(math.log(means[0] / means[1])) < math.log(LEAST_FACTOR) or gained != (means[0] > means[1]):
         return []
     change, scale = ("rises", "1.4") if gained else ("falls", "0.7")
@@ -223,7 +230,7 @@ def _region(failed: Sequence[FrozenTrial], rest: Sequence[FrozenTrial]) -> str:
         inside, outside = ([t.params[name] for t in group if name in t.params] for group in (failed, rest))
         if min(len(inside), len(outside)) < FEWEST_FAILED or len({*inside, *outside}) < 2:
             continue
-        p = float(stats.mannwhitneyu(inside, outside).pvalue)
+        p = mann_whitney_p(inside, outside)
         if p <= best:
             medians = [shown(float(np.median(values))) for values in (inside, outside)]
             best, said = p, f"; median {name} {medians[0]} there, {medians[1]} elsewhere"

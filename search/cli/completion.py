@@ -5,14 +5,12 @@ from collections.abc import Callable
 from importlib.resources import files
 
 from search.cli.welcome import earlier_studies, storage_url
-
-FILES_TOO = ".toml"
+from search.study.shipped import shipped
 
 
 def study_files(incomplete: str) -> list[str]:
     """Return the shipped studies whose names begin so; the shell itself offers files where none does."""
-    names = sorted(f.name.removesuffix(FILES_TOO) for f in files("studies").iterdir() if f.name.endswith(FILES_TOO))
-    return [name for name in names if name.startswith(incomplete)]
+    return [name for name in shipped() if name.startswith(incomplete)]
 
 
 def studies(incomplete: str) -> list[str]:

@@ -8,6 +8,7 @@ import typer
 
 from search.cli.completion import study_files
 from search.cli.options import Device
+from search.study.shipped import descriptions
 
 app = typer.Typer()
 
@@ -55,11 +56,8 @@ def studies(context: typer.Context) -> None:
     """List the shipped study files.  Example: lilm-search studies"""
     if context.invoked_subcommand is not None:
         return
-    from search.study import study_file as studyfile
-
-    for name in studyfile.shipped():
-        plan = studyfile.read(name)
-        typer.echo(f"{name:<16} {plan.description}")
+    for name, description in descriptions().items():
+        typer.echo(f"{name:<16} {description}")
 
 
 @studies_app.command("show")

@@ -2,9 +2,12 @@
 
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from search.common import paths
-from storage.server.quick_look import Glimpse
+
+if TYPE_CHECKING:
+    from storage.server.quick_look import Glimpse
 
 MOST = 8
 """Studies that are listed, the latest."""
@@ -59,14 +62,14 @@ def _reason(error: Exception) -> str:
     return redact(first_line(error))
 
 
-def _listed(found: Sequence[Glimpse]) -> str:
+def _listed(found: Sequence["Glimpse"]) -> str:
     width = max(len(g.name) for g in found)
     lines = [f"  {g.name:<{width}}  {state(g)}\n  {'':<{width}}  {_next(g)}" for g in found[-MOST:]]
     head = f"Studies (the latest {MOST} of {len(found)}):" if len(found) > MOST else "Studies:"
     return "\n".join([head, *lines, "", ANOTHER])
 
 
-def state(seen: Glimpse) -> str:
+def state(seen: "Glimpse") -> str:
     """Return where a study stands, in a line."""
     parts = [f"{seen.proxies} of {seen.asked} proxies" if seen.asked else f"{seen.proxies} proxies"]
     parts += [f"{seen.confirmed} confirmation runs" + (f", {seen.to_confirm} to come" if seen.to_confirm else "")]
@@ -75,7 +78,7 @@ def state(seen: Glimpse) -> str:
     return "; ".join(parts)
 
 
-def _next(seen: Glimpse) -> str:
+def _next(seen: "Glimpse") -> str:
     if seen.workers:
         return f"lilm-search status --study {seen.name}"
     if seen.over and seen.confirmed:

@@ -1,4 +1,8 @@
-"""Statistics of losses and scores, lower being better: correlations with bounds, permutation tests, least gaps."""
+"""Statistics of losses and scores, lower being better: correlations with bounds, permutation tests, least gaps.
+
+Quantiles come from `scipy.special`: `scipy.stats`, whose import takes a second, waits inside the one test that needs
+it, since commands that only look at a study should answer at once.
+"""
 
 import math
 from collections.abc import Sequence
@@ -7,17 +11,23 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
-from scipy import stats
-from scipy.special import ndtri
+from scipy.special import bdtrc, ndtr, ndtri, stdtrit
 
 Numbers = Sequence[float] | Float[ndarray, " n"]
+
+
+def ranks(values: Numbers) -> Float[ndarray, " n"]:
+    """Return the ranks from 1, ties sharing their mean rank."""
+    _, which, counts = np.unique(np.asarray(values, dtype=float), return_inverse=True, return_counts=True)
+    ends = counts.cumsum()
+    return np.asarray((ends - (counts - 1) / 2)[which], dtype=float)
 
 
 def spearman(x: Numbers, y: Numbers) -> float:
     """Return Spearman's rank correlation; 0 where either side is constant or fewer than 3 pairs exist."""
     if len(x) < 3 or len(set(x)) < 2 or len(set(y)) < 2:
         return 0.0
-    return float(np.corrcoef(stats.rankdata(x), stats.rankdata(y))[0, 1])
+    return float(np.corrcoef(ranks(x), ranks(y))[0, 1])
 
 
 def lower_bound(rho: float, n: int, confidence: float = 0.9) -> float:
@@ -32,7 +42,7 @@ def lower_bound(rho: float, n: int, confidence: float = 0.9) -> float:
     most = 1 - 6 / (n * (n * n - 1))
     rho = min(max(rho, -most), most)
     error = math.sqrt((1 + rho * rho / 2) / (n - 3))
-    return math.tanh(math.atanh(rho) - float(stats.norm.ppf(confidence)) * error)
+    return math.tanh(math.atanh(rho) - float(ndtri(confidence)) * error)
 
 
 Scores = Float[ndarray, " n"]
@@ -40,8 +50,8 @@ Scores = Float[ndarray, " n"]
 
 def normal_scores(losses: Sequence[float] | Scores) -> Scores:
     """Return Φ⁻¹((rank − ½) / n), ties sharing their mean rank; NaN ranks last, with infinity."""
-    ranks = stats.rankdata(_finite_first(losses))
-    return np.asarray(ndtri((ranks - 0.5) / max(1, len(ranks))), dtype=float)
+    placed = ranks(_finite_first(losses))
+    return np.asarray(ndtri((placed - 0.5) / max(1, len(placed))), dtype=float)
 
 
 def score_among(loss: float, others: Sequence[float] | Scores) -> float:
@@ -62,7 +72,7 @@ _MOST = 0.999  # of a correlation, so that Fisher's z stays finite
 
 def chance_of_as_many(hits: int, draws: int, share: float) -> float:
     """Return the chance that at least so many of `draws` fall into a region that each hits with chance `share`."""
-    return float(stats.binom.sf(hits - 1, draws, share))
+    return float(bdtrc(hits - 1, draws, share)) if hits > 0 else 1.0
 
 
 def chance_of_lower(values: Sequence[float], order: Sequence[float], inside: Sequence[bool]) -> float:
@@ -74,18 +84,25 @@ def chance_of_lower(values: Sequence[float], order: Sequence[float], inside: Seq
     if member.all() or not member.any():
         return 1.0
     scores = normal_scores(values)
-    when = stats.rankdata(order) / len(order)
+    when = ranks(order) / len(order)
     trend = np.stack([np.ones_like(when), when, when**2], axis=1)
     left = scores - trend @ np.linalg.lstsq(trend, scores, rcond=None)[0]
-    return float(stats.mannwhitneyu(left[member], left[~member], alternative="less").pvalue)
+    return mann_whitney_p(left[member], left[~member], alternative="less")
+
+
+def mann_whitney_p(one: Numbers, other: Numbers, alternative: str = "two-sided") -> float:
+    """Return the p of Mann and Whitney's test of two samples."""
+    from scipy import stats
+
+    return float(stats.mannwhitneyu(one, other, alternative=alternative).pvalue)
 
 
 def permutation_p(x: Numbers, y: Numbers) -> float:
     """Return the two-sided p of Spearman's ρ by shuffling y; shuffles are drawn, but always the same ones."""
-    ranks = [stats.rankdata(v) - (len(v) + 1) / 2 for v in (x, y)]
+    centred = [ranks(v) - (len(v) + 1) / 2 for v in (x, y)]
     shuffled = _shuffles(len(y))
-    sums = np.abs(np.take(ranks[1], shuffled) @ ranks[0])
-    observed = abs(float(ranks[0] @ ranks[1]))
+    sums = np.abs(np.take(centred[1], shuffled) @ centred[0])
+    observed = abs(float(centred[0] @ centred[1]))
     return float((1 + (sums >= observed - 1e-9).sum()) / (1 + len(sums)))
 
 
@@ -146,7 +163,7 @@ def fall_over_time(x: Numbers, y: Numbers) -> Fall:
     by_value = (math.atanh(second) - math.atanh(expected)) / error
     before, after = spearman(x1, y1), spearman(x2, y2)
     by_rank = (math.atanh(_clipped(after)) - math.atanh(_clipped(before))) / math.sqrt(1.06 / n1 + 1.06 / n2)
-    return Fall(before, after, float(stats.norm.cdf(max(by_value, by_rank))))
+    return Fall(before, after, float(ndtr(max(by_value, by_rank))))
 
 
 def fall_with_progress(early: Numbers, late: Numbers, final: Numbers) -> Fall:
@@ -162,17 +179,29 @@ def fall_with_progress(early: Numbers, late: Numbers, final: Numbers) -> Fall:
     h = (1 - f * mean_square) / (1 - mean_square)
     error = math.sqrt(2 * (1 - r12) * h / (len(y) - 3))
     z = (math.atanh(r2) - math.atanh(r1)) / error
-    return Fall(spearman(early, final), spearman(late, final), float(stats.norm.cdf(z)))
+    return Fall(spearman(early, final), spearman(late, final), float(ndtr(z)))
 
 
 def _clipped(rho: float) -> float:
     return float(min(max(rho, -_MOST), _MOST))
 
 
+def student_quantile(degrees: int, confidence: float = 0.95) -> float:
+    """Return how many standard errors a two-sided interval reaches to each side, by Student's t."""
+    return float(stdtrit(degrees, (1 + confidence) / 2))
+
+
+def kendall_tau(x: Numbers, y: Numbers) -> float:
+    """Return Kendall's τ-b of the pairs; NaN where either side is constant."""
+    one, other = (np.sign(np.subtract.outer(v, v)) for v in (np.asarray(x, dtype=float), np.asarray(y, dtype=float)))
+    untied = math.sqrt(float((one**2).sum()) * float((other**2).sum()))
+    return float((one * other).sum()) / untied if untied else math.nan
+
+
 def least_gap(deviation: float, degrees: int, seeds: tuple[int, int], confidence: float = 0.95) -> float:
     """Return the smallest difference of two means that noise does not explain, by Student's t."""
     error = deviation * math.sqrt(1 / seeds[0] + 1 / seeds[1])
-    return float(stats.t.ppf((1 + confidence) / 2, degrees)) * error
+    return student_quantile(degrees, confidence) * error
 
 
 def seeds_to_tell(gap: float, deviation: float, confidence: float = 0.95, power: float = 0.8) -> int | None:
@@ -182,5 +211,5 @@ def seeds_to_tell(gap: float, deviation: float, confidence: float = 0.95, power:
     """
     if gap <= 0:
         return None
-    z = stats.norm.ppf((1 + confidence) / 2) + stats.norm.ppf(power)
+    z = ndtri((1 + confidence) / 2) + ndtri(power)
     return max(2, math.ceil(2 * (float(z) * deviation / gap) ** 2))

@@ -2,9 +2,9 @@
 
 import tomllib
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import optuna
-import torch
 
 from model.errors import ModelError
 from search.common.errors import HalvesError, SearchError
@@ -20,13 +20,16 @@ from storage.errors import StorageError
 from storage.server.database import Database
 from storage.server.embedded import START_SECONDS
 
+if TYPE_CHECKING:
+    import torch
 
-def checks(opening: Opening, name: str, device: Callable[[], torch.device]) -> list[Check]:
+
+def checks(opening: Opening, name: str, device: Callable[[], "torch.device"]) -> list[Check]:
     """Return the check of a study, which a server elsewhere may hold."""
     return [Check(name="study", look=lambda: examine(opening, name, device), seconds=3.0 * START_SECONDS + 60.0)]
 
 
-def examine(opening: Opening, name: str, device: Callable[[], torch.device]) -> Iterator[Finding]:
+def examine(opening: Opening, name: str, device: Callable[[], "torch.device"]) -> Iterator[Finding]:
     """Look at the study as a worker of this machine would find it."""
     try:
         with opening() as database:
@@ -37,7 +40,7 @@ def examine(opening: Opening, name: str, device: Callable[[], torch.device]) -> 
         yield note("study", "its database doesn't answer: see there")
 
 
-def _of(database: Database, name: str, device: Callable[[], torch.device]) -> Iterator[Finding]:
+def _of(database: Database, name: str, device: Callable[[], "torch.device"]) -> Iterator[Finding]:
     named = studyfile.study_name(name)
     if not exists(database, named):
         refuse_leftovers(database, named)
@@ -79,7 +82,7 @@ def _unreadable(database: Database, name: str, error: SearchError) -> Finding:
     return bad("study", str(error), cure)
 
 
-def _hardware(study: LinkedStudy, device: Callable[[], torch.device]) -> Finding:
+def _hardware(study: LinkedStudy, device: Callable[[], "torch.device"]) -> Finding:
     pinned = pinned_machine(study)
     if pinned is None:
         return ok("hardware", "no worker has begun: the first one's hardware becomes the study's")

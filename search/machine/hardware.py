@@ -10,11 +10,12 @@ import platform
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from model.settings import Settings, setting
-from model.training.reference_step import reference_tokens_per_second
+
+if TYPE_CHECKING:
+    import torch
 
 SLOWEST = 0.9
 """Share of the pinned reference below which a machine counts as throttled or shared."""
@@ -48,8 +49,12 @@ class Machine(Settings):
         return f"{self.reference_tokens_per_second:,.0f} tokens/s"
 
 
-def look(device: torch.device) -> Machine:
+def look(device: "torch.device") -> Machine:
     """Return what this device is, and time the reference step on it."""
+    import torch
+
+    from model.training.reference_step import reference_tokens_per_second
+
     speed = reference_tokens_per_second(device)
     if device.type != "cuda":
         threads = torch.get_num_threads()
@@ -102,8 +107,10 @@ def _as_large(pinned_gib: float, here_gib: float) -> bool:
     return abs(pinned_gib - here_gib) <= MEMORY_TOLERANCE * max(pinned_gib, here_gib)
 
 
-def device_name(device: torch.device) -> str:
+def device_name(device: "torch.device") -> str:
     """Return the GPU's name, or the processor's with the threads in use."""
+    import torch
+
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     return f"{processor()} ({workforce(torch.get_num_threads())})"

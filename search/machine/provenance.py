@@ -15,16 +15,16 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from model.data.corpus import Corpus
-from model.evaluate import PROTOCOL
-from model.training.result import Result
+from model.config import PROTOCOL
 from search.common.paths import checkout
 from search.machine.gpu_catalog import read_number
 from search.machine.hardware import device_name
 
 if TYPE_CHECKING:
+    import torch
+
+    from model.data.corpus import Corpus
+    from model.training.result import Result
     from search.machine.hardware import Machine
 
 
@@ -60,8 +60,10 @@ def _git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def provenance(device: torch.device, precision: str, machine: "Machine | None" = None) -> dict[str, Any]:
+def provenance(device: "torch.device", precision: str, machine: "Machine | None" = None) -> dict[str, Any]:
     """Return what a run's result may depend on besides its configuration and data."""
+    import torch
+
     image = os.environ.get("LILM_SEARCH_IMAGE")
     return {
         **source_version(),
@@ -78,7 +80,7 @@ def provenance(device: torch.device, precision: str, machine: "Machine | None" =
 
 
 def of_run(
-    device: torch.device, result: Result, machine: "Machine | None", *, seed: int, budget_seconds: float
+    device: "torch.device", result: "Result", machine: "Machine | None", *, seed: int, budget_seconds: float
 ) -> dict[str, Any]:
     """Return the provenance of one run that has ended."""
     own = {"seed": seed, "budget_seconds": budget_seconds, "mode": result.mode, "micro_batch": result.micro_batch}
@@ -90,12 +92,14 @@ def nameless(known: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in known.items() if k not in ("host", "hardware")}
 
 
-def hashes(corpus: Corpus) -> dict[str, str]:
+def hashes(corpus: "Corpus") -> dict[str, str]:
     """Return the identity of a text and of its tokenizer, and how the text is evaluated."""
     return {"text_sha256": corpus.text_sha256, "tokenizer_sha256": corpus.tokenizer.sha256, "evaluation": PROTOCOL}
 
 
-def _cuda(device: torch.device) -> dict[str, Any]:
+def _cuda(device: "torch.device") -> dict[str, Any]:
+    import torch
+
     known = {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}  # type: ignore[no-untyped-call]
     uuid = str(getattr(torch.cuda.get_device_properties(device), "uuid", ""))
     return {k: v for k, v in known.items() if v is not None} | gpu_facts(uuid)

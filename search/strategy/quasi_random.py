@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import qmc
 
 
 def seed_from(*parts: int) -> int:
@@ -18,6 +17,8 @@ def sobol(dimensions: int, seed: int, index: int) -> list[float]:
 
     Optuna's QMCSampler keeps that count in the study, where two workers may read the same one.
     """
+    from scipy.stats import qmc  # which takes a second, and only workers draw
+
     engine = qmc.Sobol(dimensions, scramble=True, seed=seed)
     if index:
         engine.fast_forward(index)

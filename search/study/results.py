@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 from optuna.trial import FrozenTrial
-from scipy import stats
 
-from search.common.stats import least_gap
+from search.common.stats import kendall_tau, least_gap, student_quantile
 from search.study.plan import Plan
 from search.study.study import LinkedStudy
 from search.study.trials import final_budget, finished, label, who
@@ -68,7 +67,7 @@ class Noise:
         """Return half of the confidence interval of a mean over so many seeds, by Student's t."""
         if self.deviation is None or n_seeds < 1:
             return None
-        return float(stats.t.ppf((1 + confidence) / 2, self.degrees)) * self.deviation / math.sqrt(n_seeds)
+        return student_quantile(self.degrees, confidence) * self.deviation / math.sqrt(n_seeds)
 
     def least_gap(self, one_seeds: int, other_seeds: int) -> float | None:
         """Return the smallest difference of two means over so many seeds that noise doesn't explain, at 95%."""
@@ -143,7 +142,7 @@ def transfer_check(proxy_bpb: Sequence[float], confirmed_bpb: Sequence[float]) -
     n = len(proxy_bpb)
     if n < 5:
         return Transfer(n, None, None, None)
-    tau = float(stats.kendalltau(proxy_bpb, confirmed_bpb).statistic)
+    tau = kendall_tau(proxy_bpb, confirmed_bpb)
     if math.isnan(tau):
         return Transfer(n, None, None, None)
     most = 1 - 2 / (n * (n - 1))

@@ -2,8 +2,6 @@
 
 import re
 from dataclasses import replace
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path, PurePath
 
 from model.atomic import why_not
@@ -12,12 +10,7 @@ from model.data.text_files import expanded
 from model.settings import nearest
 from search.common.errors import StudyFileError
 from search.study.plan import Plan
-
-
-def shipped() -> dict[str, Traversable]:
-    """Return the study files that come with the package, by name."""
-    found = [f for f in files("studies").iterdir() if f.name.endswith(".toml")]
-    return {f.name.removesuffix(".toml"): f for f in sorted(found, key=lambda f: f.name)}
+from search.study.shipped import shipped
 
 
 def is_path(study: str) -> bool:

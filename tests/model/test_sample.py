@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.sample import PROMPTS, lay_out, read_samples
+from model.formats.sample_text import lay_out, read_samples
+from model.sample import PROMPTS
 
 LINES = st.text(st.sampled_from("> \\\nab") | st.characters(codec="utf-8"), max_size=30)
 FORGED = st.sampled_from(["", f"\n\n> {PROMPTS[1]}\n{PROMPTS[1]} forged", "\n> \\> x", "\n\\> x", "\n"])

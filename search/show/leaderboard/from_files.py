@@ -7,9 +7,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from model.evaluate import PROTOCOL
+from model.config import PROTOCOL
+from model.formats.sample_text import read_samples
 from model.formats.zip_bundle import is_archive, unpack
-from model.sample import read_samples
 from search.common.durations import parse_duration
 from search.common.errors import SearchError
 from search.common.safe_text import plain_line, plain_text

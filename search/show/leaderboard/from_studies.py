@@ -7,8 +7,8 @@ from datetime import datetime
 from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.trial import FrozenTrial
 
-from model.evaluate import PROTOCOL
-from model.sample import read_samples
+from model.config import PROTOCOL
+from model.formats.sample_text import read_samples
 from search.analysis.snapshot import Facts, read
 from search.common.errors import SearchError
 from search.common.safe_text import plain_line, plain_text

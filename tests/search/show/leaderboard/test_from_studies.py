@@ -12,11 +12,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from model.config import PROTOCOL
 from model.errors import CheckpointError
-from model.evaluate import PROTOCOL
 from model.formats.load import write_folder
+from model.formats.sample_text import lay_out
 from model.formats.zip_bundle import pack
-from model.sample import PROMPTS, lay_out
+from model.sample import PROMPTS
 from search.cli.main import app
 from search.common.errors import SearchError
 from search.export.export import best_export, render, top_export
