@@ -9,8 +9,8 @@ from typing import Any
 
 from docs.generate.markdown import code, fenced, page, table
 from model.settings import Settings
-from search.study import study_file as studyfile
 from search.study.plan import SECTIONS
+from search.study.shipped import descriptions
 from search.study.space import RECORDS, Parameter
 
 HEAD = ("key", "type", "unit", "default", "allowed", "meaning")
@@ -49,7 +49,7 @@ BASELINES = (
 def study_file_page() -> str:
     """Return the page."""
     parts = [_section(name, record) for name, record in SECTIONS.items()]
-    shipped = [[code(name), studyfile.read(name).description] for name in studyfile.shipped()]
+    files = [[code(name), description] for name, description in descriptions().items()]
     return page(
         "# Study file",
         INTRO,
@@ -63,7 +63,7 @@ def study_file_page() -> str:
         ),
         f"## `[baselines.NAME]`\n\n{BASELINES}",
         fenced("[baselines.by-hand]\nmax_lr = 3e-3\nn_layer = 2"),
-        f"## Shipped study files\n\n{table(('name', 'what it searches'), shipped)}",
+        f"## Shipped study files\n\n{table(('name', 'what it searches'), files)}",
     )
 
 

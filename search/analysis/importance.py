@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import optuna
-from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.study.trials import finished
@@ -64,6 +63,8 @@ def importance(proxies: Sequence[FrozenTrial]) -> Importance | None:
 
 def _evaluate(trials: Sequence[FrozenTrial], values: np.ndarray) -> tuple[dict[str, float], dict[str, float]]:
     """Return each setting's divergence, and the largest one over shuffled results."""
+    from optuna.importance import PedAnovaImportanceEvaluator
+
     logged = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:

@@ -66,7 +66,6 @@ def export(
     Example: lilm-search export --study babylm --bundle best.zip
     """
     from search.common.errors import SearchError
-    from search.export.bundle import hand_out
     from search.export.export import best_export, render, top_export, write
     from search.study.study import load_study
     from storage.redaction import print_file
@@ -79,6 +78,8 @@ def export(
     with open_database(storage, "export") as database:
         opened = load_study(database, study)
         if with_weights:
+            from search.export.bundle import hand_out  # which imports torch
+
             hand_out(opened, weights, bundle, huggingface, typer.echo)
         if out or not with_weights:
             table = top_export(opened, top) if top else best_export(opened)

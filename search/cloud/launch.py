@@ -21,6 +21,7 @@ from search.study.connection import open_database
 from search.study.cost import study_bill
 from search.study.plan import Plan
 from search.study.requested import capped, with_cap
+from search.study.shipped import shipped
 from search.study.study import LinkedStudy, load_study, open_study
 from storage.access import roles
 from storage.errors import StorageError
@@ -185,7 +186,7 @@ def _make_credential(wanted: Rental, host: str | None) -> str:
 
 def _plan(asked: Asked, url: str | None) -> tuple[Plan, float]:
     """Return the plan with the cap asked for, and the dollars that are spent or bound."""
-    if url is None and (studyfile.is_path(asked.study) or asked.study in studyfile.shipped()):
+    if url is None and (studyfile.is_path(asked.study) or asked.study in shipped()):
         plan = studyfile.read(asked.study)
         return capped(plan, asked.max_usd, asked.price), 0.0
     with open_database(url, "launch") as database:

@@ -1,18 +1,22 @@
 """Statistics of losses and scores, lower being better: correlations with bounds, permutation tests, least gaps.
 
-Quantiles come from `scipy.special`: `scipy.stats`, whose import takes a second, waits inside the one test that needs
-it, since commands that only look at a study should answer at once.
+Commands that only look at a study should answer at once: scipy, whose import takes up to a second, waits inside the one
+test that needs it.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from statistics import NormalDist
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
-from scipy.special import bdtrc, ndtr, ndtri, stdtrit
 
+from search.common.student import student_quantile
+
+NORMAL = NormalDist()
 Numbers = Sequence[float] | Float[ndarray, " n"]
 
 
@@ -42,7 +46,7 @@ def lower_bound(rho: float, n: int, confidence: float = 0.9) -> float:
     most = 1 - 6 / (n * (n * n - 1))
     rho = min(max(rho, -most), most)
     error = math.sqrt((1 + rho * rho / 2) / (n - 3))
-    return math.tanh(math.atanh(rho) - float(ndtri(confidence)) * error)
+    return math.tanh(math.atanh(rho) - NORMAL.inv_cdf(confidence) * error)
 
 
 Scores = Float[ndarray, " n"]
@@ -51,14 +55,21 @@ Scores = Float[ndarray, " n"]
 def normal_scores(losses: Sequence[float] | Scores) -> Scores:
     """Return Φ⁻¹((rank − ½) / n), ties sharing their mean rank; NaN ranks last, with infinity."""
     placed = ranks(_finite_first(losses))
-    return np.asarray(ndtri((placed - 0.5) / max(1, len(placed))), dtype=float)
+    return np.asarray(_quantiles(len(placed))[(2 * placed).astype(int)], dtype=float)
+
+
+@lru_cache(maxsize=256)
+def _quantiles(n: int) -> Scores:
+    """Return Φ⁻¹((rank − ½) / n) at each half rank, 0 and ½ aside: ranks that two share lie between whole ones."""
+    found = [NORMAL.inv_cdf((half / 2 - 0.5) / n) for half in range(2, 2 * n + 1)]
+    return np.array([math.nan, math.nan, *found])
 
 
 def score_among(loss: float, others: Sequence[float] | Scores) -> float:
     """Return the normal score of one more loss: Φ⁻¹ of the middle of its place among n + 1."""
     values, mine = _finite_first(others), math.inf if math.isnan(loss) else loss
     below = float((values < mine).sum() + (values == mine).sum() / 2)
-    return float(ndtri((below + 0.5) / (len(values) + 1)))
+    return NORMAL.inv_cdf((below + 0.5) / (len(values) + 1))
 
 
 def _finite_first(losses: Sequence[float] | Scores) -> Scores:
@@ -72,7 +83,7 @@ _MOST = 0.999  # of a correlation, so that Fisher's z stays finite
 
 def chance_of_as_many(hits: int, draws: int, share: float) -> float:
     """Return the chance that at least so many of `draws` fall into a region that each hits with chance `share`."""
-    return float(bdtrc(hits - 1, draws, share)) if hits > 0 else 1.0
+    return sum(math.comb(draws, k) * share**k * (1 - share) ** (draws - k) for k in range(max(0, hits), draws + 1))
 
 
 def chance_of_lower(values: Sequence[float], order: Sequence[float], inside: Sequence[bool]) -> float:
@@ -163,7 +174,7 @@ def fall_over_time(x: Numbers, y: Numbers) -> Fall:
     by_value = (math.atanh(second) - math.atanh(expected)) / error
     before, after = spearman(x1, y1), spearman(x2, y2)
     by_rank = (math.atanh(_clipped(after)) - math.atanh(_clipped(before))) / math.sqrt(1.06 / n1 + 1.06 / n2)
-    return Fall(before, after, float(ndtr(max(by_value, by_rank))))
+    return Fall(before, after, NORMAL.cdf(max(by_value, by_rank)))
 
 
 def fall_with_progress(early: Numbers, late: Numbers, final: Numbers) -> Fall:
@@ -179,16 +190,11 @@ def fall_with_progress(early: Numbers, late: Numbers, final: Numbers) -> Fall:
     h = (1 - f * mean_square) / (1 - mean_square)
     error = math.sqrt(2 * (1 - r12) * h / (len(y) - 3))
     z = (math.atanh(r2) - math.atanh(r1)) / error
-    return Fall(spearman(early, final), spearman(late, final), float(ndtr(z)))
+    return Fall(spearman(early, final), spearman(late, final), NORMAL.cdf(z))
 
 
 def _clipped(rho: float) -> float:
     return float(min(max(rho, -_MOST), _MOST))
-
-
-def student_quantile(degrees: int, confidence: float = 0.95) -> float:
-    """Return how many standard errors a two-sided interval reaches to each side, by Student's t."""
-    return float(stdtrit(degrees, (1 + confidence) / 2))
 
 
 def kendall_tau(x: Numbers, y: Numbers) -> float:
@@ -211,5 +217,5 @@ def seeds_to_tell(gap: float, deviation: float, confidence: float = 0.95, power:
     """
     if gap <= 0:
         return None
-    z = ndtri((1 + confidence) / 2) + ndtri(power)
-    return max(2, math.ceil(2 * (float(z) * deviation / gap) ** 2))
+    z = NORMAL.inv_cdf((1 + confidence) / 2) + NORMAL.inv_cdf(power)
+    return max(2, math.ceil(2 * (z * deviation / gap) ** 2))

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import optuna
-from scipy.special import ndtri
 
 from search.common.errors import SearchError
-from search.common.stats import student_quantile
+from search.common.stats import NORMAL
+from search.common.student import student_quantile
 from search.replay.curves import CurveSet
 from search.replay.one_study import Score, Setting, replay, settings
 from search.replay.pruners import PrunerSpec, roster
@@ -70,7 +70,7 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 def estimate_chance(values: Sequence[bool]) -> Estimate:
     """Return the share of true values with Wilson's interval, which says something of 0 of 50 too."""
-    n, share, z2 = len(values), float(np.mean(values)), float(ndtri(0.975)) ** 2
+    n, share, z2 = len(values), float(np.mean(values)), NORMAL.inv_cdf(0.975) ** 2
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = math.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
     return Estimate(share, max(0.0, middle - half), min(1.0, middle + half))

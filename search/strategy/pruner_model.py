@@ -16,9 +16,9 @@ from typing import Self
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
-from scipy.special import gammaln, ndtr, ndtri, stdtr
 
-from search.common.stats import Scores
+from search.common.stats import NORMAL, Scores
+from search.common.student import student_cdf
 
 Sums = Float[ndarray, "6"]
 _ROUNDS = 4  # of the pruned runs' weights, which settle after two or three
@@ -68,11 +68,11 @@ class Foresight:
 
     def share_as_bad(self, score: float) -> float:
         """Return the expected share of the best runs that look as bad as this one here, or worse."""
-        return self.proof * self.share_if_related(score) + (1 - self.proof) * float(ndtr(-score))
+        return self.proof * self.share_if_related(score) + (1 - self.proof) * NORMAL.cdf(-score)
 
     def share_if_related(self, score: float) -> float:
         """Return the same share, were it certain that losses here say something."""
-        return float(stdtr(self.degrees, (self.centre - score) / self.scale))
+        return student_cdf(self.degrees, (self.centre - score) / self.scale)
 
 
 def foresee(final: Scores, score: Scores, cut: Scores, *, share: float, best: float, prior: Prior) -> Foresight:
@@ -95,7 +95,7 @@ def foresee(final: Scores, score: Scores, cut: Scores, *, share: float, best: fl
     for _ in range(_ROUNDS if len(cut) else 0):
         weight = share * np.exp(np.clip(fit.log_ratio(cut, typical), -50, 0))
         fit = _Line.fit(known + sums(np.full_like(cut, typical), cut, weight), prior)
-    target = float(ndtri(best))
+    target = NORMAL.inv_cdf(best)
     centre, scale = fit.predict(target)
     return Foresight(float(known[0] + weight.sum()), centre, scale, fit.degrees, math.log(prior.odds) + fit.evidence)
 
@@ -125,7 +125,8 @@ class _Line:
             math.log(w * w / det) / 2
             + prior.degrees / 2 * math.log(squares0 / 2)
             - degrees / 2 * math.log(squares / 2)
-            + float(gammaln(degrees / 2) - gammaln(prior.degrees / 2))
+            + math.lgamma(degrees / 2)
+            - math.lgamma(prior.degrees / 2)
             + zz / 2
         )
         return cls(a, b, (aa, bb, ab), degrees, squares / degrees, evidence)

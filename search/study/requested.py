@@ -7,6 +7,7 @@ from model.errors import SettingsError
 from search.common.errors import StudyFileError
 from search.study import study_file as studyfile
 from search.study.plan import Plan
+from search.study.shipped import shipped
 from search.study.study import exists, stored_plan
 from storage.server.database import Database
 
@@ -16,7 +17,7 @@ def asked_plan(
 ) -> Plan:
     """Settle what `start` was asked for: a file, a shipped study, or one that only the database knows."""
     name = studyfile.study_name(study)
-    known = studyfile.is_path(study) or name in studyfile.shipped() or not exists(database, name)
+    known = studyfile.is_path(study) or name in shipped() or not exists(database, name)
     plan = studyfile.read(study) if known else stored_plan(database, name)
     if data:
         plan = studyfile.with_data(plan, data, column)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial
 
-from search.common.stats import kendall_tau, least_gap, student_quantile
+from search.common.stats import kendall_tau, least_gap
+from search.common.student import student_quantile
 from search.study.plan import Plan
 from search.study.study import LinkedStudy
 from search.study.trials import final_budget, finished, label, who

@@ -20,6 +20,7 @@ from storage.server import tables as schema
 from storage.server.address import CA, settled
 from storage.server.address import parse_url as parse_url
 from storage.server.limits import limit
+from storage.server.optuna_storage import open_storage
 
 T = TypeVar("T")
 STATEMENT_SECONDS = 60
@@ -63,11 +64,9 @@ def connect(url: str, *, application_name: str = "lilm-search") -> "Database":
     first = sa.create_engine(address, poolclass=sa.NullPool, connect_args=options["connect_args"])
     try:
         _check_server(first, shown)
-        with _advisory_lock(first, "lilm-search/schema", LOCK_IDLE_SECONDS):
-            storage = RDBStorage(
-                address.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}"),
-                engine_kwargs=options,
-            )
+        with _advisory_lock(first, "lilm-search/schema", LOCK_IDLE_SECONDS) as connection:
+            url = address.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
+            storage = open_storage(url, options, connection)
             schema.create(storage.engine)
     except exc.DBAPIError as error:
         raise _explain(error, shown) from None

@@ -15,6 +15,7 @@ from model.settings import Settings
 from search.show.figures.gallery import PICTURES
 from search.study import settings as sections
 from search.study import study_file as studyfile
+from search.study.shipped import shipped
 from search.study.space import Parameter
 from tests.docs import markdown as md
 
@@ -62,7 +63,7 @@ def test_every_key_of_every_record_is_there_with_its_meaning() -> None:
 
 def test_every_key_of_a_settled_file_is_in_its_section() -> None:
     parts = re.split(r"^## ", page("study-file.md"), flags=re.M)
-    for name in studyfile.shipped():
+    for name in shipped():
         for section, keys in tomllib.loads(studyfile.read(name).toml()).items():
             if isinstance(keys, dict) and section not in ("space", "baselines"):
                 part = next(p for p in parts if p.startswith(f"`[{section}]`"))

@@ -12,16 +12,17 @@ from search.common.errors import StudyFileError
 from search.study import study_file as studyfile
 from search.study.plan import Plan
 from search.study.settings import Fidelity
+from search.study.shipped import shipped
 from search.study.study import changes
 
-TEXT = studyfile.shipped()["quickstart"].read_text(encoding="utf-8")
+TEXT = shipped()["quickstart"].read_text(encoding="utf-8")
 
 
 def parse(text: str) -> Plan:
     return Plan.parse(text, name="mine", origin="mine.toml")
 
 
-@pytest.mark.parametrize("name", sorted(studyfile.shipped()))
+@pytest.mark.parametrize("name", sorted(shipped()))
 def test_shipped_studies_settle_and_read_back_the_same(name: str) -> None:
     plan = studyfile.read(name)
     again = Plan.parse(plan.toml(), name=name, origin="settled")
@@ -219,9 +220,9 @@ def test_only_a_grid_repeats() -> None:
         parse(TEXT.replace("trials = 20", "trials = 20\nrepeats = 2"))
 
 
-@pytest.mark.parametrize("name", [n for n in sorted(studyfile.shipped()) if n.startswith("sweep-")])
+@pytest.mark.parametrize("name", [n for n in sorted(shipped()) if n.startswith("sweep-")])
 def test_a_sweeps_head_says_what_it_costs(name: str) -> None:
-    head = studyfile.shipped()[name].read_text(encoding="utf-8").split("[data]")[0]
+    head = shipped()[name].read_text(encoding="utf-8").split("[data]")[0]
     stated = re.search(r"(\d+) runs of 30 minutes on an RTX 4090: ([\d.]+) GPU hours, about (\d+) dollars", head)
     assert stated is not None
     plan = studyfile.read(name)
