@@ -25,7 +25,7 @@ from search.common.stats import (
     seeds_to_tell,
 )
 from search.study.plan import Plan
-from search.study.results import OWN_FAULTS, Confirmed, Noise, noise
+from search.study.results import OWN_FAULTS, Confirmed, Noise, lead, noise
 from search.study.space import identity
 from search.study.trials import finished
 
@@ -128,14 +128,13 @@ def noise_hides(found: Sequence[Confirmed]) -> list[str]:
 
 
 def _hidden(leader: Confirmed, rival: Confirmed, pooled: Noise) -> str | None:
-    gap, least = rival.mean_bpb - leader.mean_bpb, pooled.least_gap(leader.seeds, rival.seeds)
     assert pooled.deviation is not None
-    assert least is not None
-    if gap >= least:
+    ahead = lead(leader, rival, pooled)
+    if ahead.proven:
         return None
-    needed = max(seeds_to_tell(gap, pooled.deviation) or MOST_SEEDS + 1, leader.seeds + 1, rival.seeds + 1)
+    needed = max(seeds_to_tell(ahead.gap, pooled.deviation) or MOST_SEEDS + 1, leader.seeds + 1, rival.seeds + 1)
     number = f"about {needed}" if needed <= MOST_SEEDS else f"over {MOST_SEEDS}"
-    return f"{rival.label} by {gap:.4f} ({number} seeds each would tell)"
+    return f"{rival.label} by {ahead.gap:.4f} ({number} seeds each would tell)"
 
 
 def falls_over_time(plan: Plan, proxies: Sequence[FrozenTrial], found: Sequence[Confirmed]) -> list[str]:

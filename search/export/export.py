@@ -19,7 +19,7 @@ from search.machine.admission import budget_machine
 from search.machine.provenance import nameless
 from search.strategy.promotion import next_turn
 from search.study.cost import registry_of
-from search.study.results import Confirmed, Noise, confirmed, ended_on, noise, transfer
+from search.study.results import Confirmed, Noise, Sureness, confirmed, ended_on, lead, noise, transfer
 from search.study.study import LinkedStudy
 from storage.queue.liveness_sql import last_signs
 
@@ -146,18 +146,17 @@ def better_than_baseline(entry: Confirmed, found: Sequence[Confirmed], pooled: N
         return "no: this is a hand-made baseline"
     if not baselines:
         return "unknown: no baseline has been confirmed"
-    if bool(baselines[0].failed) != bool(entry.failed):
+    ahead, over = lead(entry, baselines[0], pooled), baselines[0].baseline
+    if ahead.by_failure:
         worse = entry if entry.failed else baselines[0]
         return f"{'no' if entry.failed else 'yes'}: {worse.label} failed in some of its long runs, and ranks behind"
-    gain, over = baselines[0].mean_bpb - entry.mean_bpb, baselines[0].baseline
-    if gain < 0:
-        return f"no: worse by {-gain:.4f} BPB than {over}"
-    least = pooled.least_gap(entry.seeds, baselines[0].seeds)
-    if least is None:
-        return f"not proven: by {gain:.4f} BPB over {over}, but noise is not known yet"
-    if gain < least:
-        return f"not proven: by {gain:.4f} BPB over {over}, which is within the noise of its seeds"
-    return f"yes: by {gain:.4f} BPB over {over}"
+    if ahead.gap < 0:
+        return f"no: worse by {-ahead.gap:.4f} BPB than {over}"
+    if ahead.proven:
+        return f"yes: by {ahead.gap:.4f} BPB over {over}"
+    known = ahead.verdict is not Sureness.NOT_KNOWN
+    why = "which is within the noise of its seeds" if known else "but noise is not known yet"
+    return f"not proven: by {ahead.gap:.4f} BPB over {over}, {why}"
 
 
 def render(table: Mapping[str, Any], form: str) -> str:

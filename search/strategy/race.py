@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.study.results import Noise, Transfer, pooled_noise
+from search.study.results import Lead, Noise, Transfer, pooled_noise
 
 KINDS = {
     "baseline": "hand-made",
@@ -139,15 +139,12 @@ def close_rivals(field: Sequence[Candidate], leader: Candidate) -> list[Candidat
     rivals = [c for c in field if c.key != leader.key and not c.out]
     if noise.deviation is None:
         return sorted(rivals, key=lambda c: (c.mean, c.key))
-    sureness = {c.key: _sureness(c, leader, noise) for c in rivals}
-    return sorted((c for c in rivals if sureness[c.key] < 1), key=lambda c: (sureness[c.key], c.key))
+    leads = {c.key: _lead(leader, c, noise) for c in rivals}
+    return sorted((c for c in rivals if not leads[c.key].proven), key=lambda c: (leads[c.key].in_noise, c.key))
 
 
-def _sureness(rival: Candidate, leader: Candidate, noise: Noise) -> float:
-    """Return how far a rival is behind, in units of the least gap that is more than noise."""
-    gap = rival.mean - leader.mean
-    least = noise.least_gap(len(leader.bpb), len(rival.bpb))
-    return gap / least if least else (math.inf if gap > 0 else 0.0)
+def _lead(leader: Candidate, rival: Candidate, noise: Noise) -> Lead:
+    return Lead(rival.mean - leader.mean, noise.least_gap(len(leader.bpb), len(rival.bpb)))
 
 
 def _why(c: Candidate, leader: Candidate, rivals: Sequence[Candidate], field: Sequence[Candidate]) -> str:

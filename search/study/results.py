@@ -1,11 +1,12 @@
 """What a study has found: confirmed configurations with their noise, and whether the proxy foretold them."""
 
+import enum
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from optuna.trial import FrozenTrial
@@ -78,6 +79,67 @@ class Noise:
         """Return half of the interval for one new run, given the mean of so many: t · s · √(1 + 1/n)."""
         half = self.half_width(n_seeds, confidence)
         return None if half is None else half * math.sqrt(n_seeds + 1)
+
+
+class Sureness(enum.Enum):
+    """What seed noise says of the difference of two means, at 95%."""
+
+    NOT_KNOWN = "noise isn't known, since no configuration ran with two seeds"
+    MAY_BE_CHANCE = "noise may explain the difference"
+    MORE_THAN_NOISE = "the difference is more than noise explains"
+
+
+@dataclass(frozen=True)
+class Lead:
+    """How far one configuration is ahead of another, and how surely."""
+
+    gap: float
+    """BPB by which its mean is lower; negative where it is higher."""
+    least: float | None
+    """The smallest gap that noise doesn't explain at 95%; None where noise isn't known."""
+    by_failure: int = 0
+    """1 where the other alone failed in a long run, -1 where it alone did: that decides, whatever the gap."""
+
+    @property
+    def verdict(self) -> Sureness:
+        """Whether noise explains the difference, in whichever direction it is."""
+        if self.by_failure:
+            return Sureness.MORE_THAN_NOISE
+        if self.least is None:
+            return Sureness.NOT_KNOWN
+        return Sureness.MORE_THAN_NOISE if abs(self.gap) >= self.least and self.gap else Sureness.MAY_BE_CHANCE
+
+    @property
+    def in_noise(self) -> float:
+        """The gap in units of the smallest that noise doesn't explain; 0 where there is no such."""
+        return self.gap / self.least if self.least else 0.0
+
+    @property
+    def proven(self) -> bool:
+        """Whether it is ahead by more than noise explains."""
+        return self.verdict is Sureness.MORE_THAN_NOISE and (self.by_failure or self.gap) > 0
+
+
+class Measured(Protocol):
+    """A configuration with its long runs."""
+
+    @property
+    def mean_bpb(self) -> float:
+        """Mean over its seeds."""
+
+    @property
+    def seeds(self) -> int:
+        """How many long runs have finished."""
+
+    @property
+    def failed(self) -> int:
+        """How many long runs failed by their own fault."""
+
+
+def lead(one: Measured, other: Measured, noise: Noise) -> Lead:
+    """Return how far one configuration is ahead of another, given the noise from seed to seed."""
+    least = noise.least_gap(one.seeds, other.seeds)
+    return Lead(other.mean_bpb - one.mean_bpb, least, bool(other.failed) - bool(one.failed))
 
 
 def bpb_text(bpb: float, half_width: float | None) -> str:

@@ -9,7 +9,7 @@ from search.common.durations import format_duration
 from search.common.safe_text import plain
 from search.strategy.promotion import entry_of
 from search.study.cost import budget_seconds
-from search.study.results import Confirmed, bpb_text
+from search.study.results import Confirmed, Sureness, bpb_text, lead
 
 FAILURES: Mapping[str, str] = {
     "diverged": "**Diverged**: its loss was no number, or above that of guessing. Where many do, lower the top of "
@@ -109,14 +109,19 @@ def against_baseline(facts: Facts, entry: Confirmed) -> str:
     baseline = next((c for c in facts.found if c.baseline), None)
     if baseline is None or baseline is entry:
         return ""
-    if bool(baseline.failed) != bool(entry.failed):
+    ahead = lead(entry, baseline, facts.noise)
+    if ahead.by_failure:
         worse = entry if entry.failed else baseline
         return f"{plain(worse.label)} ranks behind since it failed in some of its long runs"
-    gap, least = baseline.mean_bpb - entry.mean_bpb, facts.noise.least_gap(entry.seeds, baseline.seeds)
-    said = f"{abs(gap):.4f} {'better' if gap > 0 else 'worse'} than baseline {plain(baseline.baseline)}"
-    if least is None:
-        return f"{said} (noise is not known yet)"
-    return f"{said}, {'more than noise' if abs(gap) >= least else 'which may be chance'} (95%)"
+    said = f"{abs(ahead.gap):.4f} {'better' if ahead.gap > 0 else 'worse'} than baseline {plain(baseline.baseline)}"
+    return (
+        said
+        + {
+            Sureness.NOT_KNOWN: " (noise is not known yet)",
+            Sureness.MAY_BE_CHANCE: ", which may be chance (95%)",
+            Sureness.MORE_THAN_NOISE: ", more than noise (95%)",
+        }[ahead.verdict]
+    )
 
 
 def _decided(facts: Facts, entry: Confirmed) -> str:

@@ -14,7 +14,7 @@ from datetime import date
 from typing import Any
 
 from search.common.durations import format_duration
-from search.study.results import Noise, bpb_text
+from search.study.results import Noise, bpb_text, lead
 
 UNKNOWN = "unknown, of "
 """Begins the text of a result that doesn't tell it; whose result it is follows, so that it compares with no other."""
@@ -214,10 +214,7 @@ def proven_better(one: Entrant, other: Entrant) -> bool:
 
     The noise is that of both studies, pooled; who failed in a long run is behind whoever didn't, for certain.
     """
-    if bool(one.failed) != bool(other.failed):
-        return one.failed == 0
-    least, gap = pooled(one.noise, other.noise).least_gap(one.seeds, other.seeds), other.mean_bpb - one.mean_bpb
-    return least is not None and gap > 0 and gap >= least
+    return lead(one, other, pooled(one.noise, other.noise)).proven
 
 
 def pooled(one: Noise, other: Noise) -> Noise:

@@ -18,7 +18,7 @@ from search.common.durations import format_duration
 from search.show.figures.costs import costs
 from search.show.figures.space import say_importance
 from search.show.wording import capital, counted, joined, ordinal
-from search.study.results import Confirmed, Noise
+from search.study.results import Confirmed, Noise, Sureness, bpb_text, lead
 
 
 def unfinished(facts: Facts) -> str:
@@ -46,8 +46,8 @@ def won(facts: Facts) -> list[str]:
     half = facts.noise.half_width(n)
     name = f"The hand-made {best.label}" if best.baseline else capital(best.label)
     mean = "one run" if n == 1 else f"the mean of {n} seeds"
-    within = f" ± {half:.4f} (95% interval)" if half is not None else ""
-    said = [f"{name} is best: {best.mean_bpb:.4f}{within} BPB after {facts.plan.confirm.budget} of training, {mean}."]
+    bpb = bpb_text(best.mean_bpb, half) + (" (95% interval)" if half is not None else "")
+    said = [f"{name} is best: {bpb} BPB after {facts.plan.confirm.budget} of training, {mean}."]
     if best.baseline and any(not c.baseline for c in facts.found):
         said.append("The search found nothing better than what was made by hand.")
     return [*said, *(compared(best, rival, facts.noise) for rival in _rivals(facts)), *_race(facts)]
@@ -61,16 +61,15 @@ def _rivals(facts: Facts) -> list[Confirmed]:
 
 def compared(best: Confirmed, rival: Confirmed, noise: Noise) -> str:
     """Return how far the best is ahead of a rival, and whether noise explains it."""
-    gap, name = rival.mean_bpb - best.mean_bpb, f"the hand-made {rival.label}" if rival.baseline else rival.label
-    if rival.failed > 0 and not best.failed:
+    found, name = lead(best, rival, noise), f"the hand-made {rival.label}" if rival.baseline else rival.label
+    if found.by_failure > 0:
         return f"{capital(name)} ranks behind it because it failed in {counted(rival.failed, 'long run')}."
-    ahead = f"It is {gap:.4f} BPB ahead of {name} ({rival.mean_bpb:.4f})"
-    least = noise.least_gap(best.seeds, rival.seeds)
-    if least is None:
+    ahead = f"It is {found.gap:.4f} BPB ahead of {name} ({rival.mean_bpb:.4f})"
+    if found.verdict is Sureness.NOT_KNOWN:
         return f"{ahead}; how much of that is chance isn't known, since no configuration ran with two seeds."
-    if gap > 0 and gap >= least:
-        return f"{ahead}, more than seed noise explains ({least:.4f} at 95%)."
-    return f"{ahead}, which seed noise may explain (up to {least:.4f} at 95%): don't tell the two apart."
+    if found.proven:
+        return f"{ahead}, more than seed noise explains ({found.least:.4f} at 95%)."
+    return f"{ahead}, which seed noise may explain (up to {found.least:.4f} at 95%): don't tell the two apart."
 
 
 def _race(facts: Facts) -> list[str]:
@@ -99,11 +98,11 @@ def _best_point(facts: Facts) -> list[str]:
         return _only_proxies(facts)
     best = min(found, key=lambda p: p.bpb)
     half = best.means["val_bpb"].half_width
-    within = f" ± {half:.4f} (95% interval)" if half is not None else ""
+    bpb = bpb_text(best.bpb, half) + (" (95% interval)" if half is not None else "")
     where = ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in best.params.items())
     return [
         f"This study is a sweep: nothing in it is confirmed. Of {len(found)} points the best is {where}: "
-        f"{best.bpb:.4f}{within} BPB, {counted(best.runs, 'run')}."
+        f"{bpb} BPB, {counted(best.runs, 'run')}."
     ]
 
 

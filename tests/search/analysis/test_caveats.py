@@ -1,6 +1,7 @@
 """Each caveat where it is due, and silence elsewhere; on studies without anything to say it is rare."""
 
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -97,6 +98,11 @@ def test_a_leader_within_the_noise() -> None:
 def test_a_leader_beyond_the_noise_and_no_repeats() -> None:
     assert noise_hides(board([1.300, 1.301], [1.350, 1.351], [1.360, 1.361])) == []
     assert noise_hides(board([1.30], [1.31], [1.32])) == []
+
+
+def test_one_that_failed_in_a_long_run_is_no_rival() -> None:
+    leader, rival, _ = board([1.32, 1.34], [1.30, 1.32], [1.7, 1.72])
+    assert noise_hides([leader, replace(rival, failed=1)]) == []
 
 
 def test_no_gap_has_no_number_of_seeds() -> None:

@@ -1,11 +1,12 @@
 import itertools
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from search.study.results import pooled_noise, transfer_check
+from search.study.results import Noise, Sureness, bpb_text, lead, pooled_noise, transfer_check
 
 
 def test_pooled_noise_by_hand() -> None:
@@ -82,3 +83,54 @@ def test_a_proxy_that_lies_is_called_out() -> None:
 
 def test_constant_values_have_no_tau() -> None:
     assert transfer_check([1.0] * 6, [1, 2, 3, 4, 5, 6]).tau is None
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A configuration with its long runs."""
+
+    mean_bpb: float
+    seeds: int = 2
+    failed: int = 0
+
+
+# Student's t of one degree of freedom at 97.5% is 12.7062; of two means of 2 runs each the least gap is t · s.
+NOISE = pooled_noise([[1.50, 1.50 + 0.01 * math.sqrt(2)]])
+LEAST = 0.127062
+
+
+@pytest.mark.parametrize(
+    ("gap", "verdict", "proven"),
+    [
+        (LEAST + 1e-4, Sureness.MORE_THAN_NOISE, True),
+        (LEAST - 1e-4, Sureness.MAY_BE_CHANCE, False),
+        (0.0, Sureness.MAY_BE_CHANCE, False),
+        (-LEAST + 1e-4, Sureness.MAY_BE_CHANCE, False),
+        (-LEAST - 1e-4, Sureness.MORE_THAN_NOISE, False),
+    ],
+)
+def test_a_lead_is_proven_where_it_is_more_than_noise(gap: float, verdict: Sureness, proven: bool) -> None:
+    found = lead(Ran(1.5), Ran(1.5 + gap), NOISE)
+    assert found.gap == pytest.approx(gap)
+    assert found.least == pytest.approx(LEAST, abs=1e-6)
+    assert (found.verdict, found.proven) == (verdict, proven)
+
+
+def test_a_lead_without_noise_is_unknown_and_a_tie_without_any_deviation_is_none() -> None:
+    unknown = lead(Ran(1.0), Ran(9.0), Noise(None, 0))
+    assert (unknown.least, unknown.verdict, unknown.proven) == (None, Sureness.NOT_KNOWN, False)
+    exact = Noise(0.0, 3)
+    assert lead(Ran(1.0), Ran(1.0 + 1e-9), exact).proven
+    assert lead(Ran(1.0), Ran(1.0), exact).verdict is Sureness.MAY_BE_CHANCE
+
+
+def test_a_lead_is_decided_by_a_failure_of_one_alone() -> None:
+    for noise in (NOISE, Noise(None, 0)):
+        assert lead(Ran(1.7), Ran(1.5, failed=1), noise).proven
+        assert not lead(Ran(1.5, failed=1), Ran(1.7), noise).proven
+    assert lead(Ran(1.5, failed=1), Ran(1.7, failed=2), NOISE).proven  # both failed: by their means
+
+
+def test_bpb_with_its_interval_where_that_is_known() -> None:
+    assert bpb_text(1.23456, 0.0123) == "1.2346 ± 0.0123"
+    assert bpb_text(1.23456, None) == "1.2346"
