@@ -56,14 +56,19 @@ class Caveat:
     sentence: str
 
 
-def caveats(plan: Plan, proxies: Sequence[FrozenTrial], found: Sequence[Confirmed]) -> list[Caveat]:
-    """Return the caveats of a study from its proxy trials and its confirmed configurations, the best first."""
+def caveats(
+    plan: Plan, proxies: Sequence[FrozenTrial], found: Sequence[Confirmed], pooled: Noise | None = None
+) -> list[Caveat]:
+    """Return the caveats of a study from its proxy trials and its confirmed configurations, the best first.
+
+    `pooled` is the noise from seed to seed, where it is known already.
+    """
     runs = [t for t in proxies if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     runs += [run for c in found for run in c.runs]
     sentences = {
         "edge": edges(plan.space, ranked(proxies, found)),
         "learning-rate": rate_drift(plan, found),
-        "noise": noise_hides(found),
+        "noise": noise_hides(found, pooled),
         "correlation": [] if plan.is_grid else [*falls_over_time(plan, proxies, found), *falls_late(plan, proxies)],
         "hardware": hardware(plan, runs),
         "failures": [*failures(proxies), *unstable(found)],
@@ -111,9 +116,9 @@ def rate_drift(plan: Plan, found: Sequence[Confirmed]) -> list[str]:
     ]
 
 
-def noise_hides(found: Sequence[Confirmed]) -> list[str]:
+def noise_hides(found: Sequence[Confirmed], pooled: Noise | None = None) -> list[str]:
     """Say whether the leader is ahead of the second, and of the best baseline, by more than noise explains."""
-    pooled = noise(found)
+    pooled = pooled or noise(found)
     if pooled.deviation is None or len(found) < 2:
         return []
     baseline = next((c for c in found if c.baseline), None)

@@ -6,10 +6,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.common.durations import format_duration
 from search.strategy.pruner import CorrelationPruner, Relation
-from search.strategy.study_pruner import make_pruner
 from search.study.cost import budget_seconds
+from search.study.plan import Plan
 from search.study.settings import Fidelity
-from search.study.study import LinkedStudy
 from search.study.trials import finished
 
 PROVEN = 0.95
@@ -17,14 +16,14 @@ PROVEN = 0.95
 BEST_SHARE = 0.1
 
 
-def pruning_lines(study: LinkedStudy) -> str:
-    """Return how many trials were pruned and what that saved, or why none was."""
-    trials, pruner = study.proxy_trials(), make_pruner(study)
+def pruning_lines(
+    plan: Plan, trials: Sequence[FrozenTrial], pruner: CorrelationPruner, relations: Sequence[Relation]
+) -> str:
+    """Return how many proxies were pruned and what that saved, or why none was."""
     pruned = sum(t.state == TrialState.PRUNED for t in trials)
     if pruned:
-        saved = format_duration(saved_seconds(trials, study.plan.proxy))
+        saved = format_duration(saved_seconds(trials, plan.proxy))
         return f"Pruning: {pruned} pruned, which saved {saved} of training{_controls(trials, pruner)}."
-    relations = [pruner.relation(trials, p) for p in study.plan.report_points()[:-1]]
     return f"Pruning: none pruned: {_held_back(relations, pruner)}."
 
 

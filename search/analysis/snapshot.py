@@ -1,7 +1,8 @@
 """A study at one moment: read once from the database, so that all that is shown of it agrees with itself."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 
 from optuna.trial import FrozenTrial
@@ -9,100 +10,146 @@ from optuna.trial import FrozenTrial
 from search.analysis.caveats import Caveat, caveats
 from search.analysis.importance import Importance, importance
 from search.analysis.pruning_summary import pruning_lines
-from search.machine.admission import hardware_line
-from search.strategy.promotion import next_turn, race_field, race_line
+from search.machine.admission import hardware_line, pinned_machine
+from search.machine.hardware import Machine
+from search.strategy.promotion import Race, race_line
 from search.strategy.pruner import CorrelationPruner, Relation
-from search.strategy.race import standing
 from search.strategy.study_pruner import make_pruner
 from search.study.cost import Bill, affordable_runs, bill, registry_of, stored_cap
 from search.study.plan import Plan
-from search.study.results import Confirmed, Noise, Transfer, confirmed_among, noise, transfer
-from search.study.study import LinkedStudy
+from search.study.results import Confirmed, Noise, Transfer, confirmed, noise, transfer
+from search.study.study import LinkedStudy, ReadStudy
 from search.study.trials import finished
+from storage.queue.liveness_sql import last_signs
 from storage.registry.workers import Entry
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """Everything known of a study at one moment. Figures, tables and pages are pure functions of it."""
+    """Everything known of a study at one moment. Figures, tables and pages are pure functions of it.
 
-    plan: Plan
-    proxies: Sequence[FrozenTrial]
-    """Every proxy trial, in the order of creation."""
-    runs: Sequence[FrozenTrial]
-    """Every confirmation run, in the order of creation."""
-    found: Sequence[Confirmed]
-    """Confirmed configurations, the best first."""
+    What follows from what was read is computed when it is first asked for, and once.
+    """
+
+    study: ReadStudy
+    """Its trials and attributes as they were read."""
     workers: Sequence[Entry]
-    bill: Bill
-    pruner: CorrelationPruner
-    relations: Sequence[Relation]
-    """The loss so far with the final one, at each report point but the last."""
-    caveats: Sequence[Caveat]
-    pruning: str
-    """What pruning did, in sentences; empty before a proxy has finished, and for a grid."""
-    race: str
-    """Where the race is, in a sentence; empty before it began."""
-    hardware: str
-    """What the study is pinned to, in a sentence; empty before its first worker."""
-    slots: int
-    """Proxy trials that count towards those asked for."""
-    race_over: bool
-    """Whether every proxy has ended and the race asks for no further run."""
-    affordable: int | None
-    """Further long runs that [confirm]'s own hours and dollars allow; None where neither is limited."""
-    standing: Mapping[str, str] = field(default_factory=dict)
-    """What the race says of each candidate, by what people call it: "leads", "behind by more than noise"."""
+    """Every worker there ever was, in the order of their starts."""
 
     @property
+    def plan(self) -> Plan:
+        """The study's plan."""
+        return self.study.plan
+
+    @property
+    def proxies(self) -> Sequence[FrozenTrial]:
+        """Every proxy trial, in the order of creation."""
+        return self.study.proxy_trials()
+
+    @property
+    def runs(self) -> Sequence[FrozenTrial]:
+        """Every confirmation run, in the order of creation."""
+        return self.study.confirm_trials()
+
+    @cached_property
+    def finished(self) -> Sequence[FrozenTrial]:
+        """The proxies that trained to the end."""
+        return finished(list(self.proxies))
+
+    @cached_property
+    def slots(self) -> int:
+        """Proxy trials that count towards those asked for."""
+        return self.study.proxy_queue.slots(self.proxies)
+
+    @cached_property
+    def found(self) -> Sequence[Confirmed]:
+        """Confirmed configurations, the best first."""
+        return confirmed(self.study)
+
+    @cached_property
     def noise(self) -> Noise:
         """From seed to seed, pooled over confirmed configurations."""
         return noise(self.found)
 
-    @property
+    @cached_property
     def transfer(self) -> Transfer:
         """Whether the proxy foretold what was confirmed."""
         return transfer(self.found)
 
-    @property
-    def finished(self) -> list[FrozenTrial]:
-        """The proxies that trained to the end."""
-        return finished(list(self.proxies))
+    @cached_property
+    def bill(self) -> Bill:
+        """What the study has cost, and what it will when the runs under way end."""
+        return bill(self.study, self.workers, stored_cap(self.study))
+
+    @cached_property
+    def affordable(self) -> int | None:
+        """Further long runs that [confirm]'s own hours and dollars allow; None where neither is limited."""
+        return affordable_runs(self.study, self.workers)
+
+    @cached_property
+    def pruner(self) -> CorrelationPruner:
+        """The pruner that the study asks for."""
+        return make_pruner(self.study)
+
+    @cached_property
+    def relations(self) -> Sequence[Relation]:
+        """The loss so far with the final one, at each report point but the last."""
+        return [self.pruner.relation(self.proxies, point) for point in self.plan.report_points()[:-1]]
+
+    @cached_property
+    def pruning(self) -> str:
+        """What pruning did, in sentences; empty before a proxy has finished, and for a grid."""
+        searched = bool(self.finished) and not self.plan.is_grid
+        return pruning_lines(self.plan, self.proxies, self.pruner, self.relations) if searched else ""
+
+    @cached_property
+    def caveats(self) -> Sequence[Caveat]:
+        """What should not be trusted blindly."""
+        return caveats(self.plan, self.proxies, self.found, self.noise)
 
     @cached_property
     def importance(self) -> Importance | None:
         """Which settings set the best proxies apart; None where too few trials tell, and for a grid."""
         return None if self.plan.is_grid else importance(self.proxies)
 
+    @cached_property
+    def decisions(self) -> Race:
+        """The race of confirmation runs: who takes part, and what is due."""
+        return Race(self.study, self.transfer, self.affordable)
+
+    @cached_property
+    def race(self) -> str:
+        """Where the race is, in a sentence; empty before it began."""
+        return race_line(self.study)
+
+    @cached_property
+    def standing(self) -> Mapping[str, str]:
+        """What the race says of each candidate, by what people call it: "leads", "behind by more than noise"."""
+        return {c.key: said for c, said in self.decisions.standing}
+
+    @cached_property
+    def race_over(self) -> bool:
+        """Whether every proxy has ended and the race asks for no further run."""
+        if self.slots < self.plan.proxy.trials or not all(t.state.is_finished() for t in self.proxies):
+            return False
+        return not self.plan.confirmations or self.decisions.next_turn[2].over
+
+    @cached_property
+    def pinned(self) -> Machine | None:
+        """The machine that the study is pinned to; None before its first worker."""
+        return pinned_machine(self.study)
+
+    @cached_property
+    def hardware(self) -> str:
+        """What the study is pinned to, in a sentence; empty before its first worker."""
+        return hardware_line(self.study)
+
+    @cached_property
+    def last_signs(self) -> Mapping[int, datetime]:
+        """Last signs of life of confirmation runs, by their trials' ids; read when first asked for."""
+        return last_signs(self.study.database.engine, self.study.confirmations._study_id)
+
 
 def read(study: LinkedStudy) -> Facts:
     """Return the facts of a study as they are now."""
-    study = study.at_one_moment()
-    plan, proxies, runs = study.plan, study.proxy_trials(), study.confirm_trials()
-    found = confirmed_among(plan, proxies, runs)
-    workers = registry_of(study).entries()
-    pruner = make_pruner(study)
-    searched = bool(finished(proxies)) and not plan.is_grid
-    slots = study.proxy_queue.slots(proxies)
-    return Facts(
-        plan=plan,
-        proxies=proxies,
-        runs=runs,
-        found=found,
-        workers=workers,
-        bill=bill(study, workers, stored_cap(study)),
-        pruner=pruner,
-        relations=[pruner.relation(proxies, point) for point in plan.report_points()[:-1]],
-        caveats=caveats(plan, proxies, found),
-        pruning=pruning_lines(study) if searched else "",
-        race=race_line(study),
-        standing={c.key: said for c, said in standing(race_field(study))},
-        hardware=hardware_line(study),
-        slots=slots,
-        race_over=slots >= plan.proxy.trials and _race_over(study, proxies),
-        affordable=affordable_runs(study),
-    )
-
-
-def _race_over(study: LinkedStudy, proxies: Sequence[FrozenTrial]) -> bool:
-    return all(t.state.is_finished() for t in proxies) and (not study.plan.confirmations or next_turn(study)[2].over)
+    return Facts(study=study.at_one_moment(), workers=registry_of(study).entries())

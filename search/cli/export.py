@@ -65,6 +65,7 @@ def export(
 
     Example: lilm-search export --study babylm --bundle best.zip
     """
+    from search.analysis.snapshot import read
     from search.common.errors import SearchError
     from search.export.export import best_export, render, top_export, write
     from search.study.study import load_study
@@ -76,13 +77,13 @@ def export(
     if top and with_weights:
         raise SearchError("--top is for settings alone, and a bundle or folder holds the best; leave --top out")
     with open_database(storage, "export") as database:
-        opened = load_study(database, study)
+        facts = read(load_study(database, study))
         if with_weights:
             from search.export.bundle import hand_out  # which imports torch
 
-            hand_out(opened, weights, bundle, huggingface, typer.echo)
+            hand_out(facts, weights, bundle, huggingface, typer.echo)
         if out or not with_weights:
-            table = top_export(opened, top) if top else best_export(opened)
+            table = top_export(facts, top) if top else best_export(facts)
     if out:
         write(out, table, form)
         typer.echo(f"written: {out}")

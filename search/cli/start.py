@@ -31,6 +31,7 @@ def start(
     """
     from rich.console import Console
 
+    from search.analysis.snapshot import read
     from search.cli.progress import preparing
     from search.cli.start_display import LiveDisplay
     from search.common.signals import StopRequest
@@ -60,36 +61,33 @@ def start(
         display.know(opened)
         with display:
             run_workers(opened, slots(workers) if workers != 0 else [], storage, display, stop)
-        _print_summary(console, opened)
-        _print_next(console, opened)
+        facts = read(opened)
+        _print_summary(console, opened, facts)
+        _print_next(console, facts)
     if stop():
         raise typer.Exit(130)
 
 
-def _print_summary(console: Any, opened: Any) -> None:
+def _print_summary(console: Any, opened: Any, facts: Any) -> None:
     from search.machine.shared_text import shared_corpus
     from search.show.status.summary import summary
-    from search.study.results import confirmed
 
-    found = confirmed(opened)
     bounds = None
-    if found:
-        corpus = shared_corpus(opened, opened.plan.configuration(found[0].params).tokenizer, lambda: False)
+    if facts.found:
+        corpus = shared_corpus(opened, opened.plan.configuration(facts.found[0].params).tokenizer, lambda: False)
         bounds = (corpus.uniform_bpb, corpus.unigram_bpb)
-    console.print(summary(opened, bounds), highlight=False)
+    console.print(summary(facts, bounds), highlight=False)
 
 
-def _print_next(console: Any, opened: Any) -> None:
-    from search.study.results import confirmed
-
-    plan, name = opened.plan, opened.plan.name
-    trials = [*opened.proxy_trials(), *opened.confirm_trials()]
+def _print_next(console: Any, facts: Any) -> None:
+    plan, name = facts.plan, facts.plan.name
+    trials = [*facts.proxies, *facts.runs]
     lines = [f"lilm-search status --study {name}", f"lilm-search dashboard --study {name}"]
     if not all(t.state.is_finished() for t in trials):
         lines = [f"lilm-search start --study {name}", f"lilm-search worker --study {name}", *lines]
     if plan.is_grid:
         lines += [f"lilm-search sweep --study {name}", f"lilm-search plot --study {name}"]
-    if confirmed(opened):
+    if facts.found:
         lines += [
             f"lilm-search report --study {name}",
             f"lilm-search export --study {name} > best.toml",

@@ -8,8 +8,7 @@ from typing import Self
 
 from rich.console import Console
 
-from search.analysis.snapshot import read
-from search.show.status.live import Pace, Pane, drawn
+from search.show.status.live import Pace, Pane, drawn, looked_at
 from search.show.wording import outcome
 from search.study.study import LinkedStudy
 from search.worker.pool import LocalWorker
@@ -61,7 +60,7 @@ class LiveDisplay:
         if self._console.is_terminal:
             self._redraw_after_resizing()
             if self._pace.due():
-                facts = self._pace.timed(lambda: read(study))
+                facts = self._pace.timed(lambda: looked_at(study))
                 alive = any(w.process.poll() is None for w in workers)
                 self._pane.take(facts, self._pace.pause, starting=alive)
 

@@ -23,11 +23,12 @@ def race(study: Study, storage: Storage = None) -> None:
     """
     from rich.console import Console
 
+    from search.analysis.snapshot import read
     from search.show.status.race_table import race as view
     from search.study.study import load_study
 
     with open_database(storage, "race") as database:
-        Console().print(view(load_study(database, study)), highlight=False)
+        Console().print(view(read(load_study(database, study))), highlight=False)
 
 
 @app.command()
@@ -78,11 +79,12 @@ def status(
     with open_database(storage, "status") as database:
         if watch:
             _watch(database, study, every, as_json)
-        elif as_json:
-            table = glance(read(load_study(database, study))).table()
-            typer.echo(json.dumps(table, indent=2, allow_nan=False))
+            return
+        facts = read(load_study(database, study))
+        if as_json:
+            typer.echo(json.dumps(glance(facts).table(), indent=2, allow_nan=False))
         else:
-            Console().print(summary(load_study(database, study)), highlight=False)
+            Console().print(summary(facts), highlight=False)
 
 
 def _watch(database: "Database", study: str, every: float, as_json: bool) -> None:

@@ -202,16 +202,17 @@ def verify(
 
 def _exported(study: str, storage: str | None, trial: int | None, confirmation: int | None) -> str:
     """Return the export that is to be verified; the study is read for nothing else."""
+    from search.analysis.snapshot import read
     from search.export.export import best_export, render
     from search.export.runs import confirmation_export, trial_export
     from search.study.study import load_study
 
     with open_database(storage, "verify") as database:
-        opened = load_study(database, study)
+        facts = read(load_study(database, study))
         if trial is not None:
-            table = trial_export(opened, trial)
+            table = trial_export(facts, trial)
         elif confirmation is not None:
-            table = confirmation_export(opened, confirmation)
+            table = confirmation_export(facts, confirmation)
         else:
-            table = best_export(opened)
+            table = best_export(facts)
     return render(table, "toml")

@@ -18,6 +18,7 @@ from model.formats.checkpoint import Checkpoint
 from model.formats.load import write_folder
 from model.formats.safetensors_folder import files_of
 from model.sample import samples
+from search.analysis.snapshot import Facts
 from search.common import paths
 from search.common.durations import parse_duration
 from search.common.errors import SearchError
@@ -34,13 +35,13 @@ CPU = torch.device("cpu")
 
 
 def hand_out(
-    study: LinkedStudy, weights: Path | None, bundle: Path | None, folder: Path | None, say: Callable[[str], None]
+    facts: Facts, weights: Path | None, bundle: Path | None, folder: Path | None, say: Callable[[str], None]
 ) -> None:
     """Write a study's best configuration with weights as a zip, as a folder, or both; say what they hold."""
     for option, place in (("--bundle", bundle), ("--huggingface", folder)):
         if place and not place.absolute().parent.is_dir():  # before the weights are fetched
             raise SearchError(f"{option} is {place}, but the folder {place.parent} does not exist; create it first")
-    files = release(study, weights, say)
+    files = release(facts, weights, say)
     if bundle:
         archive.pack(bundle, files)
     if folder:
@@ -51,17 +52,16 @@ def hand_out(
     say(f"`lilm-search evaluate --checkpoint {places[0]}` measures its BPB again, here or anywhere")
 
 
-def release(study: LinkedStudy, weights: Path | None, say: Callable[[str], None]) -> dict[str, bytes]:
+def release(facts: Facts, weights: Path | None, say: Callable[[str], None]) -> dict[str, bytes]:
     """Return the files of a study's best configuration, with the weights of its best run or those given.
 
     Raises `SearchError` where there are none, or those given are of something else.
     """
-    found = found_in(study)
-    entry = found[0]
+    study, entry = facts.study, found_in(facts)[0]
     with tempfile.TemporaryDirectory(prefix="lilm-search-") as scratch:
         run, trained = given(study, entry, weights) if weights else stored(study, entry, Path(scratch), say)
         text = samples_of(study, run, trained, Path(scratch))
-    table = entry_export(study, entry, found)
+    table = entry_export(facts, entry)
     if run is not None:
         table |= to_train_again(study, entry.params, run)
     claim = _claim(study, entry, run, trained)

@@ -10,68 +10,62 @@ import yaml
 from optuna.trial import FrozenTrial
 
 from model.atomic import replacing, why_not
-from search.analysis.anonymize import unnamed
-from search.analysis.caveats import caveats
+from search.analysis.anonymize import caveats_shown
+from search.analysis.snapshot import Facts
 from search.common.errors import SearchError
 from search.export.reader import LIST
 from search.export.script import script
 from search.machine.admission import budget_machine
 from search.machine.provenance import nameless
-from search.strategy.promotion import next_turn
-from search.study.cost import registry_of
-from search.study.results import Confirmed, Noise, Sureness, confirmed, ended_on, lead, noise, transfer
+from search.study.results import Confirmed, Noise, Sureness, ended_on, lead
 from search.study.study import LinkedStudy
-from storage.queue.liveness_sql import last_signs
 
 FORMATS = ("toml", "json", "yaml", "python")
 
 
-def best_export(study: LinkedStudy) -> dict[str, Any]:
+def best_export(facts: Facts) -> dict[str, Any]:
     """Return the best confirmed configuration with everything needed to train it again elsewhere.
 
     Baselines take part: what is exported is never worse than by hand. Raises `SearchError` when nothing has
     been confirmed yet.
     """
-    found = found_in(study)
-    return entry_export(study, found[0], found)
+    return entry_export(facts, found_in(facts)[0])
 
 
-def top_export(study: LinkedStudy, top: int) -> dict[str, Any]:
+def top_export(facts: Facts, top: int) -> dict[str, Any]:
     """Return the best confirmed configurations, at most so many, each as `best_export` has it, with its rank."""
-    found = found_in(study)
-    ranked = enumerate(found[:top], start=1)
-    return {"study": study.plan.name, LIST: [{"rank": r, **entry_export(study, entry, found)} for r, entry in ranked]}
+    ranked = enumerate(found_in(facts)[:top], start=1)
+    return {"study": facts.plan.name, LIST: [{"rank": r, **entry_export(facts, entry)} for r, entry in ranked]}
 
 
-def found_in(study: LinkedStudy) -> list[Confirmed]:
+def found_in(facts: Facts) -> Sequence[Confirmed]:
     """Return every confirmed configuration, the best first; raises `SearchError` where there is none."""
-    found = confirmed(study)
-    if not found and study.plan.is_grid and not study.plan.confirmations:
-        raise SearchError(f'"{study.plan.name}" is a sweep: nothing in it is confirmed; `lilm-search sweep` shows it')
+    found, plan = facts.found, facts.plan
+    if not found and plan.is_grid and not plan.confirmations:
+        raise SearchError(f'"{plan.name}" is a sweep: nothing in it is confirmed; `lilm-search sweep` shows it')
     if not found:
         raise SearchError(
-            f'nothing is confirmed yet in "{study.plan.name}"; '
-            f"`lilm-search start --study {study.plan.name}` goes on with it"
+            f'nothing is confirmed yet in "{plan.name}"; `lilm-search start --study {plan.name}` goes on with it'
         )
     return found
 
 
-def entry_export(study: LinkedStudy, entry: Confirmed, found: Sequence[Confirmed]) -> dict[str, Any]:
+def entry_export(facts: Facts, entry: Confirmed) -> dict[str, Any]:
     """Return one of the confirmed configurations, with its evidence and all that training it again needs."""
-    pooled = noise(found)
+    pooled, found = facts.noise, facts.found
     baselines = [_evidence(c, pooled) | {"name": c.baseline} for c in found if c.baseline]
     return {
-        "study": study.plan.name,
+        "study": facts.plan.name,
         "configuration": entry.label,
-        "budget": study.plan.confirm.budget,
+        "budget": facts.plan.confirm.budget,
         "parameters": dict(entry.params),
         "result": _evidence(entry, pooled)
         | {"better_than_baseline": better_than_baseline(entry, found, pooled), **noise_table(pooled, "long runs")}
-        | _day(study, entry),
+        | _day(facts, entry),
         "baselines": baselines,
-        "transfer": transfer(found).verdict,
-        "warnings": _unfinished(study) + _doubts(study, found),
-        **to_train_again(study, entry.params, entry.runs[0]),
+        "transfer": facts.transfer.verdict,
+        "warnings": _unfinished(facts) + _doubts(facts),
+        **to_train_again(facts.study, entry.params, entry.runs[0]),
     }
 
 
@@ -98,22 +92,20 @@ def mean_speed(runs: Sequence[FrozenTrial]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _unfinished(study: LinkedStudy) -> list[str]:
+def _unfinished(facts: Facts) -> list[str]:
     """Say what is still to come, since what is exported now may not stay the best."""
-    proxies = max(0, study.plan.proxy.trials - study.proxy_queue.slots())
-    proxies += sum(not t.state.is_finished() for t in study.proxy_trials())
-    runs = sum(not t.state.is_finished() for t in study.confirm_trials())
+    proxies = max(0, facts.plan.proxy.trials - facts.slots)
+    proxies += sum(not t.state.is_finished() for t in facts.proxies)
+    runs = sum(not t.state.is_finished() for t in facts.runs)
     if proxies or runs:
         return [f"the study is not finished: proxies still to come {proxies}, long runs waiting or running {runs}."]
-    race = next_turn(study)[2] if study.plan.confirmations else None
+    race = facts.decisions.next_turn[2] if facts.plan.confirmations else None
     return [] if race is None or race.over else [f"the race is not over: {race.state}."]
 
 
-def _doubts(study: LinkedStudy, found: Sequence[Confirmed]) -> list[str]:
+def _doubts(facts: Facts) -> list[str]:
     """Return what should not be trusted blindly, with no host's name: an export is for others."""
-    proxies = study.proxy_trials()
-    workers, trials = registry_of(study).entries(), [*proxies, *study.confirm_trials()]
-    return [c.sentence for c in unnamed(caveats(study.plan, proxies, found), workers, trials)]
+    return [c.sentence for c in caveats_shown(facts)]
 
 
 def _evidence(entry: Confirmed, pooled: Noise) -> dict[str, Any]:
@@ -130,8 +122,8 @@ def _evidence(entry: Confirmed, pooled: Noise) -> dict[str, Any]:
     return {k: v for k, v in table.items() if v is not None}
 
 
-def _day(study: LinkedStudy, entry: Confirmed) -> dict[str, str]:
-    day = ended_on(entry.runs, last_signs(study.database.engine, study.confirmations._study_id))
+def _day(facts: Facts, entry: Confirmed) -> dict[str, str]:
+    day = ended_on(entry.runs, facts.last_signs)
     return {"confirmed_on": day.isoformat()} if day else {}
 
 

@@ -5,34 +5,34 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from search.analysis.snapshot import Facts
 from search.common.errors import SearchError
 from search.export.export import mean_speed, noise_table, to_train_again
-from search.study.results import confirmed, noise, pooled_noise
+from search.study.results import pooled_noise
 from search.study.space import identity
 from search.study.study import LinkedStudy
-from search.study.trials import finished
 
 
-def trial_export(study: LinkedStudy, number: int) -> dict[str, Any]:
+def trial_export(facts: Facts, number: int) -> dict[str, Any]:
     """Return a proxy trial's export; raises `SearchError` where it did not train to the end."""
-    run = _finished(study.proxy_trials(), number, "trial", "--trial")
-    of, pooled = "short runs", pooled_noise(_repeated(study))
+    run = _finished(facts.proxies, number, "trial", "--trial")
+    of, pooled = "short runs", pooled_noise(_repeated(facts))
     if pooled.deviation is None:
-        of, pooled = "long runs; short ones scatter more", noise(confirmed(study))
-    plan = study.plan
-    table = _export(study, run, f"trial {number}", plan.proxy.budget, noise_table(pooled, of))
+        of, pooled = "long runs; short ones scatter more", facts.noise
+    plan = facts.plan
+    table = _export(facts.study, run, f"trial {number}", plan.proxy.budget, noise_table(pooled, of))
     return table | ({"horizon": plan.confirm.budget} if plan.proxy.schedule == "prefix" else {})
 
 
-def confirmation_export(study: LinkedStudy, number: int) -> dict[str, Any]:
+def confirmation_export(facts: Facts, number: int) -> dict[str, Any]:
     """Return a confirmation run's export; raises `SearchError` where it did not train to the end."""
-    run = _finished(study.confirm_trials(), number, "confirmation", "--confirmation")
-    budget = run.user_attrs.get("budget", study.plan.confirm.budget)
-    pooled = noise_table(noise(confirmed(study)), "long runs")
-    return _export(study, run, f"confirmation {number}", budget, pooled)
+    run = _finished(facts.runs, number, "confirmation", "--confirmation")
+    budget = run.user_attrs.get("budget", facts.plan.confirm.budget)
+    pooled = noise_table(facts.noise, "long runs")
+    return _export(facts.study, run, f"confirmation {number}", budget, pooled)
 
 
-def _finished(trials: list[FrozenTrial], number: int, what: str, option: str) -> FrozenTrial:
+def _finished(trials: Sequence[FrozenTrial], number: int, what: str, option: str) -> FrozenTrial:
     check_number(option, number, trials)
     run = next(t for t in trials if t.number == number)
     if run.state != TrialState.COMPLETE:
@@ -47,10 +47,10 @@ def check_number(option: str, number: int, trials: Sequence[FrozenTrial]) -> Non
         raise SearchError(f"{option} is {number}, but {there}")
 
 
-def _repeated(study: LinkedStudy) -> list[list[float]]:
+def _repeated(facts: Facts) -> list[list[float]]:
     """Return the values of proxies of one configuration and budget, a list each."""
     groups: dict[frozenset[Any], list[float]] = {}
-    for trial in finished(study.proxy_trials()):
+    for trial in facts.finished:
         groups.setdefault(identity(trial.params), []).append(trial.value or 0.0)
     return list(groups.values())
 

@@ -50,7 +50,7 @@ def _refusal(found: Comparison) -> str:
 
 def pinned_machine(study: LinkedStudy) -> Machine | None:
     """Return the study's pinned machine; None before its first worker."""
-    text = study.proxies.user_attrs.get(ATTRIBUTE)
+    text = study.proxy_attributes().get(ATTRIBUTE)
     return Machine.parse(json.loads(text)) if text else None
 
 

@@ -4,17 +4,18 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from search.common.errors import SearchError
-from search.strategy.race import SPENT, Candidate, Rules, Turn, survivors, turn
+from search.strategy.race import SPENT, Candidate, Rules, Turn, standing, survivors, turn
 from search.study.cost import affordable_runs
-from search.study.results import confirmed, transfer
+from search.study.results import Transfer, confirmed, transfer
 from search.study.space import identity
-from search.study.study import LinkedStudy
+from search.study.study import LinkedStudy, ReadStudy
 from search.study.trials import final_budget, finished, given_to, label, who
 
 
@@ -132,21 +133,60 @@ def _enqueue(study: LinkedStudy, entry: Entry, seed: int, budget: str, why: str,
     return study.confirm_queue.enqueue(dict(entry.params), entry.attrs(seed, budget), told)
 
 
+@dataclass(frozen=True)
+class Race:
+    """A study's race at one moment: who takes part, with which runs, and what is due; each is found once."""
+
+    study: ReadStudy
+    transfer: Transfer
+    affordable: int | None
+    """Further long runs that hours and dollars allow; None where neither is limited."""
+
+    @cached_property
+    def field(self) -> list[Candidate]:
+        """Everybody in the race with their runs, those included that a rung left behind."""
+        left = self._climb.left
+        field = [_candidate(self.study, e, self.study.confirm_trials()) for e in self._entries[0]]
+        return [replace(c, out=f"left behind on the rung of {left[c.key]}") if c.key in left else c for c in field]
+
+    @cached_property
+    def standing(self) -> list[tuple[Candidate, str]]:
+        """The candidates, the best first, each with why it gets runs or gets none."""
+        return standing(self.field)
+
+    @cached_property
+    def next_turn(self) -> tuple[list[Run], dict[str, Entry], Turn]:
+        """The runs due on the rungs, everybody in the race by key, and the turn."""
+        confirm, climb, reserve = self.study.plan.confirm, self._climb, self._entries[1]
+        rules = Rules(confirm.seeds, confirm.max_seeds, self.affordable)
+        racing = [_candidate(self.study, e, self.study.confirm_trials()) for e in climb.passed]
+        waiting = [Candidate(e.key, e.kind) for e in reserve]
+        paid = climb.due[: rules.affordable]
+        if climb.due and not paid and not climb.under_way:
+            return [], {}, Turn((), SPENT, over=True)
+        if rules.affordable is not None:
+            rules = replace(rules, affordable=rules.affordable - len(paid))
+        now = turn(racing, waiting, self.transfer, rules, len(climb.due) + climb.under_way)
+        return paid, {e.key: e for e in [*climb.passed, *reserve]}, now
+
+    @cached_property
+    def _entries(self) -> tuple[list[Entry], list[Entry]]:
+        return _entries(self.study, self.study.confirm_trials())
+
+    @cached_property
+    def _climb(self) -> "_Climb":
+        return _climb(self.study, self._entries[0], self.study.confirm_trials())
+
+
+def race_of(study: LinkedStudy) -> Race:
+    """Return a study's race as it is now."""
+    read = study.at_one_moment()
+    return Race(read, transfer(confirmed(read)), affordable_runs(read))
+
+
 def next_turn(study: LinkedStudy) -> tuple[list[Run], dict[str, Entry], Turn]:
-    """Return the runs due on the rungs, everybody in the race by key, and the turn."""
-    plan, runs = study.plan, study.confirm_trials()
-    rules = Rules(plan.confirm.seeds, plan.confirm.max_seeds, affordable_runs(study))
-    present, reserve = _entries(study, runs)
-    climb = _climb(study, present, runs)
-    racing = [_candidate(study, e, runs) for e in climb.passed]
-    waiting = [Candidate(e.key, e.kind) for e in reserve]
-    paid = climb.due[: rules.affordable]
-    if climb.due and not paid and not climb.under_way:
-        return [], {}, Turn((), SPENT, over=True)
-    if rules.affordable is not None:
-        rules = replace(rules, affordable=rules.affordable - len(paid))
-    now = turn(racing, waiting, transfer(confirmed(study)), rules, len(climb.due) + climb.under_way)
-    return paid, {e.key: e for e in [*climb.passed, *reserve]}, now
+    """Return the runs due on the rungs, everybody in the race by key, and the turn, as it is now."""
+    return race_of(study).next_turn
 
 
 def _entries(study: LinkedStudy, runs: Sequence[FrozenTrial]) -> tuple[list[Entry], list[Entry]]:
@@ -231,14 +271,10 @@ def _candidate(study: LinkedStudy, entry: Entry, runs: Sequence[FrozenTrial]) ->
 
 def race_field(study: LinkedStudy) -> list[Candidate]:
     """Return everybody in the race with their runs, those included that a rung left behind."""
-    runs = study.confirm_trials()
-    present = _entries(study, runs)[0]
-    left = _climb(study, present, runs).left
-    field = [_candidate(study, e, runs) for e in present]
-    return [replace(c, out=f"left behind on the rung of {left[c.key]}") if c.key in left else c for c in field]
+    return race_of(study).field
 
 
 def race_line(study: LinkedStudy) -> str:
     """Return where the race is, in a sentence; empty before it began."""
-    state = study.confirmations.user_attrs.get("race")
+    state = study.confirm_attributes().get("race")
     return f"Race: {state}." if state else ""

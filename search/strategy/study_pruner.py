@@ -14,7 +14,7 @@ from search.study.study import LinkedStudy
 def make_pruner(study: LinkedStudy) -> CorrelationPruner:
     """Return the pruner that a study's plan asks for."""
     pruner = study.plan.pruner
-    taught = study.proxies.user_attrs.get(f"lessons:{pruner.primed_by}")
+    taught = study.proxy_attributes().get(f"lessons:{pruner.primed_by}")
     return CorrelationPruner(
         risk=pruner.risk,
         min_trials=pruner.min_trials,

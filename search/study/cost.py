@@ -92,7 +92,7 @@ def study_bill(study: LinkedStudy) -> Bill:
 
 def stored_cap(study: LinkedStudy) -> float:
     """Return the cap that the study has now, which may have been raised since this process loaded it."""
-    text = study.proxies.user_attrs.get("plan")
+    text = study.proxy_attributes().get("plan")
     return float(tomllib.loads(text).get("cost", {}).get("max_usd", 0.0)) if text else study.plan.cost.max_usd
 
 
@@ -101,14 +101,17 @@ def run_usd(trials: Sequence[FrozenTrial], seconds: float, price: float) -> floa
     return (seconds + overhead_seconds(trials)) / 3600 * price
 
 
-def affordable_runs(study: LinkedStudy) -> int | None:
-    """Return how many further long runs [confirm]'s own hours and dollars allow; None where neither is limited."""
+def affordable_runs(study: LinkedStudy, workers: Sequence[Entry] | None = None) -> int | None:
+    """Return how many further long runs [confirm]'s own hours and dollars allow; None where neither is limited.
+
+    `workers` are the study's; without them they are read where their prices count.
+    """
     confirm, runs = study.plan.confirm, study.confirm_trials()
     limits = []
     if confirm.max_hours:
         limits.append(_left(study, runs, confirm.max_hours * 3600, lambda trial: 1.0, 1.0))
     if confirm.max_usd:
-        prices = {e.name: e.usd_per_hour / 3600 for e in registry_of(study).entries()}
+        prices = {e.name: e.usd_per_hour / 3600 for e in (registry_of(study).entries() if workers is None else workers)}
         usual = study.plan.cost.usd_per_gpu_hour / 3600
 
         def price(trial: FrozenTrial) -> float:

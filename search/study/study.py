@@ -5,7 +5,7 @@ both; the two are kept apart and linked by attributes.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -78,23 +78,47 @@ class LinkedStudy:
         """Return every confirmation run, in the order of creation."""
         return sound(self.confirmations.get_trials(deepcopy=False))
 
-    def at_one_moment(self) -> "LinkedStudy":
-        """Return the same study with its trials as they are now, however often and late they are asked for."""
+    def proxy_attributes(self) -> Mapping[str, Any]:
+        """Return the user attributes of the study of proxies, among them what is said of the whole."""
+        return self.proxies.user_attrs
+
+    def confirm_attributes(self) -> Mapping[str, Any]:
+        """Return the user attributes of the study of confirmation runs."""
+        return self.confirmations.user_attrs
+
+    def at_one_moment(self) -> "ReadStudy":
+        """Return the same study as it is now, however often and late its trials and attributes are asked for."""
         known = {f.name: getattr(self, f.name) for f in fields(LinkedStudy)}
-        return _Seen(**known, seen=(self.proxy_trials(), self.confirm_trials()))
+        trials = self.proxy_trials(), self.confirm_trials()
+        return ReadStudy(**known, trials=trials, told=(self.proxy_attributes(), self.confirm_attributes()))
 
 
 @dataclass(frozen=True)
-class _Seen(LinkedStudy):
-    """A study whose trials were read once."""
+class ReadStudy(LinkedStudy):
+    """A study whose trials and attributes were read once."""
 
-    seen: tuple[list[FrozenTrial], list[FrozenTrial]]
+    trials: tuple[list[FrozenTrial], list[FrozenTrial]]
+    told: tuple[Mapping[str, Any], Mapping[str, Any]]
 
     def proxy_trials(self) -> list[FrozenTrial]:
-        return self.seen[0]
+        """Return what was read."""
+        return self.trials[0]
 
     def confirm_trials(self) -> list[FrozenTrial]:
-        return self.seen[1]
+        """Return what was read."""
+        return self.trials[1]
+
+    def proxy_attributes(self) -> Mapping[str, Any]:
+        """Return what was read."""
+        return self.told[0]
+
+    def confirm_attributes(self) -> Mapping[str, Any]:
+        """Return what was read."""
+        return self.told[1]
+
+    def at_one_moment(self) -> "ReadStudy":
+        """Return this study: it is read already."""
+        return self
 
 
 def exists(database: Database, name: str) -> bool:

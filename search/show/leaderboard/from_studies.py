@@ -12,7 +12,6 @@ from model.formats.sample_text import read_samples
 from search.analysis.snapshot import Facts, read
 from search.common.errors import SearchError
 from search.common.safe_text import plain_line, plain_text
-from search.machine.admission import pinned_machine
 from search.show.leaderboard.boards import UNKNOWN, Entrant, Ground
 from search.show.leaderboard.links import Template
 from search.show.wording import describe
@@ -22,7 +21,6 @@ from search.study.results import Confirmed, ended_on
 from search.study.study import LinkedStudy, load_study
 from search.study.study_file import source_name
 from storage.errors import StorageError, first_line
-from storage.queue.liveness_sql import last_signs
 from storage.server.database import Database
 
 MOST_BYTES = 1 << 20
@@ -119,12 +117,12 @@ def of_database(
 
 def of_linked(study: LinkedStudy, link: Template, *, prompts: bool) -> list[Entrant]:
     """Return a study's confirmed models, with what they wrote where that is asked for."""
-    facts, pinned = read(study), pinned_machine(study)
+    facts = read(study)
     return of_study(
         facts,
         study_id=study.proxies._study_id,
-        hardware=pinned.label if pinned else "",
-        signs=last_signs(study.database.engine, study.confirmations._study_id),
+        hardware=facts.pinned.label if facts.pinned else "",
+        signs=facts.last_signs,
         samples=_samples(study, facts.found) if prompts else {},
         link=link,
     )

@@ -10,11 +10,12 @@ from rich.console import Console, ConsoleOptions
 from rich.live import Live
 from rich.text import Text
 
-from search.analysis.snapshot import Facts
+from search.analysis.snapshot import Facts, read
 from search.show.status.glance import glance
 from search.show.status.overview import Overview
 from search.show.status.screen import aged, screen
 from search.show.wording import outcome, span
+from search.study.study import LinkedStudy
 
 T = TypeVar("T")
 LEAST_SECONDS = 2.0
@@ -82,6 +83,13 @@ class Pane:
         if age > max(STALE_SECONDS, 2 * self.pause):
             lines.insert(1, Text(f"! as of {span(age)} ago: the database doesn't answer; trying again", style="yellow"))
         yield from lines
+
+
+def looked_at(study: LinkedStudy) -> Facts:
+    """Read a study and work out what a screen shows of it, so that the pace counts both."""
+    facts = read(study)
+    glance(facts)
+    return facts
 
 
 def last_ended(facts: Facts, most: int = 6) -> list[str]:

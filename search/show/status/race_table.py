@@ -6,11 +6,11 @@ from optuna.trial import TrialState
 from rich.console import Group
 from rich.text import Text
 
+from search.analysis.snapshot import Facts
 from search.show.columns import Column, Columns
-from search.strategy.promotion import entry_of, next_turn, race_field, race_line
-from search.strategy.race import standing
-from search.study.results import confirmed, pooled_noise, transfer
-from search.study.study import LinkedStudy
+from search.strategy.promotion import entry_of
+from search.study.plan import Plan
+from search.study.results import pooled_noise
 
 COLUMNS = (
     Column(name="candidate"),
@@ -21,12 +21,11 @@ COLUMNS = (
 )
 
 
-def race(study: LinkedStudy) -> Group:
+def race(facts: Facts) -> Group:
     """Return the race: candidates with why they run on or don't, the log of decisions, and what is due."""
-    field = race_field(study)
-    noise = pooled_noise([c.bpb for c in field])
+    noise = pooled_noise([c.bpb for c in facts.decisions.field])
     rows = []
-    for candidate, said in standing(field):
+    for candidate, said in facts.decisions.standing:
         mean = f"{candidate.mean:.4f}" if candidate.bpb else "–"
         runs = str(len(candidate.bpb)) + (f" + {candidate.pending}" if candidate.pending else "")
         rows.append((candidate.key, candidate.kind, mean, runs, said))
@@ -34,31 +33,28 @@ def race(study: LinkedStudy) -> Group:
         f"{noise.deviation:.4f} BPB" if noise.deviation is not None else "not known yet (no configuration ran twice)"
     )
     return Group(
-        Text(f"{study.plan.name}: the race at {study.plan.confirm.budget}", style="bold"),
+        Text(f"{facts.plan.name}: the race at {facts.plan.confirm.budget}", style="bold"),
         Columns(COLUMNS, rows),
         Text(f"Noise from seed to seed: {known}."),
-        Text(transfer(confirmed(study)).verdict),
-        Text(race_line(study) or f"Race: {due(study)}"),
+        Text(facts.transfer.verdict),
+        Text(facts.race or f"Race: {due(facts)}"),
         Text("\nDecisions, in order:"),
-        *(Text(f"  {line}") for line in decisions(study)),
+        *(Text(f"  {line}") for line in decisions(facts)),
     )
 
 
-def due(study: LinkedStudy) -> str:
+def due(facts: Facts) -> str:
     """Return what the race waits for before it begins."""
-    open_ = sum(not t.state.is_finished() for t in study.proxy_trials())
-    missing = max(0, study.plan.proxy.trials - study.proxy_queue.slots())
-    return (
-        f"begins when {open_ + missing} more proxies have finished." if open_ + missing else next_turn(study)[2].state
-    )
+    left = sum(not t.state.is_finished() for t in facts.proxies) + max(0, facts.plan.proxy.trials - facts.slots)
+    return f"begins when {left} more proxies have finished." if left else facts.decisions.next_turn[2].state
 
 
-def decisions(study: LinkedStudy) -> list[str]:
+def decisions(facts: Facts) -> list[str]:
     """Return why each run was started, and what became of it, in the order of starting."""
-    return [_decision(study, run) for run in study.confirm_trials() if "retries" not in run.user_attrs]
+    return [_decision(facts.plan, run) for run in facts.runs if "retries" not in run.user_attrs]
 
 
-def _decision(study: LinkedStudy, run: Any) -> str:
+def _decision(plan: Plan, run: Any) -> str:
     attrs = run.user_attrs
     ends = {
         TrialState.COMPLETE: f"{run.value:.4f} BPB" if run.state == TrialState.COMPLETE else "",
@@ -67,7 +63,7 @@ def _decision(study: LinkedStudy, run: Any) -> str:
         TrialState.RUNNING: "running",
         TrialState.WAITING: "waits for a worker",
     }
-    budget = attrs.get("budget", study.plan.confirm.budget)
+    budget = attrs.get("budget", plan.confirm.budget)
     return (
         f"{entry_of(run).key}, seed {attrs.get('seed')}, {budget}: {attrs.get('why', 'first run')} → {ends[run.state]}"
     )

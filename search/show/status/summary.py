@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.text import Text
 
-from search.analysis.snapshot import Facts, read
+from search.analysis.snapshot import Facts
 from search.show.columns import Column, Columns, hanging
 from search.show.status import panels
 from search.show.status.glance import URGENT, glance
@@ -14,12 +14,11 @@ from search.show.status.overview import Overview
 from search.show.status.sweep_table import sweep_table
 from search.show.wording import describe
 from search.study.results import Confirmed, Noise, bpb_text
-from search.study.study import LinkedStudy
 
 
-def summary(study: LinkedStudy, bounds: tuple[float, float] | None = None) -> "Summary":
-    """Return what is known of a study now; `bounds` are the BPB of guessing and of counting tokens."""
-    return Summary(read(study), bounds, sweep_table(study) if study.plan.is_grid else None)
+def summary(facts: Facts, bounds: tuple[float, float] | None = None) -> "Summary":
+    """Return what is known of a study; `bounds` are the BPB of guessing and of counting tokens."""
+    return Summary(facts, bounds, sweep_table(facts.study) if facts.plan.is_grid else None)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 
-from search.analysis.snapshot import Facts, read
+from search.analysis.snapshot import Facts
 from search.common.signals import StopRequest
 from search.show.status.glance import glance
-from search.show.status.live import LEAST_SECONDS, Pace, Pane, drawn, last_ended
+from search.show.status.live import LEAST_SECONDS, Pace, Pane, drawn, last_ended, looked_at
 from search.show.status.overview import Overview
 from search.show.status.panels import share
 from search.show.status.summary import Summary
@@ -26,7 +26,7 @@ TICK_SECONDS = 0.25
 def watch(database: Database, study: str, console: Console, stop: StopRequest, *, every: float, as_json: bool) -> None:
     """Follow a study, looking at most every so many seconds."""
     pane = Pane(room=0)
-    watcher = Watcher(lambda: read(load_study(database, study)), pane, console, as_json=as_json)
+    watcher = Watcher(lambda: looked_at(load_study(database, study)), pane, console, as_json=as_json)
     watcher.pace = Pace(max(every, LEAST_SECONDS / 4))
     on_screen = console.is_terminal and not as_json
     with drawn(pane, console, whole=True) if on_screen else nullcontext():

@@ -1,14 +1,12 @@
 """What is still to come, worked by hand."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import FrozenTrial, TrialState
 
 from search.analysis.forecast import Work, laid, outlook, to_come
-from tests.search.show.given import facts, plan, run, worker
+from tests.search.show.given import facts, having, plan, run, worker
 
 COMPLETE, PRUNED, RUNNING, WAITING = TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING, TrialState.WAITING
 
@@ -98,4 +96,4 @@ def test_what_was_lost_is_repeated_and_counts_once() -> None:
     proxies = [run(0, TrialState.FAIL, None, 0), run(1, WAITING, None, 0, retries=0)]
     given = facts(plan(trials=1), proxies)
     assert outlook(given).proxies == 1
-    assert outlook(replace(given, affordable=0)).confirmations == 0
+    assert outlook(having(given, affordable=0)).confirmations == 0

@@ -9,7 +9,9 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial
 
-from search.analysis.pruning_summary import open_from, pruning_lines, saved_seconds
+from search.analysis import pruning_summary
+from search.analysis.pruning_summary import open_from, saved_seconds
+from search.analysis.snapshot import Facts
 from search.strategy.pruner import Relation, lessons
 from search.study.study import LinkedStudy
 from tests.search.curves_made import complete, foretelling, study_of, trial, unrelated
@@ -20,6 +22,12 @@ def told(trials: Sequence[FrozenTrial]) -> LinkedStudy:
     """A study of these proxies, without a database."""
     nothing = cast(Any, None)
     return LinkedStudy(PLAN, nothing, study_of(trials), optuna.create_study(), nothing, nothing, PLAN.name)
+
+
+def pruning_lines(study: LinkedStudy) -> str:
+    """What is said of such a study's pruning."""
+    facts = Facts(study=study.at_one_moment(), workers=[])
+    return pruning_summary.pruning_lines(facts.plan, facts.proxies, facts.pruner, facts.relations)
 
 
 def proven(n: int = 20) -> list[FrozenTrial]:

@@ -23,6 +23,7 @@ from model.formats import checkpoint
 from model.formats import zip_bundle as archive
 from model.formats.load import load
 from model.training.train import train
+from search.analysis.snapshot import read
 from search.cli.main import app
 from search.common import paths
 from search.common.errors import SearchError
@@ -73,7 +74,7 @@ def study(text: Path, embedded_url: str, tmp_path_factory: pytest.TempPathFactor
 def handed(study: LinkedStudy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with best.zip and the folder `hf`."""
     place = tmp_path_factory.mktemp("handed")
-    hand_out(study, None, place / "best.zip", place / "hf", print)
+    hand_out(read(study), None, place / "best.zip", place / "hf", print)
     return place
 
 
@@ -94,7 +95,7 @@ def test_a_bundle_claims_the_bpb_of_the_run_whose_weights_it_holds(study: Linked
     for name, weights in own.network.state_dict().items():
         assert torch.equal(weights, bundled.network.state_dict()[name])
     table = tomllib.loads((handed / "hf" / "export.toml").read_text())
-    assert table["result"] == best_export(study)["result"]
+    assert table["result"] == best_export(read(study))["result"]
     assert table["weights"]["val_bpb"] == run.value
     card = (handed / "hf" / "README.md").read_text()
     for part in (f"**{run.value:.4f}**", f"{best.mean_bpb:.4f} (", "mean of 2 seeds", "by hand", "# license: choose"):
@@ -166,9 +167,9 @@ def test_a_checkpoint_without_its_text_takes_it_from_an_export(study: LinkedStud
     checkpoint.save(tmp_path / "old.pt", old.network, old.tokenizer, info)
     with pytest.raises(SearchError, match="--config"):
         told(tmp_path / "old.pt")
-    write(tmp_path / "best.yaml", best_export(study), "yaml")
+    write(tmp_path / "best.yaml", best_export(read(study)), "yaml")
     assert told(tmp_path / "old.pt", config=tmp_path / "best.yaml")[0].answer == "yes"
-    bundle = archive.with_sums(release(study, tmp_path / "old.pt", print))
+    bundle = archive.with_sums(release(read(study), tmp_path / "old.pt", print))
     assert json.loads(bundle["provenance.json"])["seed"] == best.user_attrs["seed"]
 
 
@@ -178,29 +179,29 @@ def test_weights_that_are_not_stored_can_be_given_and_only_the_right_ones(
     best = confirmed(study)[0]
     elsewhere = paths.checkpoints(study.folder)
     monkeypatch.setenv("LILM_SEARCH_HOME", str(tmp_path))
-    assert release(study, None, print)  # from the database
+    assert release(read(study), None, print)  # from the database
     monkeypatch.setattr("search.export.download.files", lambda part: [])
     with pytest.raises(SearchError, match=r"no weights of .* are stored.*--weights best\.pt"):
-        release(study, None, print)
+        release(read(study), None, print)
     mine = elsewhere / f"confirm-{best.runs[0].number}.pt"
-    assert json.loads(release(study, mine, print)["provenance.json"])["val_bpb"] == best.runs[0].value
+    assert json.loads(release(read(study), mine, print)["provenance.json"])["val_bpb"] == best.runs[0].value
     again = load(mine, CPU)
     own = {"val_bpb": 2.5, "seed": 9, "budget_seconds": 2.0, "tokens": 99, "provenance": again.info["provenance"]}
     checkpoint.save(tmp_path / "mine.pt", again.network, again.tokenizer, own)  # as `train` writes
-    card = release(study, tmp_path / "mine.pt", print)["README.md"].decode()
+    card = release(read(study), tmp_path / "mine.pt", print)["README.md"].decode()
     assert "these weights, seed 9 | **2.5000**" in card
     assert "best seed" not in card
-    assert json.loads(release(study, tmp_path / "mine.pt", print)["provenance.json"])["val_bpb"] == 2.5
+    assert json.loads(release(read(study), tmp_path / "mine.pt", print)["provenance.json"])["val_bpb"] == 2.5
     checkpoint.save(tmp_path / "else.pt", again.network, again.tokenizer, {"val_bpb": 1.0, "provenance": {}})
     with pytest.raises(SearchError, match="their text differ"):
-        release(study, tmp_path / "else.pt", print)
+        release(read(study), tmp_path / "else.pt", print)
     (other,) = confirmed(study)[1:]
     with pytest.raises(SearchError, match="these are not of"):
-        release(study, elsewhere / f"confirm-{other.runs[0].number}.pt", print)
+        release(read(study), elsewhere / f"confirm-{other.runs[0].number}.pt", print)
 
 
 def test_all_formats_are_the_same_table(study: LinkedStudy, tmp_path: Path) -> None:
-    table = best_export(study)
+    table = best_export(read(study))
     for form in FORMATS:
         write(tmp_path / form, table, form)
         assert read_table(tmp_path / form) == table
@@ -209,9 +210,9 @@ def test_all_formats_are_the_same_table(study: LinkedStudy, tmp_path: Path) -> N
 
 
 def test_the_best_few_and_which_of_them_is_meant(study: LinkedStudy, tmp_path: Path) -> None:
-    table = top_export(study, 5)
+    table = top_export(read(study), 5)
     first, second = table[LIST]  # as many as there are
-    assert {k: v for k, v in first.items() if k != "rank"} == best_export(study)
+    assert {k: v for k, v in first.items() if k != "rank"} == best_export(read(study))
     assert [first["rank"], second["rank"]] == [1, 2]
     assert first["result"]["val_bpb"] <= second["result"]["val_bpb"]
     assert "yes" not in second["result"]["better_than_baseline"]
@@ -225,13 +226,13 @@ def test_the_best_few_and_which_of_them_is_meant(study: LinkedStudy, tmp_path: P
             read_recipe(tmp_path / form, 3)
     with pytest.raises(SearchError, match="leave out --top"):
         render(table, "python")
-    write(tmp_path / "one.toml", top_export(study, 1), "toml")
+    write(tmp_path / "one.toml", top_export(read(study), 1), "toml")
     assert read_table(tmp_path / "one.toml")["configuration"] == first["configuration"]
 
 
 def test_the_script_trains_the_configuration(study: LinkedStudy, tmp_path: Path) -> None:
     """A person's python, with nothing but the script; then a checkpoint that says what it is of."""
-    write(tmp_path / "best.py", best_export(study), "python")
+    write(tmp_path / "best.py", best_export(read(study)), "python")
     shutil.copytree(paths.cache(), tmp_path / "cache")
     command = [sys.executable, "best.py", "--seconds", "1", "--out", "mine.pt", "--cache", "cache"]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd())}
@@ -240,7 +241,7 @@ def test_the_script_trains_the_configuration(study: LinkedStudy, tmp_path: Path)
     assert "100%" in done.stdout
     mine = load(tmp_path / "mine.pt", CPU)
     assert mine.network.config == study.plan.configuration(confirmed(study)[0].params).model
-    assert mine.info["seed"] == best_export(study)["result"]["seeds"][0]
+    assert mine.info["seed"] == best_export(read(study))["result"]["seeds"][0]
     assert told(tmp_path / "mine.pt")[0].answer == "yes"
 
 

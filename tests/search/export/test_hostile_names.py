@@ -7,6 +7,7 @@ import pytest
 
 from model.formats.checkpoint import Checkpoint
 from search.analysis.caveats import Caveat
+from search.analysis.snapshot import read
 from search.common.errors import SearchError, StudyFileError
 from search.export import export
 from search.export.export import best_export, render
@@ -81,9 +82,9 @@ def test_what_is_nested_too_deeply_is_no_export(levels: int, form: str, tmp_path
     begin, end = form.replace("{}", "\0").format().split("\0")
     path, sign = tmp_path / "best.toml", " = " if "=" in form else ": "
     path.write_text(f"data{sign}{begin * levels}1{end * levels}\n", encoding="utf-8")
-    for read in (read_table, read_recipe):
+    for reading in (read_table, read_recipe):
         with pytest.raises(SearchError, match=r"best\.toml: not an export of lilm-search"):
-            read(path)
+            reading(path)
 
 
 def test_a_study_file_that_is_nested_too_deeply_is_refused_by_name() -> None:
@@ -108,7 +109,7 @@ def test_an_export_warns_of_a_worker_and_names_no_host(database: Database, monke
     add(study.confirmations, study.plan, 2, 1.21, **run)
     slow = Caveat("hardware", "worker ada-laptop/0 is 40% slower than others, on ada-laptop.")
     monkeypatch.setattr(export, "caveats", lambda *_: [slow])
-    told = best_export(study)
+    told = best_export(read(study))
     assert "worker 1 is 40% slower than others, on a worker." in told["warnings"]
     assert "ada-laptop" not in render(told, "toml")
 

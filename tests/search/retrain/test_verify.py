@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from model.errors import DivergedError
 from model.training.train import train
+from search.analysis.snapshot import read
 from search.cli import train as cli_verify
 from search.common.errors import SearchError
 from search.common.signals import StopRequest
@@ -155,7 +156,7 @@ def again(study: LinkedStudy, world: World, tmp_path: Path) -> Again:
 
 def test_a_studys_best_comes_out_again(study: LinkedStudy, again: Again) -> None:
     """The same seed on the same clock gives the BPB to the last digit; another seed gives its own."""
-    table = best_export(study)
+    table = best_export(read(study))
     own = dict(zip(table["result"]["seeds"], table["result"]["bpb_by_seed"], strict=True))
     assert list(own) == [100, 101]
     for seed in own:
@@ -167,7 +168,7 @@ def test_a_studys_best_comes_out_again(study: LinkedStudy, again: Again) -> None
 
 @pytest.mark.parametrize("change", [-0.5, 0.5])
 def test_a_claim_that_was_altered_does_not_come_out(study: LinkedStudy, again: Again, change: float) -> None:
-    table = confirmation_export(study, 0)
+    table = confirmation_export(read(study), 0)
     assert again(table, tolerance=0.3)[0].answer == "yes"
     table["result"]["val_bpb"] += change
     found, said = again(table, tolerance=0.3)
@@ -176,14 +177,14 @@ def test_a_claim_that_was_altered_does_not_come_out(study: LinkedStudy, again: A
 
 def test_a_study_of_seconds_leaves_too_wide_an_interval(study: LinkedStudy, again: Again) -> None:
     """After 40 steps merely counting tokens is better, so that a run within the interval says nothing."""
-    found, said = again(best_export(study))
+    found, said = again(best_export(read(study)))
     assert found.answer == "can't tell", said
     assert "merely counting tokens would lie" in found.why
 
 
 def test_a_proxys_noise_is_that_of_repeats_or_else_of_long_runs(study: LinkedStudy, again: Again) -> None:
-    table = trial_export(study, 1)
-    long = best_export(study)["result"]["seed_noise"]
+    table = trial_export(read(study), 1)
+    long = best_export(read(study))["result"]["seed_noise"]
     assert table["result"]["seed_noise"] == long | {"of": "long runs; short ones scatter more"}
     found, said = again(table, tolerance=1e-6)
     assert found.answer == "yes", said
@@ -195,7 +196,7 @@ def test_a_prefix_is_trained_again_as_a_prefix(
 ) -> None:
     """On a card half as fast, and on the schedule of the long run."""
     plan = dataclasses.replace(study.plan, proxy=dataclasses.replace(study.plan.proxy, schedule="prefix"))
-    table = trial_export(dataclasses.replace(study, plan=plan), 0) | {"hardware": CARD.table()}
+    table = trial_export(read(dataclasses.replace(study, plan=plan)), 0) | {"hardware": CARD.table()}
     half = dataclasses.replace(CARD, reference_tokens_per_second=50_000.0)
     asked: dict[str, Any] = {}
 
@@ -216,7 +217,7 @@ def untrained(*args: Any, **options: Any) -> NoReturn:
 def test_an_altered_text_is_refused_before_anything_is_trained(
     study: LinkedStudy, again: Again, tmp_path: Path
 ) -> None:
-    table, other = best_export(study), tmp_path / "other.jsonl"
+    table, other = best_export(read(study)), tmp_path / "other.jsonl"
     rows = [
         json.dumps({"text": f"In year {i} of the reign nothing at all happened to {i % 7} people."}) for i in range(999)
     ]
@@ -229,7 +230,7 @@ def test_an_altered_text_is_refused_before_anything_is_trained(
 
 
 def test_an_export_has_what_is_needed_and_nothing_of_the_machine_it_came_from(study: LinkedStudy) -> None:
-    table = best_export(study)
+    table = best_export(read(study))
     assert table["hardware"] == HERE.table()
     known = table["provenance"]
     assert {"text_sha256", "tokenizer_sha256", "commit", "torch", "precision", "micro_batch"} <= known.keys()
@@ -248,7 +249,7 @@ def test_an_export_has_what_is_needed_and_nothing_of_the_machine_it_came_from(st
 )
 def test_a_run_that_is_not_there(study: LinkedStudy, export: Callable[..., Any], number: int, says: str) -> None:
     with pytest.raises(SearchError, match=says):
-        export(study, number)
+        export(read(study), number)
 
 
 def test_a_run_without_a_final_bpb_claims_nothing(study: LinkedStudy) -> None:
@@ -260,7 +261,7 @@ def test_a_run_without_a_final_bpb_claims_nothing(study: LinkedStudy) -> None:
             return [pruned]
 
     with pytest.raises(SearchError, match="trial 0 can't be verified: it is pruned, it has no final BPB"):
-        trial_export(Pruned(**vars(study)), 0)
+        trial_export(read(Pruned(**vars(study))), 0)
 
 
 @pytest.mark.parametrize(
@@ -291,7 +292,7 @@ def test_what_the_command_refuses_to_guess(arguments: str, says: str) -> None:
 def test_a_damaged_export_is_one_clear_error(
     study: LinkedStudy, tmp_path: Path, section: str, key: str, value: object, says: str
 ) -> None:
-    table, path = best_export(study), tmp_path / "export.json"
+    table, path = best_export(read(study)), tmp_path / "export.json"
     path.write_text(json.dumps(table | {section: table[section] | {key: value}}), encoding="utf-8")
     with pytest.raises(SearchError) as refused:
         read_claim(path)

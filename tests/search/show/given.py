@@ -1,7 +1,8 @@
 """Facts of studies that nobody trained."""
 
+import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -9,7 +10,7 @@ from search.analysis.snapshot import Facts
 from search.strategy.pruner import CorrelationPruner, Relation
 from search.study.cost import Bill
 from search.study.plan import Plan
-from search.study.results import confirmed_among
+from search.study.study import ReadStudy
 from storage.registry.workers import Entry
 from tests.search.made import proxy
 
@@ -72,21 +73,27 @@ def facts(
     race_over: bool = False,
 ) -> Facts:
     """The facts of such a study."""
+    nothing, trials = cast(Any, None), (list(proxies), list(runs))
+    study = ReadStudy(of, nothing, nothing, nothing, nothing, nothing, of.name, trials=trials, told=({}, {}))
     lost = {t.user_attrs["retries"] for t in proxies if "retries" in t.user_attrs}
-    return Facts(
-        plan=of,
-        proxies=proxies,
-        runs=runs,
-        found=confirmed_among(of, proxies, runs),
-        workers=workers,
+    return having(
+        Facts(study=study, workers=workers),
         bill=Bill(spent=spent, bound=0.0, cap=cap),
         pruner=CorrelationPruner(),
         relations=relations,
         caveats=[],
         pruning="",
         race="",
+        standing={},
         hardware="",
         slots=len(proxies) - len(lost),
         race_over=race_over,
         affordable=None,
     )
+
+
+def having(given: Facts, **computed: Any) -> Facts:
+    """The same facts, of which these are not computed but given."""
+    facts = copy.copy(given)
+    vars(facts).update(computed)
+    return facts

@@ -3,7 +3,6 @@
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -161,7 +160,7 @@ def facts_of(
 ) -> Facts:
     """What `read` returns, of trials that are in no database."""
     pruner = race_pruner(of)
-    return replace(
+    return given.having(
         given.facts(of, proxies, runs, workers, race_over=race_over),
         pruner=pruner,
         relations=[pruner.relation(proxies, point) for point in of.report_points()[:-1]],

@@ -8,6 +8,7 @@ from optuna_dashboard import get_note
 from rich.console import Console
 
 from search.analysis.caveats import caveats
+from search.analysis.snapshot import read
 from search.export.export import FORMATS, best_export, render
 from search.export.reader import read_recipe
 from search.show.dashboard.sync import log_back
@@ -41,7 +42,7 @@ def warned(database: Database) -> LinkedStudy:
 
 def test_status_shows_them_in_80_columns(warned: LinkedStudy) -> None:
     screen = Console(width=80, record=True, file=io.StringIO())
-    screen.print(summary(warned))
+    screen.print(summary(read(warned)))
     shown = screen.export_text()
     below = shown[shown.index("Caveats:") :]
     assert all(len(line) <= 80 for line in below.splitlines())
@@ -55,7 +56,7 @@ def test_status_shows_them_in_80_columns(warned: LinkedStudy) -> None:
 
 
 def test_the_export_and_the_dashboards_note_hold_the_same_sentences(warned: LinkedStudy, tmp_path: Path) -> None:
-    table = best_export(warned)
+    table = best_export(read(warned))
     said = caveats(PLAN, warned.proxy_trials(), confirmed(warned))
     unfinished, *warnings = table["warnings"]
     named = {t.user_attrs["worker"] for t in warned.proxy_trials() if "worker" in t.user_attrs}
@@ -77,5 +78,5 @@ def test_the_export_and_the_dashboards_note_hold_the_same_sentences(warned: Link
 
 def test_a_study_without_caveats_shows_none(database: Database) -> None:
     screen = Console(width=80, record=True, file=io.StringIO())
-    screen.print(summary(open_study(database, PLAN)))
+    screen.print(summary(read(open_study(database, PLAN))))
     assert "Caveats" not in screen.export_text()

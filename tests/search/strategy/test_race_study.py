@@ -10,6 +10,7 @@ import pytest
 from optuna.trial import Trial, TrialState
 from rich.console import Console
 
+from search.analysis.snapshot import read
 from search.common.errors import SearchError
 from search.export.export import FORMATS, best_export, render
 from search.export.reader import read_recipe
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalW
 
 def status(study: LinkedStudy) -> str:
     screen = Console(width=200, record=True, file=io.StringIO())
-    screen.print(summary(study))
+    screen.print(summary(read(study)))
     return screen.export_text()
 
 
@@ -50,7 +51,7 @@ def test_a_proxy_that_lies_is_found_out_and_not_followed(lying: Formula, baselin
     """Long runs want the highest rate, where the baseline stands or not; the proxy says the opposite, or anything."""
     study = open_study(database, plan(baseline=baseline))
     Trainer(study, lying, falling).run()
-    found, table = confirmed(study), best_export(study)
+    found, table = confirmed(study), best_export(read(study))
     assert not transfer(found).proven
     assert "wider" in kinds(study)
     assert "NOT shown to predict" in table["transfer"]
@@ -68,13 +69,13 @@ def test_a_proxy_that_predicts_widens_nothing(database: Database) -> None:
     Trainer(study, falling, falling).run()
     assert transfer(confirmed(study)).proven
     assert kinds(study) == {"baseline", "top", "random"}
-    assert "the proxy predicts" in best_export(study)["transfer"]
+    assert "the proxy predicts" in best_export(read(study))["transfer"]
 
 
 def test_a_baseline_that_is_best_stays_best_and_the_export_says_so(database: Database) -> None:
     study = open_study(database, plan(baseline=0.1))
     Trainer(study, falling, falling).run()
-    table = best_export(study)
+    table = best_export(read(study))
     assert table["configuration"] == "baseline by-hand"
     assert table["parameters"] == {"max_lr": 0.1, "batch_size": 8}
     assert "the search found nothing better" in table["result"]["better_than_baseline"]
@@ -125,9 +126,9 @@ def test_an_export_before_the_race_is_over_says_so(database: Database) -> None:
     trainer = Trainer(study, rising, rising)
     while not confirmed(study):
         trainer.step()
-    said = [best_export(study)["warnings"]]
+    said = [best_export(read(study))["warnings"]]
     while trainer.step():
-        said.append(best_export(study)["warnings"])
+        said.append(best_export(read(study))["warnings"])
     unfinished = [any("is not finished" in w or "race is not over" in w for w in warnings) for warnings in said]
     assert unfinished == [True] * (len(said) - 1) + [False]
     assert any("race is not over" in w for warnings in said for w in warnings)
@@ -145,7 +146,7 @@ def test_a_scaled_rate_can_win_and_is_exported(database: Database, tmp_path: Pat
     half = place({**best.params, "max_lr": best.params["max_lr"] / 2})
     again = open_study(database, plan("top = 3\nlr_scales = [1.0, 0.5]\nwiden = 0", baseline=1e-4, name="again"))
     Trainer(again, at_lr(0.77), at_lr(half)).run()
-    table = best_export(again)
+    table = best_export(read(again))
     scaled = best.params["max_lr"] / 2
     assert table["configuration"] == f"trial {best.number} at lr × 0.5"
     assert table["parameters"]["max_lr"] == table["train"]["max_lr"] == pytest.approx(scaled)

@@ -1,7 +1,6 @@
 """Attributes of a wrong kind, as a stolen login may write them."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ from search.analysis.snapshot import Facts
 from search.show.dashboard.trial_notes import trial_notes
 from search.show.report.answers import ANSWERS
 from search.show.status.glance import glance
-from search.study.results import confirmed_among
 from search.study.trial_attributes import KINDS, sound, sound_attributes
 from tests.search.made import proxy
 from tests.search.show.studied import facts_of, plan, searched
@@ -54,8 +52,7 @@ def test_no_value_of_any_attribute_stops_what_people_read(key: str) -> None:
 
 def read(of: Any, proxies: Sequence[FrozenTrial], runs: Sequence[FrozenTrial]) -> Facts:
     """What `facts.read` makes of such trials."""
-    proxies, runs = sound(proxies), sound(runs)
-    return replace(facts_of(of, proxies, runs), found=confirmed_among(of, proxies, runs))
+    return facts_of(of, sound(proxies), sound(runs))
 
 
 def _with(trials: Sequence[FrozenTrial], key: str, value: Any) -> list[FrozenTrial]:

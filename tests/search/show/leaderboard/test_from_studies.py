@@ -18,6 +18,7 @@ from model.formats.load import write_folder
 from model.formats.sample_text import lay_out
 from model.formats.zip_bundle import pack
 from model.sample import PROMPTS
+from search.analysis.snapshot import read
 from search.cli.main import app
 from search.common.errors import SearchError
 from search.export.export import best_export, render, top_export
@@ -80,7 +81,7 @@ def studies(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list
     found = [searched(database, name, better, 4) for name, better in (("one", 0.0), ("two", 0.3))]
     found.append(searched(database, "other", 0.9, 2, "b" * 64))
     open_study(database, plan(CONFIRM, name="new"))
-    best = best_export(found[1])["result"]
+    best = best_export(read(found[1]))["result"]
     (number,) = [t.number for t in found[1].confirm_trials() if t.value == min(best["bpb_by_seed"])]
     written = dict(zip(PROMPTS, (" wall.", "", " tired\x1b[2J."), strict=True))
     attach_samples(found[1], number, lay_out("how", written), tmp_path_factory.mktemp("samples"))
@@ -106,7 +107,7 @@ def test_an_entrant_says_what_its_study_says(
     studies: list[LinkedStudy], entrants: tuple[list[Entrant], list[str]]
 ) -> None:
     first = boards(entrants[0])[0].rows[0].entrant
-    told = best_export(studies[1])
+    told = best_export(read(studies[1]))
     assert first.configuration == told["configuration"]
     assert first.mean_bpb == told["result"]["val_bpb"]
     assert [first.mean_bpb - (first.half_width or 0), first.mean_bpb + (first.half_width or 0)] == pytest.approx(
@@ -132,7 +133,7 @@ def test_an_unknown_study_is_refused_by_name(studies: list[LinkedStudy]) -> None
 
 def test_the_command_writes_a_sites_data_file(studies: list[LinkedStudy], url: str, tmp_path: Path) -> None:
     export, out = tmp_path / "best.toml", tmp_path / "leaderboard.yml"
-    export.write_text(render(best_export(studies[0]) | {"study": "elsewhere"}, "toml"), encoding="utf-8")
+    export.write_text(render(best_export(read(studies[0])) | {"study": "elsewhere"}, "toml"), encoding="utf-8")
     options = ["--study", "one", "--study", "two", "--model", str(export), "--top", "5", "--out", str(out)]
     done = CliRunner().invoke(app, ["leaderboard", *options], env={"LILM_SEARCH_STORAGE": url})
     assert (done.exception, done.output) == (None, f"leaderboard: {out}\n")
@@ -148,7 +149,7 @@ def test_files_are_ranked_without_a_database(
     monkeypatch.setenv("LILM_SEARCH_STORAGE", "postgresql://nobody@127.0.0.1:1/none")
     paths = [tmp_path / f"{study.plan.name}.toml" for study in studies]
     for path, study in zip(paths, studies, strict=True):
-        path.write_text(render(best_export(study), "toml"), encoding="utf-8")
+        path.write_text(render(best_export(read(study)), "toml"), encoding="utf-8")
     options = [part for path in paths for part in ("--model", str(path))]
     done = CliRunner().invoke(app, ["leaderboard", "--only-models", "--format", "json", *options])
     assert done.exception is None
@@ -163,7 +164,7 @@ def test_files_are_ranked_without_a_database(
 
 @pytest.fixture
 def table(studies: list[LinkedStudy]) -> dict[str, Any]:
-    return best_export(studies[1])
+    return best_export(read(studies[1]))
 
 
 @pytest.mark.parametrize("form", ["toml", "json", "yaml"])
@@ -183,7 +184,7 @@ def test_a_file_of_several_brings_them_all(
     studies: list[LinkedStudy], entrants: tuple[list[Entrant], list[str]], tmp_path: Path
 ) -> None:
     path = tmp_path / "best.yaml"
-    path.write_text(render(top_export(studies[1], 2), "yaml"), encoding="utf-8")
+    path.write_text(render(top_export(read(studies[1]), 2), "yaml"), encoding="utf-8")
     own = [row.entrant.name for row in boards(entrants[0])[0].rows if row.entrant.study == "two"]
     assert [e.name for e in of_file(path, Template())] == own[:2]
 

@@ -13,6 +13,7 @@ from search.show.report.next_steps import next_steps
 from search.show.status.glance import glance
 from search.study.cost import Bill
 from search.study.plan import Plan
+from tests.search.show.given import having
 from tests.search.show.studied import entry, facts_of, made, params, plan, searched
 
 PLAN = plan()
@@ -113,7 +114,7 @@ def plan_of_one() -> Plan:
 
 def test_where_the_cap_is_reached_starting_again_is_no_advice() -> None:
     facts = facts_of(PLAN, [made(PLAN, 0, 1.5, params(0))], slots=1, race_over=False)
-    (step, *_) = next_steps(replace(facts, bill=Bill(spent=1.0, bound=0.0, cap=1.0)))
+    (step, *_) = next_steps(having(facts, bill=Bill(spent=1.0, bound=0.0, cap=1.0)))
     assert step.startswith("Raise its cap, or take what it has found: cost cap: $1.00 spent")
 
 

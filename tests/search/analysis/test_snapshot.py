@@ -1,0 +1,113 @@
+"""A study is read once for all that is shown of it, and what follows from that is computed once: by counting calls."""
+
+import io
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import CodeType, FrameType
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from search.analysis.snapshot import read
+from search.export.export import best_export, render, top_export
+from search.export.runs import confirmation_export
+from search.machine.admission import hardware_line
+from search.show.dashboard.sync import log_back, save_figures
+from search.show.leaderboard.from_studies import of_linked
+from search.show.leaderboard.links import Template
+from search.show.report.page import page
+from search.show.status.glance import glance
+from search.show.status.race_table import race
+from search.show.status.summary import summary
+from search.strategy import promotion
+from search.strategy.pruner import CorrelationPruner
+from search.strategy.study_pruner import make_pruner
+from search.study import cost, results
+from search.study.study import LinkedStudy
+from storage.registry.workers import Registry
+from storage.server.database import Database, connect
+from tests.conftest import fresh_database
+from tests.search.show.studied import plan, stored
+
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # as the commands do
+
+ONCE: tuple[Callable[..., Any], ...] = (
+    *(LinkedStudy.proxy_trials, LinkedStudy.confirm_trials, Registry.entries),
+    *(results.confirmed_among, results.noise, results.transfer),
+    *(promotion._entries, promotion._climb, make_pruner, hardware_line, cost.bill, cost.affordable_runs),
+)
+"""What reads or weighs a whole study."""
+
+
+@contextmanager
+def counted(*functions: Callable[..., Any]) -> Iterator[Counter[str]]:
+    """How often these functions are called meanwhile, whatever name they are called by."""
+    names: dict[CodeType, str] = {f.__code__: f.__name__ for f in functions}
+    found: Counter[str] = Counter()
+
+    def note(frame: FrameType, event: str, argument: Any) -> None:
+        if event == "call" and frame.f_code in names:
+            found[names[frame.f_code]] += 1
+
+    sys.setprofile(note)
+    try:
+        yield found
+    finally:
+        sys.setprofile(None)
+
+
+def printed(part: Any) -> None:
+    Console(file=io.StringIO(), width=120).print(part)
+
+
+def log_back_with_figures(study: LinkedStudy) -> None:
+    save_figures(study, log_back(study))
+
+
+def export_with_its_runs(study: LinkedStudy) -> None:
+    """As `export --bundle … --out …` does: of one moment."""
+    facts = read(study)
+    render(best_export(facts), "toml")
+    render(top_export(facts, 3), "json")
+    confirmation_export(facts, 1)
+
+
+SHOWN: dict[str, Callable[[LinkedStudy], object]] = {
+    "export": lambda study: render(best_export(read(study)), "toml"),
+    "export of several": export_with_its_runs,
+    "status": lambda study: printed(summary(read(study))),
+    "status --json": lambda study: glance(read(study)).table(),
+    "race": lambda study: printed(race(read(study))),
+    "leaderboard": lambda study: of_linked(study, Template(""), prompts=False),
+    "report": lambda study: page(read(study)),
+    "log back": log_back_with_figures,
+}
+
+
+@pytest.fixture(scope="module")
+def study(embedded_url: str) -> Iterator[LinkedStudy]:
+    opened = connect(fresh_database(embedded_url))
+    yield stored(opened, plan(trials=18))
+    opened.close()
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_a_study_is_read_and_weighed_once(study: LinkedStudy, name: str) -> None:
+    with counted(*ONCE, CorrelationPruner.relation) as calls:
+        SHOWN[name](study)
+    assert calls.pop("relation", 0) in (0, len(study.plan.report_points()) - 1)
+    assert calls["proxy_trials"] == calls["confirm_trials"] == calls["confirmed_among"] == 1
+    assert set(calls.values()) == {1}, calls
+
+
+def test_what_is_shown_stays_of_the_moment_that_was_read(database: Database) -> None:
+    study = stored(database, plan(trials=18))
+    facts = read(study)
+    study.confirmations.set_user_attr("race", "over since")
+    study.confirmations.add_trial(facts.runs[-1])
+    assert facts.race == ""
+    assert sum(c.seeds for c in facts.found) == sum(c.seeds for c in read(study).found)  # the same seed again
+    assert len(read(study).runs) == len(facts.runs) + 1
