@@ -11,6 +11,7 @@ from search.analysis.snapshot import Facts
 from search.analysis.worker_timeline import called
 from search.study.plan import Plan
 from search.study.study_file import source_name
+from search.study.trials import attributes_of
 from storage.redaction import redact
 from storage.registry.workers import Entry
 
@@ -32,7 +33,7 @@ def caveats_shown(facts: Facts) -> list[Caveat]:
 def unnamed(found: Sequence[Caveat], workers: Sequence[Entry], trials: Sequence[FrozenTrial]) -> list[Caveat]:
     """Return caveats with workers called by their number: their names hold hosts' names."""
     names = called(workers, trials)
-    hosts = {str(t.user_attrs.get("provenance", {}).get("host", "")) for t in trials}
+    hosts = {str(attributes_of(t).provenance.get("host", "")) for t in trials}
     others = sorted({*hosts, *(e.machine for e in workers)} - {""} - names.keys(), key=len, reverse=True)
     ordered = sorted(names, key=len, reverse=True)
     known = [(_alone(name), names[name]) for name in ordered] + [(_alone(host), "a worker") for host in others]

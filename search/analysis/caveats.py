@@ -27,7 +27,7 @@ from search.common.stats import (
 from search.study.plan import Plan
 from search.study.results import OWN_FAULTS, Confirmed, Noise, lead, noise
 from search.study.space import identity
-from search.study.trials import finished
+from search.study.trials import attributes_of, finished
 
 LEVEL = 0.05
 """Chance of a caveat where there is nothing to say, shared among its tests."""
@@ -204,13 +204,13 @@ def _finite(values: Sequence[float]) -> bool:
 
 def failures(proxies: Sequence[FrozenTrial]) -> list[str]:
     """Say whether more than a quarter of the proxies failed by their own fault, and where in the space."""
-    own = [t for t in proxies if t.state == TrialState.FAIL and t.user_attrs.get("failure") in OWN_FAULTS]
+    own = [t for t in proxies if t.state == TrialState.FAIL and attributes_of(t).failure in OWN_FAULTS]
     rest = [t for t in proxies if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     share = len(own) / max(1, len(own) + len(rest))
     if len(own) < FEWEST_FAILED or share <= MOST_FAILED:
         return []
-    causes = Counter(t.user_attrs["failure"] for t in own).most_common()
-    common = [t for t in own if t.user_attrs["failure"] == causes[0][0]]
+    causes = Counter(attributes_of(t).failure or "" for t in own).most_common()
+    common = [t for t in own if attributes_of(t).failure == causes[0][0]]
     what = OWN_FAULTS[causes[0][0]]
     if len(causes) > 1:
         what = f"failed: {', '.join(f'{n} {OWN_FAULTS[cause]}' for cause, n in causes)}"

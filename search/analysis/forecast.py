@@ -19,7 +19,7 @@ from search.common.durations import parse_duration
 from search.study.cost import budget_seconds, overhead_seconds, run_usd
 from search.study.plan import Plan
 from search.study.settings import Fidelity
-from search.study.trials import final_budget, who
+from search.study.trials import attributes_of, final_budget, who
 
 
 def refused_by_cap(facts: Facts) -> str:
@@ -129,8 +129,8 @@ def outlook(facts: Facts) -> Outlook:
 def spent_seconds(facts: Facts) -> float:
     """Return the workers' time until now; for a trial of a worker that no registry knew, what it told."""
     known = {e.name for e in facts.workers}
-    strangers = [t for t in [*facts.proxies, *facts.runs] if t.user_attrs.get("worker") not in known]
-    told = [float(t.user_attrs.get("total_seconds", 0.0)) for t in strangers if t.state.is_finished()]
+    strangers = [t for t in [*facts.proxies, *facts.runs] if attributes_of(t).worker not in known]
+    told = [attributes_of(t).total_seconds or 0.0 for t in strangers if t.state.is_finished()]
     return sum(e.paid_seconds for e in facts.workers) + sum(told)
 
 
@@ -156,8 +156,8 @@ def to_come(facts: Facts) -> tuple[Work, int, int]:
 
 def usual_seconds(trials: Sequence[FrozenTrial], fidelity: Fidelity) -> float:
     """Return the mean time of runs that ended, pruned ones among them; before any, their budget."""
-    ended = [t.user_attrs for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
-    known = [float(a["total_seconds"]) for a in ended if "total_seconds" in a]
+    ended = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    known = [seconds for t in ended if (seconds := attributes_of(t).total_seconds) is not None]
     return float(np.mean(known)) if known else fidelity.budget_seconds
 
 
@@ -174,7 +174,7 @@ def _under_way(facts: Facts) -> dict[str, float]:
         for t in trials:
             if t.state == TrialState.RUNNING:
                 whole = budget_seconds(t, fidelity) + overhead
-                left[t.user_attrs.get("worker", f"{kind} {t.number}")] = whole * (1 - (t.last_step or 0) / 100)
+                left[attributes_of(t).worker or f"{kind} {t.number}"] = whole * (1 - (t.last_step or 0) / 100)
     return left
 
 
@@ -196,13 +196,13 @@ def _race_to_come(facts: Facts) -> tuple[int, int]:
 
 def handed_on(trials: Sequence[FrozenTrial]) -> set[int]:
     """Return the numbers of trials that were lost and have a successor."""
-    return {t.user_attrs["retries"] for t in trials if "retries" in t.user_attrs}
+    return {number for t in trials if (number := attributes_of(t).retries) is not None}
 
 
 def _available(facts: Facts) -> int:
     """Return how many proxies can be promoted, those to come among them."""
     hopeful = [t for t in facts.proxies if t.state in (TrialState.COMPLETE, TrialState.RUNNING, TrialState.WAITING)]
-    mine = sum("baseline" not in t.user_attrs for t in hopeful)
+    mine = sum(attributes_of(t).baseline is None for t in hopeful)
     return mine + max(0, facts.plan.proxy.trials - facts.slots)
 
 
@@ -221,7 +221,7 @@ def _rungs_to_come(facts: Facts) -> dict[str, int]:
     plan, missing = facts.plan, {}
     climbers = min(plan.confirm.top, _available(facts)) * len(plan.confirm.lr_scales)
     for rung in plan.confirm.rungs:
-        there = {who(r) for r in facts.runs if r.user_attrs.get("budget") == rung}
+        there = {who(r) for r in facts.runs if attributes_of(r).budget == rung}
         missing[rung] = 0 if facts.race_over else max(0, climbers - len(there))
         climbers = min(climbers, max(2, math.ceil(climbers / 2)))
     return missing

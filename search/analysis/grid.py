@@ -13,11 +13,20 @@ from search.study.plan import Plan
 from search.study.results import OWN_FAULTS, bpb_text, pooled_noise
 from search.study.space import Params, Space
 from search.study.study import LinkedStudy
-from search.study.trials import finished
+from search.study.trials import (
+    BYTES_PER_TOKEN,
+    N_PARAMS,
+    TOKENS,
+    TOKENS_PER_PARAM,
+    TOKENS_PER_SECOND,
+    TRAIN_BPB,
+    attributes_of,
+    finished,
+)
 
-MEASURES = ("val_bpb", "train_bpb", "n_params", "tokens", "tokens_per_param", "tokens_per_second", "bytes_per_token")
+MEASURES = ("val_bpb", TRAIN_BPB, N_PARAMS, TOKENS, TOKENS_PER_PARAM, TOKENS_PER_SECOND, BYTES_PER_TOKEN)
 """What is known of a run: its value, and attributes of these names."""
-PROPORTIONAL = {"tokens", "tokens_per_param", "tokens_per_second"}
+PROPORTIONAL = {TOKENS, TOKENS_PER_PARAM, TOKENS_PER_SECOND}
 """Measures whose noise grows with them: a machine is so many percent faster or slower."""
 
 
@@ -57,8 +66,8 @@ def points(grid: Sequence[Params], trials: Sequence[FrozenTrial]) -> list[Point]
     """Return all the grid's points, in the grid's order."""
     runs: dict[int, list[FrozenTrial]] = {}
     for trial in trials:
-        if "grid" in trial.user_attrs:
-            runs.setdefault(trial.user_attrs["grid"], []).append(trial)
+        if (index := attributes_of(trial).grid) is not None:
+            runs.setdefault(index, []).append(trial)
     ended = [finished(runs.get(index, [])) for index in range(len(grid))]
     means = {key: _means(key, [_values(group, key) for group in ended]) for key in MEASURES}
     return [
@@ -91,10 +100,10 @@ def _values(trials: Sequence[FrozenTrial], key: str) -> list[float]:
 
 def _others(trials: Sequence[FrozenTrial]) -> str:
     """Count the runs that are not finished by what became of them; one that was queued again counts once."""
-    retried = {t.user_attrs.get("retries") for t in trials}
+    retried = {attributes_of(t).retries for t in trials}
     left = [t for t in trials if t.state != TrialState.COMPLETE and t.number not in retried]
     states = [
-        t.user_attrs.get("failure", "failed") if t.state == TrialState.FAIL else t.state.name.lower() for t in left
+        attributes_of(t).failure or "failed" if t.state == TrialState.FAIL else t.state.name.lower() for t in left
     ]
     return ", ".join(f"{n} {state}" for state, n in sorted(Counter(states).items()))
 

@@ -9,7 +9,7 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.study.trials import finished
+from search.study.trials import attributes_of, finished
 
 FEWEST = 16
 """Trials, of which the best quarter is 4."""
@@ -47,7 +47,7 @@ def importance(proxies: Sequence[FrozenTrial]) -> Importance | None:
     A pruned trial counts as one that ended behind all finished ones, which is all that ranks need. Baselines, which
     no sampler drew, are left out.
     """
-    drawn = [t for t in proxies if "baseline" not in t.user_attrs and t.params]
+    drawn = [t for t in proxies if attributes_of(t).baseline is None and t.params]
     done = [t for t in finished(drawn) if math.isfinite(t.value or 0.0)]
     trials = [*done, *(t for t in drawn if t.state == TrialState.PRUNED)]
     best = math.ceil(SHARE * len(trials))

@@ -9,7 +9,7 @@ from search.strategy.pruner import CorrelationPruner, Relation
 from search.study.cost import budget_seconds
 from search.study.plan import Plan
 from search.study.settings import Fidelity
-from search.study.trials import finished
+from search.study.trials import attributes_of, finished
 
 PROVEN = 0.95
 """Sureness that losses at a report say something of the best runs' end, from which on its gate is open."""
@@ -64,7 +64,7 @@ def _held_back(relations: Sequence[Relation], pruner: CorrelationPruner) -> str:
 def _controls(trials: Sequence[FrozenTrial], pruner: CorrelationPruner) -> str:
     """Say what became of controls that would have been pruned: what pruning costs, estimated."""
     ended = finished(list(trials))
-    controls = [t for t in ended if t.user_attrs.get("control")]
+    controls = [t for t in ended if attributes_of(t).control]
     if not controls:
         return ""
     stopped = [t for t in controls if _would_stop(t, trials, pruner)]

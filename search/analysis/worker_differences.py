@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial
 
 from search.common.stats import largest_offset_p
 from search.study.plan import Plan
+from search.study.trials import BUDGET_SCALE, MODE, N_PARAMS, PROVENANCE, TOKENS_PER_SECOND, attributes_of
 
 FASTER = 0.10
 """Difference in speed that is worth a word."""
@@ -26,7 +27,7 @@ SHOWN = 2
 
 def hardware(plan: Plan, runs: Sequence[FrozenTrial]) -> list[str]:
     """Return what differs between the workers of finished runs, a sentence each."""
-    known = [t for t in runs if "provenance" in t.user_attrs]
+    known = [t for t in runs if PROVENANCE in t.user_attrs]
     found = [
         _differing("workers' devices", known, lambda t: _of(t, "device")),
         _differing("workers' versions of torch", known, lambda t: _of(t, "torch")),
@@ -40,11 +41,11 @@ def hardware(plan: Plan, runs: Sequence[FrozenTrial]) -> list[str]:
 
 
 def _of(trial: FrozenTrial, key: str) -> str:
-    return str(trial.user_attrs["provenance"].get(key, "unknown"))
+    return str(attributes_of(trial).provenance.get(key, "unknown"))
 
 
 def _worker(trial: FrozenTrial) -> str:
-    return str(trial.user_attrs.get("worker") or _of(trial, "host"))
+    return str(attributes_of(trial).worker or _of(trial, "host"))
 
 
 def _differing(what: str, runs: Sequence[FrozenTrial], value: Callable[[FrozenTrial], str]) -> str | None:
@@ -78,7 +79,7 @@ def _precisions(plan: Plan, runs: Sequence[FrozenTrial]) -> str | None:
 
 def _compiled(runs: Sequence[FrozenTrial]) -> str | None:
     """Say that some runs were compiled and others not, as short and long ones once were."""
-    counts = Counter("compiled" in _of(t, "mode") for t in runs if "mode" in t.user_attrs["provenance"])
+    counts = Counter("compiled" in _of(t, MODE) for t in runs if MODE in attributes_of(t).provenance)
     if len(counts) < 2:
         return None
     return (
@@ -89,10 +90,10 @@ def _compiled(runs: Sequence[FrozenTrial]) -> str | None:
 
 def _scaled(runs: Sequence[FrozenTrial]) -> str | None:
     """Say which runs had other budgets than the rest, so that slower hardware did equal work."""
-    some = [t for t in runs if "budget_scale" in t.user_attrs]
+    some = [t for t in runs if BUDGET_SCALE in t.user_attrs]
     if not some:
         return None
-    factors = [t.user_attrs["budget_scale"] for t in some]
+    factors = [t.user_attrs[BUDGET_SCALE] for t in some]
     return (
         f"budgets of {len(some)} of {len(runs)} runs were scaled by their workers' speed, by {min(factors):.2f} to "
         f"{max(factors):.2f} ({_names(some)}): equal work on the reference step is nearly, not quite, equal training."
@@ -105,7 +106,7 @@ def _speeds(device: str, runs: Sequence[FrozenTrial]) -> str | None:
     Tokens/s is fitted to the shape over all workers, log by log; a worker stands out if its mean residual differs
     from the others' by more than shuffled workers' would.
     """
-    timed = [t for t in runs if t.user_attrs.get("tokens_per_second", 0) > 0]
+    timed = [t for t in runs if (attributes_of(t).tokens_per_second or 0) > 0]
     workers = [_worker(t) for t in timed]
     kept = [w for w, n in Counter(workers).items() if FEWEST_RUNS <= n <= len(workers) - FEWEST_RUNS]
     if not kept:
@@ -113,7 +114,7 @@ def _speeds(device: str, runs: Sequence[FrozenTrial]) -> str | None:
     shapes = _shapes([_settings(t) for t in timed])
     if len(timed) < 3 * shapes.shape[1]:
         return None
-    speed = np.log([t.user_attrs["tokens_per_second"] for t in timed])
+    speed = np.log([t.user_attrs[TOKENS_PER_SECOND] for t in timed])
     residual = speed - shapes @ np.linalg.lstsq(shapes, speed, rcond=None)[0]
     offsets = largest_offset_p(residual, workers, kept)
     name, (offset, p) = min(offsets.items(), key=lambda item: (item[1][1], -abs(item[1][0])))
@@ -130,7 +131,7 @@ def _speeds(device: str, runs: Sequence[FrozenTrial]) -> str | None:
 def _settings(trial: FrozenTrial) -> dict[str, Any]:
     """Return what a run's speed depends on: the number of parameters and the searched settings that shape a step."""
     shaping = {k: v for k, v in trial.params.items() if k not in RATES}
-    return {"n_params": trial.user_attrs.get("n_params", 1), **shaping}
+    return {N_PARAMS: trial.user_attrs.get(N_PARAMS, 1), **shaping}
 
 
 def _shapes(settings: Sequence[Mapping[str, Any]]) -> Float[ndarray, "runs features"]:

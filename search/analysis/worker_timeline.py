@@ -8,6 +8,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.analysis.snapshot import Facts
 from search.study.cost import budget_seconds
+from search.study.trials import attributes_of
 from storage.registry.workers import Entry
 
 HALF_HOUR = 1800.0
@@ -71,8 +72,8 @@ def called(workers: Sequence[Entry], trials: Sequence[FrozenTrial]) -> dict[str,
     """Return what each worker is called, those that never entered the registry last."""
     known = dict(zip((e.name for e in workers), names(workers), strict=True))
     for t in trials:
-        if "worker" in t.user_attrs:
-            known.setdefault(str(t.user_attrs["worker"]), f"worker {len(known) + 1}")
+        if (worker := attributes_of(t).worker) is not None:
+            known.setdefault(worker, f"worker {len(known) + 1}")
     return known
 
 
@@ -81,8 +82,9 @@ def spans(facts: Facts) -> list[Span]:
     by_worker: dict[str, list[tuple[bool, FrozenTrial]]] = {}
     for proxy, trials in ((True, facts.proxies), (False, facts.runs)):
         for t in trials:
-            if t.datetime_start is not None and "worker" in t.user_attrs:
-                by_worker.setdefault(str(t.user_attrs["worker"]), []).append((proxy, t))
+            worker = attributes_of(t).worker
+            if t.datetime_start is not None and worker is not None:
+                by_worker.setdefault(worker, []).append((proxy, t))
     known, entries = called(facts.workers, (*facts.proxies, *facts.runs)), {e.name: e for e in facts.workers}
     found = []
     for name in sorted(by_worker, key=list(known).index):
@@ -98,6 +100,7 @@ def _span(facts: Facts, worker: str, entry: Entry | None, proxy: bool, t: Frozen
     last = epoch(t.datetime_complete) + shift if t.datetime_complete else (entry.now if entry else start)
     end = max(start, last)
     fidelity = facts.plan.proxy if proxy else facts.plan.confirm
+    told = attributes_of(t).train_seconds
     so_far = budget_seconds(t, fidelity) * (t.last_step or 0) / 100
     return Span(
         worker=worker,
@@ -105,7 +108,7 @@ def _span(facts: Facts, worker: str, entry: Entry | None, proxy: bool, t: Frozen
         trial=t,
         start=start,
         end=end,
-        trained=min(end - start, float(t.user_attrs.get("train_seconds", so_far))),
+        trained=min(end - start, so_far if told is None else told),
         usd_per_hour=entry.usd_per_hour if entry else facts.plan.cost.usd_per_gpu_hour,
     )
 

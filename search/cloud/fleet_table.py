@@ -13,7 +13,7 @@ from search.common.durations import format_duration
 from search.show.columns import Column, Columns
 from search.study.cost import bill, registry_of, stored_cap
 from search.study.study import LinkedStudy
-from search.study.trials import run_label
+from search.study.trials import attributes_of, run_label
 from storage.registry.workers import Entry
 
 COLUMNS = (
@@ -67,13 +67,13 @@ def doing(entry: Entry, trial: tuple[bool, FrozenTrial] | None) -> str:
 def _running(study: LinkedStudy) -> dict[str, tuple[bool, FrozenTrial]]:
     kinds = ((True, study.proxy_trials()), (False, study.confirm_trials()))
     running = [(proxy, t) for proxy, trials in kinds for t in trials if t.state == TrialState.RUNNING]
-    return {t.user_attrs.get("worker", ""): (proxy, t) for proxy, t in running}
+    return {attributes_of(t).worker or "": (proxy, t) for proxy, t in running}
 
 
 def _done(study: LinkedStudy) -> Counter[str]:
     trials = [*study.proxy_trials(), *study.confirm_trials()]
     ended = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
-    return Counter(t.user_attrs.get("worker", "") for t in ended)
+    return Counter(attributes_of(t).worker or "" for t in ended)
 
 
 def _sum(study: LinkedStudy, entries: Sequence[Entry]) -> str:

@@ -29,6 +29,7 @@ from search.machine.provenance import nameless
 from search.study.results import Confirmed
 from search.study.study import LinkedStudy
 from search.study.study_file import source_name
+from search.study.trials import PROVENANCE, TOKENS, attributes_of, budget_of
 from storage.artifacts.postgres import MEGABYTE
 
 CPU = torch.device("cpu")
@@ -96,7 +97,7 @@ def stored(
     kept = f"LILM_SEARCH_HOME/checkpoints/{study.runs_folder}/confirm-{best.number}.pt"
     raise SearchError(
         f"no weights of {entry.label} are stored (`artifact_mb` is {study.plan.workers.artifact_mb:g}). Bring {kept} "
-        f"from worker {best.user_attrs.get('worker', '?')}'s machine, or train them again (`export --out best.toml`, "
+        f"from worker {attributes_of(best).worker or '?'}'s machine, or train them again (`export --out best.toml`, "
         "`train --config best.toml --out best.pt`); then add --weights best.pt"
     )
 
@@ -130,7 +131,7 @@ def given(study: LinkedStudy, entry: Confirmed, weights: Path) -> tuple[FrozenTr
             run.value,
         ):
             return run, trained
-    wanted = entry.runs[0].user_attrs.get("provenance", {})
+    wanted = attributes_of(entry.runs[0]).provenance
     differs = [
         what
         for what, mine, its in (
@@ -159,10 +160,10 @@ def _claim(study: LinkedStudy, entry: Confirmed, run: FrozenTrial | None, traine
     """Return what is claimed of the weights, and all that measuring it again needs."""
     info: Mapping[str, Any] = trained.info
     if run is not None:
-        attrs = run.user_attrs
-        budget = parse_duration(attrs.get("budget", study.plan.confirm.budget)) * attrs.get("budget_scale", 1.0)
-        info = {"confirmation": run.number, "seed": attrs["seed"], "budget_seconds": budget, "val_bpb": run.value}
-        info |= {k: attrs[k] for k in ("tokens", "provenance") if k in attrs}
+        attrs = attributes_of(run)
+        budget = parse_duration(budget_of(run, study.plan)) * (attrs.budget_scale or 1.0)
+        info = {"confirmation": run.number, "seed": attrs.seed, "budget_seconds": budget, "val_bpb": run.value}
+        info |= {k: run.user_attrs[k] for k in (TOKENS, PROVENANCE) if k in run.user_attrs}
     claim = {k: info[k] for k in (*OF_WEIGHTS, "tokens") if k in info}
     data = study.plan.data.table()
     data["source"] = source_name(data["source"])

@@ -19,6 +19,7 @@ from search.machine.admission import budget_machine
 from search.machine.provenance import nameless
 from search.study.results import Confirmed, Noise, Sureness, ended_on, lead
 from search.study.study import LinkedStudy
+from search.study.trials import attributes_of
 
 FORMATS = ("toml", "json", "yaml", "python")
 
@@ -76,7 +77,7 @@ def to_train_again(study: LinkedStudy, params: Mapping[str, Any], run: FrozenTri
         "data": study.plan.data.table(),
         **study.plan.configuration(params).table(),
         **({"hardware": machine.table()} if machine else {}),
-        "provenance": nameless(run.user_attrs.get("provenance", {})),
+        "provenance": nameless(attributes_of(run).provenance),
     }
 
 
@@ -88,7 +89,7 @@ def noise_table(pooled: Noise, of: str) -> dict[str, Any]:
 
 def mean_speed(runs: Sequence[FrozenTrial]) -> float | None:
     """Return the runs' mean tokens/s."""
-    known = [t.user_attrs["tokens_per_second"] for t in runs if "tokens_per_second" in t.user_attrs]
+    known = [speed for t in runs if (speed := attributes_of(t).tokens_per_second) is not None]
     return sum(known) / len(known) if known else None
 
 

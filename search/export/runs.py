@@ -11,6 +11,7 @@ from search.export.export import mean_speed, noise_table, to_train_again
 from search.study.results import pooled_noise
 from search.study.space import identity
 from search.study.study import LinkedStudy
+from search.study.trials import MODE, attributes_of, budget_of
 
 
 def trial_export(facts: Facts, number: int) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def trial_export(facts: Facts, number: int) -> dict[str, Any]:
 def confirmation_export(facts: Facts, number: int) -> dict[str, Any]:
     """Return a confirmation run's export; raises `SearchError` where it did not train to the end."""
     run = _finished(facts.runs, number, "confirmation", "--confirmation")
-    budget = run.user_attrs.get("budget", facts.plan.confirm.budget)
+    budget = budget_of(run, facts.plan)
     pooled = noise_table(facts.noise, "long runs")
     return _export(facts.study, run, f"confirmation {number}", budget, pooled)
 
@@ -56,16 +57,16 @@ def _repeated(facts: Facts) -> list[list[float]]:
 
 
 def _export(study: LinkedStudy, run: FrozenTrial, label: str, budget: str, pooled: dict[str, Any]) -> dict[str, Any]:
-    attrs = run.user_attrs
-    params = study.plan.scaled(run.params, attrs.get("lr_scale", 1.0))
+    attrs = attributes_of(run)
+    params = study.plan.scaled(run.params, attrs.lr_scale)
     result = {
         "val_bpb": run.value,
-        "seeds": [attrs.get("seed", study.plan.proxy.seed)],
+        "seeds": [study.plan.proxy.seed if attrs.seed is None else attrs.seed],
         "bpb_by_seed": [run.value],
         "tokens_per_second": mean_speed([run]),
     }
     again = to_train_again(study, params, run)
-    mode = attrs.get("provenance", {}).get("mode")
+    mode = attrs.provenance.get(MODE)
     if mode:  # as the study's long runs were, however short this one is
         again["train"] = again["train"] | {"compile": "on" if "compiled" in mode else "off"}
     return {

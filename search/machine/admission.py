@@ -8,6 +8,7 @@ from optuna.trial import FrozenTrial
 from search.common.errors import HardwareError
 from search.machine.hardware import Comparison, Machine, compare
 from search.study.study import LinkedStudy, agree
+from search.study.trials import attributes_of
 
 ATTRIBUTE = "hardware"
 """Of the study: the pinned machine, as JSON."""
@@ -56,13 +57,13 @@ def pinned_machine(study: LinkedStudy) -> Machine | None:
 
 def machine_of(trial: FrozenTrial) -> Machine | None:
     """Return the machine that a trial was trained on, where that is known."""
-    table = trial.user_attrs.get("provenance", {}).get("hardware")
+    table = attributes_of(trial).provenance.get("hardware")
     return Machine.parse(table) if table else None
 
 
 def budget_machine(study: LinkedStudy, run: FrozenTrial) -> Machine | None:
     """Return the machine whose seconds a run's nominal budget means: its own, unless the budget was scaled to it."""
-    return pinned_machine(study) if "budget_scale" in run.user_attrs else machine_of(run)
+    return pinned_machine(study) if attributes_of(run).budget_scale is not None else machine_of(run)
 
 
 def hardware_line(study: LinkedStudy) -> str:
@@ -74,6 +75,6 @@ def hardware_line(study: LinkedStudy) -> str:
     speeds = [m.reference_tokens_per_second for t in trials if (m := machine_of(t)) and m.kind == pinned.kind]
     shares = [speed / pinned.reference_tokens_per_second for speed in speeds]
     spread = f", workers at {min(shares):.0%} to {max(shares):.0%} of it" if shares else ""
-    scaled = sum("budget_scale" in t.user_attrs for t in trials)
+    scaled = sum(attributes_of(t).budget_scale is not None for t in trials)
     mixed = f"; budgets of {scaled} runs scaled by that ratio (mixed hardware)" if scaled else ""
     return f"Hardware: {pinned.label}, reference step {pinned.speed}{spread}{mixed}."

@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.common.errors import SearchError
 from search.replay.curves import REPORTS, CurveSet, Run, curve_set, whole_runs
 from search.study.connection import open_database
+from search.study.trials import attributes_of
 from storage.errors import StorageError
 from storage.redaction import redact, shown_address
 from storage.server.address import check_address
@@ -113,7 +114,7 @@ def _chosen(trials: Sequence[FrozenTrial]) -> tuple[list[FrozenTrial], list[str]
     notes = [f"{len(whole)} of {len(trials)} trials are replayed; left out: {causes}"] if causes else []
     if not left_out["pruned"]:
         return whole, notes
-    controls = [t for t in whole if t.user_attrs.get("control") is True]
+    controls = [t for t in whole if attributes_of(t).control]
     if len(controls) >= ENOUGH_CONTROLS:
         drawn = f"of these, only the {len(controls)} control trials, drawn at random never to be pruned, are replayed"
         return controls, [*notes, drawn]

@@ -5,7 +5,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.study.trials import run_label
+from search.study.trials import BASELINE, CONFIRMS, GRID, SEED, attributes_of, run_label
 
 SHORT = {"max_lr": "lr", "vocab_size": "vocab", "batch_size": "batch"}
 
@@ -24,16 +24,16 @@ def describe(params: Mapping[str, Any]) -> str:
 def outcome(trial: FrozenTrial, proxy: bool) -> str:
     """Return one line that says what became of a finished trial."""
     label = f"{run_label(proxy, trial.number):<16}"
-    attrs = trial.user_attrs
-    known = {"baseline": "baseline {}", "confirms": "of trial {}", "grid": describe(trial.params), "seed": "seed {}"}
-    scaled = f", lr × {attrs['lr_scale']:g}" if attrs.get("lr_scale", 1.0) != 1 else ""
-    scaled += f", budget scaled × {attrs['budget_scale']:.2f}" if "budget_scale" in attrs else ""
-    who = ", ".join(text.format(attrs[key]) for key, text in known.items() if key in attrs) + scaled
+    attrs = attributes_of(trial)
+    known = {BASELINE: "baseline {}", CONFIRMS: "of trial {}", GRID: describe(trial.params), SEED: "seed {}"}
+    scaled = f", lr × {attrs.lr_scale:g}" if attrs.lr_scale != 1 else ""
+    scaled += f", budget scaled × {attrs.budget_scale:.2f}" if attrs.budget_scale is not None else ""
+    who = ", ".join(text.format(attrs.given[key]) for key, text in known.items() if key in attrs.given) + scaled
     if trial.state == TrialState.COMPLETE:
-        return f"{label} {trial.value:.4f} BPB  {attrs.get('tokens', 0):>12,} tokens  {who}".rstrip()
+        return f"{label} {trial.value:.4f} BPB  {attrs.tokens or 0:>12,} tokens  {who}".rstrip()
     if trial.state == TrialState.PRUNED:
         return f"{label} pruned at {trial.last_step}% with {trial.value:.4f} BPB"
-    return f"{label} failed: {attrs.get('failure', 'unknown')} {who}".rstrip()
+    return f"{label} failed: {attrs.failure or 'unknown'} {who}".rstrip()
 
 
 def span(seconds: float) -> str:

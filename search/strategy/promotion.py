@@ -16,7 +16,22 @@ from search.study.cost import affordable_runs
 from search.study.results import Transfer, confirmed, transfer
 from search.study.space import identity
 from search.study.study import LinkedStudy, ReadStudy
-from search.study.trials import final_budget, finished, given_to, label, who
+from search.study.trials import (
+    BASELINE,
+    BUDGET,
+    BY_HAND,
+    CONFIRMS,
+    KIND,
+    LR_SCALE,
+    SEED,
+    WHY,
+    attributes_of,
+    final_budget,
+    finished,
+    given_to,
+    label,
+    who,
+)
 
 
 @dataclass(frozen=True)
@@ -36,8 +51,8 @@ class Entry:
 
     def attrs(self, seed: int, budget: str) -> dict[str, Any]:
         """Return the attributes that tell one of its runs from all others."""
-        who = {"baseline": self.baseline} if self.baseline else {"confirms": self.number}
-        return {**who, "seed": seed, "budget": budget, "lr_scale": self.lr_scale}
+        who = {BASELINE: self.baseline} if self.baseline else {CONFIRMS: self.number}
+        return {**who, SEED: seed, BUDGET: budget, LR_SCALE: self.lr_scale}
 
 
 Run = tuple[Entry, int, str, str]
@@ -74,7 +89,7 @@ def _distinct(proxies: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     values: dict[frozenset[Any], list[float]] = {}
     for trial in ended:
         values.setdefault(identity(trial.params), []).append(trial.value or 0.0)
-    seen = {identity(t.params) for t in proxies if "baseline" in t.user_attrs}
+    seen = {identity(t.params) for t in proxies if attributes_of(t).baseline is not None}
     found = []
     for trial in sorted(ended, key=lambda t: (np.mean(values[identity(t.params)]), t.number)):
         if identity(trial.params) not in seen:
@@ -115,7 +130,7 @@ def promote_by_hand(study: LinkedStudy, number: int, seeds: int) -> int:
     if trial is None or not params:
         known = f"0 to {max(proxies)}" if proxies else "none yet"
         raise SearchError(f'--trial is {number}, but must be a proxy trial of "{study.plan.name}" ({known})')
-    name = trial.user_attrs.get("baseline")
+    name = attributes_of(trial).baseline
     entry = Entry("baseline" if name else "hand", name, None if name else number, params=params)
     first, budget = study.plan.confirm.first_seed, study.plan.confirm.budget
     said = "promoted by hand"
@@ -125,11 +140,11 @@ def promote_by_hand(study: LinkedStudy, number: int, seeds: int) -> int:
 def waits_by_hand(study: LinkedStudy) -> bool:
     """Return whether a run that a person asked for waits for a worker."""
     waiting = [r for r in study.confirm_trials() if r.state == TrialState.WAITING]
-    return any(r.user_attrs.get("by_hand") for r in waiting)
+    return any(attributes_of(r).by_hand for r in waiting)
 
 
 def _enqueue(study: LinkedStudy, entry: Entry, seed: int, budget: str, why: str, *, by_hand: bool = False) -> bool:
-    told = {"why": why, "kind": entry.kind} | ({"by_hand": True} if by_hand else {})
+    told = {WHY: why, KIND: entry.kind} | ({BY_HAND: True} if by_hand else {})
     return study.confirm_queue.enqueue(dict(entry.params), entry.attrs(seed, budget), told)
 
 
@@ -211,7 +226,7 @@ def _entries(study: LinkedStudy, runs: Sequence[FrozenTrial]) -> tuple[list[Entr
 def entry_of(run: FrozenTrial) -> Entry:
     """Return the entry that a confirmation run belongs to."""
     baseline, number, scale = who(run)
-    kind = run.user_attrs.get("kind", "baseline" if baseline else "top")
+    kind = attributes_of(run).kind or ("baseline" if baseline else "top")
     return Entry(kind, baseline, number, scale, given_to(run))
 
 
@@ -235,7 +250,7 @@ def _climb(study: LinkedStudy, present: Sequence[Entry], runs: Sequence[FrozenTr
     others = [e for e in present if e.kind != "top"]
     left: dict[str, str] = {}
     for rung in study.plan.confirm.rungs:
-        counted = [r for r in runs if r.user_attrs.get("budget") == rung and _counts(study, r)]
+        counted = [r for r in runs if attributes_of(r).budget == rung and _counts(study, r)]
         there = {entry_of(r).key: r for r in counted}
         seed = study.plan.confirm.first_seed
         due = [(e, seed, rung, f"on the rung of {rung}") for e in climbers if e.key not in there]
@@ -265,7 +280,7 @@ def _candidate(study: LinkedStudy, entry: Entry, runs: Sequence[FrozenTrial]) ->
         if run.state == TrialState.PRUNED:
             out = f"pruned at {run.last_step}% of a long run"
         elif run.state == TrialState.FAIL:
-            out = f"{run.user_attrs.get('failure', 'failed')} in a long run"
+            out = f"{attributes_of(run).failure or 'failed'} in a long run"
     return Candidate(entry.key, entry.kind, bpb, sum(not r.state.is_finished() for r in mine), out)
 
 

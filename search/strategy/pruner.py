@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial
 from search.common.stats import lower_bound, score_among, spearman
 from search.strategy.pruner_model import Foresight, Prior, Sums, foresee, sums
 from search.strategy.reported_losses import Reported
+from search.study.trials import attributes_of
 
 AHEAD, LOOKS_AHEAD = 0.15, 3
 """A trial must look hopeless by what the best showed here and so far ahead: a single report's luck prunes nothing."""
@@ -115,10 +116,8 @@ class CorrelationPruner(BasePruner):
             return Verdict(False, "silent")
         if math.isnan(trial.intermediate_values[step]):
             return Verdict(True, "diverged")
-        control = trial.user_attrs.get("control")
-        if type(control) is not bool:  # anything else decides nothing
-            control = drawn_as_control(study.study_name, trial.number, self.controls)
-        if control:
+        drawn = attributes_of(trial).control
+        if drawn_as_control(study.study_name, trial.number, self.controls) if drawn is None else drawn:
             return Verdict(False, "control")
         among = trials() if trials is not None else study.get_trials(deepcopy=False)
         return self.judge_among(among, trial, step, maximise=study.direction == StudyDirection.MAXIMIZE)

@@ -19,7 +19,7 @@ from search.strategy.quasi_random import Placed, seed_from, sobol
 from search.strategy.sampler_history import lesson_for
 from search.study.space import MOST_POINTS, Params, Space, identity
 from search.study.study import LinkedStudy
-from search.study.trials import given_to
+from search.study.trials import SAMPLER, given_to
 
 MOST_DRAWS = 8
 """Of a trial, before a neighbour of the first is taken; 2 of a Gaussian process, which says the same again, slowly."""
@@ -158,7 +158,7 @@ def settle(study: LinkedStudy, trial_id: int) -> None:
         return
     with study.database.lock(f"lilm-search/draw/{plan.name}"):
         drawn = plan_sampler(study).draw(study.proxy_queue.identified(), storage.get_trial(trial_id).number, given)
-        storage.set_trial_user_attr(trial_id, "sampler", {"kind": drawn.kind, "seed": drawn.seed})
+        storage.set_trial_user_attr(trial_id, SAMPLER, {"kind": drawn.kind, "seed": drawn.seed})
         storage.set_trial_system_attr(trial_id, "fixed_params", drawn.params)
 
 

@@ -9,7 +9,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from search.study.space import Params, Space
-from search.study.trials import given_to
+from search.study.trials import attributes_of, given_to
 
 FAULTS = ("diverged", "out_of_memory")
 """Causes of failure that say something about the configuration: as bad as any."""
@@ -37,7 +37,7 @@ def _as_told(
         return _Told(params, searched, TrialState.RUNNING)
     if _final(trial) is not None:
         return _Told(params, searched, TrialState.COMPLETE, trial.value)
-    if trial.state == TrialState.FAIL and trial.user_attrs.get("failure") not in FAULTS:
+    if trial.state == TrialState.FAIL and attributes_of(trial).failure not in FAULTS:
         return None
     if kind != "gp":
         return _Told(params, searched, TrialState.PRUNED, None, _last_report(trial))

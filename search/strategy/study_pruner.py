@@ -9,6 +9,7 @@ from search.strategy.pruner import CorrelationPruner
 from search.strategy.pruner_model import Sums
 from search.study.plan import Plan
 from search.study.study import LinkedStudy
+from search.study.trials import Attributes
 
 
 def make_pruner(study: LinkedStudy) -> CorrelationPruner:
@@ -46,5 +47,6 @@ def first_of_the_best(plan: Plan, attrs: Mapping[str, Any]) -> bool:
     Baselines, random candidates and those who entered for the comparison's sake are to be compared, further seeds to
     measure a mean: these run whole.
     """
-    first = attrs.get("seed") == plan.confirm.first_seed and attrs.get("kind") == "top"
-    return first and attrs.get("budget", plan.confirm.budget) == plan.confirm.budget
+    run = Attributes(attrs)
+    first = run.seed == plan.confirm.first_seed and run.kind == "top"
+    return first and (run.budget or plan.confirm.budget) == plan.confirm.budget

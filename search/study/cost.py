@@ -16,10 +16,8 @@ from optuna.trial import FrozenTrial, TrialState
 from search.common.durations import parse_duration
 from search.study.settings import Fidelity
 from search.study.study import LinkedStudy
+from search.study.trials import RESUMED_AT, attributes_of
 from storage.registry.workers import Entry, Registry
-
-CLAIMED_AT = "claimed_at"
-"""Attribute of a trial: when it was claimed, by the server's clock, in seconds since 1970."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,14 +50,15 @@ def registry_of(study: LinkedStudy) -> Registry:
 
 def overhead_seconds(trials: Sequence[FrozenTrial]) -> float:
     """Return the mean time of runs outside training, 0 before any is known."""
-    known = [t.user_attrs for t in trials if {"total_seconds", "train_seconds"} <= t.user_attrs.keys()]
-    return float(np.mean([max(0.0, a["total_seconds"] - a["train_seconds"]) for a in known])) if known else 0.0
+    told = [(a.total_seconds, a.train_seconds) for a in map(attributes_of, trials)]
+    known = [total - train for total, train in told if total is not None and train is not None]
+    return float(np.mean([max(0.0, seconds) for seconds in known])) if known else 0.0
 
 
 def budget_seconds(trial: FrozenTrial, fidelity: Fidelity) -> float:
     """Return a trial's own budget, which on a rung isn't the fidelity's, and on a slower machine is longer."""
-    scale = float(trial.user_attrs.get("budget_scale", 1.0))
-    return scale * parse_duration(trial.user_attrs.get("budget", fidelity.budget))
+    attrs = attributes_of(trial)
+    return (attrs.budget_scale or 1.0) * parse_duration(attrs.budget or fidelity.budget)
 
 
 def bill(study: LinkedStudy, entries: Sequence[Entry], cap: float) -> Bill:
@@ -70,18 +69,18 @@ def bill(study: LinkedStudy, entries: Sequence[Entry], cap: float) -> Bill:
     for fidelity, trials in ((plan.proxy, study.proxy_trials()), (plan.confirm, study.confirm_trials())):
         overhead = overhead_seconds(trials)
         for trial in trials:
-            entry = by_name.get(trial.user_attrs.get("worker", ""))
+            entry = by_name.get(attributes_of(trial).worker or "")
             price = entry.usd_per_hour if entry else plan.cost.usd_per_gpu_hour
             if trial.state == TrialState.RUNNING:
                 whole = budget_seconds(trial, fidelity) + overhead
                 bound += max(0.0, whole - _elapsed(trial, entry)) / 3600 * price
             elif entry is None:  # of a worker that no registry knew
-                spent += trial.user_attrs.get("total_seconds", 0.0) / 3600 * price
+                spent += (attributes_of(trial).total_seconds or 0.0) / 3600 * price
     return Bill(spent=spent, bound=bound, cap=cap)
 
 
 def _elapsed(trial: FrozenTrial, entry: Entry | None) -> float:
-    claimed = trial.user_attrs.get(CLAIMED_AT)
+    claimed = attributes_of(trial).claimed_at
     return max(0.0, entry.now - claimed) if entry and claimed is not None else 0.0
 
 
@@ -115,7 +114,7 @@ def affordable_runs(study: LinkedStudy, workers: Sequence[Entry] | None = None) 
         usual = study.plan.cost.usd_per_gpu_hour / 3600
 
         def price(trial: FrozenTrial) -> float:
-            return prices.get(trial.user_attrs.get("worker", ""), usual)
+            return prices.get(attributes_of(trial).worker or "", usual)
 
         limits.append(_left(study, runs, confirm.max_usd, price, usual))
     return min(limits, default=None)
@@ -123,7 +122,7 @@ def affordable_runs(study: LinkedStudy, workers: Sequence[Entry] | None = None) 
 
 def ran_seconds(run: FrozenTrial) -> float:
     """Return how long an ended run took: what it told, else from its start to its end, for one that was lost."""
-    told, lasted = run.user_attrs.get("total_seconds"), run.duration
+    told, lasted = attributes_of(run).total_seconds, run.duration
     return float(told) if told is not None else lasted.total_seconds() if lasted else 0.0
 
 
@@ -140,7 +139,7 @@ def _left(
     """
     confirm, overhead = study.plan.confirm, overhead_seconds(runs)
     left = limit
-    gone_on = {r.user_attrs.get("retries") for r in runs if "resumed_at_percent" in r.user_attrs}
+    gone_on = {attributes_of(r).retries for r in runs if RESUMED_AT in r.user_attrs}
     for run in runs:
         if run.state.is_finished():
             left -= (0.0 if run.number in gone_on else ran_seconds(run)) * price(run)

@@ -15,7 +15,7 @@ from search.common.stats import kendall_tau, least_gap
 from search.common.student import student_quantile
 from search.study.plan import Plan
 from search.study.study import LinkedStudy
-from search.study.trials import final_budget, finished, label, who
+from search.study.trials import SEED, attributes_of, final_budget, finished, label, who
 
 OWN_FAULTS = {"diverged": "diverged", "out_of_memory": "didn't fit into memory", "error": "ended in errors"}
 """Causes of failure that are the configuration's own, and how they are said."""
@@ -225,12 +225,12 @@ def confirmed_among(plan: Plan, proxies: Sequence[FrozenTrial], runs: Sequence[F
     """The same from the trials themselves, proxies and confirmation runs."""
     proxies = finished(list(proxies))
     by_number = {t.number: t for t in proxies}
-    by_baseline = {t.user_attrs["baseline"]: t for t in proxies if "baseline" in t.user_attrs}
+    by_baseline = {name: t for t in proxies if (name := attributes_of(t).baseline) is not None}
     groups: dict[tuple[str | None, int | None, float], list[FrozenTrial]] = {}
     for run in finished(list(runs)):
-        if final_budget(plan, run) and "seed" in run.user_attrs:
+        if final_budget(plan, run) and attributes_of(run).seed is not None:
             groups.setdefault(who(run), []).append(run)
-    faults = [r for r in runs if r.user_attrs.get("failure") in OWN_FAULTS]
+    faults = [r for r in runs if attributes_of(r).failure in OWN_FAULTS]
     broken = Counter(who(r) for r in faults if final_budget(plan, r))
     found = []
     for (baseline, number, scale), ended in groups.items():
@@ -241,7 +241,7 @@ def confirmed_among(plan: Plan, proxies: Sequence[FrozenTrial], runs: Sequence[F
                 proxy_number=proxy.number if proxy else number,
                 params=plan.scaled(ended[0].params, scale),
                 proxy_bpb=proxy.value if proxy and scale == 1 else None,
-                bpb_by_seed={r.user_attrs["seed"]: r.value for r in ended if r.value is not None},
+                bpb_by_seed={r.user_attrs[SEED]: r.value for r in ended if r.value is not None},
                 runs=tuple(ended),
                 lr_scale=scale,
                 failed=broken[baseline, number, scale],

@@ -20,17 +20,13 @@ from search.study.identity import REMADE, Say, halves, identity, make, names, re
 from search.study.identity import confirm_name as confirm_name
 from search.study.plan import Plan
 from search.study.trial_attributes import sound
+from search.study.trials import BASELINE, BUDGET, GRID, INHERITED, KIND, LR_SCALE, SEED, WHY
 from storage.queue.trial_queue import TrialQueue
 from storage.server.database import Database
 
 Prime = Callable[[Database, Plan, Say], dict[str, Any]]
 """Returns the lessons of an earlier study for the pruner of a new one, as attributes of the study."""
 
-# What a retry inherits from the trial that was lost.
-IDENTITY = (
-    *("baseline", "control", "grid", "sampler"),
-    *("confirms", "seed", "budget", "lr_scale", "kind", "why", "by_hand"),
-)
 _GROWS = (
     *("proxy.trials", "proxy.repeats"),
     *(f"confirm.{key}" for key in ("top", "random", "widen", "seeds", "max_seeds")),
@@ -205,7 +201,7 @@ def _link(database: Database, plan: Plan, proxies: optuna.Study, confirmations: 
     queue = partial(
         TrialQueue,
         grace_seconds=plan.workers.grace_seconds,
-        inherited=IDENTITY,
+        inherited=INHERITED,
         lock=plan.name,
         identity=mine,
     )
@@ -216,10 +212,10 @@ def _link(database: Database, plan: Plan, proxies: optuna.Study, confirmations: 
 
 def _enqueue_baselines(study: LinkedStudy) -> None:
     for name, params in study.plan.baselines.items():
-        study.proxy_queue.enqueue(dict(params), {"baseline": name})
-        attrs = {"baseline": name, "seed": study.plan.confirm.first_seed, "budget": study.plan.confirm.budget}
+        study.proxy_queue.enqueue(dict(params), {BASELINE: name})
+        attrs = {BASELINE: name, SEED: study.plan.confirm.first_seed, BUDGET: study.plan.confirm.budget}
         why = "first run: hand-made"
-        study.confirm_queue.enqueue(dict(params), attrs | {"lr_scale": 1.0}, {"kind": "baseline", "why": why})
+        study.confirm_queue.enqueue(dict(params), attrs | {LR_SCALE: 1.0}, {KIND: "baseline", WHY: why})
 
 
 def _enqueue_grid(study: LinkedStudy) -> None:
@@ -227,7 +223,7 @@ def _enqueue_grid(study: LinkedStudy) -> None:
     plan = study.plan
     for repeat in range(plan.proxy.repeats if plan.is_grid else 0):
         for index, params in enumerate(plan.grid()):
-            study.proxy_queue.enqueue(params, {"grid": index, "seed": plan.proxy.seed + repeat})
+            study.proxy_queue.enqueue(params, {GRID: index, SEED: plan.proxy.seed + repeat})
 
 
 def attributes(database: Database, name: str) -> dict[str, Any]:

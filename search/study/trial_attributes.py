@@ -1,62 +1,12 @@
 """What workers have noted of their trials, by kind: one that isn't trusted may note anything, and stops no report."""
 
 import copy
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from search.common.durations import parse_duration
-
-
-def _text(value: Any) -> bool:
-    return type(value) is str
-
-
-def _whole(value: Any) -> bool:
-    return type(value) is int
-
-
-def _count(value: Any) -> bool:
-    return _whole(value) and 0 <= value < 2**63
-
-
-def _number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < 1e300 and not math.isnan(value)
-
-
-def _factor(value: Any) -> bool:
-    return _number(value) and value > 0
-
-
-def _budget(value: Any) -> bool:
-    try:
-        return _text(value) and parse_duration(value) > 0
-    except ValueError:
-        return False
-
-
-def _table(value: Any) -> bool:
-    return type(value) is dict
-
-
-KINDS: Mapping[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("baseline", "worker", "failure", "failure_detail", "kind", "why", "pruner"), _text),
-    **dict.fromkeys(("confirms", "seed", "retries", "grid"), _count),
-    **dict.fromkeys(("tokens", "n_params"), _whole),
-    **dict.fromkeys(("control", "by_hand"), lambda value: type(value) is bool),
-    **dict.fromkeys(
-        ("total_seconds", "train_seconds", "startup_seconds", "compile_seconds", "evaluate_seconds"), _number
-    ),
-    **dict.fromkeys(("tokens_per_second", "tokens_per_param"), _number),
-    **dict.fromkeys(("claimed_at", "train_bpb", "bytes_per_token", "resumed_at_percent"), _number),
-    **dict.fromkeys(("lr_scale", "budget_scale"), _factor),
-    **dict.fromkeys(("best_as_bad", "proof"), _number),
-    "budget": _budget,
-    "provenance": _table,
-}
-"""Our attributes of a trial, and whether a value is of their kind."""
+from search.study.trials import KINDS
 
 
 def sound(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:

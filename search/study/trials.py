@@ -1,14 +1,176 @@
-"""The vocabulary of trials: what they are called, whose configuration they have, which of them count."""
+"""The vocabulary of trials: their attributes by key and type, what a retry inherits, what trials are called."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.study.identity import ID as ID
-from search.study.identity import confirm_name as confirm_name
-from search.study.plan import Plan
-from search.study.space import Params
+from search.common.durations import parse_duration
+
+if TYPE_CHECKING:
+    from search.study.plan import Plan
+    from search.study.space import Params
+
+# Keys of a trial's user attributes, first of those that say what it is.
+BASELINE, CONTROL, GRID, SAMPLER = "baseline", "control", "grid", "sampler"
+CONFIRMS, SEED, BUDGET, LR_SCALE = "confirms", "seed", "budget", "lr_scale"
+KIND, WHY, BY_HAND = "kind", "why", "by_hand"
+
+INHERITED = (BASELINE, CONTROL, GRID, SAMPLER, CONFIRMS, SEED, BUDGET, LR_SCALE, KIND, WHY, BY_HAND)
+"""What a retry inherits from the trial that was lost."""
+
+# Who has it, and what became of it; the queue in `storage` writes the first four under the same keys.
+WORKER, FAILURE, FAILURE_DETAIL, RETRIES = "worker", "failure", "failure_detail", "retries"
+CLAIMED_AT, BUDGET_SCALE, RESUMED_AT, RAN_BEFORE = "claimed_at", "budget_scale", "resumed_at_percent", "ran_before"
+PRUNER, BEST_AS_BAD, PROOF = "pruner", "best_as_bad", "proof"
+
+# What was measured.
+N_PARAMS, STEPS, TOKENS, MICRO_BATCH = "n_params", "steps", "tokens", "micro_batch"
+TOKENS_PER_PARAM, TOKENS_PER_SECOND, BYTES_PER_TOKEN = "tokens_per_param", "tokens_per_second", "bytes_per_token"
+TRAIN_BPB, TRAIN_CURVE, MFU, MODE, PROVENANCE = "train_bpb", "train_curve", "mfu", "mode", "provenance"
+TOTAL_SECONDS, TRAIN_SECONDS, STARTUP_SECONDS = "total_seconds", "train_seconds", "startup_seconds"
+COMPILE_SECONDS, EVALUATE_SECONDS = "compile_seconds", "evaluate_seconds"
 
 
-def given_to(trial: FrozenTrial) -> Params:
+def _text(value: Any) -> bool:
+    return type(value) is str
+
+
+def _whole(value: Any) -> bool:
+    return type(value) is int
+
+
+def _count(value: Any) -> bool:
+    return _whole(value) and 0 <= value < 2**63
+
+
+def _flag(value: Any) -> bool:
+    return type(value) is bool
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < 1e300 and not math.isnan(value)
+
+
+def _factor(value: Any) -> bool:
+    return _number(value) and value > 0
+
+
+def _budget(value: Any) -> bool:
+    try:
+        return _text(value) and parse_duration(value) > 0
+    except ValueError:
+        return False
+
+
+def _table(value: Any) -> bool:
+    return type(value) is dict
+
+
+KINDS: Mapping[str, Callable[[Any], bool]] = {
+    **dict.fromkeys((BASELINE, WORKER, FAILURE, FAILURE_DETAIL, KIND, WHY, PRUNER), _text),
+    **dict.fromkeys((CONFIRMS, SEED, RETRIES, GRID), _count),
+    **dict.fromkeys((TOKENS, N_PARAMS), _whole),
+    **dict.fromkeys((CONTROL, BY_HAND), _flag),
+    **dict.fromkeys((TOTAL_SECONDS, TRAIN_SECONDS, STARTUP_SECONDS, COMPILE_SECONDS, EVALUATE_SECONDS), _number),
+    **dict.fromkeys((TOKENS_PER_SECOND, TOKENS_PER_PARAM), _number),
+    **dict.fromkeys((CLAIMED_AT, TRAIN_BPB, BYTES_PER_TOKEN, RESUMED_AT), _number),
+    **dict.fromkeys((LR_SCALE, BUDGET_SCALE), _factor),
+    **dict.fromkeys((BEST_AS_BAD, PROOF), _number),
+    BUDGET: _budget,
+    PROVENANCE: _table,
+}
+"""Our attributes of a trial that are read again, and whether a value is of their kind."""
+
+
+T = TypeVar("T")
+
+
+class _Typed(Generic[T]):
+    """An attribute of this key; None where it is absent or of another type."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def __get__(self, attributes: "Attributes | None", owner: type) -> T | None:
+        value: T | None = attributes.given.get(self._key) if attributes is not None else None
+        return value if KINDS[self._key](value) else None
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """A trial's attributes by their types; one whose value is of another type, which people may write, is as absent."""
+
+    given: Mapping[str, Any]
+
+    baseline = _Typed[str](BASELINE)
+    """Name of the hand-made configuration; None for one that the search made."""
+    control = _Typed[bool](CONTROL)
+    """Whether it is never to be pruned, for comparison's sake; None before that is drawn."""
+    grid = _Typed[int](GRID)
+    """Index of its point in a grid."""
+    confirms = _Typed[int](CONFIRMS)
+    """Number of the proxy trial whose configuration a long run has."""
+    seed = _Typed[int](SEED)
+    """Seed of initial weights and data order."""
+    budget = _Typed[str](BUDGET)
+    """Training time, such as 30m; None where it is its study's."""
+    kind = _Typed[str](KIND)
+    """How it entered the race."""
+    by_hand = _Typed[bool](BY_HAND)
+    """Whether a person asked for it."""
+    worker = _Typed[str](WORKER)
+    """Name of the worker that has it, or had it last."""
+    failure = _Typed[str](FAILURE)
+    """Cause of its failure."""
+    failure_detail = _Typed[str](FAILURE_DETAIL)
+    """Last lines of its error."""
+    retries = _Typed[int](RETRIES)
+    """Number of the lost trial whose place it takes."""
+    claimed_at = _Typed[float](CLAIMED_AT)
+    """When it was claimed, by the server's clock, in seconds since 1970."""
+    budget_scale = _Typed[float](BUDGET_SCALE)
+    """Factor on the budget on slower or faster hardware; None where it was not scaled."""
+    pruner = _Typed[str](PRUNER)
+    """The pruner's reason at the last report."""
+    best_as_bad = _Typed[float](BEST_AS_BAD)
+    """Share of the best runs that are expected to look as bad at the last report."""
+    n_params = _Typed[int](N_PARAMS)
+    """Parameters of the network."""
+    tokens = _Typed[int](TOKENS)
+    """Tokens that it was trained on."""
+    tokens_per_second = _Typed[float](TOKENS_PER_SECOND)
+    """Tokens of training per second."""
+    total_seconds = _Typed[float](TOTAL_SECONDS)
+    """Seconds from its start to its end."""
+    train_seconds = _Typed[float](TRAIN_SECONDS)
+    """Seconds of training on the clock."""
+    _lr_scale, _why, _provenance = _Typed[float](LR_SCALE), _Typed[str](WHY), _Typed[dict[str, Any]](PROVENANCE)
+
+    @property
+    def lr_scale(self) -> float:
+        """Factor on the proxy's learning rate."""
+        return self._lr_scale or 1.0
+
+    @property
+    def why(self) -> str:
+        """Why the race started it."""
+        return "first run" if self._why is None else self._why
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """Where and with what it was trained; empty before it has ended."""
+        return self._provenance or {}
+
+
+def attributes_of(trial: FrozenTrial) -> Attributes:
+    """Return a trial's attributes by their types."""
+    return Attributes(trial.user_attrs)
+
+
+def given_to(trial: FrozenTrial) -> "Params":
     """Return a trial's parameters, those included that wait to be set."""
     waiting = trial.system_attrs.get("fixed_params")
     return {**(waiting if isinstance(waiting, dict) else {}), **trial.params}
@@ -27,13 +189,18 @@ def run_label(proxy: bool, number: int) -> str:
 
 def who(run: FrozenTrial) -> tuple[str | None, int | None, float]:
     """Return whose a long run is: the baseline, or the number of the proxy trial, and the factor on its rate."""
-    attrs = run.user_attrs
-    return attrs.get("baseline"), attrs.get("confirms"), attrs.get("lr_scale", 1.0)
+    attrs = attributes_of(run)
+    return attrs.baseline, attrs.confirms, attrs.lr_scale
 
 
-def final_budget(plan: Plan, run: FrozenTrial) -> bool:
+def budget_of(run: FrozenTrial, plan: "Plan") -> str:
+    """Return the budget of a confirmation run: the study's long one, or that of a rung on the way."""
+    return attributes_of(run).budget or plan.confirm.budget
+
+
+def final_budget(plan: "Plan", run: FrozenTrial) -> bool:
     """Return whether a confirmation run has the study's long budget, and not that of a rung on the way."""
-    return bool(run.user_attrs.get("budget", plan.confirm.budget) == plan.confirm.budget)
+    return budget_of(run, plan) == plan.confirm.budget
 
 
 def finished(trials: list[FrozenTrial]) -> list[FrozenTrial]:

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from search.common.durations import parse_duration
-from search.study.cost import CLAIMED_AT, bill, registry_of, run_usd, stored_cap
+from search.study.cost import bill, registry_of, run_usd, stored_cap
 from search.study.settings import Fidelity
 from search.study.study import LinkedStudy
-from search.study.trial_attributes import sound_attributes
+from search.study.trials import BUDGET_SCALE, CLAIMED_AT, Attributes
 from storage.queue.trial_queue import Claim
 
 
@@ -30,12 +30,7 @@ class Purse:
 
         It is asked under the lock that both queues share, so that no two workers take the last dollars.
         """
-
-        def fits(attrs: Mapping[str, Any]) -> bool:
-            budget = sound_attributes(attrs, 0).get("budget", fidelity.budget)
-            return self._fits(fidelity, parse_duration(budget))
-
-        return fits
+        return lambda attrs: self._fits(fidelity, parse_duration(Attributes(attrs).budget or fidelity.budget))
 
     def exhausted(self) -> bool:
         """Return whether not even the shortest run fits any more: waiting for one would only cost."""
@@ -48,7 +43,7 @@ class Purse:
             storage = self._study.database.storage
             storage.set_trial_user_attr(claim.trial_id, CLAIMED_AT, self._registry.now())
             if self.budget_scale != 1:
-                storage.set_trial_user_attr(claim.trial_id, "budget_scale", self.budget_scale)
+                storage.set_trial_user_attr(claim.trial_id, BUDGET_SCALE, self.budget_scale)
 
     def _fits(self, fidelity: Fidelity, seconds: float | None) -> bool:
         cap = stored_cap(self._study)

@@ -23,6 +23,7 @@ from model.training.result import Report
 from model.training.resume_state import seconds_in
 from search.common import paths
 from search.study.study import LinkedStudy
+from search.study.trials import RAN_BEFORE, RESUMED_AT, attributes_of
 from storage.errors import first_line
 from storage.queue.trial_queue import TrialQueue
 
@@ -87,7 +88,7 @@ class States:
         """Bring what the last of the earlier tries to share its state has shared, unless ours is further."""
         last, until = self._tries[-2], self._clock() + UPLOAD_SECONDS
         # One that has just been interrupted may be uploading still.
-        coming = last.user_attrs.get("failure") == "interrupted" and last.intermediate_values
+        coming = attributes_of(last).failure == "interrupted" and last.intermediate_values
         wait = bool(coming) and not self._path.exists()
         fetched = self._path.with_name(f"{self._path.name}.fetched")
         while not self._download(store, fetched):
@@ -114,8 +115,8 @@ class States:
     def resumed(self, reports: Sequence[Report], progress: float) -> None:
         """Note on the trial, and say, where it goes on and who had it before."""
         percent = round(100 * progress, 2)
-        before = [t.user_attrs.get("worker", "unknown") for t in self._tries[:-1]]
-        self._go_on(reports, {"resumed_at_percent": percent, "ran_before": before})
+        before = [attributes_of(t).worker or "unknown" for t in self._tries[:-1]]
+        self._go_on(reports, {RESUMED_AT: percent, RAN_BEFORE: before})
         self._mine = True
         self._say(f"goes on at {percent:.0f}%; before: {', '.join(before)}")
 
@@ -173,14 +174,14 @@ class States:
 def tries(trials: Sequence[FrozenTrial], number: int) -> list[FrozenTrial]:
     """Return a trial with those that it retries, the first try first."""
     chain = [trials[number]]
-    while (earlier := chain[0].user_attrs.get("retries")) is not None:
+    while (earlier := attributes_of(chain[0]).retries) is not None:
         chain.insert(0, trials[earlier])
     return chain
 
 
 def clear_ended(folder: Path, trials: Sequence[FrozenTrial], queue: TrialQueue) -> None:
     """Remove what runs that have ended, here or elsewhere, left on this disk."""
-    retried_by = {t.user_attrs.get("retries"): t for t in trials}
+    retried_by = {attributes_of(t).retries: t for t in trials}
     for path in folder.glob("confirm-*.state*"):
         number = int(re.findall(r"confirm-(\d+)\.state", path.name)[0])
         last = trials[number] if number < len(trials) else None

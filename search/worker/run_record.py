@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from search.study.plan import Plan
-from search.study.trials import label
+from search.study.trials import BASELINE, BUDGET, CONFIRMS, KIND, LR_SCALE, PROVENANCE, SEED, WHY, Attributes, label
 
-IDENTITY = ("baseline", "confirms", "lr_scale", "seed", "budget", "kind", "why", "provenance")
+IDENTITY = (BASELINE, CONFIRMS, LR_SCALE, SEED, BUDGET, KIND, WHY, PROVENANCE)
 """Attributes that have a line of their own, or are the last part."""
 
 
@@ -22,14 +22,15 @@ def record(
     lines: Iterable[str],
 ) -> str:
     """Return the record of the run of this name, of its attributes, its reports by percent, and its worker's lines."""
-    who = label(attrs.get("baseline"), attrs.get("confirms"), attrs.get("lr_scale", 1.0))
+    run = Attributes(attrs)
+    who = label(run.baseline, run.confirms, run.lr_scale)
     parts = {
-        f"{name} of {plan.name}": f"{who}, seed {attrs.get('seed')}, {attrs.get('budget', plan.confirm.budget)}\n"
-        f"why: {attrs.get('why', 'first run')}\nended: {outcome}",
+        f"{name} of {plan.name}": f"{who}, seed {run.seed}, {run.budget or plan.confirm.budget}\n"
+        f"why: {run.why}\nended: {outcome}",
         "parameters": _table(params),
         "reports": "\n".join(["progress_percent,val_bpb", *(f"{p},{bpb:.6g}" for p, bpb in sorted(reports.items()))]),
         "measured": _table({k: v for k, v in attrs.items() if k not in IDENTITY}),
-        "provenance": json.dumps(attrs.get("provenance", {}), indent=1, sort_keys=True, ensure_ascii=False),
+        "provenance": json.dumps(dict(run.provenance), indent=1, sort_keys=True, ensure_ascii=False),
         "the worker's lines": "\n".join(line for line in lines if re.search(rf"\b{re.escape(name)}\b", line)),
     }
     return "\n\n".join(f"# {title}\n{text}" for title, text in parts.items()) + "\n"

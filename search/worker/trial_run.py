@@ -26,7 +26,36 @@ from search.strategy.sampler import settle
 from search.strategy.study_pruner import first_of_the_best, make_pruner, race_pruner
 from search.study.space import Params
 from search.study.trial_attributes import sound_attributes
-from search.study.trials import final_budget, given_to, run_label
+from search.study.trials import (
+    BASELINE,
+    BEST_AS_BAD,
+    BUDGET_SCALE,
+    BYTES_PER_TOKEN,
+    COMPILE_SECONDS,
+    CONTROL,
+    EVALUATE_SECONDS,
+    GRID,
+    MFU,
+    MICRO_BATCH,
+    MODE,
+    N_PARAMS,
+    PROOF,
+    PROVENANCE,
+    PRUNER,
+    STARTUP_SECONDS,
+    STEPS,
+    TOKENS,
+    TOKENS_PER_PARAM,
+    TOKENS_PER_SECOND,
+    TOTAL_SECONDS,
+    TRAIN_BPB,
+    TRAIN_CURVE,
+    TRAIN_SECONDS,
+    Attributes,
+    final_budget,
+    given_to,
+    run_label,
+)
 from search.worker.resume import States
 from search.worker.run_record import record
 from search.worker.trial_files import keep_confirmed, keep_record
@@ -70,15 +99,15 @@ class Run:
 
     def train(self) -> None:
         """Settle what the trial trains, train it and tell its value."""
-        attrs = self.claim.user_attrs
-        params = self.plan.scaled(self.retrying(self._params), attrs.get("lr_scale", 1.0))
+        attrs = Attributes(self.claim.user_attrs)
+        params = self.plan.scaled(self.retrying(self._params), attrs.lr_scale)
         configuration = self.plan.configuration(params)
         self._note_identity()
         corpus = shared_corpus(self.worker.study, configuration.tokenizer, self._should_stop)
         fidelity = self.plan.proxy if self.proxy else self.plan.confirm
         scale = self.worker.budget_scale
-        self.budget_seconds = scale * parse_duration(attrs.get("budget", fidelity.budget))
-        self.seed = attrs.get("seed", self.plan.proxy.seed)
+        self.budget_seconds = scale * parse_duration(attrs.budget or fidelity.budget)
+        self.seed = self.plan.proxy.seed if attrs.seed is None else attrs.seed
         self.worker.say(f"{self.label}: {_brief(params)}")
         result = self.worker.trainer(
             configuration.model,
@@ -141,10 +170,10 @@ class Run:
         return self.worker.stop() or self.lost or self.outbox.refused is not None
 
     def _note_identity(self) -> None:
-        mine = self.claim.user_attrs.keys() & {"control", "baseline", "grid"}
+        mine = self.claim.user_attrs.keys() & {CONTROL, BASELINE, GRID}
         if self.proxy and not mine:
             control = drawn_as_control(self.plan.name, self.claim.number, self.plan.pruner.controls)
-            self._note({"control": control})
+            self._note({CONTROL: control})
 
     def _note(self, attributes: dict[str, Any]) -> None:
         self.attributes |= attributes
@@ -177,7 +206,7 @@ class Run:
 
     def _judge_for(self) -> Callable[[FrozenTrial, int], Verdict] | None:
         """Return who judges this run, if anybody does."""
-        if "baseline" in self.claim.user_attrs:
+        if Attributes(self.claim.user_attrs).baseline is not None:
             self.verdict = Verdict(False, "baseline")
         elif self.proxy:
             return self._judge
@@ -202,33 +231,34 @@ class Run:
         return race_pruner(self.plan).judge_among(alike, so_far, step)
 
     def _note_result(self, result: Result, corpus: Corpus) -> None:
-        worker, ran = self.worker, {"seed": self.seed, "budget_seconds": self.budget_seconds}
+        worker = self.worker
+        ran = of_run(worker.device, result, worker.machine, seed=self.seed, budget_seconds=self.budget_seconds)
         attrs: dict[str, Any] = {
-            "n_params": result.n_params,
-            "steps": result.steps,
-            "tokens": result.tokens,
-            "tokens_per_param": round(result.tokens / result.n_params, 3),
-            "tokens_per_second": round(result.tokens_per_second),
-            "bytes_per_token": round(corpus.train.bytes_per_token, 4),
-            "train_bpb": result.train_bpb,
-            "train_curve": {str(r.percent): r.train_bpb for r in result.reports},
-            "train_seconds": round(result.train_seconds, 3),
-            "mfu": round(result.mfu, 5),
-            "mode": result.mode,
-            "startup_seconds": round(result.startup_seconds, 3),
-            "compile_seconds": round(result.compile_seconds, 3),
-            "evaluate_seconds": round(result.evaluate_seconds, 3),
-            "total_seconds": round(result.total_seconds, 3),
-            "micro_batch": result.micro_batch,
-            "provenance": of_run(worker.device, result, worker.machine, **ran) | hashes(corpus),
+            N_PARAMS: result.n_params,
+            STEPS: result.steps,
+            TOKENS: result.tokens,
+            TOKENS_PER_PARAM: round(result.tokens / result.n_params, 3),
+            TOKENS_PER_SECOND: round(result.tokens_per_second),
+            BYTES_PER_TOKEN: round(corpus.train.bytes_per_token, 4),
+            TRAIN_BPB: result.train_bpb,
+            TRAIN_CURVE: {str(r.percent): r.train_bpb for r in result.reports},
+            TRAIN_SECONDS: round(result.train_seconds, 3),
+            MFU: round(result.mfu, 5),
+            MODE: result.mode,
+            STARTUP_SECONDS: round(result.startup_seconds, 3),
+            COMPILE_SECONDS: round(result.compile_seconds, 3),
+            EVALUATE_SECONDS: round(result.evaluate_seconds, 3),
+            TOTAL_SECONDS: round(result.total_seconds, 3),
+            MICRO_BATCH: result.micro_batch,
+            PROVENANCE: ran | hashes(corpus),
         }
         if worker.budget_scale != 1:
-            attrs["budget_scale"] = worker.budget_scale
+            attrs[BUDGET_SCALE] = worker.budget_scale
         if self.verdict is not None:
-            attrs["pruner"] = self.verdict.reason
+            attrs[PRUNER] = self.verdict.reason
             if self.verdict.chance is not None:
-                attrs["best_as_bad"] = self.verdict.chance
-                attrs["proof"] = self.verdict.proof
+                attrs[BEST_AS_BAD] = self.verdict.chance
+                attrs[PROOF] = self.verdict.proof
         self._note(attrs)
 
     def _finish(self, state: TrialState, value: float) -> str:
@@ -273,7 +303,7 @@ class Run:
         weights = paths.checkpoints(self.worker.study.runs_folder) / f"confirm-{self.claim.number}.pt"
         info = {"study": self.plan.name, "confirmation": self.claim.number, "val_bpb": result.val_bpb}
         ran = {"seed": self.seed, "budget_seconds": self.budget_seconds, "tokens": result.tokens}
-        info |= {**ran, "data": self.plan.data.table(), "provenance": nameless(self.attributes["provenance"])}
+        info |= {**ran, "data": self.plan.data.table(), "provenance": nameless(self.attributes[PROVENANCE])}
         try:
             weights.parent.mkdir(parents=True, exist_ok=True)
             checkpoint.save(weights, result.network, tokenizer, info)

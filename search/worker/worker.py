@@ -27,7 +27,7 @@ from search.show.dashboard.sync import show
 from search.strategy.promotion import promote, waits_by_hand
 from search.study.artifacts import study_artifacts
 from search.study.study import LinkedStudy
-from search.study.trials import run_label
+from search.study.trials import BY_HAND, run_label
 from search.worker.cost_guard import Purse
 from search.worker.shutdown import Farewell
 from search.worker.trial_files import LastLines, keep_trace
@@ -166,7 +166,7 @@ class Worker:
         proxies, confirmations = self.study.proxy_queue, self.study.confirm_queue
         short, long = (self._purse.allows(fidelity) for fidelity in (self.study.plan.proxy, self.study.plan.confirm))
         if self.retrying(lambda: waits_by_hand(self.study)):
-            wanted = self.retrying(lambda: confirmations.claim(self.name, None, "by_hand", long))
+            wanted = self.retrying(lambda: confirmations.claim(self.name, None, BY_HAND, long))
             if isinstance(wanted, Claim):
                 return confirmations, wanted
         first = self.retrying(lambda: proxies.claim(self.name, self.study.plan.proxy.trials, "", short))

@@ -10,6 +10,7 @@ from search.common.safe_text import plain
 from search.strategy.promotion import entry_of
 from search.study.cost import budget_seconds
 from search.study.results import Confirmed, Sureness, bpb_text, lead
+from search.study.trials import SEED, attributes_of, budget_of
 
 FAILURES: Mapping[str, str] = {
     "diverged": "**Diverged**: its loss was no number, or above that of guessing. Where many do, lower the top of "
@@ -27,7 +28,7 @@ FAILURES: Mapping[str, str] = {
 def trial_notes(facts: Facts) -> dict[int, str]:
     """Return the note of each finished proxy that is worth one, by its trial's id."""
     found = {c.proxy_number: c for c in facts.found if c.lr_scale == 1}
-    successors = {t.user_attrs["retries"]: t.number for t in facts.proxies if "retries" in t.user_attrs}
+    successors = {attributes_of(t).retries: t.number for t in facts.proxies}
     places = {t.number: i for i, t in enumerate(sorted(facts.finished, key=lambda t: t.value or 0.0), start=1)}
     notes = {}
     for trial in facts.proxies:
@@ -41,9 +42,10 @@ def trial_notes(facts: Facts) -> dict[int, str]:
 
 
 def _kind(trial: FrozenTrial) -> list[str]:
-    if "baseline" in trial.user_attrs:
-        return [f"**Baseline {plain(trial.user_attrs['baseline'])}**, made by hand: never pruned, always confirmed."]
-    if trial.user_attrs.get("control"):
+    attrs = attributes_of(trial)
+    if attrs.baseline is not None:
+        return [f"**Baseline {plain(attrs.baseline)}**, made by hand: never pruned, always confirmed."]
+    if attrs.control:
         return ["**Control**, drawn before it started and never pruned: it tells what pruning costs."]
     return []
 
@@ -58,13 +60,13 @@ def _end(facts: Facts, trial: FrozenTrial, successor: int | None) -> list[str]:
 
 def _pruned(facts: Facts, trial: FrozenTrial) -> str:
     """Return where it was stopped, why, and what that saved, on one line."""
-    step, attrs = trial.last_step or 0, trial.user_attrs
+    step, attrs = trial.last_step or 0, attributes_of(trial)
     saved = format_duration((1 - step / 100) * budget_seconds(trial, facts.plan.proxy))
     said = f"**Pruned at {step}%** of {facts.plan.proxy.budget}"
-    if attrs.get("pruner") == "diverged":
+    if attrs.pruner == "diverged":
         return f"{said}: its loss was no number. Saved {saved} of training."
-    if "best_as_bad" in attrs:
-        chance, risk = attrs["best_as_bad"], facts.plan.pruner.risk
+    if attrs.best_as_bad is not None:
+        chance, risk = attrs.best_as_bad, facts.plan.pruner.risk
         said += f": {_percent(chance)} of the best runs are expected to look as bad here; {risk:.0%} would spare it"
     return f"{said}. Saved {saved} of training."
 
@@ -74,9 +76,10 @@ def _percent(share: float) -> str:
 
 
 def _failed(trial: FrozenTrial, successor: int | None) -> str:
-    cause = trial.user_attrs.get("failure", "")
+    attrs = attributes_of(trial)
+    cause = attrs.failure or ""
     said = FAILURES.get(cause, f"**Failed**: {plain(cause or 'for a cause that nobody recorded')}.")
-    detail = str(trial.user_attrs.get("failure_detail", "")).strip().splitlines()
+    detail = (attrs.failure_detail or "").strip().splitlines()
     if cause == "error" and detail:
         said += f" It said: {plain(detail[-1][:300])}"
     return said + (f" Trial {successor} took its place." if successor is not None else "")
@@ -91,8 +94,7 @@ def _confirmed(facts: Facts, entry: Confirmed, places: Mapping[int, int]) -> str
         lines.append(f"- As a proxy: {entry.proxy_bpb:.4f} BPB at {proxy}, place {short} of {len(places)} finished")
     lines += [f"- {line}" for line in (against_baseline(facts, entry), _decided(facts, entry)) if line]
     runs = ", ".join(
-        f"{r.value:.4f} (seed {r.user_attrs['seed']}, run {r.number})"
-        for r in sorted(entry.runs, key=lambda r: r.number)
+        f"{r.value:.4f} (seed {r.user_attrs[SEED]}, run {r.number})" for r in sorted(entry.runs, key=lambda r: r.number)
     )
     return "\n".join([lines[0], "", *lines[1:], f"- Runs in `{facts.plan.name}-confirm`: {runs}"])
 
@@ -135,14 +137,13 @@ def run_notes(facts: Facts) -> dict[int, str]:
 
 
 def _run_note(facts: Facts, run: FrozenTrial) -> str:
-    attrs = run.user_attrs
-    budget = attrs.get("budget", facts.plan.confirm.budget)
+    attrs, budget = attributes_of(run), budget_of(run, facts.plan)
     ended = {
         TrialState.COMPLETE: f"{run.value:.4f} BPB" if run.state == TrialState.COMPLETE else "",
         TrialState.PRUNED: f"pruned at {run.last_step}%: long runs prove it hopeless",
         TrialState.FAIL: _failed(run, None),
     }[run.state]
     return (
-        f"**{plain(entry_of(run).key)}**, seed {attrs.get('seed')}, {budget}: {ended}\n\n"
-        f"Why it ran: {plain(attrs.get('why', 'first run'))}. All of it: the note of the study `{facts.plan.name}`."
+        f"**{plain(entry_of(run).key)}**, seed {attrs.seed}, {budget}: {ended}\n\n"
+        f"Why it ran: {plain(attrs.why)}. All of it: the note of the study `{facts.plan.name}`."
     )

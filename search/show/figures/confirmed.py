@@ -7,6 +7,7 @@ from search.analysis.snapshot import Facts
 from search.show.figures.style import BASELINE, FOUND, RANDOM, empty, note
 from search.show.wording import counted, ordinal
 from search.study.results import Confirmed
+from search.study.trials import attributes_of
 
 MOST = 30
 """Configurations that one figure can name."""
@@ -24,7 +25,7 @@ def way_in(c: Confirmed) -> str:
     """Return how a configuration came to be confirmed, one of `LOOKS`."""
     if c.baseline:
         return "hand-made baseline"
-    return _KINDS.get(c.runs[0].user_attrs.get("kind", "top"), "entered later")
+    return _KINDS.get(attributes_of(c.runs[0]).kind or "top", "entered later")
 
 
 def _by_way(found: Sequence[Confirmed]) -> list[tuple[str, list[Confirmed]]]:

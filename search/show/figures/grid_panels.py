@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from search.analysis.grid import Point, points_of, shown, shown_bpb
 from search.analysis.snapshot import Facts
+from search.study.trials import N_PARAMS, TOKENS, TOKENS_PER_PARAM, TOKENS_PER_SECOND
 
 ALONE = "finished runs"
 """The only line's name, where no other setting is swept."""
@@ -40,7 +41,7 @@ class Sweep:
 
 
 BPB = Panel(measure="val_bpb", title="validation BPB")
-RATE = Panel(measure="tokens_per_second", title="tokens/s", log=True)
+RATE = Panel(measure=TOKENS_PER_SECOND, title="tokens/s", log=True)
 ANY = Sweep(swept=None, panels=(BPB,))
 SCHEDULES = Sweep(
     swept="max_lr",
@@ -58,7 +59,7 @@ VOCABULARY = Sweep(
 DEPTH = Sweep(
     swept="n_layer",
     axis="depth, transformer blocks",
-    panels=(Panel(measure="tokens_per_param", title="tokens per parameter", log=True), BPB),
+    panels=(Panel(measure=TOKENS_PER_PARAM, title="tokens per parameter", log=True), BPB),
     log=True,
 )
 BATCH = Sweep(swept="batch_size", axis="batch, sequences per step", panels=(BPB, RATE), log=True)
@@ -66,9 +67,9 @@ LATENT = Sweep(
     swept="projection_dim",
     axis="width of the latent projection",
     panels=(
-        Panel(measure="n_params", title="parameters, millions", unit=1e6),
+        Panel(measure=N_PARAMS, title="parameters, millions", unit=1e6),
         RATE,
-        Panel(measure="tokens", title="tokens, millions", unit=1e6),
+        Panel(measure=TOKENS, title="tokens, millions", unit=1e6),
         BPB,
     ),
     log=False,

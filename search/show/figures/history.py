@@ -13,7 +13,7 @@ from search.analysis.snapshot import Facts
 from search.show.figures.style import BASELINE, BEST, FOUND, PRUNED, RANDOM, empty, frame_top, log_axis
 from search.study.cost import budget_seconds
 from search.study.settings import Fidelity
-from search.study.trials import final_budget, finished, run_label
+from search.study.trials import attributes_of, final_budget, finished, run_label
 
 MOST_CURVES = 80
 """Lines of one kind in a figure: beyond, they only cover one another."""
@@ -61,7 +61,7 @@ def draw_history(facts: Facts) -> Any:
 
 def _kinds(trials: Sequence[FrozenTrial]) -> list[tuple[str, list[FrozenTrial], str, str]]:
     def of(state: TrialState, *, baseline: bool = False) -> list[FrozenTrial]:
-        return [t for t in trials if t.state == state and ("baseline" in t.user_attrs) == baseline]
+        return [t for t in trials if t.state == state and (attributes_of(t).baseline is not None) == baseline]
 
     failed = [t for t in trials if t.state == TrialState.FAIL]
     kinds = [
@@ -78,7 +78,7 @@ def _said(trial: FrozenTrial) -> str:
     said = f"trial {trial.number}: {value:.4f} BPB" if value is not None else f"trial {trial.number}"
     if trial.state == TrialState.PRUNED:
         return f"{said}, pruned at {trial.last_step}%"
-    return f"{said}, failed: {trial.user_attrs.get('failure', 'unknown')}" if trial.state == TrialState.FAIL else said
+    return f"{said}, failed: {attributes_of(trial).failure or 'unknown'}" if trial.state == TrialState.FAIL else said
 
 
 def say_history(facts: Facts) -> str:
@@ -134,8 +134,8 @@ def _curves(facts: Facts) -> list[_Curves]:
     short, long = facts.plan.proxy, facts.plan.confirm
     proxies = [t for t in facts.proxies if _reported(t)]
     done, pruned = ([t for t in proxies if t.state == s] for s in (TrialState.COMPLETE, TrialState.PRUNED))
-    control = [t for t in done if t.user_attrs.get("control")]
-    rest = [t for t in done if not t.user_attrs.get("control")]
+    control = [t for t in done if attributes_of(t).control]
+    rest = [t for t in done if not attributes_of(t).control]
     own = {id(r) for c in facts.found[:1] for r in c.runs}
     runs = [r for r in facts.runs if _reported(r) and final_budget(facts.plan, r)]
     mine, others = [r for r in runs if id(r) in own], [r for r in runs if id(r) not in own]

@@ -9,11 +9,11 @@ from optuna.trial import FrozenTrial, TrialState
 from search.analysis.snapshot import Facts
 from search.show.figures.style import BASELINE, BEST, FOUND, RANDOM, SCALE, empty, frame_top, log_axis, template
 from search.show.wording import joined
-from search.study.trials import final_budget, finished
+from search.study.trials import N_PARAMS, TOKENS, TOKENS_PER_SECOND, final_budget, finished
 
 
 def _measured(facts: Facts) -> list[FrozenTrial]:
-    return [t for t in finished(list(facts.proxies)) if {"n_params", "tokens"} <= t.user_attrs.keys()]
+    return [t for t in finished(list(facts.proxies)) if {N_PARAMS, TOKENS} <= t.user_attrs.keys()]
 
 
 def _of(facts: Facts, trial: FrozenTrial, name: str) -> Any:
@@ -30,7 +30,7 @@ def draw_depth(facts: Facts) -> Any:
     drawn = empty("depth, transformer blocks", f"tokens per parameter in {facts.plan.proxy.budget} (log scale)")
     drawn.add_scatter(
         x=depths,
-        y=[t.user_attrs["tokens"] / t.user_attrs["n_params"] for t in trials],
+        y=[t.user_attrs[TOKENS] / t.user_attrs[N_PARAMS] for t in trials],
         mode="markers",
         showlegend=False,
         marker={
@@ -46,7 +46,7 @@ def draw_depth(facts: Facts) -> Any:
         hovertemplate="%{text}<br>%{x} blocks, %{y:.3g} tokens per parameter<extra></extra>",
     )
     _ring(drawn, facts, trials, depths)
-    drawn.update_yaxes(**log_axis([t.user_attrs["tokens"] / t.user_attrs["n_params"] for t in trials]))
+    drawn.update_yaxes(**log_axis([t.user_attrs[TOKENS] / t.user_attrs[N_PARAMS] for t in trials]))
     drawn.update_xaxes(dtick=1 if max(depths) <= 16 else None)
     return drawn
 
@@ -56,7 +56,7 @@ def _ring(drawn: Any, facts: Facts, trials: Sequence[FrozenTrial], depths: Seque
     order = np.argsort([t.value or 0.0 for t in trials])[:3]
     drawn.add_scatter(
         x=[depths[i] for i in order],
-        y=[trials[i].user_attrs["tokens"] / trials[i].user_attrs["n_params"] for i in order],
+        y=[trials[i].user_attrs[TOKENS] / trials[i].user_attrs[N_PARAMS] for i in order],
         mode="markers",
         name="the three best",
         marker={"symbol": "circle-open", "size": 19, "color": BASELINE, "line": {"width": 2}},
@@ -68,7 +68,7 @@ def say_depth(facts: Facts) -> str:
     """Return what the best proxies had."""
     best = sorted(_measured(facts), key=lambda t: t.value or 0.0)[:3]
     depths = [str(_of(facts, t, "n_layer")) for t in best]
-    ratios = [f"{t.user_attrs['tokens'] / t.user_attrs['n_params']:.3g}" for t in best]
+    ratios = [f"{t.user_attrs[TOKENS] / t.user_attrs[N_PARAMS]:.3g}" for t in best]
     if len(best) < 3:
         return ""
     if len(set(depths)) == 1:
@@ -82,7 +82,7 @@ def draw_speed(facts: Facts) -> Any:
     long = [r for r in finished(list(facts.runs)) if final_budget(facts.plan, r)]
     groups = (("proxies", _measured(facts), "circle-open", FOUND), ("long runs", long, "diamond", BEST))
     known = [
-        (name, [t for t in trials if {"n_params", "tokens_per_second"} <= t.user_attrs.keys()], symbol, colour)
+        (name, [t for t in trials if {N_PARAMS, TOKENS_PER_SECOND} <= t.user_attrs.keys()], symbol, colour)
         for name, trials, symbol, colour in groups
     ]
     if sum(len(trials) for _, trials, _, _ in known) < 2:
@@ -91,8 +91,8 @@ def draw_speed(facts: Facts) -> Any:
     for name, trials, symbol, colour in known:
         if trials:
             drawn.add_scatter(
-                x=[t.user_attrs["n_params"] for t in trials],
-                y=[t.user_attrs["tokens_per_second"] for t in trials],
+                x=[t.user_attrs[N_PARAMS] for t in trials],
+                y=[t.user_attrs[TOKENS_PER_SECOND] for t in trials],
                 name=name,
                 mode="markers",
                 marker={"symbol": symbol, "color": colour, "size": 9},
@@ -100,21 +100,21 @@ def draw_speed(facts: Facts) -> Any:
                 hovertemplate="%{text}<br>%{x:,} parameters, %{y:,} tokens/s<extra></extra>",
             )
     every = [t for _, trials, _, _ in known for t in trials]
-    drawn.update_xaxes(**log_axis([t.user_attrs["n_params"] for t in every]))
-    drawn.update_yaxes(**log_axis([t.user_attrs["tokens_per_second"] for t in every]))
+    drawn.update_xaxes(**log_axis([t.user_attrs[N_PARAMS] for t in every]))
+    drawn.update_yaxes(**log_axis([t.user_attrs[TOKENS_PER_SECOND] for t in every]))
     return drawn
 
 
 def say_speed(facts: Facts) -> str:
     """Return the range of throughputs."""
-    rates = [t.user_attrs["tokens_per_second"] for t in _measured(facts) if "tokens_per_second" in t.user_attrs]
+    rates = [t.user_attrs[TOKENS_PER_SECOND] for t in _measured(facts) if TOKENS_PER_SECOND in t.user_attrs]
     return f"Proxies trained at {min(rates):,.0f} to {max(rates):,.0f} tokens/s." if rates else ""
 
 
 PANELS = (
-    ("tokens/s", "tokens_per_second", 1.0),
-    ("tokens, millions", "tokens", 1e6),
-    ("parameters, millions", "n_params", 1e6),
+    ("tokens/s", TOKENS_PER_SECOND, 1.0),
+    ("tokens, millions", TOKENS, 1e6),
+    ("parameters, millions", N_PARAMS, 1e6),
     ("validation BPB", "", 1.0),
 )
 

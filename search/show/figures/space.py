@@ -11,7 +11,7 @@ from search.analysis.snapshot import Facts
 from search.show.figures.style import BASELINE, BEST, FOUND, PRUNED, empty, frame_top, log_axis, template
 from search.show.wording import joined
 from search.study.space import OWNER, RECORDS, Parameter
-from search.study.trials import finished
+from search.study.trials import attributes_of, finished
 
 COLUMNS = 3
 """Of the slices, but on a phone."""
@@ -73,8 +73,8 @@ def _slice(drawn: Any, facts: Facts, name: str, index: int, *, top: float, margi
         best = None  # the study's best has no such setting
     kinds = (
         ("pruned", [t for t in having if t.state == TrialState.PRUNED], "x-thin-open", PRUNED),
-        ("finished", [t for t in done if "baseline" not in t.user_attrs], "circle-open", FOUND),
-        ("hand-made baseline", [t for t in done if "baseline" in t.user_attrs], "diamond", BASELINE),
+        ("finished", [t for t in done if attributes_of(t).baseline is None], "circle-open", FOUND),
+        ("hand-made baseline", [t for t in done if attributes_of(t).baseline is not None], "diamond", BASELINE),
         ("best", [best] if best else [], "star", BEST),
     )
     for kind, trials, symbol, colour in kinds:

@@ -20,6 +20,7 @@ from search.study.identity import names
 from search.study.results import Confirmed, ended_on
 from search.study.study import LinkedStudy, load_study
 from search.study.study_file import source_name
+from search.study.trials import BUDGET_SCALE, attributes_of
 from storage.errors import StorageError, first_line
 from storage.server.database import Database
 
@@ -57,7 +58,7 @@ def of_study(
                 noise=facts.noise,
                 baseline=c.baseline is not None,
                 failed=c.failed,
-                n_params=_whole(c.runs[0].user_attrs.get("n_params")),
+                n_params=attributes_of(c.runs[0]).n_params,
                 confirmed_on=ended_on(c.runs, signs),
                 going=going,
                 remarks=_remarks(c),
@@ -69,7 +70,7 @@ def of_study(
 
 
 def _ground(facts: Facts, confirmed: Confirmed, hardware: str) -> Ground:
-    plan, known = facts.plan, confirmed.runs[0].user_attrs.get("provenance", {})
+    plan, known = facts.plan, attributes_of(confirmed.runs[0]).provenance
     return Ground(
         text=plain_line(str(known.get("text_sha256", f"{UNKNOWN}{plan.name}"))),
         protocol=plain_line(str(known.get("evaluation", PROTOCOL))),
@@ -79,12 +80,8 @@ def _ground(facts: Facts, confirmed: Confirmed, hardware: str) -> Ground:
     )
 
 
-def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) else None
-
-
 def _remarks(confirmed: Confirmed) -> tuple[str, ...]:
-    scales = sorted({r.user_attrs["budget_scale"] for r in confirmed.runs if "budget_scale" in r.user_attrs})
+    scales = sorted({r.user_attrs[BUDGET_SCALE] for r in confirmed.runs if BUDGET_SCALE in r.user_attrs})
     return (f"budget × {', '.join(f'{s:.2f}' for s in scales)} on other hardware",) if scales else ()
 
 

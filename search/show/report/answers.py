@@ -19,6 +19,7 @@ from search.show.figures.costs import costs
 from search.show.figures.space import say_importance
 from search.show.wording import capital, counted, joined, ordinal
 from search.study.results import Confirmed, Noise, Sureness, bpb_text, lead
+from search.study.trials import attributes_of
 
 
 def unfinished(facts: Facts) -> str:
@@ -143,7 +144,7 @@ def mattered(facts: Facts) -> list[str]:
     said = say_importance(facts)
     if said:
         return [said, "That is about short runs; only the figures of confirmed runs speak of long ones."]
-    drawn = [t for t in facts.proxies if "baseline" not in t.user_attrs]
+    drawn = [t for t in facts.proxies if attributes_of(t).baseline is None]
     done, pruned = (sum(t.state == s for t in drawn) for s in (TrialState.COMPLETE, TrialState.PRUNED))
     if done + pruned >= FEWEST:
         return [f"It can't be told: {done} of {done + pruned} trials finished, too few or too much alike."]

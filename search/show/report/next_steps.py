@@ -8,7 +8,7 @@ from search.analysis.snapshot import Facts
 from search.show.figures.history import ended
 from search.show.report.answers import unfinished
 from search.show.wording import capital, joined
-from search.study.trials import finished
+from search.study.trials import attributes_of, finished
 
 ACTIONABLE = ("edge", "learning-rate", "noise")
 """Caveats that say what to do; the others say what not to trust."""
@@ -70,15 +70,16 @@ def _spelled(seconds: float) -> str:
 
 def _larger(facts: Facts) -> list[str]:
     """Point to proxies of the winner's size where the best proxies are of another."""
-    sizes = {t.number: float(t.user_attrs["n_params"]) for t in facts.finished if "n_params" in t.user_attrs}
+    sizes = {t.number: float(size) for t in facts.finished if (size := attributes_of(t).n_params) is not None}
     top = sorted((t for t in facts.finished if t.number in sizes), key=lambda t: t.value or 0.0)
     best = facts.found[0] if facts.found else None
-    if best is None or len(top) < 8 or best.runs[0].user_attrs.get("n_params") is None or facts.transfer.proven:
+    size = attributes_of(best.runs[0]).n_params if best is not None else None
+    if size is None or len(top) < 8 or facts.transfer.proven:
         return []
-    size, usual = float(best.runs[0].user_attrs["n_params"]), statistics.median(sizes[t.number] for t in top[:5])
+    usual = statistics.median(sizes[t.number] for t in top[:5])
     if size < LARGER * usual:
         return []
-    tried = {c.proxy_number for c in facts.found} | {r.user_attrs.get("confirms") for r in facts.runs}
+    tried = {c.proxy_number for c in facts.found} | {attributes_of(r).confirms for r in facts.runs}
     left = [t.number for t in top if sizes[t.number] >= size / LARGER and t.number not in tried]
     said = f"Give larger networks long runs: the winner has {size:,.0f} parameters, the five best proxies {usual:,.0f} "
     said += "(median); short runs may favour small ones."

@@ -12,6 +12,7 @@ from search.show.figures.space import meaning
 from search.show.wording import counted, describe
 from search.study.results import Confirmed, bpb_text
 from search.study.study_file import source_name
+from search.study.trials import attributes_of
 
 MOST_ROWS = 100
 HIDDEN = ("host", "hardware")
@@ -62,7 +63,7 @@ def confirmed_table(facts: Facts) -> Table | None:
 def _measured(facts: Facts, c: Confirmed) -> list[str]:
     seeds = ", ".join(f"{seed}:\u00a0{bpb:.4f}" for seed, bpb in sorted(c.bpb_by_seed.items()))
     proxy = f"{c.proxy_bpb:.4f}" if c.proxy_bpb is not None else "–"
-    size = c.runs[0].user_attrs.get("n_params")
+    size = attributes_of(c.runs[0]).n_params
     mean = bpb_text(c.mean_bpb, facts.noise.half_width(c.seeds))
     return [mean, seeds, proxy, f"{size:,}" if size else "–"]
 
@@ -81,7 +82,7 @@ def settings_table(facts: Facts) -> Table:
 def provenance(facts: Facts) -> list[tuple[str, str]]:
     """Return what the winner's first run may depend on besides its settings."""
     runs = facts.found[0].runs if facts.found else sorted(facts.finished, key=lambda t: t.value or 0.0)
-    known = runs[0].user_attrs.get("provenance", {}) if runs else {}
+    known = attributes_of(runs[0]).provenance if runs else {}
     return [(key.replace("_", " "), cell(value)) for key, value in known.items() if key not in HIDDEN]
 
 

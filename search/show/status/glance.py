@@ -23,7 +23,7 @@ from search.show.status.overview import (
 )
 from search.show.wording import counted, span
 from search.study.results import Confirmed, Noise
-from search.study.trials import run_label
+from search.study.trials import attributes_of, run_label
 from storage.registry.workers import Entry
 
 URGENT = ("waiting", "idle", "stopped", "cap")
@@ -49,7 +49,7 @@ def glance(facts: Facts, now: datetime | None = None) -> Overview:
         confirmations=_counts(facts.runs, ahead.confirmations, not facts.race_over),
         workers=[_worker(facts, e) for e in facts.workers if e.state != "ended"],
         best_proxy=_best_proxy(facts.finished),
-        baseline_proxy=_best_proxy([t for t in facts.finished if "baseline" in t.user_attrs]),
+        baseline_proxy=_best_proxy([t for t in facts.finished if attributes_of(t).baseline is not None]),
         best_confirmed=_confirmed(facts.found, facts.noise),
         baseline_confirmed=_confirmed([c for c in facts.found if c.baseline], facts.noise),
         searched_confirmed=_confirmed([c for c in facts.found if not c.baseline], facts.noise),
@@ -105,11 +105,11 @@ def _running(facts: Facts) -> Mapping[str, tuple[bool, FrozenTrial]]:
     """Return by worker what it trains, and whether that is a proxy."""
     kinds = ((True, facts.proxies), (False, facts.runs))
     running = [(proxy, t) for proxy, trials in kinds for t in trials if t.state == TrialState.RUNNING]
-    return {t.user_attrs.get("worker", ""): (proxy, t) for proxy, t in running}
+    return {attributes_of(t).worker or "": (proxy, t) for proxy, t in running}
 
 
 def _worker(facts: Facts, entry: Entry) -> WorkerNow:
-    trained = [t for t in [*facts.proxies, *facts.runs] if t.user_attrs.get("worker") == entry.name]
+    trained = [t for t in [*facts.proxies, *facts.runs] if attributes_of(t).worker == entry.name]
     ended = [t for t in trained if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     last = max(ended, key=lambda t: (t.datetime_complete is not None, t.datetime_complete), default=None)
     proxy, run = _running(facts).get(entry.name, (True, None))
@@ -120,7 +120,7 @@ def _worker(facts: Facts, entry: Entry) -> WorkerNow:
         state=entry.state,
         run=run_label(proxy, run.number) if run else "",
         percent=(run.last_step or 0) if run else 0,
-        tokens_per_second=last.user_attrs.get("tokens_per_second") if last else None,
+        tokens_per_second=attributes_of(last).tokens_per_second if last else None,
         trials=len(ended),
         usd_per_hour=entry.usd_per_hour,
         usd=entry.usd,
@@ -132,7 +132,7 @@ def _best_proxy(finished: Sequence[FrozenTrial]) -> Found | None:
     best = min(finished, key=lambda t: (t.value, t.number), default=None)
     if best is None or best.value is None:
         return None
-    name = best.user_attrs.get("baseline")
+    name = attributes_of(best).baseline
     label = f"baseline {name}" if name else run_label(True, best.number)
     return Found(label=label, bpb=best.value, half_width=None, seeds=1, parameters=dict(best.params))
 

@@ -11,6 +11,7 @@ from search.show.columns import Column, Columns
 from search.strategy.promotion import entry_of
 from search.study.plan import Plan
 from search.study.results import pooled_noise
+from search.study.trials import RETRIES, attributes_of, budget_of
 
 COLUMNS = (
     Column(name="candidate"),
@@ -51,19 +52,17 @@ def due(facts: Facts) -> str:
 
 def decisions(facts: Facts) -> list[str]:
     """Return why each run was started, and what became of it, in the order of starting."""
-    return [_decision(facts.plan, run) for run in facts.runs if "retries" not in run.user_attrs]
+    return [_decision(facts.plan, run) for run in facts.runs if RETRIES not in run.user_attrs]
 
 
 def _decision(plan: Plan, run: Any) -> str:
-    attrs = run.user_attrs
+    attrs = attributes_of(run)
     ends = {
         TrialState.COMPLETE: f"{run.value:.4f} BPB" if run.state == TrialState.COMPLETE else "",
         TrialState.PRUNED: f"pruned at {run.last_step}%",
-        TrialState.FAIL: attrs.get("failure", "failed"),
+        TrialState.FAIL: attrs.failure or "failed",
         TrialState.RUNNING: "running",
         TrialState.WAITING: "waits for a worker",
     }
-    budget = attrs.get("budget", plan.confirm.budget)
-    return (
-        f"{entry_of(run).key}, seed {attrs.get('seed')}, {budget}: {attrs.get('why', 'first run')} → {ends[run.state]}"
-    )
+    budget = budget_of(run, plan)
+    return f"{entry_of(run).key}, seed {attrs.seed}, {budget}: {attrs.why} → {ends[run.state]}"

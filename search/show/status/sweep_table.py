@@ -9,6 +9,7 @@ from rich.table import Table
 from search.analysis.grid import Point, shown, shown_bpb, sweep_points
 from search.study.plan import Plan
 from search.study.study import LinkedStudy
+from search.study.trials import TOKENS, TOKENS_PER_PARAM, TOKENS_PER_SECOND
 
 BAR = 24
 WIDE = 110
@@ -47,7 +48,7 @@ def _figures(p: Point, wide: bool) -> list[str]:
     if not p.runs:
         return ["–", "0", "–", "–", "–"] if wide else [p.others or "–", "0", "–", "–"]
     tokens, per_param, rate = (
-        p.means[key].value if key in p.means else 0.0 for key in ("tokens", "tokens_per_param", "tokens_per_second")
+        p.means[key].value if key in p.means else 0.0 for key in (TOKENS, TOKENS_PER_PARAM, TOKENS_PER_SECOND)
     )
     seen = [f"{tokens / 1e6:.3g}"] if wide else []
     runs = f"{p.runs}, {p.others}" if p.others and not wide else str(p.runs)

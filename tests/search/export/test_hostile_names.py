@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from model.formats.checkpoint import Checkpoint
+from search.analysis import snapshot
 from search.analysis.caveats import Caveat
 from search.analysis.snapshot import read
 from search.common.errors import SearchError, StudyFileError
-from search.export import export
 from search.export.export import best_export, render
 from search.export.reader import read_recipe, read_table, read_tables
 from search.retrain.evaluate import read_claim
@@ -108,7 +108,7 @@ def test_an_export_warns_of_a_worker_and_names_no_host(database: Database, monke
     run = {"kind": "top", "seed": 102, "confirms": 2, "worker": "ada-laptop/0", "provenance": {"host": "ada-laptop"}}
     add(study.confirmations, study.plan, 2, 1.21, **run)
     slow = Caveat("hardware", "worker ada-laptop/0 is 40% slower than others, on ada-laptop.")
-    monkeypatch.setattr(export, "caveats", lambda *_: [slow])
+    monkeypatch.setattr(snapshot, "caveats", lambda *_: [slow])
     told = best_export(read(study))
     assert "worker 1 is 40% slower than others, on a worker." in told["warnings"]
     assert "ada-laptop" not in render(told, "toml")

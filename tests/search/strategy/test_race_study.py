@@ -19,7 +19,8 @@ from search.strategy.promotion import next_turn, promote, promote_by_hand, race_
 from search.strategy.race import SPENT, standing
 from search.strategy.study_pruner import make_pruner
 from search.study.results import confirmed, transfer
-from search.study.study import IDENTITY, LinkedStudy, open_study
+from search.study.study import LinkedStudy, open_study
+from search.study.trials import INHERITED
 from storage.queue.trial_queue import Claim
 from storage.server.database import Database, connect
 from tests.search.raced import Formula, Trainer, kinds, place, plan, who
@@ -232,8 +233,8 @@ def test_a_lost_run_is_retried_as_what_it_was_and_counts_once(database: Database
             retry = study.confirm_trials()[-1]
             assert len(study.confirm_trials()) == before + 1
             assert retry.user_attrs["retries"] == claim.number
-            kept = {k: v for k, v in claim.user_attrs.items() if k in IDENTITY}
-            assert {k: v for k, v in retry.user_attrs.items() if k in IDENTITY} == kept
+            kept = {k: v for k, v in claim.user_attrs.items() if k in INHERITED}
+            assert {k: v for k, v in retry.user_attrs.items() if k in INHERITED} == kept
             assert kept.keys() >= {"seed", "budget", "lr_scale", "kind", "why"}
             lost.add(claim.number)
         else:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import optuna
 import pytest
 from optuna.trial import FrozenTrial
 
@@ -10,7 +11,11 @@ from search.analysis.snapshot import Facts
 from search.show.dashboard.trial_notes import trial_notes
 from search.show.report.answers import ANSWERS
 from search.show.status.glance import glance
-from search.study.trial_attributes import KINDS, sound, sound_attributes
+from search.study import trials
+from search.study.trial_attributes import sound, sound_attributes
+from search.study.trials import INHERITED, KINDS, Attributes, budget_of, final_budget
+from storage.queue.trial_queue import Claim, TrialQueue
+from storage.server.database import Database
 from tests.search.made import proxy
 from tests.search.show.studied import facts_of, plan, searched
 
@@ -58,3 +63,41 @@ def read(of: Any, proxies: Sequence[FrozenTrial], runs: Sequence[FrozenTrial]) -
 def _with(trials: Sequence[FrozenTrial], key: str, value: Any) -> list[FrozenTrial]:
     trials[1].user_attrs = {**trials[1].user_attrs, key: value}
     return list(trials)
+
+
+def test_typed_attributes_are_their_values_and_absent_where_the_type_is_another() -> None:
+    right = Attributes({"baseline": "hand", "control": False, "seed": 0, "lr_scale": 0.5, "budget": "6m", "why": ""})
+    assert (right.baseline, right.control, right.seed, right.lr_scale) == ("hand", False, 0, 0.5)
+    assert (right.budget, right.why) == ("6m", "")
+    wrong = Attributes({"baseline": 3, "control": 1, "seed": True, "lr_scale": "2", "budget": "soon", "why": None})
+    assert wrong.given["control"] == 1
+    for absent in (wrong, Attributes({})):
+        assert (absent.baseline, absent.control, absent.seed, absent.budget) == (None, None, None, None)
+        assert (absent.lr_scale, absent.why, absent.provenance) == (1.0, "first run", {})
+
+
+def test_a_claimed_trial_with_an_attribute_of_a_wrong_type_gets_the_studys_own_budget() -> None:
+    of = plan()
+    run = proxy(0, 1.4, {}, budget={"h": 1})
+    assert budget_of(run, of) == of.confirm.budget
+    assert final_budget(of, run)
+
+
+def test_every_attribute_that_is_read_has_a_type() -> None:
+    keys = {v for k, v in vars(trials).items() if k.isupper() and isinstance(v, str)}
+    unread = {"sampler", "steps", "micro_batch", "train_curve", "mfu", "mode", "ran_before"}
+    assert keys == KINDS.keys() | unread
+    assert set(INHERITED) <= keys
+
+
+def test_keys_that_the_queue_writes_are_the_same_there(database: Database) -> None:
+    optuna.create_study(study_name="one", storage=database.storage)
+    queue = TrialQueue(database, "one", grace_seconds=60, inherited=INHERITED)
+    assert queue.enqueue({}, {trials.SEED: 3, trials.MFU: 0.5})
+    claim = queue.claim("a-worker", None)
+    assert isinstance(claim, Claim)
+    assert queue.fail(claim.trial_id, "lost", "gone")
+    lost, retry = map(trials.attributes_of, database.storage.get_all_trials(queue.study_id))
+    assert (lost.worker, lost.failure, lost.failure_detail) == ("a-worker", "lost", "gone")
+    assert (retry.retries, retry.seed, retry.worker) == (0, 3, None)
+    assert trials.MFU not in retry.given
