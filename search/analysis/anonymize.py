@@ -7,7 +7,7 @@ from dataclasses import replace
 from optuna.trial import FrozenTrial
 
 from search.analysis.caveats import Caveat
-from search.analysis.snapshot import Facts
+from search.analysis.snapshot import Snapshot
 from search.analysis.worker_timeline import called
 from search.study.plan import Plan
 from search.study.study_file import source_name
@@ -25,7 +25,7 @@ def settled_file(plan: Plan) -> str:
     return redact(replace(plan, data=data, workers=workers).toml())
 
 
-def caveats_shown(facts: Facts) -> list[Caveat]:
+def caveats_shown(facts: Snapshot) -> list[Caveat]:
     """Return the caveats with workers called by their number."""
     return unnamed(facts.caveats, facts.workers, (*facts.proxies, *facts.runs))
 

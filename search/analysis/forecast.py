@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-from search.analysis.snapshot import Facts
+from search.analysis.snapshot import Snapshot
 from search.common.durations import parse_duration
 from search.study.cost import budget_seconds, overhead_seconds, run_usd
 from search.study.plan import Plan
@@ -22,7 +22,7 @@ from search.study.settings import Fidelity
 from search.study.trials import attributes_of, final_budget, who
 
 
-def refused_by_cap(facts: Facts) -> str:
+def refused_by_cap(facts: Snapshot) -> str:
     """Return what the cost cap keeps from being started; empty where it doesn't, or there is none."""
     plan = facts.plan
     kinds = [(plan.confirm, facts.runs), (plan.proxy, facts.proxies)]
@@ -102,7 +102,7 @@ def laid(free: Sequence[float], runs: Sequence[float]) -> float:
     return max(heap)
 
 
-def outlook(facts: Facts) -> Outlook:
+def outlook(facts: Snapshot) -> Outlook:
     """Return what is still to come of a study, and what that costs."""
     bill, alive = facts.bill, [e for e in facts.workers if e.alive]
     work, proxies, runs = to_come(facts)
@@ -126,7 +126,7 @@ def outlook(facts: Facts) -> Outlook:
     )
 
 
-def spent_seconds(facts: Facts) -> float:
+def spent_seconds(facts: Snapshot) -> float:
     """Return the workers' time until now; for a trial of a worker that no registry knew, what it told."""
     known = {e.name for e in facts.workers}
     strangers = [t for t in [*facts.proxies, *facts.runs] if attributes_of(t).worker not in known]
@@ -134,7 +134,7 @@ def spent_seconds(facts: Facts) -> float:
     return sum(e.paid_seconds for e in facts.workers) + sum(told)
 
 
-def to_come(facts: Facts) -> tuple[Work, int, int]:
+def to_come(facts: Snapshot) -> tuple[Work, int, int]:
     """Return the work to come, and how many proxies and long runs of it haven't started."""
     plan = facts.plan
     waiting = {kind: [t for t in trials if t.state == TrialState.WAITING] for kind, trials in _kinds(facts)}
@@ -161,11 +161,11 @@ def usual_seconds(trials: Sequence[FrozenTrial], fidelity: Fidelity) -> float:
     return float(np.mean(known)) if known else fidelity.budget_seconds
 
 
-def _kinds(facts: Facts) -> tuple[tuple[str, Sequence[FrozenTrial]], tuple[str, Sequence[FrozenTrial]]]:
+def _kinds(facts: Snapshot) -> tuple[tuple[str, Sequence[FrozenTrial]], tuple[str, Sequence[FrozenTrial]]]:
     return ("proxy", facts.proxies), ("confirm", facts.runs)
 
 
-def _under_way(facts: Facts) -> dict[str, float]:
+def _under_way(facts: Snapshot) -> dict[str, float]:
     """Return by worker what is left of its run, as if none were pruned."""
     left = {}
     for kind, trials in _kinds(facts):
@@ -178,7 +178,7 @@ def _under_way(facts: Facts) -> dict[str, float]:
     return left
 
 
-def _race_to_come(facts: Facts) -> tuple[int, int]:
+def _race_to_come(facts: Snapshot) -> tuple[int, int]:
     """Return how many first runs at the full budget, and how many further seeds, aren't queued yet."""
     plan = facts.plan
     if facts.race_over or not plan.confirmations:
@@ -199,7 +199,7 @@ def handed_on(trials: Sequence[FrozenTrial]) -> set[int]:
     return {number for t in trials if (number := attributes_of(t).retries) is not None}
 
 
-def _available(facts: Facts) -> int:
+def _available(facts: Snapshot) -> int:
     """Return how many proxies can be promoted, those to come among them."""
     hopeful = [t for t in facts.proxies if t.state in (TrialState.COMPLETE, TrialState.RUNNING, TrialState.WAITING)]
     mine = sum(attributes_of(t).baseline is None for t in hopeful)
@@ -216,7 +216,7 @@ def _candidates(plan: Plan, available: int) -> int:
     return len(plan.baselines) + passing + min(confirm.random, available - top)
 
 
-def _rungs_to_come(facts: Facts) -> dict[str, int]:
+def _rungs_to_come(facts: Snapshot) -> dict[str, int]:
     """Return for each rung how many runs on it aren't queued yet."""
     plan, missing = facts.plan, {}
     climbers = min(plan.confirm.top, _available(facts)) * len(plan.confirm.lr_scales)

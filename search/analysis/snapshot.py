@@ -25,7 +25,7 @@ from storage.registry.workers import Entry
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class Snapshot:
     """Everything known of a study at one moment. Figures, tables and pages are pure functions of it.
 
     What follows from what was read is computed when it is first asked for, and once.
@@ -150,6 +150,6 @@ class Facts:
         return last_signs(self.study.database.engine, self.study.confirmations._study_id)
 
 
-def read(study: LinkedStudy) -> Facts:
+def read(study: LinkedStudy) -> Snapshot:
     """Return the facts of a study as they are now."""
-    return Facts(study=study.at_one_moment(), workers=registry_of(study).entries())
+    return Snapshot(study=study.at_one_moment(), workers=registry_of(study).entries())

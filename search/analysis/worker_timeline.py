@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.analysis.snapshot import Facts
+from search.analysis.snapshot import Snapshot
 from search.study.cost import budget_seconds
 from search.study.trials import attributes_of
 from storage.registry.workers import Entry
@@ -54,7 +54,7 @@ class Presence:
     usd_per_hour: float
 
 
-def presences(facts: Facts) -> list[Presence]:
+def presences(facts: Snapshot) -> list[Presence]:
     """Return every worker that the registry knows, in the order of their starts."""
     return [
         Presence(worker=name, start=e.started, end=e.started + e.paid_seconds, usd_per_hour=e.usd_per_hour)
@@ -77,7 +77,7 @@ def called(workers: Sequence[Entry], trials: Sequence[FrozenTrial]) -> dict[str,
     return known
 
 
-def spans(facts: Facts) -> list[Span]:
+def spans(facts: Snapshot) -> list[Span]:
     """Return every trial that was begun, worker by worker."""
     by_worker: dict[str, list[tuple[bool, FrozenTrial]]] = {}
     for proxy, trials in ((True, facts.proxies), (False, facts.runs)):
@@ -94,7 +94,7 @@ def spans(facts: Facts) -> list[Span]:
     return found
 
 
-def _span(facts: Facts, worker: str, entry: Entry | None, proxy: bool, t: FrozenTrial, shift: float) -> Span:
+def _span(facts: Snapshot, worker: str, entry: Entry | None, proxy: bool, t: FrozenTrial, shift: float) -> Span:
     assert t.datetime_start is not None
     start = epoch(t.datetime_start) + shift
     last = epoch(t.datetime_complete) + shift if t.datetime_complete else (entry.now if entry else start)

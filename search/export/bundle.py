@@ -18,7 +18,7 @@ from model.formats.checkpoint import Checkpoint
 from model.formats.load import write_folder
 from model.formats.safetensors_folder import files_of
 from model.sample import samples
-from search.analysis.snapshot import Facts
+from search.analysis.snapshot import Snapshot
 from search.common import paths
 from search.common.durations import parse_duration
 from search.common.errors import SearchError
@@ -36,7 +36,7 @@ CPU = torch.device("cpu")
 
 
 def hand_out(
-    facts: Facts, weights: Path | None, bundle: Path | None, folder: Path | None, say: Callable[[str], None]
+    facts: Snapshot, weights: Path | None, bundle: Path | None, folder: Path | None, say: Callable[[str], None]
 ) -> None:
     """Write a study's best configuration with weights as a zip, as a folder, or both; say what they hold."""
     for option, place in (("--bundle", bundle), ("--huggingface", folder)):
@@ -53,7 +53,7 @@ def hand_out(
     say(f"`lilm-search evaluate --checkpoint {places[0]}` measures its BPB again, here or anywhere")
 
 
-def release(facts: Facts, weights: Path | None, say: Callable[[str], None]) -> dict[str, bytes]:
+def release(facts: Snapshot, weights: Path | None, say: Callable[[str], None]) -> dict[str, bytes]:
     """Return the files of a study's best configuration, with the weights of its best run or those given.
 
     Raises `SearchError` where there are none, or those given are of something else.

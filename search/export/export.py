@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 
 from model.atomic import replacing, why_not
 from search.analysis.anonymize import caveats_shown
-from search.analysis.snapshot import Facts
+from search.analysis.snapshot import Snapshot
 from search.common.errors import SearchError
 from search.export.reader import LIST
 from search.export.script import script
@@ -24,7 +24,7 @@ from search.study.trials import attributes_of
 FORMATS = ("toml", "json", "yaml", "python")
 
 
-def best_export(facts: Facts) -> dict[str, Any]:
+def best_export(facts: Snapshot) -> dict[str, Any]:
     """Return the best confirmed configuration with everything needed to train it again elsewhere.
 
     Baselines take part: what is exported is never worse than by hand. Raises `SearchError` when nothing has
@@ -33,13 +33,13 @@ def best_export(facts: Facts) -> dict[str, Any]:
     return entry_export(facts, found_in(facts)[0])
 
 
-def top_export(facts: Facts, top: int) -> dict[str, Any]:
+def top_export(facts: Snapshot, top: int) -> dict[str, Any]:
     """Return the best confirmed configurations, at most so many, each as `best_export` has it, with its rank."""
     ranked = enumerate(found_in(facts)[:top], start=1)
     return {"study": facts.plan.name, LIST: [{"rank": r, **entry_export(facts, entry)} for r, entry in ranked]}
 
 
-def found_in(facts: Facts) -> Sequence[Confirmed]:
+def found_in(facts: Snapshot) -> Sequence[Confirmed]:
     """Return every confirmed configuration, the best first; raises `SearchError` where there is none."""
     found, plan = facts.found, facts.plan
     if not found and plan.is_grid and not plan.confirmations:
@@ -51,7 +51,7 @@ def found_in(facts: Facts) -> Sequence[Confirmed]:
     return found
 
 
-def entry_export(facts: Facts, entry: Confirmed) -> dict[str, Any]:
+def entry_export(facts: Snapshot, entry: Confirmed) -> dict[str, Any]:
     """Return one of the confirmed configurations, with its evidence and all that training it again needs."""
     pooled, found = facts.noise, facts.found
     baselines = [_evidence(c, pooled) | {"name": c.baseline} for c in found if c.baseline]
@@ -93,7 +93,7 @@ def mean_speed(runs: Sequence[FrozenTrial]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _unfinished(facts: Facts) -> list[str]:
+def _unfinished(facts: Snapshot) -> list[str]:
     """Say what is still to come, since what is exported now may not stay the best."""
     proxies = max(0, facts.plan.proxy.trials - facts.slots)
     proxies += sum(not t.state.is_finished() for t in facts.proxies)
@@ -104,7 +104,7 @@ def _unfinished(facts: Facts) -> list[str]:
     return [] if race is None or race.over else [f"the race is not over: {race.state}."]
 
 
-def _doubts(facts: Facts) -> list[str]:
+def _doubts(facts: Snapshot) -> list[str]:
     """Return what should not be trusted blindly, with no host's name: an export is for others."""
     return [c.sentence for c in caveats_shown(facts)]
 
@@ -123,7 +123,7 @@ def _evidence(entry: Confirmed, pooled: Noise) -> dict[str, Any]:
     return {k: v for k, v in table.items() if v is not None}
 
 
-def _day(facts: Facts, entry: Confirmed) -> dict[str, str]:
+def _day(facts: Snapshot, entry: Confirmed) -> dict[str, str]:
     day = ended_on(entry.runs, facts.last_signs)
     return {"confirmed_on": day.isoformat()} if day else {}
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.analysis.snapshot import Facts
+from search.analysis.snapshot import Snapshot
 from search.common.errors import SearchError
 from search.export.export import mean_speed, noise_table, to_train_again
 from search.study.results import pooled_noise
@@ -14,7 +14,7 @@ from search.study.study import LinkedStudy
 from search.study.trials import MODE, attributes_of, budget_of
 
 
-def trial_export(facts: Facts, number: int) -> dict[str, Any]:
+def trial_export(facts: Snapshot, number: int) -> dict[str, Any]:
     """Return a proxy trial's export; raises `SearchError` where it did not train to the end."""
     run = _finished(facts.proxies, number, "trial", "--trial")
     of, pooled = "short runs", pooled_noise(_repeated(facts))
@@ -25,7 +25,7 @@ def trial_export(facts: Facts, number: int) -> dict[str, Any]:
     return table | ({"horizon": plan.confirm.budget} if plan.proxy.schedule == "prefix" else {})
 
 
-def confirmation_export(facts: Facts, number: int) -> dict[str, Any]:
+def confirmation_export(facts: Snapshot, number: int) -> dict[str, Any]:
     """Return a confirmation run's export; raises `SearchError` where it did not train to the end."""
     run = _finished(facts.runs, number, "confirmation", "--confirmation")
     budget = budget_of(run, facts.plan)
@@ -48,7 +48,7 @@ def check_number(option: str, number: int, trials: Sequence[FrozenTrial]) -> Non
         raise SearchError(f"{option} is {number}, but {there}")
 
 
-def _repeated(facts: Facts) -> list[list[float]]:
+def _repeated(facts: Snapshot) -> list[list[float]]:
     """Return the values of proxies of one configuration and budget, a list each."""
     groups: dict[frozenset[Any], list[float]] = {}
     for trial in facts.finished:

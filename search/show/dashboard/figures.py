@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from search.analysis.snapshot import Facts
+from search.analysis.snapshot import Snapshot
 from search.show.figures.gallery import PICTURES
 from search.show.figures.style import INK, template
 
@@ -24,7 +24,7 @@ MOST_LETTERS = 22
 """Of a configuration's name beside an axis: half the page is all that a figure gets."""
 
 
-def saved_figures(facts: Facts) -> dict[str, Any]:
+def saved_figures(facts: Snapshot) -> dict[str, Any]:
     """Return the figures to be saved, by name; one that there is nothing to draw of yet is left out."""
     drawn = {name: PICTURES[name].draw(facts) for name in NAMES}
     return {name: fitted(figure, PICTURES[name].title) for name, figure in drawn.items() if figure is not None}

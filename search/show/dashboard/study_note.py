@@ -4,7 +4,7 @@ from collections import Counter
 
 from optuna.trial import TrialState
 
-from search.analysis.snapshot import Facts
+from search.analysis.snapshot import Snapshot
 from search.common.safe_text import plain, sentence, table
 from search.show.dashboard.trial_notes import against_baseline, interval
 from search.study.results import Confirmed, bpb_text
@@ -13,7 +13,7 @@ MOST = 30
 """Configurations that the table names."""
 
 
-def study_note(facts: Facts) -> str:
+def study_note(facts: Snapshot) -> str:
     """Return the note, in Markdown."""
     parts = [_answer(facts)]
     if facts.found:
@@ -24,7 +24,7 @@ def study_note(facts: Facts) -> str:
     return "\n\n".join([*parts, _next(facts)])
 
 
-def _answer(facts: Facts) -> str:
+def _answer(facts: Snapshot) -> str:
     if facts.plan.is_grid and not facts.found:
         return f"### A grid\n\n{_progress(facts)}."
     if not facts.found:
@@ -47,7 +47,7 @@ def _answer(facts: Facts) -> str:
     )
 
 
-def _progress(facts: Facts) -> str:
+def _progress(facts: Snapshot) -> str:
     ended = Counter(t.state for t in facts.proxies if t.state.is_finished())
     what = "runs" if facts.plan.is_grid else "proxies"
     parts = [f"{ended[TrialState.COMPLETE]} of {facts.plan.proxy.trials} {what} have trained to the end"]
@@ -62,7 +62,7 @@ def _progress(facts: Facts) -> str:
     return ", ".join(parts)
 
 
-def _leaderboard(facts: Facts) -> str:
+def _leaderboard(facts: Snapshot) -> str:
     plan = facts.plan
     head = ("rank", "configuration", f"BPB at {plan.confirm.budget} (± 95%)", "seeds", f"BPB at {plan.proxy.budget}")
     rows = [_row(facts, place, c) for place, c in enumerate(facts.found[:MOST], start=1)]
@@ -70,13 +70,13 @@ def _leaderboard(facts: Facts) -> str:
     return table(head, rows) + (f"\n\nand {more} more, behind these." if more else "")
 
 
-def _row(facts: Facts, place: int, c: Confirmed) -> tuple[str, ...]:
+def _row(facts: Snapshot, place: int, c: Confirmed) -> tuple[str, ...]:
     bpb = bpb_text(c.mean_bpb, facts.noise.half_width(c.seeds))
     proxy = f"{c.proxy_bpb:.4f}" if c.proxy_bpb is not None else "–"
     return str(place), plain(c.label), bpb, str(c.seeds), proxy
 
 
-def _next(facts: Facts) -> str:
+def _next(facts: Snapshot) -> str:
     name = facts.plan.name
     if facts.plan.is_grid and not facts.found:
         commands = [f"lilm-search sweep --study {name}"]

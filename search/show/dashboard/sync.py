@@ -10,7 +10,7 @@ import optuna
 from optuna_dashboard._custom_plot_data import SYSTEM_ATTR_PLOT_DATA, split_plot_data
 from optuna_dashboard._note import note_str_key_prefix, note_ver_key, split_body
 
-from search.analysis.snapshot import Facts, read
+from search.analysis.snapshot import Snapshot, read
 from search.show.dashboard.study_note import study_note
 from search.show.dashboard.trial_notes import run_notes, trial_notes
 from search.study.results import Confirmed
@@ -31,7 +31,7 @@ UNMARKED = ("**Confirmed at ", "### Confirmed\n")
 """How our notes of versions without that mark begin."""
 
 
-def log_back(study: LinkedStudy) -> Facts:
+def log_back(study: LinkedStudy) -> Snapshot:
     """Write what is known so far: an attribute for each confirmed configuration, and the notes.
 
     A finished trial's attributes can't change in Optuna; a study's attributes and notes can. What is there already
@@ -45,7 +45,7 @@ def _lock(study: LinkedStudy) -> AbstractContextManager[None]:
     return study.database.lock(f"lilm-search/log-back/{study.plan.name}")
 
 
-def _log_back(study: LinkedStudy) -> Facts:
+def _log_back(study: LinkedStudy) -> Snapshot:
     facts = read(study)
     stored = study.proxies.user_attrs
     for entry in facts.found:
@@ -100,7 +100,7 @@ def _digest(state: list[Any], stored: Sequence[Mapping[str, Any]]) -> str:
     return hashlib.sha256(json.dumps([state, notes], sort_keys=True).encode()).hexdigest()
 
 
-def save_figures(study: LinkedStudy, facts: Facts) -> None:
+def save_figures(study: LinkedStudy, facts: Snapshot) -> None:
     """Save the figures into the study of proxies: all that have changed, or none."""
     from search.show.dashboard.figures import saved_figures
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.analysis.snapshot import Facts
+from search.analysis.snapshot import Snapshot
 from search.common.durations import format_duration
 from search.common.safe_text import plain
 from search.strategy.promotion import entry_of
@@ -25,7 +25,7 @@ FAILURES: Mapping[str, str] = {
 """What is said of each cause of failure, and what to do."""
 
 
-def trial_notes(facts: Facts) -> dict[int, str]:
+def trial_notes(facts: Snapshot) -> dict[int, str]:
     """Return the note of each finished proxy that is worth one, by its trial's id."""
     found = {c.proxy_number: c for c in facts.found if c.lr_scale == 1}
     successors = {attributes_of(t).retries: t.number for t in facts.proxies}
@@ -50,7 +50,7 @@ def _kind(trial: FrozenTrial) -> list[str]:
     return []
 
 
-def _end(facts: Facts, trial: FrozenTrial, successor: int | None) -> list[str]:
+def _end(facts: Snapshot, trial: FrozenTrial, successor: int | None) -> list[str]:
     if trial.state == TrialState.PRUNED:
         return [_pruned(facts, trial)]
     if trial.state == TrialState.FAIL:
@@ -58,7 +58,7 @@ def _end(facts: Facts, trial: FrozenTrial, successor: int | None) -> list[str]:
     return []
 
 
-def _pruned(facts: Facts, trial: FrozenTrial) -> str:
+def _pruned(facts: Snapshot, trial: FrozenTrial) -> str:
     """Return where it was stopped, why, and what that saved, on one line."""
     step, attrs = trial.last_step or 0, attributes_of(trial)
     saved = format_duration((1 - step / 100) * budget_seconds(trial, facts.plan.proxy))
@@ -85,7 +85,7 @@ def _failed(trial: FrozenTrial, successor: int | None) -> str:
     return said + (f" Trial {successor} took its place." if successor is not None else "")
 
 
-def _confirmed(facts: Facts, entry: Confirmed, places: Mapping[int, int]) -> str:
+def _confirmed(facts: Snapshot, entry: Confirmed, places: Mapping[int, int]) -> str:
     confirm, proxy = facts.plan.confirm.budget, facts.plan.proxy.budget
     place = f"place {facts.found.index(entry) + 1} of {len(facts.found)}"
     lines = [f"**Confirmed at {confirm}: {interval(facts, entry)}**, {place} ({plain(entry.label)})."]
@@ -99,14 +99,14 @@ def _confirmed(facts: Facts, entry: Confirmed, places: Mapping[int, int]) -> str
     return "\n".join([lines[0], "", *lines[1:], f"- Runs in `{facts.plan.name}-confirm`: {runs}"])
 
 
-def interval(facts: Facts, entry: Confirmed) -> str:
+def interval(facts: Snapshot, entry: Confirmed) -> str:
     """Return a mean with its interval, and how many seeds it is of."""
     n = entry.seeds
     half, seeds = facts.noise.half_width(n), "1 seed" if n == 1 else f"{n} seeds"
     return f"{bpb_text(entry.mean_bpb, half)} BPB ({'' if half is None else '95%, '}{seeds})"
 
 
-def against_baseline(facts: Facts, entry: Confirmed) -> str:
+def against_baseline(facts: Snapshot, entry: Confirmed) -> str:
     """Return how it compares with the best baseline, and whether noise explains it; empty without one."""
     baseline = next((c for c in facts.found if c.baseline), None)
     if baseline is None or baseline is entry:
@@ -126,17 +126,17 @@ def against_baseline(facts: Facts, entry: Confirmed) -> str:
     )
 
 
-def _decided(facts: Facts, entry: Confirmed) -> str:
+def _decided(facts: Snapshot, entry: Confirmed) -> str:
     said = facts.standing.get(entry.label)
     return f"The race: {plain(said)}" if said else ""
 
 
-def run_notes(facts: Facts) -> dict[int, str]:
+def run_notes(facts: Snapshot) -> dict[int, str]:
     """Return the note of each finished confirmation run, by its trial's id: whose it is, why it ran, what came out."""
     return {r._trial_id: _run_note(facts, r) for r in facts.runs if r.state.is_finished()}
 
 
-def _run_note(facts: Facts, run: FrozenTrial) -> str:
+def _run_note(facts: Snapshot, run: FrozenTrial) -> str:
     attrs, budget = attributes_of(run), budget_of(run, facts.plan)
     ended = {
         TrialState.COMPLETE: f"{run.value:.4f} BPB" if run.state == TrialState.COMPLETE else "",

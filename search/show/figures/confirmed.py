@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from search.analysis.snapshot import Facts
+from search.analysis.snapshot import Snapshot
 from search.show.figures.style import BASELINE, FOUND, RANDOM, empty, note
 from search.show.wording import counted, ordinal
 from search.study.results import Confirmed
@@ -33,7 +33,7 @@ def _by_way(found: Sequence[Confirmed]) -> list[tuple[str, list[Confirmed]]]:
     return [(way, group) for way, group in groups if group]
 
 
-def _halves(facts: Facts, group: Sequence[Confirmed]) -> list[float | None]:
+def _halves(facts: Snapshot, group: Sequence[Confirmed]) -> list[float | None]:
     return [facts.noise.half_width(c.seeds) for c in group]
 
 
@@ -41,7 +41,7 @@ def _bars(halves: Sequence[float | None], colour: str) -> dict[str, Any]:
     return {"type": "data", "array": [h or 0 for h in halves], "thickness": 1.5, "width": 4, "color": colour}
 
 
-def draw_leaderboard(facts: Facts) -> Any:
+def draw_leaderboard(facts: Snapshot) -> Any:
     """Return the confirmed configurations, the best on top: mean with its interval, each seed as a dot."""
     found = facts.found[:MOST]
     if not found:
@@ -83,7 +83,7 @@ def _seeds(drawn: Any, found: Sequence[Confirmed]) -> None:
     )
 
 
-def say_leaderboard(facts: Facts) -> str:
+def say_leaderboard(facts: Snapshot) -> str:
     """Return how many were confirmed, with how many runs, and what the intervals are made of."""
     found, noise = facts.found, facts.noise
     runs = sum(c.seeds for c in found)
@@ -97,7 +97,7 @@ def say_leaderboard(facts: Facts) -> str:
     )
 
 
-def draw_transfer(facts: Facts) -> Any:
+def draw_transfer(facts: Snapshot) -> Any:
     """Return confirmed BPB by proxy BPB, every configuration named, with τ."""
     pairs = [c for c in facts.found if c.proxy_bpb is not None]
     if len(pairs) < 2:
@@ -138,14 +138,14 @@ def _room(drawn: Any, x: Sequence[float], y: Sequence[float]) -> None:
     drawn.update_yaxes(range=[min(y) - 0.12 * up, max(y) + 0.4 * up])
 
 
-def _tau(facts: Facts) -> str:
+def _tau(facts: Snapshot) -> str:
     found = facts.transfer
     if found.tau is None or found.low is None or found.high is None:
         return f"{found.pairs} pairs: too few for τ (5 are needed)"
     return f"Kendall's τ = {found.tau:.2f}<br>95% interval {found.low:.2f} … {found.high:.2f}<br>{found.pairs} pairs"
 
 
-def say_transfer(facts: Facts) -> str:
+def say_transfer(facts: Snapshot) -> str:
     """Return what the figure's order says of the winner."""
     pairs = [c for c in facts.found if c.proxy_bpb is not None]
     if len(pairs) < 2:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from search.analysis.snapshot import Facts
+from search.analysis.snapshot import Snapshot
 from search.analysis.worker_timeline import Presence, Span, beginning, hours_unit, presences, spans
 from search.show.figures.style import FOUND, empty
 
@@ -38,7 +38,7 @@ class Costs:
         return sum(self.usd)
 
 
-def costs(facts: Facts) -> Costs:
+def costs(facts: Snapshot) -> Costs:
     """Return what the whole study has cost until now."""
     did, were = spans(facts), presences(facts)
     hours = _until(did, were, np.inf, lambda s: 1.0)
@@ -68,7 +68,7 @@ def _until(did: Sequence[Span], were: Sequence[Presence], t: Any, price: Callabl
     return [proxies, runs, around, np.maximum(0.0, paid - proxies - runs - around)]
 
 
-def draw_dollars(facts: Facts) -> Any:
+def draw_dollars(facts: Snapshot) -> Any:
     """Return the cost so far over time, by what it was spent on; hours of workers where they are free."""
     did, were = spans(facts), presences(facts)
     if not did and not were:
@@ -102,7 +102,7 @@ def _pale(colour: str) -> str:
     return f"rgba({red},{green},{blue},0.35)"
 
 
-def say_dollars(facts: Facts) -> str:
+def say_dollars(facts: Snapshot) -> str:
     """Return the total, and the share of each kind."""
     found = costs(facts)
     values, total = (found.usd, found.total_usd) if found.total_usd > 0 else (found.hours, found.total_hours)

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from model.settings import nearest
-from search.analysis.snapshot import Facts
+from search.analysis.snapshot import Snapshot
 from search.common.errors import SearchError
 from search.show.figures.confirmed import draw_leaderboard, draw_transfer, say_leaderboard, say_transfer
 from search.show.figures.costs import draw_dollars, say_dollars
@@ -19,7 +19,7 @@ from search.show.figures.space import draw_importance, draw_slices, say_importan
 from search.show.figures.workers import draw_workers, say_workers
 
 
-def _nothing(facts: Facts) -> str:
+def _nothing(facts: Snapshot) -> str:
     return ""
 
 
@@ -29,11 +29,11 @@ class Picture:
 
     title: str
     """What it shows, as its heading."""
-    draw: Callable[[Facts], Any]
+    draw: Callable[[Snapshot], Any]
     """Returns plotly's figure, or None where there is nothing to draw yet."""
     needs: str
     """What a study must have for it, in words: "3 finished proxies"."""
-    says: Callable[[Facts], str] = _nothing
+    says: Callable[[Snapshot], str] = _nothing
     """Returns what is to be seen in it, in a sentence or two with their numbers; empty where it goes without."""
     how: str = ""
     """How to read it, for someone who wasn't there."""
@@ -42,7 +42,7 @@ class Picture:
     grids: bool | None = None
     """Whether only grids can have it, or only studies that search; None: both."""
 
-    def fits(self, facts: Facts) -> bool:
+    def fits(self, facts: Snapshot) -> bool:
         """Return whether it is one of this kind of study."""
         return self.grids is None or self.grids == facts.plan.is_grid
 

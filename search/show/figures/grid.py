@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search.analysis.grid import Point, numbers, points_of, shown
-from search.analysis.snapshot import Facts
+from search.analysis.snapshot import Snapshot
 from search.show.figures.grid_panels import BPB, Panel, Sweep, known_panels, rest_of, split, widest
 from search.show.figures.space import UNITS
 from search.show.figures.style import BEST, COLOURS, DASHES, SYMBOLS, frame_top, template
@@ -18,7 +18,7 @@ NEAR = 0.1
 """A loss that is above the best by no more than this share stays in the frame, however close the others are."""
 
 
-def draw_sweep(sweep: Sweep, facts: Facts) -> Any:
+def draw_sweep(sweep: Sweep, facts: Snapshot) -> Any:
     """Return the figure; None where fewer than two values of the setting have a finished run."""
     from plotly.subplots import make_subplots
 

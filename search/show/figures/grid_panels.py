@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from search.analysis.grid import Point, points_of, shown, shown_bpb
-from search.analysis.snapshot import Facts
+from search.analysis.snapshot import Snapshot
 from search.study.trials import N_PARAMS, TOKENS, TOKENS_PER_PARAM, TOKENS_PER_SECOND
 
 ALONE = "finished runs"
@@ -106,7 +106,7 @@ def known_panels(sweep: Sweep, found: Sequence[Point]) -> list[Panel]:
     return [panel for panel in sweep.panels if any(panel.measure in p.means for p in found)]
 
 
-def say_sweep(sweep: Sweep, facts: Facts) -> str:
+def say_sweep(sweep: Sweep, facts: Snapshot) -> str:
     """Return where each line is lowest, how that compares with the levels, and what is missing."""
     every = points_of(facts.plan, facts.proxies)
     found = [p for p in every if p.runs]

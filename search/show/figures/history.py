@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-from search.analysis.snapshot import Facts
+from search.analysis.snapshot import Snapshot
 from search.show.figures.style import BASELINE, BEST, FOUND, PRUNED, RANDOM, empty, frame_top, log_axis
 from search.study.cost import budget_seconds
 from search.study.settings import Fidelity
@@ -19,7 +19,7 @@ MOST_CURVES = 80
 """Lines of one kind in a figure: beyond, they only cover one another."""
 
 
-def ended(facts: Facts) -> list[FrozenTrial]:
+def ended(facts: Snapshot) -> list[FrozenTrial]:
     """Return the proxies that have ended, in the order of their ends."""
     trials = [t for t in facts.proxies if t.state.is_finished()]
     return sorted(trials, key=lambda t: (t.datetime_complete or datetime.min, t.number))
@@ -31,7 +31,7 @@ def last_bpb(trial: FrozenTrial) -> float | None:
     return trial.value if trial.state == TrialState.COMPLETE else reports[-1] if reports else None
 
 
-def draw_history(facts: Facts) -> Any:
+def draw_history(facts: Snapshot) -> Any:
     """Return every proxy in the order of its end, with the best so far."""
     trials = ended(facts)
     done = finished(trials)
@@ -81,7 +81,7 @@ def _said(trial: FrozenTrial) -> str:
     return f"{said}, failed: {attributes_of(trial).failure or 'unknown'}" if trial.state == TrialState.FAIL else said
 
 
-def say_history(facts: Facts) -> str:
+def say_history(facts: Snapshot) -> str:
     """Return when the best proxy was found, and what became of the others."""
     trials = ended(facts)
     done = finished(trials)
@@ -109,7 +109,7 @@ class _Curves:
     width: float
 
 
-def draw_curves(facts: Facts) -> Any:
+def draw_curves(facts: Snapshot) -> Any:
     """Return the learning curves of proxies and long runs over the time trained, the best one's on top."""
     kinds = [kind for kind in _curves(facts) if kind.trials]
     done = (*facts.finished, *finished(list(facts.runs)))
@@ -129,7 +129,7 @@ def draw_curves(facts: Facts) -> Any:
     return drawn
 
 
-def _curves(facts: Facts) -> list[_Curves]:
+def _curves(facts: Snapshot) -> list[_Curves]:
     """Return the runs in groups, those that matter most last, so that they are drawn on top."""
     short, long = facts.plan.proxy, facts.plan.confirm
     proxies = [t for t in facts.proxies if _reported(t)]
@@ -154,7 +154,7 @@ def _reported(trial: FrozenTrial) -> bool:
     return any(math.isfinite(v) and 0 < step < 100 for step, v in trial.intermediate_values.items())
 
 
-def _unit(facts: Facts) -> tuple[str, float]:
+def _unit(facts: Snapshot) -> tuple[str, float]:
     longest = facts.plan.confirm.budget_seconds if facts.runs else facts.plan.proxy.budget_seconds
     return ("minutes", 60.0) if longest > 120 else ("seconds", 1.0)
 
@@ -185,7 +185,7 @@ def thinned(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     return [*ranked[:half], *(others[i] for i in picked)]
 
 
-def say_curves(facts: Facts) -> str:
+def say_curves(facts: Snapshot) -> str:
     """Return what was left out of the figure, and how long runs were."""
     short, long = facts.plan.proxy.budget, facts.plan.confirm.budget
     said = f"Proxies trained for {short}" + (f", long runs for {long}. " if facts.runs else ". ")

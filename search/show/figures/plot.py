@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from search.analysis.snapshot import Facts
+from search.analysis.snapshot import Snapshot
 from search.common.errors import SearchError
 from search.show.figures.gallery import PICTURES, picture
 from search.show.figures.output import write_figure
@@ -13,7 +13,7 @@ from search.show.figures.style import plain
 from storage.redaction import redact
 
 
-def plot(name: str, facts: Facts, out: Path) -> None:
+def plot(name: str, facts: Snapshot, out: Path) -> None:
     """Draw a picture into a file; raises `SearchError` that says what it needs where there is nothing to draw."""
     import plotly.graph_objects as go
 
@@ -29,7 +29,7 @@ def plot(name: str, facts: Facts, out: Path) -> None:
     write_figure(figure, out, title=chosen.title, subtitle=subtitle, caption=caption)
 
 
-def listing(facts: Facts | None) -> Table:
+def listing(facts: Snapshot | None) -> Table:
     """Return all pictures by name; with a study's facts, what each that can't be drawn yet needs for it."""
     of = f" of {facts.plan.name}" if facts else ""
     how = f"lilm-search plot NAME --study {facts.plan.name if facts else 'STUDY'} draws one"

@@ -6,14 +6,14 @@ from typing import Any
 from optuna.trial import TrialState
 
 from search.analysis.pruning_summary import is_open, open_from
-from search.analysis.snapshot import Facts
+from search.analysis.snapshot import Snapshot
 from search.show.figures.style import BASELINE, BEST, FOUND, PRUNED, template
 
 FEWEST = 4
 """Below so many pairs the bound says nothing."""
 
 
-def draw_correlation(facts: Facts) -> Any:
+def draw_correlation(facts: Snapshot) -> Any:
     """Return Spearman's ρ by progress with its bound and the gate's proof; below, how many were pruned where."""
     from plotly.subplots import make_subplots
 
@@ -48,7 +48,7 @@ def draw_correlation(facts: Facts) -> Any:
     return drawn
 
 
-def _shade(drawn: Any, facts: Facts) -> None:
+def _shade(drawn: Any, facts: Snapshot) -> None:
     """Shade where the gate is open: losses are proven to say something of the best runs' end."""
     opened = open_from(facts.relations, facts.pruner.needed)
     if opened is not None:
@@ -56,7 +56,7 @@ def _shade(drawn: Any, facts: Facts) -> None:
         drawn.add_annotation(x=opened, y=0.02, yref="y domain", text="gate open →", showarrow=False, xanchor="left")
 
 
-def _prunes(drawn: Any, facts: Facts) -> None:
+def _prunes(drawn: Any, facts: Snapshot) -> None:
     where = prunes(facts)
     steps = sorted(where)
     drawn.add_bar(
@@ -71,12 +71,12 @@ def _prunes(drawn: Any, facts: Facts) -> None:
     )
 
 
-def prunes(facts: Facts) -> Counter[int]:
+def prunes(facts: Snapshot) -> Counter[int]:
     """Return how many proxies were pruned at each percent of progress."""
     return Counter(t.last_step or 0 for t in facts.proxies if t.state == TrialState.PRUNED)
 
 
-def say_correlation(facts: Facts) -> str:
+def say_correlation(facts: Snapshot) -> str:
     """Return where the gate is open, and how many were pruned."""
     opened, pruned = open_from(facts.relations, facts.pruner.needed), prunes(facts)
     count = sum(is_open(r, facts.pruner.needed) for r in facts.relations)

@@ -6,22 +6,22 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-from search.analysis.snapshot import Facts
+from search.analysis.snapshot import Snapshot
 from search.show.figures.style import BASELINE, BEST, FOUND, RANDOM, SCALE, empty, frame_top, log_axis, template
 from search.show.wording import joined
 from search.study.trials import N_PARAMS, TOKENS, TOKENS_PER_SECOND, final_budget, finished
 
 
-def _measured(facts: Facts) -> list[FrozenTrial]:
+def _measured(facts: Snapshot) -> list[FrozenTrial]:
     return [t for t in finished(list(facts.proxies)) if {N_PARAMS, TOKENS} <= t.user_attrs.keys()]
 
 
-def _of(facts: Facts, trial: FrozenTrial, name: str) -> Any:
+def _of(facts: Snapshot, trial: FrozenTrial, name: str) -> Any:
     """Return a setting's value in a trial, searched or fixed."""
     return trial.params.get(name, facts.plan.fixed().get(name))
 
 
-def draw_depth(facts: Facts) -> Any:
+def draw_depth(facts: Snapshot) -> Any:
     """Return tokens per parameter by the number of blocks, finished proxies coloured by their BPB."""
     trials = _measured(facts)
     depths = [_of(facts, t, "n_layer") for t in trials]
@@ -51,7 +51,7 @@ def draw_depth(facts: Facts) -> Any:
     return drawn
 
 
-def _ring(drawn: Any, facts: Facts, trials: Sequence[FrozenTrial], depths: Sequence[int]) -> None:
+def _ring(drawn: Any, facts: Snapshot, trials: Sequence[FrozenTrial], depths: Sequence[int]) -> None:
     """Ring the three best, so that colour isn't all that tells them."""
     order = np.argsort([t.value or 0.0 for t in trials])[:3]
     drawn.add_scatter(
@@ -64,7 +64,7 @@ def _ring(drawn: Any, facts: Facts, trials: Sequence[FrozenTrial], depths: Seque
     )
 
 
-def say_depth(facts: Facts) -> str:
+def say_depth(facts: Snapshot) -> str:
     """Return what the best proxies had."""
     best = sorted(_measured(facts), key=lambda t: t.value or 0.0)[:3]
     depths = [str(_of(facts, t, "n_layer")) for t in best]
@@ -77,7 +77,7 @@ def say_depth(facts: Facts) -> str:
     return f"The three best proxies have {joined(depths)} blocks and saw {joined(ratios)} tokens for each parameter."
 
 
-def draw_speed(facts: Facts) -> Any:
+def draw_speed(facts: Snapshot) -> Any:
     """Return tokens a second by parameters, proxies and long runs."""
     long = [r for r in finished(list(facts.runs)) if final_budget(facts.plan, r)]
     groups = (("proxies", _measured(facts), "circle-open", FOUND), ("long runs", long, "diamond", BEST))
@@ -105,7 +105,7 @@ def draw_speed(facts: Facts) -> Any:
     return drawn
 
 
-def say_speed(facts: Facts) -> str:
+def say_speed(facts: Snapshot) -> str:
     """Return the range of throughputs."""
     rates = [t.user_attrs[TOKENS_PER_SECOND] for t in _measured(facts) if TOKENS_PER_SECOND in t.user_attrs]
     return f"Proxies trained at {min(rates):,.0f} to {max(rates):,.0f} tokens/s." if rates else ""
@@ -119,13 +119,13 @@ PANELS = (
 )
 
 
-def _projection(facts: Facts, trial: FrozenTrial) -> str:
+def _projection(facts: Snapshot, trial: FrozenTrial) -> str:
     if _of(facts, trial, "attention") != "latent":
         return str(_of(facts, trial, "attention"))
     return str(_of(facts, trial, "projection_dim"))
 
 
-def draw_latent(facts: Facts) -> Any:
+def draw_latent(facts: Snapshot) -> Any:
     """Return token rate, tokens, parameters and BPB by the width of latent attention's projection, and without one."""
     from plotly.subplots import make_subplots
 
@@ -163,7 +163,7 @@ def _panel(drawn: Any, row: int, unit: str, told: Mapping[str, Sequence[float]])
     drawn.update_yaxes(title=unit, row=row, col=1)
 
 
-def _groups(facts: Facts, trials: Sequence[FrozenTrial]) -> dict[str, list[FrozenTrial]]:
+def _groups(facts: Snapshot, trials: Sequence[FrozenTrial]) -> dict[str, list[FrozenTrial]]:
     """Return the finished proxies by their projection, the narrowest first, other attentions last."""
     groups: dict[str, list[FrozenTrial]] = {}
     for t in trials:
@@ -171,7 +171,7 @@ def _groups(facts: Facts, trials: Sequence[FrozenTrial]) -> dict[str, list[Froze
     return dict(sorted(groups.items(), key=lambda pair: (not pair[0].isdigit(), pair[0].zfill(9))))
 
 
-def say_latent(facts: Facts) -> str:
+def say_latent(facts: Snapshot) -> str:
     """Return how many proxies each group has, with the best BPB in it, and what pruning took away."""
     groups = _groups(facts, _measured(facts))
     told = ", ".join(f"{g}: {len(m)} (best {min(t.value or 0.0 for t in m):.4f} BPB)" for g, m in groups.items())

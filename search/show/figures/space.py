@@ -7,7 +7,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.analysis.snapshot import Facts
+from search.analysis.snapshot import Snapshot
 from search.show.figures.style import BASELINE, BEST, FOUND, PRUNED, empty, frame_top, log_axis, template
 from search.show.wording import joined
 from search.study.space import OWNER, RECORDS, Parameter
@@ -32,12 +32,12 @@ def meaning(name: str) -> str:
     return str(found)
 
 
-def _searched(facts: Facts) -> list[str]:
+def _searched(facts: Snapshot) -> list[str]:
     tried = {name for t in finished(list(facts.proxies)) for name in t.params}
     return [name for name in facts.plan.space.parameters if name in tried]
 
 
-def draw_slices(facts: Facts) -> Any:
+def draw_slices(facts: Snapshot) -> Any:
     """Return BPB by each searched setting: a panel each, with the pruned ones along its top."""
     from plotly.subplots import make_subplots
 
@@ -63,7 +63,7 @@ def draw_slices(facts: Facts) -> Any:
     return drawn
 
 
-def _slice(drawn: Any, facts: Facts, name: str, index: int, *, top: float, margin: float) -> None:
+def _slice(drawn: Any, facts: Snapshot, name: str, index: int, *, top: float, margin: float) -> None:
     parameter = facts.plan.space.parameters[name]
     where = {"row": index // COLUMNS + 1, "col": index % COLUMNS + 1}
     having = [t for t in facts.proxies if name in t.params]
@@ -129,7 +129,7 @@ def _narrow(panels: int) -> dict[str, Any]:
     return changes
 
 
-def say_slices(facts: Facts) -> str:
+def say_slices(facts: Snapshot) -> str:
     """Return how many points there are."""
     done = len(finished(list(facts.proxies)))
     pruned = sum(t.state == TrialState.PRUNED for t in facts.proxies)
@@ -137,7 +137,7 @@ def say_slices(facts: Facts) -> str:
     return f"{done} finished proxies{left}."
 
 
-def draw_importance(facts: Facts) -> Any:
+def draw_importance(facts: Snapshot) -> Any:
     """Return by how much each setting sets the best quarter apart, with what chance alone reaches."""
     found = facts.importance
     if found is None:
@@ -175,7 +175,7 @@ def draw_importance(facts: Facts) -> Any:
     return drawn
 
 
-def say_importance(facts: Facts) -> str:
+def say_importance(facts: Snapshot) -> str:
     """Return which settings mattered, over how many trials."""
     found = facts.importance
     if found is None:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from search.analysis.snapshot import Facts
+from search.analysis.snapshot import Snapshot
 from search.analysis.worker_timeline import Presence, Span, beginning, hours_unit, presences, spans
 from search.show.figures.style import BASELINE, BEST, FOUND, PRUNED, empty
 from search.show.wording import counted
@@ -22,7 +22,7 @@ LOOKS = {
 }
 
 
-def draw_workers(facts: Facts) -> Any:
+def draw_workers(facts: Snapshot) -> Any:
     """Return what every worker did over time; of very many the busiest."""
     did = spans(facts)
     if not did:
@@ -64,7 +64,7 @@ def _strokes(shape: str) -> dict[str, Any]:
     return {"shape": shape, "fillmode": "overlay", "fgcolor": "#ffffff", "fgopacity": 0.6, "size": 7, "solidity": 0.2}
 
 
-def say_workers(facts: Facts) -> str:
+def say_workers(facts: Snapshot) -> str:
     """Return how many workers there were and how busy they were."""
     did, were = spans(facts), presences(facts)
     workers = {s.worker for s in did} | {w.worker for w in were}

@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial
 
 from model.config import PROTOCOL
 from model.formats.sample_text import read_samples
-from search.analysis.snapshot import Facts, read
+from search.analysis.snapshot import Snapshot, read
 from search.common.errors import SearchError
 from search.common.safe_text import plain_line, plain_text
 from search.show.leaderboard.boards import UNKNOWN, Entrant, Ground
@@ -32,7 +32,7 @@ UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueErro
 
 
 def of_study(
-    facts: Facts,
+    facts: Snapshot,
     *,
     study_id: int,
     hardware: str,
@@ -69,7 +69,7 @@ def of_study(
     return found
 
 
-def _ground(facts: Facts, confirmed: Confirmed, hardware: str) -> Ground:
+def _ground(facts: Snapshot, confirmed: Confirmed, hardware: str) -> Ground:
     plan, known = facts.plan, attributes_of(confirmed.runs[0]).provenance
     return Ground(
         text=plain_line(str(known.get("text_sha256", f"{UNKNOWN}{plan.name}"))),

@@ -12,7 +12,7 @@ from search.analysis.forecast import outlook
 from search.analysis.grid import points
 from search.analysis.importance import FEWEST
 from search.analysis.pruning_summary import saved_seconds
-from search.analysis.snapshot import Facts
+from search.analysis.snapshot import Snapshot
 from search.analysis.worker_timeline import beginning, presences, spans
 from search.common.durations import format_duration
 from search.show.figures.costs import costs
@@ -22,7 +22,7 @@ from search.study.results import Confirmed, Noise, Sureness, bpb_text, lead
 from search.study.trials import attributes_of
 
 
-def unfinished(facts: Facts) -> str:
+def unfinished(facts: Snapshot) -> str:
     """Return what is still to come, since it may change every answer; empty where nothing is."""
     ahead = outlook(facts)
     running = [sum(t.state == TrialState.RUNNING for t in trials) for trials in (facts.proxies, facts.runs)]
@@ -37,7 +37,7 @@ def unfinished(facts: Facts) -> str:
     return f"This study is not finished: {left}. What follows may change."
 
 
-def won(facts: Facts) -> list[str]:
+def won(facts: Snapshot) -> list[str]:
     """Return what won and how sure that is."""
     if facts.plan.is_grid and not facts.found:
         return _best_point(facts)
@@ -54,7 +54,7 @@ def won(facts: Facts) -> list[str]:
     return [*said, *(compared(best, rival, facts.noise) for rival in _rivals(facts)), *_race(facts)]
 
 
-def _rivals(facts: Facts) -> list[Confirmed]:
+def _rivals(facts: Snapshot) -> list[Confirmed]:
     """Return the second best, and the best baseline where that is another."""
     baseline = [c for c in facts.found[2:] if c.baseline][:1] if not any(c.baseline for c in facts.found[:2]) else []
     return [*facts.found[1:2], *baseline]
@@ -73,13 +73,13 @@ def compared(best: Confirmed, rival: Confirmed, noise: Noise) -> str:
     return f"{ahead}, which seed noise may explain (up to {found.least:.4f} at 95%): don't tell the two apart."
 
 
-def _race(facts: Facts) -> list[str]:
+def _race(facts: Snapshot) -> list[str]:
     if len(facts.found) == 1:
         return ["Nothing else has been confirmed to compare it with."]
     return [facts.race] if facts.race else []
 
 
-def _only_proxies(facts: Facts) -> list[str]:
+def _only_proxies(facts: Snapshot) -> list[str]:
     if not facts.finished:
         states = Counter(t.state for t in facts.proxies if t.state != TrialState.WAITING)
         ends = {"pruned": states[TrialState.PRUNED], "failed": states[TrialState.FAIL]}
@@ -93,7 +93,7 @@ def _only_proxies(facts: Facts) -> list[str]:
     ]
 
 
-def _best_point(facts: Facts) -> list[str]:
+def _best_point(facts: Snapshot) -> list[str]:
     found = [p for p in points(facts.plan.grid(), facts.proxies) if p.runs]
     if not found:
         return _only_proxies(facts)
@@ -107,7 +107,7 @@ def _best_point(facts: Facts) -> list[str]:
     ]
 
 
-def predicts(facts: Facts) -> list[str]:
+def predicts(facts: Snapshot) -> list[str]:
     """Return whether short runs foretold long ones, and what pruning did."""
     found = facts.transfer
     if facts.plan.is_grid and not facts.found:
@@ -127,7 +127,7 @@ def predicts(facts: Facts) -> list[str]:
     return [no, figures, *placed, *pruning]
 
 
-def _placed(facts: Facts) -> list[str]:
+def _placed(facts: Snapshot) -> list[str]:
     """Say where the winner stood among the proxies."""
     best = facts.found[0]
     if best.proxy_bpb is None:
@@ -137,7 +137,7 @@ def _placed(facts: Facts) -> list[str]:
     return [f"The winner, {name}, was {ordinal(better + 1)} of {len(facts.finished)} finished proxies."]
 
 
-def mattered(facts: Facts) -> list[str]:
+def mattered(facts: Snapshot) -> list[str]:
     """Return which settings made the difference."""
     if facts.plan.is_grid:
         return ["The figures show BPB at each point of the grid."]
@@ -151,7 +151,7 @@ def mattered(facts: Facts) -> list[str]:
     return [f"Too few trials tell: {done + pruned} of the search's finished or were pruned; {FEWEST} are needed."]
 
 
-def cost(facts: Facts) -> list[str]:
+def cost(facts: Snapshot) -> list[str]:
     """Return what the study cost, in time and money, and what pruning saved."""
     found, did, were = costs(facts), spans(facts), presences(facts)
     if not found.total_hours:
@@ -166,7 +166,7 @@ def cost(facts: Facts) -> list[str]:
     return [training, f"{trained:.0%} of that time was spent on training.", *_saved(facts)]
 
 
-def _saved(facts: Facts) -> list[str]:
+def _saved(facts: Snapshot) -> list[str]:
     pruned = sum(t.state == TrialState.PRUNED for t in facts.proxies)
     if not pruned:
         return []
@@ -174,7 +174,7 @@ def _saved(facts: Facts) -> list[str]:
     return [f"Pruning {counted(pruned, 'proxy', 'proxies')} saved {saved} of training."]
 
 
-ANSWERS: Mapping[str, tuple[str, Callable[[Facts], list[str]]]] = {
+ANSWERS: Mapping[str, tuple[str, Callable[[Snapshot], list[str]]]] = {
     "won": ("What won, and how sure is that?", won),
     "predicts": ("Did the proxy predict?", predicts),
     "mattered": ("What mattered?", mattered),

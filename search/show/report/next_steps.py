@@ -4,7 +4,7 @@ import statistics
 
 from search.analysis.anonymize import caveats_shown
 from search.analysis.forecast import refused_by_cap
-from search.analysis.snapshot import Facts
+from search.analysis.snapshot import Snapshot
 from search.show.figures.history import ended
 from search.show.report.answers import unfinished
 from search.show.wording import capital, joined
@@ -18,7 +18,7 @@ ENOUGH = 30
 """Trials from which a setting that shows nothing may be fixed."""
 
 
-def next_steps(facts: Facts) -> list[str]:
+def next_steps(facts: Snapshot) -> list[str]:
     """Return what the figures ask for, the most urgent first."""
     steps = [*_go_on(facts), *_own_runs(facts)]
     steps += [capital(c.sentence) for c in caveats_shown(facts) if c.name in ACTIONABLE]
@@ -30,7 +30,7 @@ def next_steps(facts: Facts) -> list[str]:
     return steps or ["Nothing in the figures asks for another search of this space. Try the winner at a longer budget."]
 
 
-def _go_on(facts: Facts) -> list[str]:
+def _go_on(facts: Snapshot) -> list[str]:
     if not unfinished(facts):
         return []
     refused = refused_by_cap(facts)
@@ -39,7 +39,7 @@ def _go_on(facts: Facts) -> list[str]:
     return [f"Let it end: `lilm-search start --study {facts.plan.name}` goes on with it."]
 
 
-def _own_runs(facts: Facts) -> list[str]:
+def _own_runs(facts: Snapshot) -> list[str]:
     """Ask for second seeds where there is no noise to judge by."""
     if not facts.found or facts.noise.deviation is not None or unfinished(facts):
         return []
@@ -50,7 +50,7 @@ def _own_runs(facts: Facts) -> list[str]:
     return [f"Run {best.label} again with other seeds, so that the noise is known: {command}."]
 
 
-def _longer_proxy(facts: Facts) -> list[str]:
+def _longer_proxy(facts: Snapshot) -> list[str]:
     """Ask for a proxy nearer to the long run where the order didn't carry over."""
     found, plan = facts.transfer, facts.plan
     short, long = plan.proxy.budget_seconds, plan.confirm.budget_seconds
@@ -68,7 +68,7 @@ def _spelled(seconds: float) -> str:
     return f"{seconds:g}s" if seconds < 120 else f"{seconds / 60:g}m" if seconds < 7200 else f"{seconds / 3600:g}h"
 
 
-def _larger(facts: Facts) -> list[str]:
+def _larger(facts: Snapshot) -> list[str]:
     """Point to proxies of the winner's size where the best proxies are of another."""
     sizes = {t.number: float(size) for t in facts.finished if (size := attributes_of(t).n_params) is not None}
     top = sorted((t for t in facts.finished if t.number in sizes), key=lambda t: t.value or 0.0)
@@ -89,7 +89,7 @@ def _larger(facts: Facts) -> list[str]:
     return [said]
 
 
-def _search_further(facts: Facts) -> list[str]:
+def _search_further(facts: Snapshot) -> list[str]:
     """Say whether the last improvement was recent."""
     trials = ended(facts)
     done = finished(trials)
@@ -110,7 +110,7 @@ def _search_further(facts: Facts) -> list[str]:
     return []
 
 
-def _narrower(facts: Facts) -> list[str]:
+def _narrower(facts: Snapshot) -> list[str]:
     """Name the settings that may be fixed: of no shown importance, where another has some."""
     found, checked = facts.importance, facts.transfer
     if found is None or not found.proven or found.trials < ENOUGH or not facts.found:

@@ -16,7 +16,7 @@ from jinja2 import Environment, StrictUndefined
 
 from model.atomic import why_not
 from search.analysis.anonymize import caveats_shown, settled_file
-from search.analysis.snapshot import Facts
+from search.analysis.snapshot import Snapshot
 from search.common.errors import SearchError
 from search.show.figures.gallery import PICTURES
 from search.show.figures.output import check_format
@@ -43,7 +43,7 @@ class Shown:
     height: int
 
 
-def page(facts: Facts, *, samples: str = "", now: datetime | None = None) -> str:
+def page(facts: Snapshot, *, samples: str = "", now: datetime | None = None) -> str:
     """Return the report as one HTML text; `samples` is what the winner writes."""
     drawn, missing = figures(facts)
     script = _resource("report.js")
@@ -78,7 +78,7 @@ def page(facts: Facts, *, samples: str = "", now: datetime | None = None) -> str
     return environment.from_string(_resource("report.html.j2")).render(context)
 
 
-def figures(facts: Facts) -> tuple[list[Shown], list[tuple[str, str]]]:
+def figures(facts: Snapshot) -> tuple[list[Shown], list[tuple[str, str]]]:
     """Return the pictures that can be drawn, and the titles of the others with what they need."""
     drawn, missing = [], []
     for name, picture in PICTURES.items():

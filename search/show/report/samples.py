@@ -4,7 +4,7 @@ import contextlib
 
 from optuna.artifacts.exceptions import ArtifactNotFound
 
-from search.analysis.snapshot import Facts
+from search.analysis.snapshot import Snapshot
 from search.study.artifacts import files, study_artifacts
 from search.study.study import LinkedStudy
 from storage.errors import StorageError
@@ -12,7 +12,7 @@ from storage.errors import StorageError
 MOST_CHARACTERS = 6000
 
 
-def winners_samples(study: LinkedStudy, facts: Facts) -> str:
+def winners_samples(study: LinkedStudy, facts: Snapshot) -> str:
     """Return the samples of the best configuration's first run that has any; empty where none are stored."""
     if not facts.found:
         return ""

@@ -7,7 +7,7 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from search.analysis.snapshot import Facts
+from search.analysis.snapshot import Snapshot
 from search.show.figures.space import meaning
 from search.show.wording import counted, describe
 from search.study.results import Confirmed, bpb_text
@@ -28,7 +28,7 @@ class Table:
     left_out: int = 0
 
 
-def heading(facts: Facts, now: datetime) -> list[tuple[str, str]]:
+def heading(facts: Snapshot, now: datetime) -> list[tuple[str, str]]:
     """Return what the study is, term by term."""
     plan = facts.plan
     short, long = plan.proxy.budget, plan.confirm.budget
@@ -47,7 +47,7 @@ def heading(facts: Facts, now: datetime) -> list[tuple[str, str]]:
     return [(term, text) for term, text in rows if text]
 
 
-def confirmed_table(facts: Facts) -> Table | None:
+def confirmed_table(facts: Snapshot) -> Table | None:
     """Return the confirmed configurations, the best first, with every seed's BPB and their settings."""
     found = facts.found[:MOST_ROWS]
     if not found:
@@ -60,7 +60,7 @@ def confirmed_table(facts: Facts) -> Table | None:
     )
 
 
-def _measured(facts: Facts, c: Confirmed) -> list[str]:
+def _measured(facts: Snapshot, c: Confirmed) -> list[str]:
     seeds = ", ".join(f"{seed}:\u00a0{bpb:.4f}" for seed, bpb in sorted(c.bpb_by_seed.items()))
     proxy = f"{c.proxy_bpb:.4f}" if c.proxy_bpb is not None else "–"
     size = attributes_of(c.runs[0]).n_params
@@ -73,20 +73,20 @@ def cell(value: Any) -> str:
     return "–" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def settings_table(facts: Facts) -> Table:
+def settings_table(facts: Snapshot) -> Table:
     """Return what was searched: each setting, what it is, and within which values."""
     rows = [[name, meaning(name), str(p)] for name, p in facts.plan.space.parameters.items()]
     return Table(columns=["setting", "what it is", "searched"], rows=rows)
 
 
-def provenance(facts: Facts) -> list[tuple[str, str]]:
+def provenance(facts: Snapshot) -> list[tuple[str, str]]:
     """Return what the winner's first run may depend on besides its settings."""
     runs = facts.found[0].runs if facts.found else sorted(facts.finished, key=lambda t: t.value or 0.0)
     known = attributes_of(runs[0]).provenance if runs else {}
     return [(key.replace("_", " "), cell(value)) for key, value in known.items() if key not in HIDDEN]
 
 
-def commands(facts: Facts) -> list[str]:
+def commands(facts: Snapshot) -> list[str]:
     """Return the commands that bring the result here and do it again."""
     name = facts.plan.name
     if not facts.found:
@@ -99,7 +99,7 @@ def commands(facts: Facts) -> list[str]:
     ]
 
 
-def glossary(facts: Facts) -> list[tuple[str, str]]:
+def glossary(facts: Snapshot) -> list[tuple[str, str]]:
     """Return the words that the report uses."""
     short, long = facts.plan.proxy.budget, facts.plan.confirm.budget
     return [

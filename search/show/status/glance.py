@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.analysis.forecast import Outlook, handed_on, outlook, refused_by_cap
 from search.analysis.pruning_summary import is_open, open_from, saved_seconds
-from search.analysis.snapshot import Facts
+from search.analysis.snapshot import Snapshot
 from search.show.status.overview import (
     SCHEMA_VERSION,
     Correlation,
@@ -30,7 +30,7 @@ URGENT = ("waiting", "idle", "stopped", "cap")
 """Kinds of warnings to act upon; the others are caveats."""
 
 
-def glance(facts: Facts, now: datetime | None = None) -> Overview:
+def glance(facts: Snapshot, now: datetime | None = None) -> Overview:
     """Return a study at a glance; `now` is taken where no worker has told the server's time."""
     ahead = outlook(facts)
     state = _state(facts, ahead)
@@ -63,7 +63,7 @@ def glance(facts: Facts, now: datetime | None = None) -> Overview:
     )
 
 
-def _state(facts: Facts, ahead: Outlook) -> str:
+def _state(facts: Snapshot, ahead: Outlook) -> str:
     if facts.race_over and ahead.proxies + ahead.confirmations == 0 and not _running(facts):
         return "finished"
     if not facts.workers and not any(t.state.is_finished() for t in facts.proxies):
@@ -101,14 +101,14 @@ def _counts(trials: Sequence[FrozenTrial], to_come: int, estimated: bool) -> Cou
     )
 
 
-def _running(facts: Facts) -> Mapping[str, tuple[bool, FrozenTrial]]:
+def _running(facts: Snapshot) -> Mapping[str, tuple[bool, FrozenTrial]]:
     """Return by worker what it trains, and whether that is a proxy."""
     kinds = ((True, facts.proxies), (False, facts.runs))
     running = [(proxy, t) for proxy, trials in kinds for t in trials if t.state == TrialState.RUNNING]
     return {attributes_of(t).worker or "": (proxy, t) for proxy, t in running}
 
 
-def _worker(facts: Facts, entry: Entry) -> WorkerNow:
+def _worker(facts: Snapshot, entry: Entry) -> WorkerNow:
     trained = [t for t in [*facts.proxies, *facts.runs] if attributes_of(t).worker == entry.name]
     ended = [t for t in trained if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     last = max(ended, key=lambda t: (t.datetime_complete is not None, t.datetime_complete), default=None)
@@ -145,7 +145,7 @@ def _confirmed(found: Sequence[Confirmed], noise: Noise) -> Found | None:
     return Found(label=best.label, bpb=best.mean_bpb, half_width=half, seeds=seeds, parameters=dict(best.params))
 
 
-def _correlation(facts: Facts) -> Correlation:
+def _correlation(facts: Snapshot) -> Correlation:
     needed = facts.pruner.needed
     steps = [
         Foretold(
@@ -162,12 +162,12 @@ def _correlation(facts: Facts) -> Correlation:
     return Correlation(steps=steps, finished=len(facts.finished), needed=needed, open_from=opened)
 
 
-def _transfer(facts: Facts) -> TransferNow:
+def _transfer(facts: Snapshot) -> TransferNow:
     t = facts.transfer
     return TransferNow(pairs=t.pairs, tau=t.tau, low=t.low, high=t.high, proven=t.proven, verdict=t.verdict)
 
 
-def _cost(facts: Facts, ahead: Outlook) -> Cost:
+def _cost(facts: Snapshot, ahead: Outlook) -> Cost:
     alive = sum(e.alive for e in facts.workers)
     left = ahead.left_seconds if ahead.eta_seconds is None else ahead.eta_seconds * alive
     return Cost(
@@ -181,7 +181,7 @@ def _cost(facts: Facts, ahead: Outlook) -> Cost:
     )
 
 
-def _warnings(facts: Facts, state: str) -> list[Warned]:
+def _warnings(facts: Snapshot, state: str) -> list[Warned]:
     found = []
     name = facts.plan.name
     if state == "waiting":

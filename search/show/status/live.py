@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions
 from rich.live import Live
 from rich.text import Text
 
-from search.analysis.snapshot import Facts, read
+from search.analysis.snapshot import Snapshot, read
 from search.show.status.glance import glance
 from search.show.status.overview import Overview
 from search.show.status.screen import aged, screen
@@ -64,7 +64,7 @@ class Pane:
     read_at: float = 0.0
     pause: float = LEAST_SECONDS
 
-    def take(self, facts: Facts, pause: float, ended: Sequence[str] = (), *, starting: bool = False) -> None:
+    def take(self, facts: Snapshot, pause: float, ended: Sequence[str] = (), *, starting: bool = False) -> None:
         """Take in a new look; workers that are `starting` haven't entered the study yet."""
         self.pause, self.ended, self.read_at = pause, ended, self.clock()
         o = glance(facts)
@@ -85,14 +85,14 @@ class Pane:
         yield from lines
 
 
-def looked_at(study: LinkedStudy) -> Facts:
+def looked_at(study: LinkedStudy) -> Snapshot:
     """Read a study and work out what a screen shows of it, so that the pace counts both."""
     facts = read(study)
     glance(facts)
     return facts
 
 
-def last_ended(facts: Facts, most: int = 6) -> list[str]:
+def last_ended(facts: Snapshot, most: int = 6) -> list[str]:
     """Return a line for each of the trials that ended last, the last one last."""
     kinds = ((True, facts.proxies), (False, facts.runs))
     ended = [(proxy, t) for proxy, trials in kinds for t in trials if t.state.is_finished()]

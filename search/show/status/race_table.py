@@ -6,7 +6,7 @@ from optuna.trial import TrialState
 from rich.console import Group
 from rich.text import Text
 
-from search.analysis.snapshot import Facts
+from search.analysis.snapshot import Snapshot
 from search.show.columns import Column, Columns
 from search.strategy.promotion import entry_of
 from search.study.plan import Plan
@@ -22,7 +22,7 @@ COLUMNS = (
 )
 
 
-def race(facts: Facts) -> Group:
+def race(facts: Snapshot) -> Group:
     """Return the race: candidates with why they run on or don't, the log of decisions, and what is due."""
     noise = pooled_noise([c.bpb for c in facts.decisions.field])
     rows = []
@@ -44,13 +44,13 @@ def race(facts: Facts) -> Group:
     )
 
 
-def due(facts: Facts) -> str:
+def due(facts: Snapshot) -> str:
     """Return what the race waits for before it begins."""
     left = sum(not t.state.is_finished() for t in facts.proxies) + max(0, facts.plan.proxy.trials - facts.slots)
     return f"begins when {left} more proxies have finished." if left else facts.decisions.next_turn[2].state
 
 
-def decisions(facts: Facts) -> list[str]:
+def decisions(facts: Snapshot) -> list[str]:
     """Return why each run was started, and what became of it, in the order of starting."""
     return [_decision(facts.plan, run) for run in facts.runs if RETRIES not in run.user_attrs]
 

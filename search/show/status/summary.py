@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.text import Text
 
-from search.analysis.snapshot import Facts
+from search.analysis.snapshot import Snapshot
 from search.show.columns import Column, Columns, hanging
 from search.show.status import panels
 from search.show.status.glance import URGENT, glance
@@ -16,7 +16,7 @@ from search.show.wording import describe
 from search.study.results import Confirmed, Noise, bpb_text
 
 
-def summary(facts: Facts, bounds: tuple[float, float] | None = None) -> "Summary":
+def summary(facts: Snapshot, bounds: tuple[float, float] | None = None) -> "Summary":
     """Return what is known of a study; `bounds` are the BPB of guessing and of counting tokens."""
     return Summary(facts, bounds, sweep_table(facts.study) if facts.plan.is_grid else None)
 
@@ -25,7 +25,7 @@ def summary(facts: Facts, bounds: tuple[float, float] | None = None) -> "Summary
 class Summary:
     """What is known of a study, as wide as the terminal."""
 
-    facts: Facts
+    facts: Snapshot
     bounds: tuple[float, float] | None = None
     grid: RenderableType | None = None
 
@@ -51,7 +51,7 @@ def _apart(lines: Sequence[Text]) -> list[Text]:
     return [Text(), *lines] if lines else []
 
 
-def _sentences(facts: Facts, bounds: tuple[float, float] | None) -> list[str]:
+def _sentences(facts: Snapshot, bounds: tuple[float, float] | None) -> list[str]:
     lines = []
     if bounds:
         lines.append(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 
-from search.analysis.snapshot import Facts
+from search.analysis.snapshot import Snapshot
 from search.common.signals import StopRequest
 from search.show.status.glance import glance
 from search.show.status.live import LEAST_SECONDS, Pace, Pane, drawn, last_ended, looked_at
@@ -39,12 +39,12 @@ def watch(database: Database, study: str, console: Console, stop: StopRequest, *
 class Watcher:
     """Looks again and again; says a line where something changed and there is no screen."""
 
-    look: Callable[[], Facts]
+    look: Callable[[], Snapshot]
     pane: Pane
     console: Console
     as_json: bool = False
     pace: Pace = field(default_factory=Pace)
-    facts: Facts | None = None
+    facts: Snapshot | None = None
     _said: str = ""
     _away: bool = False
 

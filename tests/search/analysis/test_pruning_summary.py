@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 
 from search.analysis import pruning_summary
 from search.analysis.pruning_summary import open_from, saved_seconds
-from search.analysis.snapshot import Facts
+from search.analysis.snapshot import Snapshot
 from search.strategy.pruner import Relation, lessons
 from search.study.study import LinkedStudy
 from tests.search.curves_made import complete, foretelling, study_of, trial, unrelated
@@ -26,7 +26,7 @@ def told(trials: Sequence[FrozenTrial]) -> LinkedStudy:
 
 def pruning_lines(study: LinkedStudy) -> str:
     """What is said of such a study's pruning."""
-    facts = Facts(study=study.at_one_moment(), workers=[])
+    facts = Snapshot(study=study.at_one_moment(), workers=[])
     return pruning_summary.pruning_lines(facts.plan, facts.proxies, facts.pruner, facts.relations)
 
 

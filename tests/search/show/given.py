@@ -1,4 +1,4 @@
-"""Facts of studies that nobody trained."""
+"""Snapshots of studies that nobody trained."""
 
 import copy
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.analysis.snapshot import Facts
+from search.analysis.snapshot import Snapshot
 from search.strategy.pruner import CorrelationPruner, Relation
 from search.study.cost import Bill
 from search.study.plan import Plan
@@ -71,13 +71,13 @@ def facts(
     cap: float = 0.0,
     relations: Sequence[Relation] = (),
     race_over: bool = False,
-) -> Facts:
+) -> Snapshot:
     """The facts of such a study."""
     nothing, trials = cast(Any, None), (list(proxies), list(runs))
     study = ReadStudy(of, nothing, nothing, nothing, nothing, nothing, of.name, trials=trials, told=({}, {}))
     lost = {t.user_attrs["retries"] for t in proxies if "retries" in t.user_attrs}
     return having(
-        Facts(study=study, workers=workers),
+        Snapshot(study=study, workers=workers),
         bill=Bill(spent=spent, bound=0.0, cap=cap),
         pruner=CorrelationPruner(),
         relations=relations,
@@ -92,7 +92,7 @@ def facts(
     )
 
 
-def having(given: Facts, **computed: Any) -> Facts:
+def having(given: Snapshot, **computed: Any) -> Snapshot:
     """The same facts, of which these are not computed but given."""
     facts = copy.copy(given)
     vars(facts).update(computed)

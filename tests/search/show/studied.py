@@ -1,4 +1,4 @@
-"""Facts made of numbers, and a whole searched study in a database that nobody trained."""
+"""Snapshots made of numbers, and a whole searched study in a database that nobody trained."""
 
 import math
 import random
@@ -9,7 +9,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.analysis.caveats import caveats
-from search.analysis.snapshot import Facts
+from search.analysis.snapshot import Snapshot
 from search.strategy.study_pruner import race_pruner
 from search.study.cost import registry_of
 from search.study.plan import Plan
@@ -157,7 +157,7 @@ def facts_of(
     workers: Sequence[Entry] = (),
     slots: int | None = None,
     race_over: bool = True,
-) -> Facts:
+) -> Snapshot:
     """What `read` returns, of trials that are in no database."""
     pruner = race_pruner(of)
     return given.having(

@@ -7,7 +7,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial
 
-from search.analysis.snapshot import Facts
+from search.analysis.snapshot import Snapshot
 from search.show.dashboard.trial_notes import trial_notes
 from search.show.report.answers import ANSWERS
 from search.show.status.glance import glance
@@ -55,7 +55,7 @@ def test_no_value_of_any_attribute_stops_what_people_read(key: str) -> None:
         trial_notes(told)
 
 
-def read(of: Any, proxies: Sequence[FrozenTrial], runs: Sequence[FrozenTrial]) -> Facts:
+def read(of: Any, proxies: Sequence[FrozenTrial], runs: Sequence[FrozenTrial]) -> Snapshot:
     """What `facts.read` makes of such trials."""
     return facts_of(of, sound(proxies), sound(runs))
 

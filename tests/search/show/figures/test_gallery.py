@@ -5,7 +5,7 @@ import json
 import pytest
 from optuna.trial import TrialState
 
-from search.analysis.snapshot import Facts
+from search.analysis.snapshot import Snapshot
 from search.show.figures.gallery import PICTURES
 from search.show.figures.style import INK, LINK, MUTED, PANEL, PAPER
 from search.study.trials import finished
@@ -15,12 +15,12 @@ PLAN = plan()
 
 
 @pytest.fixture(scope="module")
-def facts() -> Facts:
+def facts() -> Snapshot:
     return facts_of(PLAN, *searched(PLAN, 24), workers=[entry(minutes=1000)])
 
 
 @pytest.mark.parametrize("name", SEARCHED)
-def test_every_figure_of_a_searched_study_is_drawn_with_named_axes(facts: Facts, name: str) -> None:
+def test_every_figure_of_a_searched_study_is_drawn_with_named_axes(facts: Snapshot, name: str) -> None:
     drawn = PICTURES[name].draw(facts)
     assert drawn is not None
     axes = list(drawn.select_xaxes()) + list(drawn.select_yaxes())
@@ -39,7 +39,7 @@ def test_too_little_is_no_figure_and_no_error(name: str) -> None:
         PICTURES[name].says(facts_of(PLAN, trials))
 
 
-def test_the_leaderboards_bars_are_the_intervals(facts: Facts) -> None:
+def test_the_leaderboards_bars_are_the_intervals(facts: Snapshot) -> None:
     drawn = PICTURES["leaderboard"].draw(facts)
     shown = {
         y: (x, half)
@@ -92,6 +92,6 @@ def test_text_has_contrast(ground: str) -> None:
             assert (bright + 0.05) / (dim + 0.05) >= 4.5
 
 
-def test_figures_are_json(facts: Facts) -> None:
+def test_figures_are_json(facts: Snapshot) -> None:
     for name in SEARCHED:
         json.loads(PICTURES[name].draw(facts).to_json())

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from optuna.trial import TrialState
 
-from search.analysis.snapshot import Facts
+from search.analysis.snapshot import Snapshot
 from search.export.export import better_than_baseline
 from search.show.dashboard.study_note import study_note
 from search.show.dashboard.trial_notes import against_baseline
@@ -20,7 +20,7 @@ PLAN = plan()
 BY_HAND = PLAN.baselines["by-hand"]
 
 
-def confirmed(leader: tuple[float, ...], baseline: tuple[float, ...], *, baseline_proxy: float = 1.9) -> Facts:
+def confirmed(leader: tuple[float, ...], baseline: tuple[float, ...], *, baseline_proxy: float = 1.9) -> Snapshot:
     """Trial 1 and the baseline, each with a run for each of these BPB."""
     proxies = [
         made(PLAN, 0, baseline_proxy, BY_HAND, baseline="by-hand"),
@@ -62,7 +62,7 @@ def test_without_confirmations_the_best_proxy_is_a_hint() -> None:
     assert won(facts_of(PLAN)) == ["Nothing has trained to the end yet: 0 proxies begun."]
 
 
-def pairs(long: list[float]) -> Facts:
+def pairs(long: list[float]) -> Snapshot:
     """Seven configurations whose proxies had 1.1, 1.2 … BPB, with these long runs."""
     proxies = [made(PLAN, i, 1.1 + i / 10, params(i)) for i in range(len(long))]
     runs = [made(PLAN, i, v, params(i), confirms=i, seed=100) for i, v in enumerate(long)]

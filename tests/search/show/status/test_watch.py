@@ -12,7 +12,7 @@ from rich.console import Console, ConsoleDimensions
 from rich.text import Text
 from sqlalchemy.exc import OperationalError
 
-from search.analysis.snapshot import Facts
+from search.analysis.snapshot import Snapshot
 from search.cli.start_display import LiveDisplay
 from search.common.errors import SearchError
 from search.common.signals import StopRequest
@@ -40,20 +40,20 @@ class Clock:
         return self.now
 
 
-def at_step(step: int, paid: float) -> Facts:
+def at_step(step: int, paid: float) -> Snapshot:
     return facts(plan(), [run(0, TrialState.RUNNING, None, step, worker="a")], (), [worker("a", paid=paid)])
 
 
-def ended(paid: float) -> Facts:
+def ended(paid: float) -> Snapshot:
     proxies = [run(i, TrialState.COMPLETE, 1.5 + i, 100) for i in range(4)]
     return facts(plan(), proxies, (), [worker("a", paid=paid)], race_over=True)
 
 
-def followed(looks: list[Facts | Exception]) -> list[str]:
+def followed(looks: list[Snapshot | Exception]) -> list[str]:
     """What a watcher says without a screen, over these looks, without the time of day."""
-    given: Iterator[Facts | Exception] = iter(looks)
+    given: Iterator[Snapshot | Exception] = iter(looks)
 
-    def look() -> Facts:
+    def look() -> Snapshot:
         found = next(given)
         if isinstance(found, Exception):
             raise found
