@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from model.config import DataConfig, ModelConfig, TokenizerConfig, TrainConfig
     from model.data.corpus import prepare
     from model.evaluate import val_bpb
-    from model.formats.checkpoint import load, save
+    from model.formats.checkpoint import save
+    from model.formats.load import load
     from model.training.result import Report, Result
     from model.training.train import train
 
@@ -22,7 +23,7 @@ _DOORS = {
     "Result": "model.training.result",
     "TokenizerConfig": "model.config",
     "TrainConfig": "model.config",
-    "load": "model.formats.checkpoint",
+    "load": "model.formats.load",
     "prepare": "model.data.corpus",
     "save": "model.formats.checkpoint",
     "train": "model.training.train",

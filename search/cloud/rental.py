@@ -169,3 +169,10 @@ _Literal.add_representer(str, _block)
 def as_yaml(*documents: dict[str, Any]) -> str:
     """Return documents as YAML for people."""
     return yaml.dump_all(documents, Dumper=_Literal, sort_keys=False, width=1000, allow_unicode=True)
+
+
+def scalar(text: str) -> str:
+    """Return a text as a value that stands on a line of YAML, quoted where it must be."""
+    style = None if text.isprintable() else '"'
+    written = yaml.safe_dump(text, default_style=style, width=math.inf, allow_unicode=True)
+    return written.removesuffix("\n").removesuffix("\n...")

@@ -7,6 +7,7 @@ import shlex
 from dataclasses import dataclass
 
 from search.common.exit_codes import AWAY
+from search.common.templates import fill
 
 FOLDER = "lilm-search"
 """Where a rented machine finds what was sent along, below its home."""
@@ -68,15 +69,15 @@ def install_rented(bundle: Bundle) -> str:
         'headers = pathlib.Path(sysconfig.get_paths()["include"], "Python.h"); '
         "sys.exit(sys.version_info < (3, 11) or not headers.exists())"
     )
-    root = '$([ "$(id -u)" = 0 ] || echo sudo)'
-    return f"""set -e
-cd ~/{FOLDER}
-command -v g++ >/dev/null || {{ {root} apt-get update -qq; {root} apt-get install -qq --yes g++; }}
-if ! python3 -c '{fits}'; then
-  python3 -m pip install --quiet uv && python3 -m uv venv --quiet --seed --python 3.12 --managed-python venv
-fi
-timeout {INSTALL_MINUTES}m sh -ec '{install(bundle)}'
-"""
+    return fill(
+        __package__,
+        "rented.sh.j2",
+        folder=FOLDER,
+        root='$([ "$(id -u)" = 0 ] || echo sudo)',
+        fits=fits,
+        minutes=INSTALL_MINUTES,
+        install=install(bundle),
+    )
 
 
 def environment(work: Work, bundle: Bundle, launch: str, folder: str) -> dict[str, str]:
@@ -92,48 +93,14 @@ def workers(work: Work) -> str:
     longer and longer pauses. One that ends by itself (0), was refused (1), was called wrongly (2) or has used up the
     time (124) is not. A signal reaches the workers, which hand their trials back.
     """
-    return f"""end=$(( $(date +%s) + {work.seconds} ))
-work() {{
-  worker=
-  trap 'end=0; kill -TERM "$worker" 2>/dev/null' TERM INT  # no time is left to start it again
-  crashes=0 away=0
-  while :; do
-    started=$(date +%s)
-    left=$(( end - started ))
-    [ "$left" -gt 0 ] || return 124
-    timeout --kill-after=60 "$left" venv/bin/lilm-search worker --study {work.study} --device "$1" &
-    worker=$!
-    wait "$worker"; code=$?  # which a signal cuts short
-    while kill -0 "$worker" 2>/dev/null; do wait "$worker"; code=$?; done
-    [ $(( $(date +%s) - started )) -lt {LONG_SECONDS} ] || away=0
-    pause=5
-    case $code in
-      0 | 1 | 2 | 124) return "$code" ;;
-      {AWAY})
-        away=$(( away + 1 )); try=$away; most={RETURNS}
-        pause=$(( away > 5 ? {LONGEST_PAUSE_SECONDS} : 15 << away )) ;;
-      *) crashes=$(( crashes + 1 )); try=$crashes; most={RESTARTS} ;;
-    esac
-    [ "$try" -le "$most" ] || return "$code"
-    left=$(( end - $(date +%s) ))
-    [ "$left" -gt 0 ] || return 124
-    sleep "$(( pause < left ? pause : left ))" &
-    worker=$!
-    echo "worker on $1 ended with $code; starting it again in $pause s ($try of $most)"
-    wait "$worker"
-  done
-}}
-crew=
-trap 'kill -TERM $crew 2>/dev/null' TERM INT
-for device in {" ".join(f"cuda:{i}" for i in range(work.gpus)) if work.gpus else "cpu"}; do
-  work "$device" &
-  crew="$crew $!"
-done
-result=0
-for member in $crew; do
-  wait "$member"; code=$?
-  while kill -0 "$member" 2>/dev/null; do wait "$member"; code=$?; done
-  [ "$code" = 0 ] || result=$code
-done
-exit "$result"
-"""
+    return fill(
+        __package__,
+        "workers.sh.j2",
+        work=work,
+        devices=[f"cuda:{i}" for i in range(work.gpus)] or ["cpu"],
+        away=AWAY,
+        returns=RETURNS,
+        restarts=RESTARTS,
+        long_seconds=LONG_SECONDS,
+        longest_pause_seconds=LONGEST_PAUSE_SECONDS,
+    )
