@@ -9,7 +9,7 @@ FILTERS = {"shell": shlex.quote, "plain": plain, "sentence": sentence, "code": c
 """What makes a value harmless where it lands: a word of a shell's command line, or Markdown. HTML escapes all."""
 
 
-def fill(package: str, name: str, **values: Any) -> str:
+def fill(package: str, name: str, /, **values: Any) -> str:
     """Return a package's template filled in; a value that is missing is an error, and in HTML all are escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 

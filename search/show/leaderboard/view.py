@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from search.common.templates import fill
 from search.show.leaderboard.boards import Board, Row
 from search.show.leaderboard.rows import HOW
 
@@ -54,11 +54,4 @@ def _written(row: Row) -> list[Text]:
 
 def page(found: Sequence[Board]) -> str:
     """Return one HTML page, without scripts; all texts in it are escaped."""
-    environment = Environment(
-        loader=PackageLoader(__package__, ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("leaderboard.html.j2").render(boards=found, how=HOW)
+    return fill(__package__, "leaderboard.html.j2", boards=found, how=HOW).removesuffix("\n")

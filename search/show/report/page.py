@@ -12,12 +12,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-
 from model.atomic import why_not
 from search.analysis.anonymize import caveats_shown, settled_file
 from search.analysis.snapshot import Snapshot
 from search.common.errors import SearchError
+from search.common.templates import fill
 from search.show.figures.gallery import PICTURES
 from search.show.figures.output import check_format
 from search.show.figures.style import GRID, INK, LINK, MUTED, ON_DARK, PANEL, PAPER, plain, template
@@ -74,8 +73,7 @@ def page(facts: Snapshot, *, samples: str = "", now: datetime | None = None) -> 
         "script": script,
         "hashes": [_hash(_plotly()), _hash(script)],
     }
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(_resource("report.html.j2")).render(context)
+    return fill(__package__, "report.html.j2", **context).removesuffix("\n")
 
 
 def figures(facts: Snapshot) -> tuple[list[Shown], list[tuple[str, str]]]:
