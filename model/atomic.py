@@ -11,8 +11,13 @@ from pathlib import Path
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a place beside the path; what is written there takes its name, at once, where the block ends well.
 
-    A file replaces one that was there; a folder only an empty one.
+    A file replaces one that was there; a folder only an empty one. A link stays, and what it stands for is replaced;
+    a device or pipe, such as /dev/stdout, is written to as it is.
     """
+    if is_device(path):
+        yield path
+        return
+    path = path.resolve() if path.is_symlink() else path
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         yield unfinished
@@ -21,6 +26,11 @@ def replacing(path: Path) -> Iterator[Path]:
         if unfinished.is_dir():
             shutil.rmtree(unfinished)
         unfinished.unlink(missing_ok=True)
+
+
+def is_device(path: Path) -> bool:
+    """Return whether a path is there and neither a file nor a folder."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def why_not(path: Path, error: OSError) -> str:

@@ -67,6 +67,7 @@ def export(
     """
     from search.analysis.snapshot import read
     from search.common.errors import SearchError
+    from search.common.out_file import check
     from search.export.export import best_export, render, top_export, write
     from search.study.study import load_study
     from storage.redaction import print_file
@@ -76,6 +77,8 @@ def export(
         raise SearchError("--weights is for what holds weights: add --bundle best.zip or --huggingface FOLDER")
     if top and with_weights:
         raise SearchError("--top is for settings alone, and a bundle or folder holds the best; leave --top out")
+    if out:
+        check(out)
     with open_database(storage, "export") as database:
         facts = read(load_study(database, study))
         if with_weights:

@@ -62,6 +62,7 @@ def replay(
 
     from model.data.tokenizer import cpu_count
     from search.common.errors import SearchError
+    from search.common.out_file import check
     from search.replay.many_studies import parts_of, replay_all
     from search.replay.pruners import parse_pruners
     from search.replay.view import as_json, outcomes, progress_bar, terminal, write_figure
@@ -70,6 +71,8 @@ def replay(
     sys.path.append(str(Path.cwd()))  # a pruner in a file beside the user is found
     if budget is not None and not 0 < budget < math.inf:
         raise SearchError(f"--budget is {budget:g}, but must be a number of full runs > 0")
+    if html:
+        check(html, "--html")
     given = parse_pruners(pruner or [])
     sets = _sets(files or [], study, storage, smooth)
     parts = parts_of(sets, trials, budget, given, only or [])

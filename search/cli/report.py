@@ -44,6 +44,7 @@ def leaderboard(
     Example: lilm-search leaderboard --format yaml --out _data/leaderboard.yml
     """
     from search.common.errors import SearchError
+    from search.common.out_file import check
     from search.show.leaderboard.boards import boards
     from search.show.leaderboard.from_files import of_file
     from search.show.leaderboard.from_studies import of_database
@@ -53,6 +54,8 @@ def leaderboard(
     if only_models and (study or not model):
         raise SearchError("--only-models ranks files: name them with --model, and no --study")
     form, template = chosen(form, out), Template(link)
+    if out:
+        check(out)
     entrants = [entrant for path in model or [] for entrant in of_file(path, template)]
     if not only_models:
         with open_database(storage, "leaderboard") as database:
@@ -88,6 +91,7 @@ def plot(
     from rich.console import Console
 
     from search.common.errors import SearchError
+    from search.common.out_file import check
     from search.show.figures.gallery import picture
     from search.show.figures.output import check_format
     from search.show.figures.plot import listing
@@ -101,6 +105,7 @@ def plot(
     if study is None:
         raise SearchError(f"which study's? give its name: lilm-search plot {name} --study NAME")
     check_format(out := out or Path(f"{Path(study).stem}-{name}.html"))
+    check(out)
     draw(name, _facts(study, storage), out)
     typer.echo(f"figure: {out}")
     if open_:
@@ -143,8 +148,8 @@ def report(
 
     with open_database(storage, "report") as database:
         opened = load_study(database, study)
-        facts = read(opened)
         path, kind = place(opened.plan.name, out, form)
+        facts = read(opened)
         size = write(page(facts, samples=winners_samples(opened, facts)), path, kind)
     typer.echo(f"report: {path} ({size / 1e6:.1f} MB)")
     if show:

@@ -1,5 +1,6 @@
 """Credentials of a study: issued, written as a URL that a worker can use, shown."""
 
+import contextlib
 import re
 import secrets
 from collections.abc import Sequence
@@ -7,13 +8,12 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from search.common import paths
+from search.common import out_file, paths
 from search.common.durations import parse_duration
 from search.common.errors import SearchError
 from search.show.columns import Column, Columns
 from search.study.study import load_study
 from storage.access import roles
-from storage.errors import StorageError
 from storage.redaction import shown_address
 from storage.server.address import is_local
 from storage.server.database import Database
@@ -42,12 +42,13 @@ def default_name(database: Database, study: str) -> str:
 
 
 def file_for(name: str, to: str | None) -> Path | None:
-    """Return the file to write a credential to, None to print it; raises `StorageError` where it exists already."""
+    """Return the file to write a credential to, None to print it; raises `SearchError` where it can't be written."""
     if to == "-":
         return None
     path = Path(to).expanduser() if to else paths.home() / "credentials" / name
-    if path.exists():
-        raise StorageError(f"{path} exists; name another file with --to, or remove it")
+    with contextlib.suppress(OSError):  # the check says why
+        path.parent.mkdir(parents=True, exist_ok=True)
+    out_file.check(path, "--to", new=" already; name another file, or remove it")
     return path
 
 

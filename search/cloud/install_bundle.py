@@ -19,15 +19,17 @@ def build(folder: Path, source: str | None, url: str | None) -> Bundle:
     """Fill a folder and return what is in it.
 
     `source` is a wheel, or anything that pip can install there; without it a wheel is built from this checkout.
-    Raises `SearchError` where there is no checkout, or the wheel can't be built.
+    Raises `SearchError` where there is no checkout, the wheel can't be built, or the folder can't be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    pins = ROOT / "constraints.txt"
-    if pins.exists():
-        shutil.copy(pins, folder)
-    certificate = authority(url)
-    if certificate:
-        (folder / CA_FILE).write_text(certificate, encoding="utf-8")
+    pins, certificate = ROOT / "constraints.txt", authority(url)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if pins.exists():
+            shutil.copy(pins, folder)
+        if certificate:
+            (folder / CA_FILE).write_text(certificate, encoding="utf-8")
+    except OSError as error:
+        raise SearchError(f"{folder} can't be filled: {error.strerror}; --to names another folder") from None
     return Bundle(requirement=_requirement(folder, source), constraints=pins.exists(), ca=bool(certificate))
 
 

@@ -19,7 +19,7 @@ from model.formats.load import write_folder
 from model.formats.safetensors_folder import files_of
 from model.sample import samples
 from search.analysis.snapshot import Snapshot
-from search.common import paths
+from search.common import out_file, paths
 from search.common.durations import parse_duration
 from search.common.errors import SearchError
 from search.export.download import bring
@@ -39,9 +39,10 @@ def hand_out(
     facts: Snapshot, weights: Path | None, bundle: Path | None, folder: Path | None, say: Callable[[str], None]
 ) -> None:
     """Write a study's best configuration with weights as a zip, as a folder, or both; say what they hold."""
-    for option, place in (("--bundle", bundle), ("--huggingface", folder)):
-        if place and not place.absolute().parent.is_dir():  # before the weights are fetched
-            raise SearchError(f"{option} is {place}, but the folder {place.parent} does not exist; create it first")
+    if bundle:  # before the weights are fetched
+        out_file.check(bundle, "--bundle")
+    if folder:
+        out_file.check_place(folder, "--huggingface")
     files = release(facts, weights, say)
     if bundle:
         archive.pack(bundle, files)

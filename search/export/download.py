@@ -7,7 +7,7 @@ from pathlib import Path
 
 from optuna.artifacts.exceptions import ArtifactNotFound
 
-from model.atomic import replacing, why_not
+from search.common import out_file
 from search.common.errors import SearchError
 from search.common.safe_text import plain_line
 from search.export.runs import check_number
@@ -41,19 +41,15 @@ def bring(study: LinkedStudy, name: str, trial: int | None, confirmation: int | 
         there = plain_line(_there(name, {file.filename for _, file in _chosen(study, trial, confirmation)}))
         every = f"`lilm-search artifacts --study {study.plan.name}` lists all"
         raise SearchError(f'--get is "{name}", but {study.plan.name} has no such file here; {there}; {every}')
-    if out.exists():
-        raise SearchError(f"--out is {out}, which exists already; name another file")
     try:
         with (
-            replacing(out) as unfinished,
+            out_file.writing(out, new=" already; name another file") as unfinished,
             study_artifacts(study).open_reader(found[0].artifact_id) as source,
             unfinished.open("wb") as target,
         ):
             shutil.copyfileobj(source, target)
     except ArtifactNotFound:
         raise SearchError(f"{name} is listed, but its content is gone: it was removed") from None
-    except OSError as error:
-        raise SearchError(f"--out is {out}, but it can't be written: {why_not(out, error)}") from None
     return f"{_size(out.stat().st_size).strip()}, written to {out}"
 
 

@@ -9,9 +9,9 @@ import tomli_w
 import yaml
 from optuna.trial import FrozenTrial
 
-from model.atomic import replacing, why_not
 from search.analysis.anonymize import caveats_shown
 from search.analysis.snapshot import Snapshot
+from search.common import out_file
 from search.common.errors import SearchError
 from search.export.reader import LIST
 from search.export.script import script
@@ -169,12 +169,7 @@ def render(table: Mapping[str, Any], form: str) -> str:
 
 def write(path: Path, table: Mapping[str, Any], form: str) -> None:
     """Write the table as `render` has it, at once or not at all; raises `SearchError` where it can't be written."""
-    text = render(table, form)
-    try:
-        with replacing(path) as unfinished:
-            unfinished.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise SearchError(f"--out is {path}, but it can't be written: {why_not(path, error)}") from None
+    out_file.write(path, render(table, form))
 
 
 def claim_line(table: Mapping[str, Any]) -> str:

@@ -1,15 +1,13 @@
 """The study file itself: every line explained, what was found beside it, the first rows quoted."""
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
+from search.common import out_file
 from search.common.durations import format_duration
-from search.common.errors import SearchError
 from search.common.templates import fill
 from search.init.inspect_text import Text
 from search.init.sizing import CPU_TOKENS_PER_PARAM, GPU_TOKENS_PER_PARAM, Size
@@ -53,29 +51,17 @@ def render(name: str, text: Text, machine: Machine, size: Size, source: str, pri
 
 
 def check_free(path: Path, force: bool) -> None:
-    """Raise `SearchError` where there is such a file already, and it isn't to be written over."""
-    if path.exists() and not force:
-        raise SearchError(f"{path} exists; --force writes over it, --out names another file")
-    if not path.parent.is_dir():
-        raise SearchError(f"--out is {path}, but the folder {path.parent} does not exist; create it first")
+    """Raise `SearchError` where the file can't be written, or is there already and isn't to be written over."""
+    out_file.check(path, new=_unless(force))
 
 
 def write(path: Path, text: str, force: bool) -> None:
-    """Write a file whole or not at all; raises `SearchError` where there is one already, or it can't be written."""
-    check_free(path, force)
-    try:
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=".lilm-", delete=False) as file:
-            file.write(text)
-        Path(file.name).chmod(0o666 & ~_umask())
-        Path(file.name).replace(path)
-    except OSError as error:
-        raise SearchError(f"{path} can't be written: {error.strerror}; --out names another file") from None
+    """Write the file whole or not at all; raises `SearchError` as `check_free` does."""
+    out_file.write(path, text, new=_unless(force))
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _unless(force: bool) -> str | None:
+    return None if force else "; --force writes over it, --out names another file"
 
 
 def quoted(text: str) -> str:

@@ -14,11 +14,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from search.common import out_file
 from search.replay.curves import CurveSet
 from search.replay.many_studies import Estimate, Part
 from search.replay.one_study import Setting
 from search.replay.pruners import brackets
-from search.show.chromium import write
 from search.show.figures.output import page
 from search.show.figures.style import COLOURS, SYMBOLS, template
 from search.show.wording import counted
@@ -193,7 +193,7 @@ def as_json(found: Sequence[Outcome], seed: int) -> str:
 def write_figure(found: Sequence[Outcome], path: Path) -> None:
     """Write one HTML file, without need of a network: cost against regret and against P(best pruned)."""
     title = "Pruners on finished runs: what they cost, what they lose"
-    write(path, page(figure(found), title, caption=_LEGEND).encode())
+    out_file.write(path, page(figure(found), title, caption=_LEGEND), "--html")
 
 
 def figure(found: Sequence[Outcome]) -> Any:

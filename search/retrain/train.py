@@ -1,6 +1,5 @@
 """Training outside any study: an export again, or the search by hand."""
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from model.training.micro_batches import MicroBatches
 from model.training.result import Report, Result
 from model.training.step import compiled_as
 from model.training.train import train
-from search.common import paths
+from search.common import out_file, paths
 from search.common.durations import parse_duration
 from search.common.errors import SearchError
 from search.common.signals import StopRequest
@@ -46,7 +45,7 @@ def retrain(
     if budget:
         recipe = replace(recipe, budget=budget, horizon=None)
     budget_seconds = _seconds(recipe.budget)
-    _check_out(out)
+    out_file.check(out)
     corpus = recipes_text(recipe, data, progress)
     result = train_recipe(recipe, corpus, budget_scale=1.0, seed=seed, device=device, say=say)
     assert result.val_bpb is not None
@@ -127,26 +126,16 @@ def _seconds(budget: str) -> float:
         raise SearchError(f"--budget: {error}") from None
 
 
-def _check_out(out: Path) -> None:
-    """Refuse, before anything is trained, a place where the result could not be written."""
-    if not out.parent.is_dir():
-        raise SearchError(f"--out is {out}, but the folder {out.parent} does not exist; create it first")
-    if out.is_dir():
-        raise SearchError(f"--out is {out}, but that is a folder; name a file in it")
-    if not os.access(out.parent, os.W_OK):
-        raise SearchError(f"--out is {out}, but you may not write into {out.parent}; choose another folder")
-
-
 def _beside(out: Path) -> Path:
     """Return where a configuration's checkpoint goes; raises `SearchError` where one would overwrite the other."""
-    _check_out(out)
+    out_file.check(out)
     weights = out.with_suffix(".pt")
     if weights == out:
         raise SearchError(
             f"--out is {out}, but that is where the checkpoint goes; "
             f"name the configuration, such as {out.with_suffix('.toml')}"
         )
-    _check_out(weights)
+    out_file.check(weights)
     return weights
 
 

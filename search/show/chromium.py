@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from model.atomic import why_not
 from search.common.errors import SearchError
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -36,17 +35,17 @@ def find() -> str | None:
     return next((path for path in map(shutil.which, NAMES) if path), None)
 
 
-def screenshot(html: Path, out: Path, width: int = 1000, scale: float = 2.0, *, dark: bool = False) -> None:
-    """Write a page's whole length as PNG: `width` CSS pixels wide, `scale` of the picture's pixels to each."""
+def screenshot(html: Path, width: int = 1000, scale: float = 2.0, *, dark: bool = False) -> bytes:
+    """Return a page's whole length as PNG: `width` CSS pixels wide, `scale` of the picture's pixels to each."""
     with open_page(html, width, scale, dark=dark) as page:
         size = page.ask("Page.getLayoutMetrics")["cssContentSize"]
         clip = {"x": 0, "y": 0, "width": width, "height": size["height"], "scale": 1}
         answer = page.ask("Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=True)
-    write(out, base64.b64decode(answer["data"]))
+    return base64.b64decode(answer["data"])
 
 
-def print_pdf(html: Path, out: Path, size: tuple[int, int] | None = None) -> None:
-    """Write a page as PDF: on one sheet of `size` CSS pixels, or on A4 and by the page's own print style."""
+def print_pdf(html: Path, size: tuple[int, int] | None = None) -> bytes:
+    """Return a page as PDF: on one sheet of `size` CSS pixels, or on A4 and by the page's own print style."""
     how: dict[str, Any] = {"printBackground": True, "preferCSSPageSize": size is None}
     if size is None:
         how |= {"paperWidth": 8.27, "paperHeight": 11.69}
@@ -55,21 +54,13 @@ def print_pdf(html: Path, out: Path, size: tuple[int, int] | None = None) -> Non
         how |= margins | {"paperWidth": size[0] / PIXELS_PER_INCH, "paperHeight": size[1] / PIXELS_PER_INCH}
     with open_page(html, size[0] if size else 1000) as page:
         answer = page.ask("Page.printToPDF", **how)
-    write(out, base64.b64decode(answer["data"]))
+    return base64.b64decode(answer["data"])
 
 
 def evaluate(html: Path, expression: str, width: int = 1000) -> Any:
     """Return what a JavaScript expression is on a page; a promise is waited for."""
     with open_page(html, width) as page:
         return page.evaluate(expression)
-
-
-def write(out: Path, content: bytes) -> None:
-    """Write a file that a person named; raises `SearchError`."""
-    try:
-        out.write_bytes(content)
-    except OSError as error:
-        raise SearchError(f"{out} can't be written: {why_not(out, error)}") from None
 
 
 class Page:

@@ -120,11 +120,16 @@ def write_secret(path: Path, text: str) -> None:
     """Write a new file that its owner alone can read; raises `StorageError` where there is one already."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
+        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         raise StorageError(f"{path} exists; name another file, or remove it") from None
     except OSError as error:
+        raise StorageError(f"{path} can't be written: {error.strerror}") from None
+    try:
+        with os.fdopen(opened, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        path.unlink(missing_ok=True)
         raise StorageError(f"{path} can't be written: {error.strerror}") from None
 
 

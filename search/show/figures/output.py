@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from search.common import out_file
 from search.common.errors import SearchError
-from search.show.chromium import evaluate, print_pdf, write
+from search.show.chromium import evaluate, print_pdf
 from search.show.figures.style import HEIGHT, INK, PAPER, template
 
 FORMATS = (".html", ".json", ".png", ".svg", ".pdf")
@@ -68,13 +69,13 @@ def write_figure(figure: Any, out: Path, *, title: str, subtitle: str = "", capt
     """Write a figure in the form that the file's ending names; raises `SearchError` where it can't be written."""
     ending = check_format(out)
     if ending == ".html":
-        write(out, page(figure, title, subtitle, caption).encode())
+        out_file.write(out, page(figure, title, subtitle, caption))
         return
     figure = titled(figure, title, subtitle)
     if ending == ".json":
-        write(out, figure.to_json().encode())
+        out_file.write(out, figure.to_json())
     else:
-        _picture(figure, out, ending)
+        out_file.write(out, _picture(figure, ending))
 
 
 def page(figure: Any, title: str, subtitle: str = "", caption: str = "") -> str:
@@ -104,14 +105,13 @@ def _height(figure: Any) -> int:
     return int((figure.layout.height or HEIGHT) + TITLE_PIXELS)
 
 
-def _picture(figure: Any, out: Path, ending: str) -> None:
+def _picture(figure: Any, ending: str) -> bytes:
     with tempfile.TemporaryDirectory(prefix="lilm-figure-") as folder:
         shown = Path(folder) / "figure.html"
         drawn = figure.to_html(full_html=False, include_plotlyjs=True, post_script=MAKE_ROOM)
         shown.write_text(f'<!doctype html><meta charset="utf-8"><body style="margin:0">{drawn}', encoding="utf-8")
         if ending == ".pdf":
-            print_pdf(shown, out, (figure.layout.width, figure.layout.height))
-            return
+            return print_pdf(shown, (figure.layout.width, figure.layout.height))
         how = f'{{format: "{ending[1:]}", scale: {SCALE if ending == ".png" else 1}, imageDataOnly: true}}'
         answer = evaluate(shown, f'Plotly.toImage(document.querySelector(".js-plotly-plot"), {how})', WIDTH)
-        write(out, base64.b64decode(answer) if ending == ".png" else answer.encode())
+        return base64.b64decode(answer) if ending == ".png" else str(answer).encode()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from model.atomic import replacing, why_not
+from search.common import out_file
 from search.common.errors import SearchError
 from search.show.leaderboard.boards import Board
 from search.show.leaderboard.rows import as_csv, as_json, as_markdown, as_yaml
@@ -42,11 +42,7 @@ def publish(found: Sequence[Board], form: str, out: Path | None, *, prompts: boo
         else:
             print_file(FORMATS[form](found))
         return
-    try:
-        with replacing(out) as unfinished:
-            unfinished.write_text(_text(found, form, prompts=prompts), encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise SearchError(f"--out is {out}, but it can't be written: {why_not(out, error)}") from None
+    out_file.write(out, _text(found, form, prompts=prompts))
 
 
 def _text(found: Sequence[Board], form: str, *, prompts: bool) -> str:

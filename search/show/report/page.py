@@ -1,10 +1,8 @@
 """The report: one HTML file that needs no network, with every answer, figure and command of a study."""
 
 import base64
-import contextlib
 import hashlib
 import json
-import os
 import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,9 +10,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from model.atomic import why_not
 from search.analysis.anonymize import caveats_shown, settled_file
 from search.analysis.snapshot import Snapshot
+from search.common import out_file
 from search.common.errors import SearchError
 from search.common.templates import fill
 from search.show.figures.gallery import PICTURES
@@ -126,31 +124,22 @@ def place(study: str, out: Path | None, form: str | None) -> tuple[Path, str]:
     """Return where a report goes and in which format, by what was asked for."""
     if form and form not in FORMATS:
         raise SearchError(f'--format is "{form}", but must be one of {", ".join(FORMATS)}')
-    if out and out.is_dir():
-        example = out / f"{study}-report.{form or FORMATS[0]}"
-        raise SearchError(f"--out is {out}, which is a folder; name a file in it, such as {example}")
+    named = out or Path(f"{study}-report.{form or FORMATS[0]}")
+    out_file.check(named, example=named / f"{study}-report.{form or FORMATS[0]}")
     ending = check_format(out, [f".{known}" for known in FORMATS]) if out and not form else ".html"
-    kind = form or ending[1:]
-    return out or Path(f"{study}-report.{kind}"), kind
+    return named, form or ending[1:]
 
 
 def write(html: str, out: Path, form: str) -> int:
     """Write the report in one of `FORMATS`, whole or not at all; returns its size in bytes."""
     from search.show import chromium
 
-    unfinished_file = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
+    if form == "html":
+        out_file.write(out, html)
+    else:
         with tempfile.TemporaryDirectory(prefix="lilm-report-") as folder:
-            source = unfinished_file if form == "html" else Path(folder) / "report.html"
+            source = Path(folder) / "report.html"
             source.write_text(html, encoding="utf-8")
-            if form == "pdf":
-                chromium.print_pdf(source, unfinished_file)
-            elif form == "png":
-                chromium.screenshot(source, unfinished_file, PICTURE_PIXELS, 1.0)
-        unfinished_file.replace(out)
-    except OSError as error:
-        raise SearchError(f"--out is {out}, but it can't be written: {why_not(out, error)}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished_file.unlink(missing_ok=True)
+            drawn = chromium.print_pdf(source) if form == "pdf" else chromium.screenshot(source, PICTURE_PIXELS, 1.0)
+        out_file.write(out, drawn)
     return out.stat().st_size

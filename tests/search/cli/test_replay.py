@@ -107,7 +107,7 @@ def test_a_study_of_anyone_s_in_sqlite(
         (("--storage", "sqlite:///no.db", "--study", "s"), "names the file no.db, but there is none"),
         (
             ("FILE", *FAST, "--html", "/no/such/folder.html"),
-            "can't be written: the folder /no/such does not exist",
+            "--html is /no/such/folder.html, but the folder /no/such does not exist; create it first",
         ),
     ],
 )

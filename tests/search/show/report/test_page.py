@@ -147,7 +147,7 @@ def test_where_it_goes(tmp_path: Path) -> None:
             place("s", Path(other), None)
     with pytest.raises(SearchError, match='--format is "doc", but must be one of html, pdf, png'):
         place("s", None, "doc")
-    with pytest.raises(SearchError, match="which is a folder"):
+    with pytest.raises(SearchError, match=r"that is a folder; name a file in it, such as .*s-report\.html"):
         place("s", tmp_path, None)
-    with pytest.raises(SearchError, match="can't be written"):
+    with pytest.raises(SearchError, match="does not exist; create it first"):
         write("", tmp_path / "missing" / "report.html", "html")
