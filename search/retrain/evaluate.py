@@ -18,7 +18,7 @@ from model.network.device import fast_matmul, precision
 from search.common import paths
 from search.common.errors import SearchError
 from search.common.safe_text import plain_line
-from search.export.reader import read_table
+from search.export.reader import read_export
 from search.machine.hardware import device_name
 from search.machine.preparation import Progress
 from search.retrain.train import read_from
@@ -50,7 +50,7 @@ def read_claim(trained: Checkpoint, config: Path | None, rank: int | None) -> Cl
     if rank is not None and config is None:
         raise SearchError("--rank is one of an export's configurations: name its file with --config, too")
     info = trained.info
-    told: Mapping[str, Any] = read_table(config, rank) if config else {}
+    told: Mapping[str, Any] = read_export(config, rank).table if config else {}
     if not info.get("data") and not told:
         raise SearchError(
             "the model doesn't say which text it was measured on; name its export with --config (`lilm-search export`)"

@@ -20,7 +20,7 @@ from search.common.durations import parse_duration
 from search.common.errors import SearchError
 from search.common.signals import StopRequest
 from search.export.export import write
-from search.export.reader import Recipe, read_recipe
+from search.export.reader import Recipe, read_export
 from search.machine.hardware import look
 from search.machine.preparation import Progress
 from search.machine.provenance import hashes, of_run
@@ -41,7 +41,7 @@ def retrain(
     rank: int | None = None,
 ) -> float:
     """Train an export for its budget, or another, save a checkpoint and return its BPB."""
-    recipe = read_recipe(config, rank)
+    recipe = read_export(config, rank).recipe
     if budget:
         recipe = replace(recipe, budget=budget, horizon=None)
     budget_seconds = _seconds(recipe.budget)

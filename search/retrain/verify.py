@@ -17,8 +17,7 @@ from model.data.tokenizer import cpu_count
 from model.training.result import Result
 from model.training.train import train
 from search.common.errors import SearchError
-from search.export.claim import Claimed, read_claim
-from search.export.reader import Recipe, read_recipe
+from search.export.reader import Claimed, Recipe, read_export
 from search.machine.hardware import Machine, compare, look
 from search.machine.preparation import Progress
 from search.retrain.train import recipes_text, train_recipe
@@ -150,7 +149,8 @@ def verify(
 
     Raises `SearchError` before anything is trained where text or tokenizer are not the export's.
     """
-    recipe, claimed = read_recipe(config, rank), read_claim(config, rank)
+    export = read_export(config, rank)
+    recipe, claimed = export.recipe, export.claim
     corpus = recipes_text(recipe, data, progress)
     agreed = check_text(claimed, corpus)
     say(f"the same: {', '.join(agreed)} (sha-256)" if agreed else "note: the export has no hash of its text")

@@ -13,8 +13,7 @@ from model.formats.zip_bundle import is_archive, unpack
 from search.common.durations import parse_duration
 from search.common.errors import SearchError
 from search.common.safe_text import plain_line, plain_text
-from search.export.claim import read_claim
-from search.export.reader import Place, read_recipe, read_table, read_tables
+from search.export.reader import Export, Place, read_exports
 from search.show.leaderboard.boards import UNKNOWN, Entrant, Ground
 from search.show.leaderboard.from_studies import MOST_BYTES
 from search.show.leaderboard.links import Template
@@ -27,7 +26,7 @@ EXPORT, SAMPLES = "export.toml", "samples.txt"
 def of_file(path: Path, link: Template) -> list[Entrant]:
     """Return the models of an export, or the one of a bundle or folder; raises `SearchError` or `CheckpointError`."""
     place, written = _opened(path)
-    return [_entrant(path, place, rank, written, link) for rank in range(1, len(read_tables(place)) + 1)]
+    return [_entrant(path, export, written, link) for export in read_exports(place)]
 
 
 def _opened(path: Path) -> tuple[Place, dict[str, str]]:
@@ -52,8 +51,8 @@ def _written(content: bytes) -> dict[str, str]:
     return {plain_line(prompt): plain_text(text) for prompt, text in texts.items()}
 
 
-def _entrant(path: Path, place: Place, rank: int, written: Mapping[str, str], link: Template) -> Entrant:
-    table, claimed, recipe = read_table(place, rank), read_claim(place, rank), read_recipe(place, rank)
+def _entrant(path: Path, export: Export, written: Mapping[str, str], link: Template) -> Entrant:
+    table, claimed, recipe = export.table, export.claim, export.recipe
     if not math.isfinite(claimed.val_bpb):
         raise SearchError(f"{path}: `val_bpb` is {claimed.val_bpb}, but must be a number")
     parameters = table.get("parameters")

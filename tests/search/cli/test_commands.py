@@ -15,7 +15,7 @@ import yaml
 from optuna_dashboard import get_note
 
 from model.formats import checkpoint
-from search.export.reader import read_recipe
+from search.export.reader import read_export
 from search.study.study import confirm_name, load_study
 from storage.server.database import connect, parse_url
 from storage.server.embedded import embedded
@@ -96,7 +96,7 @@ def test_status_export_train_sample(started: tuple[Path, str], tmp_path: Path) -
     recipes = []
     for form, text in exports.items():
         (tmp_path / f"best.{form}").write_text(text, encoding="utf-8")
-        recipes.append(read_recipe(tmp_path / f"best.{form}"))
+        recipes.append(read_export(tmp_path / f"best.{form}").recipe)
     assert recipes[0] == recipes[1] == recipes[2]
     out = tmp_path / "best.pt"
     trained = run_cli("train", "--config", str(tmp_path / "best.yaml"), "--budget", "1s", "--out", str(out), **env)

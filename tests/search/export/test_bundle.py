@@ -30,7 +30,7 @@ from search.common.errors import SearchError
 from search.common.signals import StopRequest
 from search.export.bundle import hand_out, release
 from search.export.export import FORMATS, best_export, render, top_export, write
-from search.export.reader import LIST, read_recipe, read_table
+from search.export.reader import LIST, read_export
 from search.retrain.evaluate import measure
 from search.retrain.verify import Verdict
 from search.study.plan import Plan
@@ -204,7 +204,7 @@ def test_all_formats_are_the_same_table(study: LinkedStudy, tmp_path: Path) -> N
     table = best_export(read(study))
     for form in FORMATS:
         write(tmp_path / form, table, form)
-        assert read_table(tmp_path / form) == table
+        assert read_export(tmp_path / form).table == table
     with pytest.raises(SearchError, match=r"must be one of toml, json, yaml, python"):
         render(table, "xml")
 
@@ -218,16 +218,16 @@ def test_the_best_few_and_which_of_them_is_meant(study: LinkedStudy, tmp_path: P
     assert "yes" not in second["result"]["better_than_baseline"]
     for form in ("toml", "json", "yaml"):
         write(tmp_path / form, table, form)
-        assert read_table(tmp_path / form, 2) == second
-        assert read_recipe(tmp_path / form, 2).configuration == study.plan.configuration(second["parameters"])
+        assert read_export(tmp_path / form, 2).table == second
+        assert read_export(tmp_path / form, 2).recipe.configuration == study.plan.configuration(second["parameters"])
         with pytest.raises(SearchError, match="holds 2 configurations; say which with --rank"):
-            read_recipe(tmp_path / form)
+            read_export(tmp_path / form)
         with pytest.raises(SearchError, match="--rank is 3, but"):
-            read_recipe(tmp_path / form, 3)
+            read_export(tmp_path / form, 3)
     with pytest.raises(SearchError, match="leave out --top"):
         render(table, "python")
     write(tmp_path / "one.toml", top_export(read(study), 1), "toml")
-    assert read_table(tmp_path / "one.toml")["configuration"] == first["configuration"]
+    assert read_export(tmp_path / "one.toml").table["configuration"] == first["configuration"]
 
 
 def test_the_script_trains_the_configuration(study: LinkedStudy, tmp_path: Path) -> None:

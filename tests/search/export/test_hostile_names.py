@@ -11,7 +11,7 @@ from search.analysis.caveats import Caveat
 from search.analysis.snapshot import read
 from search.common.errors import SearchError, StudyFileError
 from search.export.export import best_export, render
-from search.export.reader import read_recipe, read_table, read_tables
+from search.export.reader import read_export, read_tables
 from search.retrain.evaluate import read_claim
 from search.study.plan import Plan
 from storage.server.database import Database
@@ -52,7 +52,7 @@ def test_what_is_no_export_is_said_to_be_none(text: str, tmp_path: Path) -> None
     path = tmp_path / "best.toml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(SearchError, match="not an export of lilm-search"):
-        read_table(path)
+        read_export(path)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_what_is_no_export_is_said_to_be_none(text: str, tmp_path: Path) -> None
 def test_what_else_it_is_is_said(content: bytes, said: str, tmp_path: Path) -> None:
     (tmp_path / "best.toml").write_bytes(content)
     with pytest.raises(SearchError, match=said):
-        read_table(tmp_path / "best.toml")
+        read_export(tmp_path / "best.toml")
 
 
 def test_aliases_are_not_followed(tmp_path: Path) -> None:
@@ -82,9 +82,8 @@ def test_what_is_nested_too_deeply_is_no_export(levels: int, form: str, tmp_path
     begin, end = form.replace("{}", "\0").format().split("\0")
     path, sign = tmp_path / "best.toml", " = " if "=" in form else ": "
     path.write_text(f"data{sign}{begin * levels}1{end * levels}\n", encoding="utf-8")
-    for reading in (read_table, read_recipe):
-        with pytest.raises(SearchError, match=r"best\.toml: not an export of lilm-search"):
-            reading(path)
+    with pytest.raises(SearchError, match=r"best\.toml: not an export of lilm-search"):
+        read_export(path)
 
 
 def test_a_study_file_that_is_nested_too_deeply_is_refused_by_name() -> None:

@@ -22,8 +22,8 @@ from search.analysis.snapshot import read
 from search.cli import train as cli_verify
 from search.common.errors import SearchError
 from search.common.signals import StopRequest
-from search.export.claim import Claimed, read_claim
 from search.export.export import best_export, render
+from search.export.reader import Claimed, read_export
 from search.export.runs import confirmation_export, trial_export
 from search.machine.hardware import Machine
 from search.retrain import verify as module
@@ -295,7 +295,7 @@ def test_a_damaged_export_is_one_clear_error(
     table, path = best_export(read(study)), tmp_path / "export.json"
     path.write_text(json.dumps(table | {section: table[section] | {key: value}}), encoding="utf-8")
     with pytest.raises(SearchError) as refused:
-        read_claim(path)
+        assert read_export(path).claim
     assert str(path) in str(refused.value)
     assert says in str(refused.value)
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from search.analysis.caveats import caveats
 from search.analysis.snapshot import read
 from search.export.export import FORMATS, best_export, render
-from search.export.reader import read_recipe
+from search.export.reader import read_export
 from search.show.dashboard.sync import log_back
 from search.show.status.summary import summary
 from search.study.results import confirmed
@@ -70,7 +70,7 @@ def test_the_export_and_the_dashboards_note_hold_the_same_sentences(warned: Link
     for form in FORMATS:
         path = tmp_path / f"best.{form}"
         path.write_text(render(table, form), encoding="utf-8")
-        assert read_recipe(path).configuration == PLAN.configuration(table["parameters"])
+        assert read_export(path).recipe.configuration == PLAN.configuration(table["parameters"])
     log_back(warned)
     note = get_note(warned.proxies)
     assert all(f"\n- {c.sentence}" in note for c in said)

@@ -13,7 +13,7 @@ from rich.console import Console
 from search.analysis.snapshot import read
 from search.common.errors import SearchError
 from search.export.export import FORMATS, best_export, render
-from search.export.reader import read_recipe
+from search.export.reader import read_export
 from search.show.status.summary import summary
 from search.strategy.promotion import next_turn, promote, promote_by_hand, race_field
 from search.strategy.race import SPENT, standing
@@ -153,7 +153,7 @@ def test_a_scaled_rate_can_win_and_is_exported(database: Database, tmp_path: Pat
     assert table["parameters"]["max_lr"] == table["train"]["max_lr"] == pytest.approx(scaled)
     for form in FORMATS:
         (tmp_path / f"best.{form}").write_text(render(table, form), encoding="utf-8")
-        recipe = read_recipe(tmp_path / f"best.{form}")
+        recipe = read_export(tmp_path / f"best.{form}").recipe
         assert recipe.configuration.train.max_lr == pytest.approx(scaled)
         assert recipe.configuration.train.batch_size == best.params["batch_size"]
     tops = {
