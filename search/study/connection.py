@@ -2,7 +2,6 @@
 
 import contextlib
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -47,21 +46,21 @@ def open_database(url: str | None, command: str, stop: "StopRequest | None" = No
 def _patiently(connect: Callable[[], "Database"], stop: "StopRequest") -> "Database":
     """Connect once the server is there: where it restarts, or a network comes up, a minute makes the difference."""
     from storage.errors import StorageError, UnreachableError
+    from storage.server.backoff import backoff
     from storage.server.database import is_passing
 
-    started, pause = time.monotonic(), 1.0
+    pauses = backoff(1.0, 30.0, MOST_AWAY_SECONDS)
     while True:
         try:
             return connect()
         except Exception as error:
             away = isinstance(error, UnreachableError) or is_passing(error)
-            if not away or time.monotonic() - started >= MOST_AWAY_SECONDS:
+            if not away or (pause := next(pauses, None)) is None:
                 raise
             said = str(error) if isinstance(error, StorageError) else type(error).__name__
             typer.echo(f"{said} Trying again in {pause:.0f} s", err=True)
         if stop.wait(pause):
             raise typer.Exit(130)
-        pause = min(2 * pause, 30.0)
 
 
 def _warn_of_shown_password(url: str | None) -> None:

@@ -2,15 +2,14 @@
 
 import threading
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
 from search.common.signals import StopRequest
+from storage.server.periodic import Background
 
 POLL_SECONDS = 0.5
 
 
-class Farewell:
+class Farewell(Background):
     """Once stopping is asked for, gives the main thread a moment, then hands its trial back over its head.
 
     Args:
@@ -34,15 +33,10 @@ class Farewell:
         self._stop, self._hand_back, self._leave = stop, hand_back, leave
         self._moment_seconds, self._last_seconds = moment_seconds, last_seconds
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="farewell", daemon=True)
+        super().__init__("farewell")
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """The block has ended by itself: nothing is left to hand back."""
         self._over.set()
 
     def _run(self) -> None:

@@ -8,8 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, TypeVar
 
 from optuna.trial import TrialState
 
@@ -18,7 +17,9 @@ from storage.outbox.journal import Journal, Letter
 from storage.outbox.messages import deliver
 from storage.queue.trial_queue import TrialQueue
 from storage.redaction import redact
+from storage.server.backoff import backoff
 from storage.server.database import Database, is_passing, refusal
+from storage.server.periodic import Background
 
 T = TypeVar("T")
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 5.0
@@ -48,7 +49,7 @@ class Answer(Generic[T]):
             self._error = error
 
 
-class Outbox:
+class Outbox(Background):
     """Letters of one worker process, delivered in the order of writing.
 
     Args:
@@ -70,16 +71,7 @@ class Outbox:
         self._away = self._said_away = self._closing = False
         self._refused: LoginError | None = None
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        super().__init__("outbox")
 
     def close(self, seconds: float = 5.0) -> None:
         """Deliver for at most so long; what is left stays in the journal."""
@@ -159,7 +151,7 @@ class Outbox:
             self._journal_works = False
 
     def _run(self) -> None:
-        pause = FIRST_PAUSE_SECONDS
+        pauses = backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
         while (first := self._first()) is not None:
             try:
                 self._handle(first)
@@ -167,8 +159,7 @@ class Outbox:
                 self._database.forget_session()
                 if is_passing(error):
                     self._go_away(first)
-                    self._sleep(pause)
-                    pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                    self._sleep(next(pauses))
                     continue
                 refused = refusal(error)
                 if isinstance(refused, LoginError):
@@ -176,7 +167,7 @@ class Outbox:
                 self._say(f"a result could not be stored: {refused or f'{type(error).__name__}: {error}'}")
                 if not isinstance(first, Answer) and (refused or "finish" in first):
                     self._lost.add(first["trial_id"])
-            pause = FIRST_PAUSE_SECONDS
+            pauses = backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
             self._done_with(first)
         return None
 

@@ -19,6 +19,7 @@ from storage.redaction import redact
 from storage.server import tables as schema
 from storage.server.address import CA, settled
 from storage.server.address import parse_url as parse_url
+from storage.server.backoff import backoff
 from storage.server.limits import limit
 from storage.server.optuna_storage import open_storage
 
@@ -261,7 +262,7 @@ class Database:
         Raises `UnreachableError` after that time, and at once whatever isn't the server's absence: `DeniedError` or
         `LoginError` where it refuses the user.
         """
-        started, pause = clock(), 0.5
+        pauses = backoff(0.5, 15.0, give_up_seconds, clock)
         while True:
             try:
                 return call()
@@ -271,12 +272,11 @@ class Database:
                 if not is_passing(error):
                     raise
                 self.forget_session()
-                if clock() - started >= give_up_seconds:
+                if (pause := next(pauses, None)) is None:
                     if isinstance(error, BusyError):
                         raise
                     raise UnreachableError(f"the database has not answered for {give_up_seconds:.0f} s") from None
                 sleep(pause)
-                pause = min(2 * pause, 15.0)
 
     def forget_session(self) -> None:
         """Forget what this thread had begun: after an outage nothing of it can go on."""

@@ -1,4 +1,4 @@
-"""A thread of its own that calls the database again and again while a block runs, through outages."""
+"""Threads of their own that run beside a block; one kind calls the database again and again, through outages."""
 
 import threading
 from abc import ABC, abstractmethod
@@ -11,7 +11,31 @@ import optuna
 from storage.server.database import is_passing
 
 
-class Repeated(ABC):
+class Background(ABC):
+    """A thread that starts with a block and is asked to end with it; a hung one doesn't keep the process."""
+
+    def __init__(self, name: str) -> None:
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Ask the thread to end, and wait for it as long as that makes sense."""
+
+    @abstractmethod
+    def _run(self) -> None:
+        """Do what the thread is for, until it is asked to end."""
+
+
+class Repeated(Background):
     """Calls again after each interval; `after_error` cleans up, `at_end` is called once when the block ends.
 
     `join_seconds` is how long that end waits for the thread, which may hang in a call over a dead network.
@@ -29,15 +53,10 @@ class Repeated(ABC):
         self._what, self._interval_seconds, self._join_seconds = what, interval_seconds, join_seconds
         self._after_error, self._at_end = after_error, at_end
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=what, daemon=True)
+        super().__init__(what)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """End it; a call that hangs is waited for no longer than `join_seconds`."""
         self._done.set()
         self._thread.join(self._join_seconds)
 
