@@ -80,20 +80,11 @@ def _print_summary(console: Any, opened: Any, facts: Any) -> None:
 
 
 def _print_next(console: Any, facts: Any) -> None:
-    plan, name = facts.plan, facts.plan.name
-    trials = [*facts.proxies, *facts.runs]
-    lines = [f"lilm-search status --study {name}", f"lilm-search dashboard --study {name}"]
-    if not all(t.state.is_finished() for t in trials):
-        lines = [f"lilm-search start --study {name}", f"lilm-search worker --study {name}", *lines]
-    if plan.is_grid:
-        lines += [f"lilm-search sweep --study {name}", f"lilm-search plot --study {name}"]
-    if facts.found:
-        lines += [
-            f"lilm-search report --study {name}",
-            f"lilm-search export --study {name} > best.toml",
-            "lilm-search train --config best.toml --out best.pt",
-            'lilm-search sample --checkpoint best.pt --prompt "the "',
-        ]
+    from search.common.next_commands import State, next_commands
+
+    over = all(t.state.is_finished() for t in [*facts.proxies, *facts.runs])
+    state = State(over=over, sweep=facts.plan.is_grid, confirmed=bool(facts.found))
+    lines = next_commands("start", facts.plan.name, state)
     console.print("\nNext:\n  " + "\n  ".join(lines), highlight=False, markup=False, soft_wrap=True)
 
 

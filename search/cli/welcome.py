@@ -5,22 +5,23 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from search.common import paths
+from search.common.next_commands import State, command, next_commands
 
 if TYPE_CHECKING:
     from storage.server.quick_look import Glimpse
 
 MOST = 8
 """Studies that are listed, the latest."""
-FIRST = """\
+FIRST = f"""\
 Nothing has been searched here yet. A whole small search, minutes on a CPU:
 
-  lilm-search start --study quickstart
+  {command("first study")}
 
 On your own text: this looks at it and at this machine, and writes a study file
 for you to read and change:
 
-  lilm-search init --data 'texts/*.jsonl' --out my.toml"""
-ANOTHER = "A study of your own: lilm-search init --data 'texts/*.jsonl' --out my.toml"
+  {command("own study")}"""
+ANOTHER = f"A study of your own: {command('own study')}"
 HELP = """\
 Commands:            lilm-search --help; of one: lilm-search start --help
 Shipped studies:     lilm-search studies
@@ -79,11 +80,8 @@ def state(seen: "Glimpse") -> str:
 
 
 def _next(seen: "Glimpse") -> str:
-    if seen.workers:
-        return f"lilm-search status --study {seen.name}"
-    if seen.over and seen.confirmed:
-        return f"lilm-search export --study {seen.name} > best.toml"
-    return f"lilm-search {'status' if seen.over else 'start'} --study {seen.name}"
+    state = State(over=seen.over, worked_on=bool(seen.workers), confirmed=bool(seen.confirmed))
+    return next_commands("welcome", seen.name, state)[0]
 
 
 def earlier_studies() -> list[str]:
@@ -95,7 +93,7 @@ def earlier_studies() -> list[str]:
 
 
 def _asleep(names: Sequence[str]) -> str:
-    lines = [f"  lilm-search status --study {name}" for name in names[-MOST:]]
+    lines = [f"  {command('status', study=name)}" for name in names[-MOST:]]
     said = "Studies that have run here; their database starts when it is asked:"
     return "\n".join([said, *lines, "", ANOTHER])
 

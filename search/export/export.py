@@ -13,6 +13,7 @@ from search.analysis.anonymize import caveats_shown
 from search.analysis.snapshot import Snapshot
 from search.common import out_file
 from search.common.errors import SearchError
+from search.common.next_commands import command
 from search.export.reader import LIST
 from search.export.script import script
 from search.machine.admission import budget_machine
@@ -46,7 +47,7 @@ def found_in(facts: Snapshot) -> Sequence[Confirmed]:
         raise SearchError(f'"{plan.name}" is a sweep: nothing in it is confirmed; `lilm-search sweep` shows it')
     if not found:
         raise SearchError(
-            f'nothing is confirmed yet in "{plan.name}"; `lilm-search start --study {plan.name}` goes on with it'
+            f'nothing is confirmed yet in "{plan.name}"; `{command("start", study=plan.name)}` goes on with it'
         )
     return found
 

@@ -12,6 +12,7 @@ from model.data.text_files import expanded
 from model.errors import DeviceMemoryError
 from model.training.reference_step import Reference, tokens_per_second
 from search.common.errors import SearchError
+from search.common.next_commands import next_commands
 from search.init.inspect_text import Ask, Text, look
 from search.init.sizing import Size, Speed, longer
 from search.init.study_text import check_free, count, human, render, write
@@ -91,14 +92,13 @@ def report(text: Text, machine: Machine, sized: Size, out: Path) -> list[str]:
         f"  study    {sized.trials} × {sized.budget}, then about a dozen × {sized.confirm}; "
         f"networks up to {count(sized.most_parameters)} parameters",
     ]
-    next_ = [f"  lilm-search studies show {out}", f"  lilm-search start --study {out}"]
     return [
         "Found:",
         *found,
         "Check:",
         *(f"  – {c}" for c in checks(text, sized, first)),
         f"Wrote {out}. Next:",
-        *next_,
+        *(f"  {line}" for line in next_commands("init", out)),
     ]
 
 

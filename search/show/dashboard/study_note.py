@@ -5,6 +5,7 @@ from collections import Counter
 from optuna.trial import TrialState
 
 from search.analysis.snapshot import Snapshot
+from search.common.next_commands import State, next_commands
 from search.common.safe_text import plain, sentence, table
 from search.show.dashboard.trial_notes import against_baseline, interval
 from search.study.results import Confirmed, bpb_text
@@ -77,12 +78,5 @@ def _row(facts: Snapshot, place: int, c: Confirmed) -> tuple[str, ...]:
 
 
 def _next(facts: Snapshot) -> str:
-    name = facts.plan.name
-    if facts.plan.is_grid and not facts.found:
-        commands = [f"lilm-search sweep --study {name}"]
-    else:
-        commands = [f"lilm-search status --study {name}", f"lilm-search race --study {name}"]
-    if facts.found:
-        commands.append(f"lilm-search report --study {name}")
-        commands += [f"lilm-search export --study {name} > best.toml", "lilm-search train --config best.toml"]
+    commands = next_commands("note", facts.plan.name, State(sweep=facts.plan.is_grid, confirmed=bool(facts.found)))
     return "**Next**\n\n```\n" + "\n".join(commands) + "\n```"

@@ -5,6 +5,7 @@ import statistics
 from search.analysis.anonymize import caveats_shown
 from search.analysis.forecast import refused_by_cap
 from search.analysis.snapshot import Snapshot
+from search.common.next_commands import command
 from search.show.figures.history import ended
 from search.show.report.answers import unfinished
 from search.show.wording import capital, joined
@@ -24,9 +25,9 @@ def next_steps(facts: Snapshot) -> list[str]:
     steps += [capital(c.sentence) for c in caveats_shown(facts) if c.name in ACTIONABLE]
     steps += [*_longer_proxy(facts), *_larger(facts), *_search_further(facts), *_narrower(facts)]
     if facts.plan.is_grid and not steps:
-        return [f"Look at every point: `lilm-search sweep --study {facts.plan.name}`."]
+        return [f"Look at every point: `{command('sweep', study=facts.plan.name)}`."]
     if not facts.found:
-        return steps or [f"See why nothing is confirmed: `lilm-search status --study {facts.plan.name}`."]
+        return steps or [f"See why nothing is confirmed: `{command('status', study=facts.plan.name)}`."]
     return steps or ["Nothing in the figures asks for another search of this space. Try the winner at a longer budget."]
 
 
@@ -36,7 +37,7 @@ def _go_on(facts: Snapshot) -> list[str]:
     refused = refused_by_cap(facts)
     if refused:
         return [f"Raise its cap, or take what it has found: {refused}"]
-    return [f"Let it end: `lilm-search start --study {facts.plan.name}` goes on with it."]
+    return [f"Let it end: `{command('start', study=facts.plan.name)}` goes on with it."]
 
 
 def _own_runs(facts: Snapshot) -> list[str]:
@@ -46,8 +47,8 @@ def _own_runs(facts: Snapshot) -> list[str]:
     best = next((c for c in facts.found if not c.baseline and c.lr_scale == 1), None)  # what `promote` runs
     if best is None:
         return []
-    command = f"`lilm-search promote --study {facts.plan.name} --trial {best.proxy_number} --seeds 2`"
-    return [f"Run {best.label} again with other seeds, so that the noise is known: {command}."]
+    promote = command("promote", study=facts.plan.name, trial=best.proxy_number)
+    return [f"Run {best.label} again with other seeds, so that the noise is known: `{promote} --seeds 2`."]
 
 
 def _longer_proxy(facts: Snapshot) -> list[str]:
@@ -84,8 +85,8 @@ def _larger(facts: Snapshot) -> list[str]:
     said = f"Give larger networks long runs: the winner has {size:,.0f} parameters, the five best proxies {usual:,.0f} "
     said += "(median); short runs may favour small ones."
     if left:
-        said += f" The best proxy of about its size not tried yet: `lilm-search promote --study {facts.plan.name} "
-        said += f"--trial {left[0]}`."
+        promote = command("promote", study=facts.plan.name, trial=left[0])
+        said += f" The best proxy of about its size not tried yet: `{promote}`."
     return [said]
 
 
@@ -100,7 +101,7 @@ def _search_further(facts: Snapshot) -> list[str]:
     if place > 0.8 * len(trials):
         return [
             f"Search on: the best proxy came as number {place} of {len(trials)}, so that more may find better. Raise "
-            f"[proxy] `trials` in the study file, and `lilm-search start --study {facts.plan.name}` goes on."
+            f"[proxy] `trials` in the study file, and `{command('start', study=facts.plan.name)}` goes on."
         ]
     if place < 0.5 * len(trials):
         return [

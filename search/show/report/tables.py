@@ -8,6 +8,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from search.analysis.snapshot import Snapshot
+from search.common.next_commands import State, next_commands
 from search.show.figures.space import meaning
 from search.show.wording import counted, describe
 from search.study.results import Confirmed, bpb_text
@@ -88,15 +89,7 @@ def provenance(facts: Snapshot) -> list[tuple[str, str]]:
 
 def commands(facts: Snapshot) -> list[str]:
     """Return the commands that bring the result here and do it again."""
-    name = facts.plan.name
-    if not facts.found:
-        return [f"lilm-search start --study {name}", f"lilm-search status --study {name}"]
-    return [
-        f"lilm-search export --study {name} > best.toml",
-        "lilm-search train --config best.toml --out best.pt",
-        f"lilm-search verify --study {name}",
-        'lilm-search sample --checkpoint best.pt --prompt "the "',
-    ]
+    return next_commands("report", facts.plan.name, State(confirmed=bool(facts.found)))
 
 
 def glossary(facts: Snapshot) -> list[tuple[str, str]]:

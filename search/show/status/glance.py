@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.analysis.forecast import Outlook, handed_on, outlook, refused_by_cap
 from search.analysis.pruning_summary import is_open, open_from, saved_seconds
 from search.analysis.snapshot import Snapshot
+from search.common.next_commands import command
 from search.show.status.overview import (
     SCHEMA_VERSION,
     Correlation,
@@ -202,4 +203,5 @@ def _warnings(facts: Snapshot, state: str) -> list[Warned]:
 
 
 def _how_to_go_on(name: str, does: str) -> str:
-    return f"`lilm-search start --study {name}` {does}, `lilm-search worker --study {name}` on another machine too"
+    start, worker = command("start", study=name), command("worker", study=name)
+    return f"`{start}` {does}, `{worker}` on another machine too"
