@@ -31,6 +31,7 @@ def spearman(x: Numbers, y: Numbers) -> float:
     """Return Spearman's rank correlation; 0 where either side is constant or fewer than 3 pairs exist."""
     if len(x) < 3 or len(set(x)) < 2 or len(set(y)) < 2:
         return 0.0
+    # Not scipy's spearmanr: it takes a third longer, which the pruner does at every report, for the same value.
     return float(np.corrcoef(ranks(x), ranks(y))[0, 1])
 
 
@@ -110,6 +111,7 @@ def mann_whitney_p(one: Numbers, other: Numbers, alternative: str = "two-sided")
 
 def permutation_p(x: Numbers, y: Numbers) -> float:
     """Return the two-sided p of Spearman's ρ by shuffling y; shuffles are drawn, but always the same ones."""
+    # Not scipy's permutation_test: on spearmanr it takes 0.5 s instead of 1 ms, and as fast it needs the same code.
     centred = [ranks(v) - (len(v) + 1) / 2 for v in (x, y)]
     shuffled = _shuffles(len(y))
     sums = np.abs(np.take(centred[1], shuffled) @ centred[0])

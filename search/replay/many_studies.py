@@ -14,7 +14,6 @@ import numpy as np
 import optuna
 
 from search.common.errors import SearchError
-from search.common.stats import NORMAL
 from search.common.student import student_quantile
 from search.replay.curves import CurveSet
 from search.replay.one_study import Score, Setting, replay, settings
@@ -70,10 +69,11 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 def estimate_chance(values: Sequence[bool]) -> Estimate:
     """Return the share of true values with Wilson's interval, which says something of 0 of 50 too."""
-    n, share, z2 = len(values), float(np.mean(values)), NORMAL.inv_cdf(0.975) ** 2
-    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = math.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
-    return Estimate(share, max(0.0, middle - half), min(1.0, middle + half))
+    from scipy import stats
+
+    found = stats.binomtest(int(sum(values)), len(values))
+    interval = found.proportion_ci(0.95, "wilson")
+    return Estimate(float(found.statistic), float(interval.low), float(interval.high))
 
 
 def summarise(scores: Sequence[Score]) -> Mapping[str, Estimate]:
