@@ -1,6 +1,7 @@
 """One claimed trial, from its parameters to its told value."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -59,7 +60,6 @@ from search.study.trials import (
 from search.worker.resume import States
 from search.worker.run_record import record
 from search.worker.trial_files import keep_confirmed, keep_record
-from storage.outbox.outbox import Answer
 from storage.queue.heartbeat import Heartbeat
 from storage.queue.trial_queue import Claim, TrialQueue
 
@@ -93,7 +93,7 @@ class Run:
         self.pruner = self.retrying(lambda: make_pruner(worker.study))
         self.label = run_label(proxy, claim.number)
         self.verdict: Verdict | None = None
-        self.late: Answer[Verdict] | None = None
+        self.late: Future[Verdict] | None = None
         self.told = False
         self.states = None if proxy else self.retrying(self._find_states)
 
@@ -196,10 +196,10 @@ class Run:
             self.late = None if in_time else asked
         return self.verdict is None or not self.verdict.prune
 
-    def _answer(self, asked: Answer[Verdict]) -> Verdict | None:
+    def _answer(self, asked: Future[Verdict]) -> Verdict | None:
         """Return the verdict that is here; what goes wrong with the judge is no reason to end a run."""
         try:
-            return asked.get()
+            return asked.result() if asked.done() else None
         except Exception as error:
             self.worker.say(f"{self.label}: not judged: {type(error).__name__}: {error}")
             return UNJUDGED

@@ -7,8 +7,9 @@ is in a journal on disk too: what a killed worker had written is delivered by th
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from optuna.trial import TrialState
 
@@ -25,28 +26,11 @@ T = TypeVar("T")
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 5.0
 
 
-class Answer(Generic[T]):
-    """What a question to the database will have been answered with, some time."""
+class Question(NamedTuple):
+    """What the database is asked, and where its answer will be."""
 
-    def __init__(self, question: Callable[[], T]) -> None:
-        self._question = question
-        self._value: T | None = None
-        self._error: Exception | None = None
-
-    def get(self) -> T | None:
-        """Return the answer, or None where it isn't here yet; raises what the question raised."""
-        if self._error is not None:
-            raise self._error
-        return self._value
-
-    def find(self) -> None:
-        """Answer the question; an outage leaves it open, and so does a login that is refused."""
-        try:
-            self._value = self._question()
-        except Exception as error:
-            if is_passing(error) or refusal(error):
-                raise
-            self._error = error
+    ask: Callable[[], Any]
+    answer: Future[Any]
 
 
 class Outbox(Background):
@@ -66,7 +50,7 @@ class Outbox(Background):
         self._database, self._worker, self._say = database, worker, say
         self._journal, self._journal_works = Journal(folder), True
         self._queues: dict[str, TrialQueue] = {}
-        self._waiting: deque[Letter | Answer[Any]] = deque()
+        self._waiting: deque[Letter | Question] = deque()
         self._lost: set[int] = set()
         self._away = self._said_away = self._closing = False
         self._refused: LoginError | None = None
@@ -112,12 +96,12 @@ class Outbox(Background):
         """Set a trial's failure with its cause; a trial whose fault it isn't is queued again."""
         self._put(queue, trial_id, {"fail": [cause, redact(detail)]})
 
-    def ask(self, question: Callable[[], T]) -> Answer[T]:
+    def ask(self, question: Callable[[], T]) -> Future[T]:
         """Have a question answered once all letters before it are delivered; an unanswered earlier one is dropped."""
-        answer = Answer(question)
+        answer: Future[T] = Future()
         with self._changed:
-            kept = [w for i, w in enumerate(self._waiting) if i == 0 or not isinstance(w, Answer)]
-            self._waiting = deque([*kept, answer])
+            kept = [w for i, w in enumerate(self._waiting) if i == 0 or not isinstance(w, Question)]
+            self._waiting = deque([*kept, Question(question, answer)])
             self._changed.notify_all()
         return answer
 
@@ -165,7 +149,7 @@ class Outbox(Background):
                 if isinstance(refused, LoginError):
                     return self._give_up(refused)
                 self._say(f"a result could not be stored: {refused or f'{type(error).__name__}: {error}'}")
-                if not isinstance(first, Answer) and (refused or "finish" in first):
+                if not isinstance(first, Question) and (refused or "finish" in first):
                     self._lost.add(first["trial_id"])
             pauses = backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
             self._done_with(first)
@@ -176,33 +160,42 @@ class Outbox(Background):
             self._refused, self._away = refused, True
             self._changed.notify_all()
 
-    def _first(self) -> "Letter | Answer[Any] | None":
+    def _first(self) -> Letter | Question | None:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closing)
             return self._waiting[0] if self._waiting and not self._closing else None
 
-    def _handle(self, first: "Letter | Answer[Any]") -> None:
-        if isinstance(first, Answer):
-            first.find()
+    def _handle(self, first: Letter | Question) -> None:
+        if isinstance(first, Question):
+            self._find_out(first)
         elif first["trial_id"] not in self._lost and not deliver(self._database, self._queues[first["queue"]], first):
             self._lost.add(first["trial_id"])
 
-    def _done_with(self, first: "Letter | Answer[Any]") -> None:
+    def _find_out(self, question: Question) -> None:
+        """Answer a question, if with its error; an outage leaves it open, and so does a login that is refused."""
+        try:
+            question.answer.set_result(question.ask())
+        except Exception as error:
+            if is_passing(error) or refusal(error):
+                raise
+            question.answer.set_exception(error)
+
+    def _done_with(self, first: Letter | Question) -> None:
         with self._changed:
             if self._said_away:
                 self._say("the database is back")
             self._away = self._said_away = False
             self._waiting.popleft()
-            if not self._closing and all(isinstance(w, Answer) for w in self._waiting):
+            if not self._closing and all(isinstance(w, Question) for w in self._waiting):
                 self._journal.clear()
             self._changed.notify_all()
 
-    def _go_away(self, first: "Letter | Answer[Any]") -> None:
+    def _go_away(self, first: Letter | Question) -> None:
         with self._changed:
             if not self._said_away:
                 self._say("the database doesn't answer: what is found is kept until it does")
             self._away = self._said_away = True
-            if isinstance(first, Answer):  # its time has passed: the next report asks anew
+            if isinstance(first, Question):  # its time has passed: the next report asks anew
                 self._waiting.popleft()
             self._changed.notify_all()
 

@@ -168,7 +168,7 @@ def test_a_question_is_answered_after_what_was_written_before_it(
     outbox.report(queue, trial_id, 20, 1.5)
     asked = outbox.ask(lambda: database.storage.get_trial(trial_id).intermediate_values)
     assert outbox.wait(SECONDS)
-    assert asked.get() == {20: 1.5}
+    assert asked.result(0) == {20: 1.5}
 
 
 def test_only_the_latest_question_is_asked_and_an_error_in_it_is_its_askers(outbox: Outbox) -> None:
@@ -192,9 +192,9 @@ def test_only_the_latest_question_is_asked_and_an_error_in_it_is_its_askers(outb
     go_on.set()
     assert outbox.wait(SECONDS)
     assert asked == ["first", "last"]
-    assert (first.get(), middle.get()) == ("first", None)
+    assert (first.result(0), middle.done()) == ("first", False)
     with pytest.raises(KeyError):
-        last.get()
+        last.result(0)
 
 
 def _report_and_die(url: str, folder: str, parent: Any) -> None:
