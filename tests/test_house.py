@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import typer.main
 
 from search.cli.main import app
@@ -67,10 +68,46 @@ def test_every_command_has_an_example_that_can_be_typed() -> None:
         root.main(words, prog_name="lilm-search", standalone_mode=False)  # raises where it can't be parsed
 
 
-def test_the_readmes_file_tree_is_the_trees() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for name in re.findall(r"^(?:├──|└──|│   ├──|│   └──) (\S+)", text, re.M):
-        assert any(p.name == name.rstrip("/") for p in ROOT.rglob(name.rstrip("/")) if ".venv" not in p.parts), name
+def readme_tree() -> dict[str, str]:
+    """The README's tree: what it says of each file and folder, by path, in its order."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8").split("## Files", 1)[1]
+    said: dict[str, str] = {}
+    folders: list[str] = []
+    for line in re.search(r"```\n(.*?)```", text, re.S)[1].splitlines():  # type: ignore[index]
+        if entry := re.match(r"((?:│   )*)[├└]── (\S+)(.*)", line):
+            depth = len(entry[1]) // 4
+            folders = [*folders[:depth], entry[2].rstrip("/")]
+            said["/".join(folders)] = entry[3]
+        else:
+            said["/".join(folders)] += line
+    return said
+
+
+def test_readme_tree_names_what_exists() -> None:
+    for path, words in readme_tree().items():
+        assert (ROOT / path).exists(), path
+        for name in re.findall(r"\b\w+\.py\b", words):
+            assert (ROOT / path / name).exists(), f"{path}: {name}"
+
+
+def layers() -> dict[str, list[set[str]]]:
+    """The floors of each package by import-linter's contracts, the top first, without `__main__`."""
+    linter = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    exhaustive = [c for c in linter["contracts"] if c["type"] == "layers" and c.get("exhaustive")]
+    floors = {c["containers"][0]: [{*re.findall(r"\w+", f)} - {"__main__"} for f in c["layers"]] for c in exhaustive}
+    return {container: [floor for floor in listed if floor] for container, listed in floors.items()}
+
+
+@pytest.mark.parametrize("container", layers())
+def test_readme_tree_names_every_package_in_the_order_of_the_floors(container: str) -> None:
+    folder = container.replace(".", "/")
+    listed = [path.rpartition("/")[2] for path in readme_tree() if path.rpartition("/")[0] == folder]
+    names = [name.removesuffix(".py") for name in listed]
+    for floor in layers()[container]:
+        count = len(floor)
+        assert set(names[:count]) == floor
+        names = names[count:]
+    assert names == []
 
 
 def test_no_source_file_outgrows_the_head() -> None:

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(p for p in DOCS.rglob("*.md") if "_build" not in p.parts)
 README = ROOT / "README.md"
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 PROGRAM = "lilm-search"
 ENDS = {"|", ">", ">>", "&&", "||", ";", "&"}
 

@@ -10,7 +10,7 @@ from search.common import exit_codes
 from search.study import study_file as studyfile
 from tests.docs import markdown as md
 
-EVERYWHERE = [md.README, *md.PAGES]
+EVERYWHERE = [md.README, md.CONTRIBUTING, *md.PAGES]
 WRITTEN = [p for p in EVERYWHERE if p.name != "measurements.md"]
 """Without the log, which keeps what was true on its day."""
 
