@@ -47,7 +47,7 @@ take a sixth of their time."""
 
 
 def main() -> None:
-    """Run the command line; a person's mistake ends in a line or two, never in a traceback (`common.exit_codes`)."""
+    """Run the command line; a person's mistake ends in a line or two, never in a traceback."""
     from search.cli.error_messages import ending, refuse_empty
     from storage.redaction import guard_streams, keep_given
 

@@ -60,7 +60,7 @@ def waiting_seconds(budget_seconds: float) -> float:
 
 @dataclass
 class Worker:
-    """One process on one device. `say` prints a line for people; `trainer` is called as `model.train` is."""
+    """One process on one device. `say` prints a line for people; `trainer` is called as `train` is."""
 
     study: LinkedStudy
     name: str

@@ -1,4 +1,4 @@
-"""Credentials: a database role for each machine, for one study, with an end. Its rights: `access.row_rights`."""
+"""Credentials: a database role for each machine, for one study, with an end. Rights: `storage.access.row_rights`."""
 
 import contextlib
 import re

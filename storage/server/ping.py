@@ -1,4 +1,4 @@
-"""Whether the study's server answers: `python -m storage.ping`, for a container's health check.
+"""Whether the study's server answers: `python -m storage.server.ping`, for a container's health check.
 
 It reaches the server as a worker does, by the same environment, and imports neither Optuna nor torch: what trains
 beside it must not be disturbed.

@@ -1,33 +1,16 @@
 """The page on architecture names files, functions and floors as they are."""
 
-import ast
 import re
 import tomllib
-from functools import cache
 from pathlib import Path
 
 from tests.docs import markdown as md
+from tests.docs.source import defined
 
 PAGE = (md.DOCS / "explanation/architecture.md").read_text(encoding="utf-8")
 FILE = re.compile(r"(?:search|model|storage|tests|docs)/[\w/]+\.py")
 NAME = re.compile(r"(\w+(?:\.\w+)*)\(\)|(_?[A-Z]\w+)")
 """A function or class, called, or a class or constant: defined in the file named last before it."""
-
-
-@cache
-def defined(path: Path) -> set[str]:
-    """The names of a file's functions, classes, methods and constants, with dots."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    names: set[str] = set()
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            names.add(node.name)
-            inner = node.body if isinstance(node, ast.ClassDef) else []
-            names |= {f"{node.name}.{method.name}" for method in inner if isinstance(method, ast.FunctionDef)}
-        elif isinstance(node, ast.Assign | ast.AnnAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            names |= {target.id for target in targets if isinstance(target, ast.Name)}
-    return names
 
 
 def missing(text: str) -> list[str]:
@@ -51,10 +34,13 @@ def test_architecture_names_files_and_functions_that_exist() -> None:
 
 
 def test_missing_finds_what_does_not_exist() -> None:
-    page = (
-        "`model/schedule.py` `learning_rate()` `SCHEDULES`, `learn()`; `model/gone.py` `x()`; `model/settings.py` `Gone`"
-    )
-    assert missing(page) == ["model/schedule.py learn()", "model/gone.py", "model/gone.py x()", "model/settings.py Gone"]
+    page = "`model/schedule.py` `SCHEDULES`, `learn()`; `model/gone.py` `x()`; `model/settings.py` `Gone`"
+    assert missing(page) == [
+        "model/schedule.py learn()",
+        "model/gone.py",
+        "model/gone.py x()",
+        "model/settings.py Gone",
+    ]
     assert missing("`model/settings.py` `Settings.parse()`, `Settings.gone()`") == ["model/settings.py Settings.gone()"]
 
 
