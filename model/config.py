@@ -21,8 +21,10 @@ class DataConfig(Settings):
     column: str = setting("text", "name of the column (or JSON key) that holds the text")
     split: str = setting("train", "split to train on, of a Hugging Face data set")
     validation_split: str | None = setting(None, "named split to validate on; without one, rows are held out")
-    holdout_period: int = setting(10_000, "of every so many rows ...", at_least=2)
-    holdout_rows: int = setting(100, "... this many, the first, are held out for validation", at_least=1)
+    holdout_period: int = setting(
+        10_000, "length of the period, in rows; the first rows of each are held out", at_least=2
+    )
+    holdout_rows: int = setting(100, "rows held out for validation at the start of each period", at_least=1)
     rows_per_document: int = setting(1, "consecutive rows joined by newlines into one document", at_least=1)
     max_row_bytes: int | None = setting(
         None, "longer rows are cut into pieces, each a row: of a text that is one long document", at_least=100
@@ -107,22 +109,25 @@ class ModelConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(Settings):
-    """How it is trained; the budget and the seed come from the fidelity, not from here."""
+    """How it is trained; budget and seed come from `[proxy]` or `[confirm]`."""
 
     batch_size: int = setting(64, "sequences per optimizer step", at_least=1)
     micro_batch: int = setting(
-        64, "most sequences per forward pass; the batch's largest divisor up to this that fits", at_least=1
+        64, "most sequences per forward pass; lowered to a divisor of batch_size that fits into memory", at_least=1
     )
     max_lr: float = setting(3e-3, "highest learning rate of the schedule", above=0, at_most=1)
-    schedule: str = setting("one_cycle", "the learning rate's course over the budget", choices=SCHEDULES)
+    schedule: str = setting("one_cycle", "learning rate schedule over the budget", choices=SCHEDULES)
     pct_start: float = setting(0.1, "fraction of the budget spent rising to max_lr", above=0, below=1)
     div_factor: float = setting(25.0, "max_lr ÷ first learning rate", at_least=1)
     final_div_factor: float = setting(1e4, "first ÷ last learning rate", at_least=1)
     decay_fraction: float = setting(
-        0.2, "last part of the budget, in which warmup_stable_decay decays", above=0, below=1
+        0.2, "last fraction of the budget, in which warmup_stable_decay decays", above=0, below=1
     )
     average_fraction: float = setting(
-        0.0, "last part of the budget over which weights are averaged for the result; 0: none", at_least=0, below=1
+        0.0,
+        "last fraction of the budget over which weights are averaged for the result; 0: no averaging",
+        at_least=0,
+        below=1,
     )
     optimizer: str = setting(
         "adamw", "muon: Muon for the blocks' matrices, AdamW for the rest", choices=("adamw", "muon")
@@ -135,11 +140,13 @@ class TrainConfig(Settings):
     mtp_weight: float = setting(0.3, "weight of the extra heads' mean loss", at_least=0)
     precision: str = setting(
         "auto",
-        "of matrix products: auto is bfloat16 where the device has instructions for it",
+        "precision of matrix products; auto is bfloat16 where the device has instructions for it",
         choices=("auto", "float32", "bfloat16"),
     )
     compile: str = setting(
-        "auto", "auto compiles all runs of a study where its long ones repay it", choices=("auto", "on", "off")
+        "auto",
+        "torch.compile; auto compiles every run of a study if its confirmation runs are long enough to gain",
+        choices=("auto", "on", "off"),
     )
 
     def __post_init__(self) -> None:

@@ -28,7 +28,7 @@ class Fidelity(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class ProxyConfig(Fidelity):
-    """The short runs that search."""
+    """The proxy trials: short runs that search."""
 
     sampler: str = setting(
         "tpe",
@@ -36,13 +36,21 @@ class ProxyConfig(Fidelity):
         choices=("tpe", "gp", "qmc", "random", "grid"),
     )
     repeats: int = setting(1, "runs of each point of a grid, each with its own seed", at_least=1)
-    trials: int = setting(100, "proxy trials, baselines included; a grid has as many as it has", at_least=1)
+    trials: int = setting(
+        100, "number of proxy trials, baselines included; a grid sets it itself: its combinations × repeats", at_least=1
+    )
     report_every: int = setting(5, "percent of the budget between reports", at_least=1, at_most=50)
-    report_bytes: int = setting(262_144, "validation text that a report measures; the final value uses all", at_least=1)
-    startup: int = setting(10, "finished trials before tpe or gp learns; drawn at random until then", at_least=1)
-    seed: int = setting(0, "of initial weights, data order and sampling", at_least=0)
+    report_bytes: int = setting(
+        262_144, "bytes of validation text that a report measures; the final value uses all of it", at_least=1
+    )
+    startup: int = setting(
+        10, "finished trials before tpe or gp is used; until then trials are drawn at random", at_least=1
+    )
+    seed: int = setting(0, "seed of initial weights, data order and sampling", at_least=0)
     schedule: str = setting(
-        "whole", "whole: its own, to the end; prefix: the first part of a confirmation's", choices=("whole", "prefix")
+        "whole",
+        "schedule within the proxy's budget: whole goes to its end; prefix is the first part of a confirmation run's",
+        choices=("whole", "prefix"),
     )
 
     def __post_init__(self) -> None:
@@ -55,25 +63,35 @@ class ProxyConfig(Fidelity):
 
 @dataclass(frozen=True, kw_only=True)
 class ConfirmConfig(Fidelity):
-    """The long runs that decide: a race, in which further seeds go where they can change the answer."""
+    """The confirmation runs, which decide: a race, in which further seeds go where they can change the answer."""
 
-    top: int = setting(8, "best proxies that enter", at_least=0)
-    random: int = setting(1, "further proxies, drawn at random, so that not only winners are compared", at_least=0)
-    widen: int = setting(3, "further candidates while the proxy isn't shown to predict", at_least=0)
-    seeds: float = setting(
-        1.4, "runs for each candidate on average; the race spends them where they matter", at_least=1
+    top: int = setting(8, "number of best proxies that are confirmed", at_least=0)
+    random: int = setting(
+        1, "number of further proxies to confirm, drawn at random, so that not only the best are compared", at_least=0
     )
-    max_seeds: int = setting(6, "runs of one configuration, each with its own seed, at most", at_least=2)
-    first_seed: int = setting(100, "seed of the first run; the next one has the next", at_least=0)
+    widen: int = setting(
+        3, "most candidates added later, while proxies aren't shown to predict confirmed results", at_least=0
+    )
+    seeds: float = setting(
+        1.4, "confirmation runs per candidate, on average; the race decides which get more", at_least=1
+    )
+    max_seeds: int = setting(6, "most runs of one configuration, each with its own seed", at_least=2)
+    first_seed: int = setting(
+        100, "seed of the first run of a configuration; each further run has the next", at_least=0
+    )
     rungs: tuple[str, ...] = setting(
-        (), "budgets on the way up, such as 12m; each lets the better half pass", example='["12m"]'
+        (), "shorter budgets before the full one, such as 12m; after each the better half goes on", example='["12m"]'
     )
     lr_scales: tuple[float, ...] = setting(
-        (1.0,), "factors on the learning rate, each a candidate of its own", example="[1.0, 0.7]"
+        (1.0,),
+        "factors on the learning rate; each of the best proxies is confirmed with each of them",
+        example="[1.0, 0.7]",
     )
-    prune: bool = setting(True, "stop long runs that are proven hopeless among the long runs")
-    max_hours: float = setting(0.0, "worker hours of long runs, after which none is started; 0: no limit", at_least=0)
-    max_usd: float = setting(0.0, "dollars for long runs, after which none is started; 0: no limit", at_least=0)
+    prune: bool = setting(True, "prune confirmation runs too, compared with other confirmation runs")
+    max_hours: float = setting(
+        0.0, "worker hours of confirmation runs, after which none is started; 0: no limit", at_least=0
+    )
+    max_usd: float = setting(0.0, "dollars for confirmation runs, after which none is started; 0: no limit", at_least=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -96,21 +114,31 @@ class PrunerConfig(Settings):
     """When a proxy trial may be stopped early."""
 
     min_trials: int = setting(6, "finished proxies before anything is pruned", at_least=2)
-    risk: float = setting(0.06, "largest share of the best that may look as bad as what is pruned", above=0, below=0.5)
-    odds: float = setting(10.0, "at first, that losses so far say something; lower is more careful", above=0)
-    controls: float = setting(0.03, "fraction of trials never pruned, drawn before they start", at_least=0, at_most=1)
-    primed_by: str = setting("", "an earlier study with this trainer, schedule and report points, to learn from")
+    risk: float = setting(
+        0.06, "largest share of the best runs that may have looked as bad as a pruned trial", above=0, below=0.5
+    )
+    odds: float = setting(10.0, "prior odds that losses so far predict final ones; lower prunes less", above=0)
+    controls: float = setting(
+        0.03, "fraction of trials that are never pruned, drawn before they start", at_least=0, at_most=1
+    )
+    primed_by: str = setting(
+        "", "earlier study with the same trainer, schedule and report points, for the pruner to learn from"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerConfig(Settings):
     """How workers share a study."""
 
-    heartbeat_seconds: float = setting(10.0, "between signs of life", above=0)
-    grace_seconds: float = setting(60.0, "of silence before a trial is given to another worker", above=0)
-    mixed_hardware: bool = setting(False, "admit hardware unlike the first worker's, budgets scaled by speed")
+    heartbeat_seconds: float = setting(10.0, "seconds between heartbeats of a worker", above=0)
+    grace_seconds: float = setting(
+        60.0, "seconds without a heartbeat before a trial is given to another worker", above=0
+    )
+    mixed_hardware: bool = setting(False, "admit hardware unlike the first worker's, with budgets scaled by speed")
     resume_mb: float = setting(
-        256.0, "largest state of a stopped confirmation run that other machines get, in megabytes; 0: none", at_least=0
+        256.0,
+        "largest state of a stopped confirmation run that is stored for other machines, in megabytes; 0: none",
+        at_least=0,
     )
     artifacts: str = setting("", "where files are kept: s3://BUCKET/PREFIX, or empty for the study's database")
     artifact_mb: float = setting(256.0, "largest file that is kept in the database, in megabytes", above=0)
@@ -136,13 +164,15 @@ class CostConfig(Settings):
 class RecipeConfig(Settings):
     """The search by hand that `lilm-search recipe` goes through."""
 
-    tokens_per_param: float = setting(70.0, "tokens of the budget for each parameter; sets the depth", above=0)
+    tokens_per_param: float = setting(70.0, "tokens per parameter to aim at within the budget; sets the depth", above=0)
     learning_rates: tuple[float, ...] = setting(
         (1e-3, 2e-3, 3e-3, 5e-3, 8e-3), "highest learning rates to try", example="[1e-3, 3e-3]"
     )
-    lr_budget_fraction: float = setting(0.2, "part of the budget that each of them gets", above=0, at_most=1)
-    measure_seconds: float = setting(10.0, "training seconds to measure the speed of a depth", above=0)
-    max_layers: int = setting(64, "deepest network to try", at_least=1, at_most=256)
+    lr_budget_fraction: float = setting(
+        0.2, "fraction of the budget that each learning rate is tried for", above=0, at_most=1
+    )
+    measure_seconds: float = setting(10.0, "training seconds for measuring the speed at one depth", above=0)
+    max_layers: int = setting(64, "most layers to try", at_least=1, at_most=256)
 
     def __post_init__(self) -> None:
         super().__post_init__()
