@@ -26,7 +26,7 @@ def new(
     name: Annotated[str | None, typer.Option(help="What to call it; the default is STUDY-NUMBER.")] = None,
     expires: Annotated[str, typer.Option(help="How long it is good for, such as 90m or 48h.")] = "48h",
     connections: Annotated[
-        int | None, typer.Option(min=1, help="At most so many at a time: 6 for each worker of the machine.")
+        int | None, typer.Option(min=1, help="Most connections at a time: 6 for each worker of the machine.")
     ] = None,
     host: Annotated[str | None, typer.Option(help="The server as that machine reaches it: HOST or HOST:PORT.")] = None,
     to: Annotated[str | None, typer.Option(help="File to write, or - to print the URL with its password.")] = None,
@@ -113,8 +113,10 @@ def launch(
     ] = None,
     cloud: Annotated[str, typer.Option(help="runpod, vast, lambda, …; several: runpod,vast. Default: any.")] = "",
     spot: Annotated[bool, typer.Option(help="Cheaper machines that may be taken away.")] = False,
-    hours: Annotated[float | None, typer.Option(min=0, help="End them by then, if --max-usd lasts as long.")] = None,
-    price: Annotated[float | None, typer.Option(min=0, help="Dollars an hour of a GPU, at most.")] = None,
+    hours: Annotated[
+        float | None, typer.Option(min=0, help="Hours after which the machines end, if not earlier by --max-usd.")
+    ] = None,
+    price: Annotated[float | None, typer.Option(min=0, help="Most dollars an hour for a GPU.")] = None,
     host: Annotated[str | None, typer.Option(help="The study's server as machines reach it: HOST[:PORT].")] = None,
     credential_file: Annotated[
         Path | None, typer.Option(help="One credential for all machines, instead of a new one for each.")
@@ -124,7 +126,9 @@ def launch(
     form: Annotated[
         str | None, typer.Option("--print", help="Instead, print what to run: bare, kubernetes or slurm.")
     ] = None,
-    to: Annotated[Path | None, typer.Option(help="With --print: the folder of the files to bring along.")] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="With --print: folder to write the files into that the machines need.")
+    ] = None,
     image: Annotated[str, typer.Option(help="With --print kubernetes: the image with lilm-search.")] = "lilm-search",
     storage: Storage = None,
 ) -> None:
@@ -194,7 +198,7 @@ def fleet(study: Study, storage: Storage = None) -> None:
 def down(
     study: Study,
     names: Annotated[list[str] | None, typer.Argument(help="Machines, launches or workers, as in `fleet`.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All of the study's.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All machines and workers of the study.")] = False,
     storage: Storage = None,
 ) -> None:
     """Give rented machines back; their trials go to others, their credentials end.

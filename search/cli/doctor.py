@@ -16,9 +16,10 @@ app = typer.Typer()
 def doctor(
     storage: Storage = None,
     study: Annotated[
-        str | None, typer.Option(help="Also whether this machine could work on this study.", autocompletion=studies)
+        str | None,
+        typer.Option(help="Also check whether this machine could work on this study.", autocompletion=studies),
     ] = None,
-    data: Annotated[str | None, typer.Option(help="Also this text: a path, a glob, hf:ORG/NAME.")] = None,
+    data: Annotated[str | None, typer.Option(help="Also check this text: a path, a glob, hf:ORG/NAME.")] = None,
     column: Annotated[str, typer.Option(help="Column of that text.")] = "text",
     device: Device = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,

@@ -16,10 +16,12 @@ app = typer.Typer()
 def artifacts(
     study: Study,
     storage: Storage = None,
-    trial: Annotated[int | None, typer.Option(help="Only those of this proxy trial.")] = None,
-    confirmation: Annotated[int | None, typer.Option(help="Only those of this confirmation run.")] = None,
+    trial: Annotated[int | None, typer.Option(help="Only files of this proxy trial.")] = None,
+    confirmation: Annotated[int | None, typer.Option(help="Only files of this confirmation run.")] = None,
     get: Annotated[str | None, typer.Option(help="Name of the file to bring here.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Where it goes; the default is its own name, here.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write; the default is its own name, in this folder.")
+    ] = None,
 ) -> None:
     """List a study's files: weights, samples, traces of errors, tokenizers; or bring one here.
 
@@ -49,7 +51,9 @@ def export(
             autocompletion=one_of("toml", "json", "yaml", "python"),
         ),
     ] = "toml",
-    top: Annotated[int | None, typer.Option(min=1, help="So many of the best, each with its rank.")] = None,
+    top: Annotated[
+        int | None, typer.Option(min=1, help="Number of best configurations to export, each with its rank.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write to this file instead of printing.")] = None,
     bundle: Annotated[
         Path | None, typer.Option(help="Write this zip: weights, tokenizer, evidence, model card, checksums.")
@@ -61,7 +65,7 @@ def export(
         Path | None, typer.Option(help="Weights of that configuration, where the study doesn't have them stored.")
     ] = None,
 ) -> None:
-    """Print the best confirmed configuration, with its evidence; or hand it out with its weights.
+    """Print the best confirmed configuration, with its evidence; or write it with its weights.
 
     Example: lilm-search export --study babylm --bundle best.zip
     """

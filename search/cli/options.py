@@ -25,7 +25,9 @@ Storage = Annotated[
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1; the default is the GPU where there is one.")]
 MOST_SEED = 2**31 - 1
 """The largest seed: torch and numpy take it, and so they do with the number of a study or a run added to it."""
-Rank = Annotated[int | None, typer.Option(min=1, help="Of an export of several (--top): which one, 1 for the best.")]
+Rank = Annotated[
+    int | None, typer.Option(min=1, help="Rank of the configuration in an export of several (--top); 1 is the best.")
+]
 
 
 def pick_device(name: str | None) -> Any:

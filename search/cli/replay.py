@@ -43,10 +43,17 @@ def replay(
         list[str] | None, typer.Option(help="Only pruners with this in their name; may be repeated.")
     ] = None,
     smooth: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="A report is the mean over this last part of progress.")
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Smooth the losses: each is the mean over the reports within this fraction of progress before it.",
+        ),
     ] = 0.0,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes; the default is one per core.")] = None,
-    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the first study; each one has the next.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MOST_SEED, help="Seed of the first replayed study; each further one has the next.")
+    ] = 0,
     html: Annotated[Path | None, typer.Option(help="Draw it too, into this one HTML file.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:

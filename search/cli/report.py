@@ -26,12 +26,12 @@ def leaderboard(
         str | None,
         typer.Option(
             "--format",
-            help="table, markdown, html, yaml, json or csv; else --out's ending says.",
+            help="table, markdown, html, yaml, json or csv; the default is --out's ending, or table.",
             autocompletion=one_of("table", "markdown", "html", "yaml", "json", "csv"),
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="File to write; the default is to print.")] = None,
-    top: Annotated[int | None, typer.Option(min=1, help="Rows of each group, at most.")] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="Most rows of each group.")] = None,
     prompts: Annotated[
         bool, typer.Option("--prompts", help="In the table too: what each model writes on from the standard prompts.")
     ] = False,
@@ -79,7 +79,7 @@ def plot(
     ] = None,
     storage: Storage = None,
     out: Annotated[
-        Path | None, typer.Option(help="Where to: .html (without need of a network), .json, .png, .svg or .pdf.")
+        Path | None, typer.Option(help="File to write: .html (needs no network), .json, .png, .svg or .pdf.")
     ] = None,
     open_: Annotated[bool, typer.Option("--open", help="Show it in this machine's browser.")] = False,
     list_: Annotated[bool, typer.Option("--list", help="Only list the pictures, and what each needs.")] = False,
@@ -126,7 +126,9 @@ def _facts(study: str, storage: str | None) -> Any:
 def report(
     study: Study,
     storage: Storage = None,
-    out: Annotated[Path | None, typer.Option(help="Where it goes; the default is STUDY-report.html, here.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write; the default is STUDY-report.html, in this folder.")
+    ] = None,
     form: Annotated[
         str | None,
         typer.Option(

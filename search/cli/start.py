@@ -16,7 +16,7 @@ def start(
     storage: Storage = None,
     data: Annotated[str | None, typer.Option(help="Other text: a path, a glob, hf:ORG/NAME or builtin.")] = None,
     column: Annotated[str | None, typer.Option(help="Column of that text.")] = None,
-    rename: Annotated[str | None, typer.Option("--as", help="Name the study otherwise than its file.")] = None,
+    rename: Annotated[str | None, typer.Option("--as", help="Name of the study; the default is its file's.")] = None,
     trials: Annotated[int | None, typer.Option(help="Proxy trials, instead of the study file's number.")] = None,
     workers: Annotated[
         int | None, typer.Option(min=0, help="Workers here; the default is one per GPU or core.")

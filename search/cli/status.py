@@ -60,10 +60,10 @@ def status(
     study: Study,
     storage: Storage = None,
     watch: Annotated[bool, typer.Option("--watch", help="Follow it until it is finished, or Ctrl-C.")] = False,
-    every: Annotated[float, typer.Option(min=0.5, help="With --watch: seconds between looks, at least.")] = 2.0,
+    every: Annotated[float, typer.Option(min=0.5, help="With --watch: least seconds between updates.")] = 2.0,
     as_json: Annotated[
         bool,
-        typer.Option("--json", help="For machines; with --watch one line for each look (docs/status.schema.json)."),
+        typer.Option("--json", help="Print JSON (docs/status.schema.json); with --watch a line for each update."),
     ] = False,
 ) -> None:
     """Show where a study stands, or follow it.  Example: lilm-search status --study quickstart --watch"""

@@ -47,7 +47,7 @@ def _ask(question: str, choices: list[str]) -> str:
 
 studies_app = typer.Typer(
     invoke_without_command=True,
-    help="List the shipped study files, or show one settled.  Example: lilm-search studies show quickstart",
+    help="List the shipped study files, or show one with all defaults.  Example: lilm-search studies show quickstart",
 )
 
 
@@ -64,7 +64,7 @@ def studies(context: typer.Context) -> None:
 def studies_show(
     name: Annotated[str, typer.Argument(help="A shipped study, or a study file's path.", autocompletion=study_files)],
 ) -> None:
-    """Print a study file settled, defaults included.  Example: lilm-search studies show babylm"""
+    """Print a study file with all defaults.  Example: lilm-search studies show babylm"""
     from search.study import study_file as studyfile
     from storage.redaction import print_file
 

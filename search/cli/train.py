@@ -17,11 +17,15 @@ def evaluate(
     checkpoint: Annotated[Path, typer.Option(help="A checkpoint, a bundle (best.zip) or a folder of safetensors.")],
     data: Annotated[str | None, typer.Option(help="Where its text is here: a path, a glob, hf:ORG/NAME.")] = None,
     config: Annotated[
-        Path | None, typer.Option(help="The export of a checkpoint that doesn't say which text it is of.")
+        Path | None,
+        typer.Option(help="Export of the checkpoint, if the checkpoint doesn't say which text it was trained on."),
     ] = None,
     rank: Rank = None,
     tolerance: Annotated[
-        float | None, typer.Option(min=0, help="BPB by which it may differ, instead of what devices differ by.")
+        float | None,
+        typer.Option(
+            min=0, help="Largest difference in BPB that counts as equal; the default is what devices differ by."
+        ),
     ] = None,
     device: Device = None,
 ) -> None:
@@ -55,7 +59,7 @@ def train(
     budget: Annotated[
         str | None, typer.Option(help="Training time, such as 20s or 30m; the default is the export's.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of initial weights and data order.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of initial weights and data order.")] = 0,
     out: Annotated[Path, typer.Option(help="Where the checkpoint goes.")] = Path("best.pt"),
     data: Annotated[str | None, typer.Option(help="Other text: a path, a glob, hf:ORG/NAME or builtin.")] = None,
     rank: Rank = None,
@@ -84,7 +88,7 @@ def recipe(
     tokens_per_param: Annotated[
         float | None, typer.Option(help="Tokens for each parameter, instead of the study file's number.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of initial weights and data order.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of initial weights and data order.")] = 0,
     out: Annotated[Path, typer.Option(help="Where the configuration goes; the checkpoint beside it.")] = Path(
         "recipe.toml"
     ),
@@ -127,7 +131,7 @@ def sample(
     tokens: Annotated[int, typer.Option(min=1, help="Most tokens to generate.")] = 100,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token each time.")] = 0.8,
     top_k: Annotated[int, typer.Option(min=1, help="Tokens to choose among.")] = 50,
-    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the choice.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of the choice of tokens.")] = 0,
     device: Device = None,
 ) -> None:
     """Let a trained model write on from a prompt.
@@ -145,16 +149,23 @@ def sample(
 @app.command()
 def verify(
     study: Annotated[
-        str | None, typer.Option(help="A study in the database: its best, or the run named.", autocompletion=studies)
+        str | None,
+        typer.Option(
+            help="A study in the database: its best configuration, or the run that --trial or --confirmation names.",
+            autocompletion=studies,
+        ),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="An export's file, instead of a study.")] = None,
     rank: Rank = None,
     trial: Annotated[int | None, typer.Option(min=0, help="Number of a proxy trial of the study.")] = None,
     confirmation: Annotated[int | None, typer.Option(min=0, help="Number of a confirmation run of the study.")] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, max=MOST_SEED, help="Another seed than the export's first.")
+        int | None, typer.Option(min=0, max=MOST_SEED, help="Seed to train with; the default is the export's first.")
     ] = None,
-    tolerance: Annotated[float | None, typer.Option(min=0, help="BPB to compare with, instead of the noise.")] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(min=0, help="Largest difference in BPB that counts as equal; the default comes from the noise."),
+    ] = None,
     data: Annotated[str | None, typer.Option(help="Where the same text is here: a path, a glob, hf:ORG/NAME.")] = None,
     device: Device = None,
     storage: Storage = None,
