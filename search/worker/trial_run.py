@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, TypeVar
 
 import optuna
+import torch
+from optuna.artifacts._protocol import ArtifactStore
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from model.data.corpus import Corpus
@@ -19,6 +21,8 @@ from model.training.result import Report, Result
 from model.training.step import compiled_as
 from search.common import paths
 from search.common.durations import parse_duration
+from search.common.signals import StopRequest
+from search.machine.hardware import Machine
 from search.machine.provenance import hashes, nameless, of_run
 from search.machine.shared_text import shared_corpus
 from search.show.dashboard.sync import show, show_in_turn
@@ -26,6 +30,7 @@ from search.strategy.pruner import Verdict, drawn_as_control
 from search.strategy.sampler import settle
 from search.strategy.study_pruner import first_of_the_best, make_pruner, race_pruner
 from search.study.space import Params
+from search.study.study import LinkedStudy
 from search.study.trial_attributes import sound_attributes
 from search.study.trials import (
     BASELINE,
@@ -60,14 +65,43 @@ from search.study.trials import (
 from search.worker.resume import States
 from search.worker.run_record import record
 from search.worker.trial_files import keep_confirmed, keep_record
+from storage.outbox.outbox import Outbox
 from storage.queue.heartbeat import Heartbeat
 from storage.queue.trial_queue import Claim, TrialQueue
 
-if TYPE_CHECKING:
-    from search.worker.worker import Worker
-
-
 UNREACHABLE, UNJUDGED = Verdict(False, "unreachable"), Verdict(False, "unjudged")
+
+
+T = TypeVar("T")
+
+
+class Retrying(Protocol):
+    """Calls the database, through its absences."""
+
+    def __call__(self, call: Callable[[], T]) -> T: ...  # noqa: D102
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContext:
+    """What the runs of one worker have in common: its study, its device, and how it reaches database and people."""
+
+    study: LinkedStudy
+    device: torch.device
+    machine: Machine | None
+    """What the device is, and how fast; recorded with each result."""
+    budget_scale: float
+    """Factor on every budget, by which this machine does the work of the study's first."""
+    trainer: Callable[..., Result]
+    store: ArtifactStore | None
+    outbox: Outbox
+    stop: StopRequest
+    say: Callable[[str], None]
+    last_lines: Callable[[], list[str]]
+    retrying: Retrying
+    delivered: Callable[[], bool]
+    """Waits until the database has what was written; False if stopping is asked for before."""
+    patience_seconds: float
+    """How long a run waits, off the clock, for the database at a report."""
 
 
 class Run:
@@ -75,7 +109,7 @@ class Run:
 
     def __init__(
         self,
-        worker: "Worker",
+        context: RunContext,
         study: optuna.Study,
         queue: TrialQueue,
         claim: Claim,
@@ -83,14 +117,14 @@ class Run:
         heart: Heartbeat,
     ) -> None:
         claim = replace(claim, user_attrs=sound_attributes(claim.user_attrs, claim.number))
-        self.worker, self.queue, self.claim, self.proxy, self.heart = worker, queue, claim, proxy, heart
-        self.plan = worker.study.plan
-        self.retrying, self.outbox = worker.retrying, worker.outbox
+        self.context, self.queue, self.claim, self.proxy, self.heart = context, queue, claim, proxy, heart
+        self.plan = context.study.plan
+        self.retrying, self.outbox = context.retrying, context.outbox
         self.attributes, self.reports = dict(claim.user_attrs), dict[int, float]()
         if proxy:
-            self.retrying(lambda: settle(worker.study, claim.trial_id))
+            self.retrying(lambda: settle(context.study, claim.trial_id))
         self.trial = self.retrying(lambda: Trial(study, claim.trial_id))  # which reads what was settled
-        self.pruner = self.retrying(lambda: make_pruner(worker.study))
+        self.pruner = self.retrying(lambda: make_pruner(context.study))
         self.label = run_label(proxy, claim.number)
         self.verdict: Verdict | None = None
         self.late: Future[Verdict] | None = None
@@ -103,22 +137,22 @@ class Run:
         params = self.plan.scaled(self.retrying(self._params), attrs.lr_scale)
         configuration = self.plan.configuration(params)
         self._note_identity()
-        corpus = shared_corpus(self.worker.study, configuration.tokenizer, self._should_stop)
+        corpus = shared_corpus(self.context.study, configuration.tokenizer, self._should_stop)
         fidelity = self.plan.proxy if self.proxy else self.plan.confirm
-        scale = self.worker.budget_scale
+        scale = self.context.budget_scale
         self.budget_seconds = scale * parse_duration(attrs.budget or fidelity.budget)
         self.seed = self.plan.proxy.seed if attrs.seed is None else attrs.seed
-        self.worker.say(f"{self.label}: {_brief(params)}")
-        result = self.worker.trainer(
+        self.context.say(f"{self.label}: {_brief(params)}")
+        result = self.context.trainer(
             configuration.model,
-            compiled_as(configuration.train, self.worker.device, self.plan.confirm.budget_seconds),
+            compiled_as(configuration.train, self.context.device, self.plan.confirm.budget_seconds),
             corpus,
             budget_seconds=self.budget_seconds,
             horizon_seconds=scale * self.plan.confirm.budget_seconds if self._is_prefix else None,
             seed=self.seed,
             report_points=self.plan.report_points(),
             report_bytes=self.plan.proxy.report_bytes,
-            device=self.worker.device,
+            device=self.context.device,
             micro_batches=MicroBatches(paths.cache() / "micro-batches"),
             on_report=self._report,
             should_stop=self._should_stop,
@@ -133,18 +167,20 @@ class Run:
         """Return what the run was given; a long run draws nothing beside, or it would be another configuration."""
         if self.proxy:
             return self.plan.space.suggest(self.trial, self.plan.fixed())
-        given = given_to(self.worker.study.database.storage.get_trial(self.claim.trial_id))
+        given = given_to(self.context.study.database.storage.get_trial(self.claim.trial_id))
         searched = self.plan.space.parameters.items()
         return {name: parameter.suggest(self.trial, name) for name, parameter in searched if name in given}
 
     def _find_states(self) -> States:
         """Return where the run's states are kept, and those of its earlier tries are found."""
-        worker = self.worker
+        context = self.context
 
         def say(line: str) -> None:
-            worker.say(f"{self.label}: {line}")
+            context.say(f"{self.label}: {line}")
 
-        return States(worker.study, self.claim.number, worker.store, stopping=worker.stop, go_on=self._go_on, say=say)
+        return States(
+            context.study, self.claim.number, context.store, stopping=context.stop, go_on=self._go_on, say=say
+        )
 
     def _go_on(self, reports: Sequence[Report], attributes: dict[str, Any]) -> None:
         """Report again what the lost try had reported, so that the curve is whole; it has been judged."""
@@ -160,14 +196,14 @@ class Run:
 
     def say_lost(self) -> None:
         """Tell people that this worker's part is over."""
-        self.worker.say(f"{self.label}: taken over by another worker; its result is left out")
+        self.context.say(f"{self.label}: taken over by another worker; its result is left out")
 
     @property
     def _is_prefix(self) -> bool:
         return self.proxy and self.plan.proxy.schedule == "prefix"
 
     def _should_stop(self) -> bool:
-        return self.worker.stop() or self.lost or self.outbox.refused is not None
+        return self.context.stop() or self.lost or self.outbox.refused is not None
 
     def _note_identity(self) -> None:
         mine = self.claim.user_attrs.keys() & {CONTROL, BASELINE, GRID}
@@ -189,7 +225,7 @@ class Run:
         self.outbox.report(self.queue, self.claim.trial_id, report.percent, report.val_bpb)
         judge = None if report.percent == 100 or self.plan.is_grid else self._judge_for()
         asked = None if judge is None else self.outbox.ask(partial(judge, self._so_far(), report.percent))
-        self.outbox.wait_patiently(self.worker.patience_seconds)
+        self.outbox.wait_patiently(self.context.patience_seconds)
         if asked is not None:
             in_time, late = self._answer(asked), self._answer(self.late) if self.late else None
             self.verdict = in_time or late or UNREACHABLE
@@ -201,7 +237,7 @@ class Run:
         try:
             return asked.result() if asked.done() else None
         except Exception as error:
-            self.worker.say(f"{self.label}: not judged: {type(error).__name__}: {error}")
+            self.context.say(f"{self.label}: not judged: {type(error).__name__}: {error}")
             return UNJUDGED
 
     def _judge_for(self) -> Callable[[FrozenTrial, int], Verdict] | None:
@@ -227,12 +263,12 @@ class Run:
 
     def _judge_among_long_runs(self, so_far: FrozenTrial, step: int) -> Verdict:
         """Judge by the runs of the long budget: rungs' and proxies' curves have other horizons."""
-        alike = [t for t in self.worker.study.confirm_trials() if final_budget(self.plan, t)]
+        alike = [t for t in self.context.study.confirm_trials() if final_budget(self.plan, t)]
         return race_pruner(self.plan).judge_among(alike, so_far, step)
 
     def _note_result(self, result: Result, corpus: Corpus) -> None:
-        worker = self.worker
-        ran = of_run(worker.device, result, worker.machine, seed=self.seed, budget_seconds=self.budget_seconds)
+        context = self.context
+        ran = of_run(context.device, result, context.machine, seed=self.seed, budget_seconds=self.budget_seconds)
         attrs: dict[str, Any] = {
             N_PARAMS: result.n_params,
             STEPS: result.steps,
@@ -252,8 +288,8 @@ class Run:
             MICRO_BATCH: result.micro_batch,
             PROVENANCE: ran | hashes(corpus),
         }
-        if worker.budget_scale != 1:
-            attrs[BUDGET_SCALE] = worker.budget_scale
+        if context.budget_scale != 1:
+            attrs[BUDGET_SCALE] = context.budget_scale
         if self.verdict is not None:
             attrs[PRUNER] = self.verdict.reason
             if self.verdict.chance is not None:
@@ -264,7 +300,7 @@ class Run:
     def _finish(self, state: TrialState, value: float) -> str:
         """Record the run's end, which is safe on this machine at once; returns what to add where it isn't counted."""
         self.outbox.finish(self.queue, self.claim.trial_id, state, value)
-        if not self.worker.delivered():
+        if not self.context.delivered():
             return " (kept here until the database answers)"
         if self.outbox.lost(self.claim.trial_id):
             return " (not counted)"
@@ -277,30 +313,30 @@ class Run:
         if result.val_bpb is None:
             last = result.reports[-1]
             but = self._finish(TrialState.PRUNED, last.val_bpb)
-            self.worker.say(f"{self.label}: pruned at {last.percent}% with {last.val_bpb:.4f} BPB{but}")
+            self.context.say(f"{self.label}: pruned at {last.percent}% with {last.val_bpb:.4f} BPB{but}")
             return None if but else self._show(f"pruned at {last.percent}% with {last.val_bpb:.6f} BPB")
         weights = None if self.proxy else self._save(result, tokenizer)
         but = self._finish(TrialState.COMPLETE, result.val_bpb)
-        self.worker.say(f"{self.label}: {result.val_bpb:.4f} BPB after {result.tokens:,} tokens{but}")
+        self.context.say(f"{self.label}: {result.val_bpb:.4f} BPB after {result.tokens:,} tokens{but}")
         if not but:
             self._show(f"{result.val_bpb:.6f} BPB")
         if weights and not but:
-            keep_confirmed(self.worker.study, self.claim.trial_id, weights, self.worker.device, self.worker.say)
+            keep_confirmed(self.context.study, self.claim.trial_id, weights, self.context.device, self.context.say)
         return None
 
     def _show(self, outcome: str) -> None:
         """Bring what optuna-dashboard shows up to date: after every long run, and now and then after proxies."""
-        study, say = self.worker.study, self.worker.say
+        study, say = self.context.study, self.context.say
         if self.proxy:
             return show_in_turn(study, say)
         show(study, say, self.retrying)
-        lines = self.worker.last_lines
+        lines = self.context.last_lines()
         text = record(self.plan, self.label, outcome, self.trial.params, self.attributes, self.reports, lines)
         return keep_record(study, self.claim.trial_id, self.claim.number, text, say)
 
     def _save(self, result: Result, tokenizer: Tokenizer) -> Path | None:
         """Save the weights; a disk that doesn't take them is no reason to lose the result."""
-        weights = paths.checkpoints(self.worker.study.runs_folder) / f"confirm-{self.claim.number}.pt"
+        weights = paths.checkpoints(self.context.study.runs_folder) / f"confirm-{self.claim.number}.pt"
         info = {"study": self.plan.name, "confirmation": self.claim.number, "val_bpb": result.val_bpb}
         ran = {"seed": self.seed, "budget_seconds": self.budget_seconds, "tokens": result.tokens}
         info |= {**ran, "data": self.plan.data.table(), "provenance": nameless(self.attributes[PROVENANCE])}
@@ -308,7 +344,7 @@ class Run:
             weights.parent.mkdir(parents=True, exist_ok=True)
             checkpoint.save(weights, result.network, tokenizer, info)
         except (CheckpointError, OSError) as error:
-            self.worker.say(f"note: {self.label} has no weights: {error}")
+            self.context.say(f"note: {self.label} has no weights: {error}")
             return None
         return weights
 

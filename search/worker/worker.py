@@ -31,7 +31,7 @@ from search.study.trials import BY_HAND, run_label
 from search.worker.cost_guard import Purse
 from search.worker.shutdown import Farewell
 from search.worker.trial_files import LastLines, keep_trace
-from search.worker.trial_run import Run
+from search.worker.trial_run import Run, RunContext
 from storage.errors import GoneError, LoginError, UnreachableError
 from storage.outbox.messages import deliver_leftovers
 from storage.outbox.outbox import Outbox
@@ -118,11 +118,6 @@ class Worker:
     def _farewell(self) -> Farewell:
         seconds = {"moment_seconds": self.moment_seconds, "last_seconds": self.last_seconds}
         return Farewell(self.stop, self._hand_back, self.leave, **seconds)
-
-    @property
-    def last_lines(self) -> list[str]:
-        """What it has said last."""
-        return list(self._said.lines)
 
     def _work(self) -> None:
         waiting = False
@@ -219,7 +214,7 @@ class Worker:
         try:
             with heart:
                 self.retrying(partial(self._purse.note, claim))
-                run = Run(self, optuna_study, queue, claim, proxy, heart)
+                run = Run(self._context(), optuna_study, queue, claim, proxy, heart)
                 run.train()
             self._errors = 0
         except (UnreachableError, LoginError, GoneError):
@@ -237,6 +232,23 @@ class Worker:
         finally:
             self._training = None
         return None
+
+    def _context(self) -> RunContext:
+        return RunContext(
+            study=self.study,
+            device=self.device,
+            machine=self.machine,
+            budget_scale=self.budget_scale,
+            trainer=self.trainer,
+            store=self.store,
+            outbox=self.outbox,
+            stop=self.stop,
+            say=self.say,
+            last_lines=lambda: list(self._said.lines),
+            retrying=self.retrying,
+            delivered=self.delivered,
+            patience_seconds=self.patience_seconds,
+        )
 
     def _record(self, queue: TrialQueue, claim: Claim, error: BaseException) -> None:
         """Record the cause of a failure; raises `SearchError` after errors in a row."""
