@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: quickstart test lint chaos docs reference setup clean
+.PHONY: quickstart test test-fast lint chaos docs reference setup clean
 
 quickstart: $(READY)
 	$(BIN)/lilm-search start --study quickstart
@@ -12,6 +12,10 @@ quickstart: $(READY)
 # Three at a time: many tests wait for programs that they start. In the order of files, the longest of which have few tests.
 test: lint
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+# The inner loop: what needs no server, no training, no process and no browser.
+test-fast: $(READY)
+	$(BIN)/python -m pytest -n 2 -m "not (database or training or process or browser or slow)"
 
 lint: $(READY)
 	$(BIN)/ruff check .

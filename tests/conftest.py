@@ -29,6 +29,24 @@ NAMESPACE_ADDRESS = f"10.231.{os.getpid() % 250}.1"  # of its own for each run o
 SHARED_TEXT = SHARED / "data" / "text"
 
 
+KINDS = {
+    "database": {"embedded_url", "system_url", "tls_server", "any_server_url"},
+    "system": {"system_url", "tls_server", "any_server_url"},
+    "training": {"corpus"},
+    "process": {"fresh_home"},
+    "browser": {"browser"},
+}
+"""Marks that a test gets for the fixtures it asks for, itself or through others: `pytest -m "not database"`."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        asked = set(getattr(item, "fixturenames", ()))
+        for kind, fixtures in KINDS.items():
+            if asked & fixtures:
+                item.add_marker(kind)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _steady() -> None:
     """Tiny networks on one thread: many threads on a busy machine wait for one another longer than they work."""
@@ -117,6 +135,14 @@ def database(database_url: str) -> Iterator[Database]:
     opened = connect(database_url)
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Path:
+    """The machine's Chromium; what needs it is skipped without it."""
+    from tests.browser import chromium
+
+    return chromium()
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,7 @@ def test_every_page_is_built_and_reached_from_the_sidebar(site: Path) -> None:
         assert name == "index.html" or f'<a class="reference internal" href="{name}">' in index, name
 
 
+@pytest.mark.usefixtures("browser")
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_page_works_from_the_disk_alone(site: Path, width: int) -> None:
     with open_page(width, dark=width == WIDTHS[0]) as watched:

@@ -22,6 +22,7 @@ def page(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("browser")
 def test_a_picture_is_as_long_as_the_page(page: Path) -> None:
     content = chromium.screenshot(page, 400, 0.5, dark=True)
     assert struct.unpack(">II", content[16:24]) == (200, 750)
@@ -30,6 +31,7 @@ def test_a_picture_is_as_long_as_the_page(page: Path) -> None:
     assert tuple(rows[1:4]) == (4, 5, 6)  # the first pixel, which no filter of PNG's changes
 
 
+@pytest.mark.usefixtures("browser")
 def test_a_sheet_is_as_large_as_asked_for(page: Path) -> None:
     content = chromium.print_pdf(page, (400, 1500))
     assert content.startswith(b"%PDF")
@@ -37,6 +39,7 @@ def test_a_sheet_is_as_large_as_asked_for(page: Path) -> None:
     assert [float(n) for n in box] == pytest.approx([400 * 0.75, 1500 * 0.75], abs=0.5)
 
 
+@pytest.mark.usefixtures("browser")
 def test_a_page_is_asked_and_reaches_no_network(page: Path) -> None:
     assert chromium.evaluate(page, "new Promise(r => setTimeout(() => r(document.title), 200))") == "alone"
     with pytest.raises(SearchError, match="the page failed: ReferenceError: nothing is not defined"):

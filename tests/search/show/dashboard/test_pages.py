@@ -59,6 +59,7 @@ def drawn(page: Page, name: str) -> None:
     assert paper == f"rgb({', '.join(str(int(PAPER[i : i + 2], 16)) for i in (1, 3, 5))})"
 
 
+@pytest.mark.usefixtures("browser")
 @pytest.mark.parametrize("width", WIDTHS)
 def test_notes_figures_and_files_are_there(pages: str, width: int, tmp_path: Path) -> None:
     with open_page(width, dark=width == max(WIDTHS)) as watched:

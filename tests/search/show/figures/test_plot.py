@@ -68,6 +68,7 @@ def test_json_is_plotlys(tmp_path: Path) -> None:
     assert (read["data"][0]["x"], read["data"][0]["y"]) == ([1, 2], [3, 4])
 
 
+@pytest.mark.usefixtures("browser")
 def test_pictures_of_every_kind(tmp_path: Path) -> None:
     chromium()
     for ending in ("png", "svg", "pdf"):
@@ -82,6 +83,7 @@ def test_pictures_of_every_kind(tmp_path: Path) -> None:
     assert len(re.findall(rb"/Type /Page\b", pdf)) == 1
 
 
+@pytest.mark.usefixtures("browser")
 def test_every_sweep_is_drawn_in_a_browser_without_an_error_or_a_call_elsewhere(tmp_path: Path) -> None:
     for name, study in SWEEPS.items():
         plan = shipped(study)

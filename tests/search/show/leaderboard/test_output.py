@@ -86,6 +86,7 @@ def test_plain_texts() -> None:
     assert plain_line(" a\nb\x1b]8;;x\x1b\\ \u2028c ") == "a b]8;;x\\ c"
 
 
+@pytest.mark.usefixtures("browser")
 @pytest.mark.parametrize("dark", [False, True])
 def test_the_page_in_a_browser(found: list[Board], tmp_path_factory: pytest.TempPathFactory, dark: bool) -> None:
     path = tmp_path_factory.mktemp("page") / "leaderboard.html"

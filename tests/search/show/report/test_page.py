@@ -80,6 +80,7 @@ def assert_named_as_they_are(shown: Page) -> None:
     assert f"baseline {HOSTILE}" in ticks
 
 
+@pytest.mark.usefixtures("browser")
 def test_every_figure_is_drawn_wide_and_narrow_light_and_dark(report: Path) -> None:
     with open_page(1440) as watched:
         watched.page.goto(report.as_uri())
@@ -129,6 +130,7 @@ def test_a_budget_is_spelt_as_in_the_study_file_everywhere() -> None:
     assert "proxy trials of 6m finished" in shown
 
 
+@pytest.mark.usefixtures("browser")
 def test_it_prints(report: Path, tmp_path: Path) -> None:
     size = write(report.read_text(encoding="utf-8"), tmp_path / "report.pdf", "pdf")
     content = (tmp_path / "report.pdf").read_bytes()
