@@ -53,7 +53,7 @@ def refuse_empty(arguments: Sequence[str]) -> None:
 
     Taken as absent it would do something else than was asked for: rent what was to be printed, train on another text.
     """
-    for option, value in zip(arguments, [*arguments[1:], None], strict=True):
+    for option, value in zip(arguments, [*arguments[1:], None], strict=False):
         name, equals, given = option.partition("=")
         empty = given == "" if equals else value == ""
         if empty and name.startswith("--") and name not in MAY_BE_EMPTY:

@@ -129,6 +129,8 @@ def open_study(database: Database, plan: Plan, say: Say = lambda line: None, pri
     would make earlier results incomparable, `HalvesError` where an earlier study left its confirmation runs. A half
     that was deleted is made anew, which `say` is told. `prime` returns what an earlier study teaches the pruner.
     """
+    if plan.pruner.primed_by and prime is None:
+        raise ValueError("a plan with `primed_by` needs `prime`: search.strategy.priming.prime")
     with database.lock(f"lilm-search/open/{plan.name}"):
         settle(database, plan.name, say)
         stored = stored_plan(database, plan.name) if exists(database, plan.name) else None

@@ -71,7 +71,7 @@ def test_the_version_is_the_packages() -> None:
 QUICK = """
 import sys
 sys.argv = ["lilm-search"]
-from search.cli import main
+from search.cli.main import main
 try:
     main()
 except SystemExit:

@@ -15,6 +15,7 @@ from search.common.errors import SearchError
 from search.export.export import FORMATS, best_export, render
 from search.export.reader import read_export
 from search.show.status.summary import summary
+from search.strategy.priming import prime
 from search.strategy.promotion import next_turn, promote, promote_by_hand, race_field
 from search.strategy.race import SPENT, standing
 from search.strategy.study_pruner import make_pruner
@@ -288,10 +289,10 @@ def test_priming_by_an_earlier_study(database: Database) -> None:
             Trial(earlier.proxies, claim.trial_id).report(rising(at) + (100 - percent) / 100, percent)
         earlier.proxy_queue.finish(claim.trial_id, TrialState.COMPLETE, rising(at))
     with pytest.raises(SearchError, match='`primed_by` is "nobody", but no study here has that name'):
-        open_study(database, plan(pruner='primed_by = "nobody"'))
+        open_study(database, plan(pruner='primed_by = "nobody"'), prime=prime)
     with pytest.raises(SearchError, match=r"whose proxy.report_every is 5, but must be 10"):
-        open_study(database, plan(pruner='primed_by = "earlier"', proxy="report_every = 10"))
-    study = open_study(database, plan(pruner='primed_by = "earlier"'))
+        open_study(database, plan(pruner='primed_by = "earlier"', proxy="report_every = 10"), prime=prime)
+    study = open_study(database, plan(pruner='primed_by = "earlier"'), prime=prime)
     assert set(make_pruner(study).earlier) == set(range(5, 100, 5))
     unprimed = open_study(database, plan(name="unprimed"))
     assert make_pruner(unprimed).earlier == {}

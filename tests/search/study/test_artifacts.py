@@ -159,7 +159,7 @@ def test_an_upload_that_fails_is_said_and_never_raised(
     write: Callable[..., NoReturn], study: LinkedStudy, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(PostgresArtifactStore, "write", write)
-    monkeypatch.setattr("search.study.artifacts.PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("search.worker.trial_files.PATIENCE_SECONDS", 0.0)
     said: list[str] = []
     keep_confirmed(study, finished(study), weights, CPU, said.append)
     assert len(said) == 1

@@ -14,6 +14,7 @@ from search.common.errors import HalvesError, SearchError
 from search.common.signals import StopRequest
 from search.show.leaderboard.from_studies import of_database
 from search.show.leaderboard.links import Template
+from search.strategy.priming import prime
 from search.strategy.study_pruner import make_pruner
 from search.study.cost import registry_of
 from search.study.identity import belong
@@ -319,11 +320,11 @@ def test_machines_are_of_the_study_they_were_rented_for() -> None:
 def test_what_a_pruner_learnt_bears_the_teachers_identity(database: Database) -> None:
     teacher = open_study(database, plan(name="earlier"))
     delete(database, "earlier-confirm")  # only its proxies teach
-    study = open_study(database, plan(pruner='primed_by = "earlier"'))
+    study = open_study(database, plan(pruner='primed_by = "earlier"'), prime=prime)
     assert study.proxies.user_attrs["lessons_from"] == {"earlier": teacher.proxy_queue.identity}
     delete(database, "earlier")
     open_study(database, plan(name="earlier"))
     said: list[str] = []
-    again = open_study(database, plan(pruner='primed_by = "earlier"'), said.append)
+    again = open_study(database, plan(pruner='primed_by = "earlier"'), said.append, prime)
     assert said == ['note: what was learnt of "earlier" (`primed_by`) stays: the study of that name is another by now']
     assert make_pruner(again).earlier == make_pruner(study).earlier
