@@ -1,0 +1,62 @@
+"""Commands that only look at a study answer at once: they import neither torch nor more of scipy than they need."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from storage.server.database import Database
+from tests.search.shown import shown
+
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # as the commands do
+WITHOUT = """
+import sys
+for name in sys.argv[1].split(","):
+    sys.modules[name] = None  # to import it raises ImportError
+sys.argv[1:] = sys.argv[2:]
+from search.cli.main import main
+main()
+"""
+STUDY = ("--study", "shown")
+LOOKS = (
+    *(("status", *STUDY), ("status", *STUDY, "--json"), ("race", *STUDY), ("fleet", *STUDY), ("artifacts", *STUDY)),
+    *(("export", *STUDY), ("export", *STUDY, "--format", "yaml"), ("export", *STUDY, "--format", "python")),
+    *(("leaderboard",), ("leaderboard", "--format", "html"), ("studies",), ("studies", "show", "babylm"), ("--help",)),
+    *(("status", "--help"), ("report", *STUDY, "--out", "report.html"), ("plot", *STUDY), ("credential", "list")),
+)
+
+
+def run(without: str, words: tuple[str, ...], url: str, folder: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-c", WITHOUT, without, *words]
+    env = {**os.environ, "LILM_SEARCH_STORAGE": url, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=env, cwd=folder)
+
+
+def test_looking_needs_no_torch(
+    database: Database, database_url: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown(database)
+    folder = str(tmp_path_factory.mktemp("looks"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+    for words in LOOKS:
+        done = run("torch", words, database_url, folder)
+        assert (done.returncode, done.stderr) == (0, ""), words
+
+
+def test_status_and_export_need_no_alembic(
+    database: Database, database_url: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown(database)
+    folder = str(tmp_path_factory.mktemp("looks"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+    for words in (("status", *STUDY), ("export", *STUDY), ("race", *STUDY)):
+        done = run("torch,alembic.command,alembic.migration,plotly", words, database_url, folder)
+        assert (done.returncode, done.stderr) == (0, ""), words
+
+
+def test_completion_imports_nothing_heavy(fresh_home: object) -> None:
+    script = "import sys; from search.cli import completion as c; c.studies(''); c.pictures('')"
+    script += "; print(sorted({'torch', 'scipy', 'numpy', 'optuna', 'sqlalchemy', 'plotly'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
