@@ -202,8 +202,8 @@ def _clipped(rho: float) -> float:
 def kendall_tau(x: Numbers, y: Numbers) -> float:
     """Return Kendall's τ-b of the pairs; NaN where either side is constant."""
     one, other = (np.sign(np.subtract.outer(v, v)) for v in (np.asarray(x, dtype=float), np.asarray(y, dtype=float)))
-    untied = math.sqrt(float((one**2).sum()) * float((other**2).sum()))
-    return float((one * other).sum()) / untied if untied else math.nan
+    untied = [float((signs**2).sum()) for signs in (one, other)]
+    return float((one * other).sum()) / math.sqrt(untied[0]) / math.sqrt(untied[1]) if all(untied) else math.nan
 
 
 def least_gap(deviation: float, degrees: int, seeds: tuple[int, int], confidence: float = 0.95) -> float:
