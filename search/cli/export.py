@@ -13,33 +13,6 @@ app = typer.Typer()
 
 
 @app.command()
-def artifacts(
-    study: Study,
-    storage: Storage = None,
-    trial: Annotated[int | None, typer.Option(help="Only files of this proxy trial.")] = None,
-    confirmation: Annotated[int | None, typer.Option(help="Only files of this confirmation run.")] = None,
-    get: Annotated[str | None, typer.Option(help="Name of the file to bring here.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="File to write; the default is its own name, in this folder.")
-    ] = None,
-) -> None:
-    """List a study's files: weights, samples, traces of errors, tokenizers; or bring one here.
-
-    Example: lilm-search artifacts --study babylm --get confirm-3.pt
-    """
-    from search.export.download import bring, listing
-    from search.study.study import load_study
-
-    with open_database(storage, "artifacts") as database:
-        opened = load_study(database, study)
-        if get:
-            typer.echo(f"{get}: {bring(opened, get, trial, confirmation, out or Path(get))}")
-        else:
-            for line in listing(opened, trial, confirmation):
-                typer.echo(line)
-
-
-@app.command()
 def export(
     study: Study,
     storage: Storage = None,
@@ -96,3 +69,30 @@ def export(
         typer.echo(f"written: {out}")
     elif not with_weights:
         print_file(render(table, form))
+
+
+@app.command()
+def artifacts(
+    study: Study,
+    storage: Storage = None,
+    trial: Annotated[int | None, typer.Option(help="Only files of this proxy trial.")] = None,
+    confirmation: Annotated[int | None, typer.Option(help="Only files of this confirmation run.")] = None,
+    get: Annotated[str | None, typer.Option(help="Name of the file to bring here.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write; the default is its own name, in this folder.")
+    ] = None,
+) -> None:
+    """List a study's files: weights, samples, traces of errors, tokenizers; or bring one here.
+
+    Example: lilm-search artifacts --study babylm --get confirm-3.pt
+    """
+    from search.export.download import bring, listing
+    from search.study.study import load_study
+
+    with open_database(storage, "artifacts") as database:
+        opened = load_study(database, study)
+        if get:
+            typer.echo(f"{get}: {bring(opened, get, trial, confirmation, out or Path(get))}")
+        else:
+            for line in listing(opened, trial, confirmation):
+                typer.echo(line)

@@ -13,59 +13,39 @@ app = typer.Typer()
 
 
 @app.command()
-def leaderboard(
-    study: Annotated[
-        list[str] | None, typer.Option(help="Only this study; may be repeated.", autocompletion=studies)
-    ] = None,
+def report(
+    study: Study,
     storage: Storage = None,
-    model: Annotated[
-        list[Path] | None, typer.Option(help="An export, bundle or folder from elsewhere; may be repeated.")
+    out: Annotated[
+        Path | None, typer.Option(help="File to write; the default is STUDY-report.html, in this folder.")
     ] = None,
-    only_models: Annotated[bool, typer.Option("--only-models", help="Rank the --model files, no studies.")] = False,
     form: Annotated[
         str | None,
         typer.Option(
             "--format",
-            help="table, markdown, html, yaml, json or csv; the default is --out's ending, or table.",
-            autocompletion=one_of("table", "markdown", "html", "yaml", "json", "csv"),
+            help="html, pdf or png; the default is what --out ends in, or html.",
+            autocompletion=one_of("html", "pdf", "png"),
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="File to write; the default is to print.")] = None,
-    top: Annotated[int | None, typer.Option(min=1, help="Most rows of each group.")] = None,
-    prompts: Annotated[
-        bool, typer.Option("--prompts", help="In the table too: what each model writes on from the standard prompts.")
-    ] = False,
-    link: Annotated[
-        str, typer.Option(help="URL of each model, with {study}, {study_id}, {configuration}, {trial} or {file} in it.")
-    ] = "",
+    show: Annotated[bool, typer.Option("--open", help="Open it in this machine's browser.")] = False,
 ) -> None:
-    """Rank confirmed models of all studies, each group on its own text, protocol, budget and hardware.
+    """Write what a study has found into one file: answers with their figures, readable without a network.
 
-    Example: lilm-search leaderboard --format yaml --out _data/leaderboard.yml
+    Example: lilm-search report --study quickstart --open
     """
-    from search.common.errors import SearchError
-    from search.common.out_file import check
-    from search.show.leaderboard.boards import boards
-    from search.show.leaderboard.from_files import of_file
-    from search.show.leaderboard.from_studies import of_database
-    from search.show.leaderboard.links import Template
-    from search.show.leaderboard.output import chosen, publish
+    from search.analysis.snapshot import read
+    from search.show.report.page import page, place, write
+    from search.show.report.samples import winners_samples
+    from search.study.study import load_study
 
-    if only_models and (study or not model):
-        raise SearchError("--only-models ranks files: name them with --model, and no --study")
-    form, template = chosen(form, out), Template(link)
-    if out:
-        check(out)
-    entrants = [entrant for path in model or [] for entrant in of_file(path, template)]
-    if not only_models:
-        with open_database(storage, "leaderboard") as database:
-            found, said = of_database(database, study, template, prompts=prompts or form != "table")
-        entrants = found + entrants
-        for line in said:
-            typer.echo(f"note: {line}", err=True)
-    publish(boards(entrants, top), form, out, prompts=prompts)
-    if out:
-        typer.echo(f"leaderboard: {out}")
+    with open_database(storage, "report") as database:
+        opened = load_study(database, study)
+        path, kind = place(opened.plan.name, out, form)
+        facts = read(opened)
+        size = write(page(facts, samples=winners_samples(opened, facts)), path, kind)
+    typer.echo(f"report: {path} ({size / 1e6:.1f} MB)")
+    if show:
+        typer.launch(str(path.resolve()))
 
 
 @app.command()
@@ -123,36 +103,56 @@ def _facts(study: str, storage: str | None) -> Any:
 
 
 @app.command()
-def report(
-    study: Study,
-    storage: Storage = None,
-    out: Annotated[
-        Path | None, typer.Option(help="File to write; the default is STUDY-report.html, in this folder.")
+def leaderboard(
+    study: Annotated[
+        list[str] | None, typer.Option(help="Only this study; may be repeated.", autocompletion=studies)
     ] = None,
+    storage: Storage = None,
+    model: Annotated[
+        list[Path] | None, typer.Option(help="An export, bundle or folder from elsewhere; may be repeated.")
+    ] = None,
+    only_models: Annotated[bool, typer.Option("--only-models", help="Rank the --model files, no studies.")] = False,
     form: Annotated[
         str | None,
         typer.Option(
             "--format",
-            help="html, pdf or png; the default is what --out ends in, or html.",
-            autocompletion=one_of("html", "pdf", "png"),
+            help="table, markdown, html, yaml, json or csv; the default is --out's ending, or table.",
+            autocompletion=one_of("table", "markdown", "html", "yaml", "json", "csv"),
         ),
     ] = None,
-    show: Annotated[bool, typer.Option("--open", help="Open it in this machine's browser.")] = False,
+    out: Annotated[Path | None, typer.Option(help="File to write; the default is to print.")] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="Most rows of each group.")] = None,
+    prompts: Annotated[
+        bool, typer.Option("--prompts", help="In the table too: what each model writes on from the standard prompts.")
+    ] = False,
+    link: Annotated[
+        str, typer.Option(help="URL of each model, with {study}, {study_id}, {configuration}, {trial} or {file} in it.")
+    ] = "",
 ) -> None:
-    """Write what a study has found into one file: answers with their figures, readable without a network.
+    """Rank confirmed models of all studies, each group on its own text, protocol, budget and hardware.
 
-    Example: lilm-search report --study quickstart --open
+    Example: lilm-search leaderboard --format yaml --out _data/leaderboard.yml
     """
-    from search.analysis.snapshot import read
-    from search.show.report.page import page, place, write
-    from search.show.report.samples import winners_samples
-    from search.study.study import load_study
+    from search.common.errors import SearchError
+    from search.common.out_file import check
+    from search.show.leaderboard.boards import boards
+    from search.show.leaderboard.from_files import of_file
+    from search.show.leaderboard.from_studies import of_database
+    from search.show.leaderboard.links import Template
+    from search.show.leaderboard.output import chosen, publish
 
-    with open_database(storage, "report") as database:
-        opened = load_study(database, study)
-        path, kind = place(opened.plan.name, out, form)
-        facts = read(opened)
-        size = write(page(facts, samples=winners_samples(opened, facts)), path, kind)
-    typer.echo(f"report: {path} ({size / 1e6:.1f} MB)")
-    if show:
-        typer.launch(str(path.resolve()))
+    if only_models and (study or not model):
+        raise SearchError("--only-models ranks files: name them with --model, and no --study")
+    form, template = chosen(form, out), Template(link)
+    if out:
+        check(out)
+    entrants = [entrant for path in model or [] for entrant in of_file(path, template)]
+    if not only_models:
+        with open_database(storage, "leaderboard") as database:
+            found, said = of_database(database, study, template, prompts=prompts or form != "table")
+        entrants = found + entrants
+        for line in said:
+            typer.echo(f"note: {line}", err=True)
+    publish(boards(entrants, top), form, out, prompts=prompts)
+    if out:
+        typer.echo(f"leaderboard: {out}")

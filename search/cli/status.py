@@ -16,46 +16,6 @@ app = typer.Typer()
 
 
 @app.command()
-def race(study: Study, storage: Storage = None) -> None:
-    """Show the race of confirmation runs: who leads, and why each run was started or none more will be.
-
-    Example: lilm-search race --study quickstart
-    """
-    from rich.console import Console
-
-    from search.analysis.snapshot import read
-    from search.show.status.race_table import race as view
-    from search.study.study import load_study
-
-    with open_database(storage, "race") as database:
-        Console().print(view(read(load_study(database, study))), highlight=False)
-
-
-@app.command()
-def promote(
-    study: Study,
-    trial: Annotated[int, typer.Option(help="Number of the proxy trial, as in the dashboard.")],
-    seeds: Annotated[int, typer.Option(min=1, max=20, help="Runs, each with its own seed.")] = 1,
-    storage: Storage = None,
-) -> None:
-    """Queue confirmation runs of a proxy trial that you chose; they come before anything else.
-
-    Example: lilm-search promote --study quickstart --trial 4
-    """
-    from search.strategy.promotion import promote_by_hand
-    from search.study.study import load_study
-
-    with open_database(storage, "promote") as database:
-        opened = load_study(database, study)
-        queued = promote_by_hand(opened, trial, seeds)
-        budget = opened.plan.confirm.budget
-    if queued:
-        typer.echo(f"queued: {queued} × {budget}; workers take these first (`lilm-search start --study {study}`)")
-    else:
-        typer.echo(f"trial {trial} has had, or waits for, {'this run' if seeds == 1 else 'these runs'} already")
-
-
-@app.command()
 def status(
     study: Study,
     storage: Storage = None,
@@ -152,3 +112,43 @@ def dashboard(
         stop.install()
         opens = has_desktop() if open_page is None else open_page
         serve(database, study, address, stop, typer.echo, open_browser if opens else None)
+
+
+@app.command()
+def race(study: Study, storage: Storage = None) -> None:
+    """Show the race of confirmation runs: who leads, and why each run was started or none more will be.
+
+    Example: lilm-search race --study quickstart
+    """
+    from rich.console import Console
+
+    from search.analysis.snapshot import read
+    from search.show.status.race_table import race as view
+    from search.study.study import load_study
+
+    with open_database(storage, "race") as database:
+        Console().print(view(read(load_study(database, study))), highlight=False)
+
+
+@app.command()
+def promote(
+    study: Study,
+    trial: Annotated[int, typer.Option(help="Number of the proxy trial, as in the dashboard.")],
+    seeds: Annotated[int, typer.Option(min=1, max=20, help="Runs, each with its own seed.")] = 1,
+    storage: Storage = None,
+) -> None:
+    """Queue confirmation runs of a proxy trial that you chose; they come before anything else.
+
+    Example: lilm-search promote --study quickstart --trial 4
+    """
+    from search.strategy.promotion import promote_by_hand
+    from search.study.study import load_study
+
+    with open_database(storage, "promote") as database:
+        opened = load_study(database, study)
+        queued = promote_by_hand(opened, trial, seeds)
+        budget = opened.plan.confirm.budget
+    if queued:
+        typer.echo(f"queued: {queued} × {budget}; workers take these first (`lilm-search start --study {study}`)")
+    else:
+        typer.echo(f"trial {trial} has had, or waits for, {'this run' if seeds == 1 else 'these runs'} already")

@@ -13,47 +13,6 @@ app = typer.Typer()
 
 
 @app.command()
-def evaluate(
-    checkpoint: Annotated[Path, typer.Option(help="A checkpoint, a bundle (best.zip) or a folder of safetensors.")],
-    data: Annotated[str | None, typer.Option(help="Where its text is here: a path, a glob, hf:ORG/NAME.")] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(help="Export of the checkpoint, if the checkpoint doesn't say which text it was trained on."),
-    ] = None,
-    rank: Rank = None,
-    tolerance: Annotated[
-        float | None,
-        typer.Option(
-            min=0, help="Largest difference in BPB that counts as equal; the default is what devices differ by."
-        ),
-    ] = None,
-    device: Device = None,
-) -> None:
-    """Measure a model on all of its validation text; exit code 0 means that the BPB is the one it claims.
-
-    Example: lilm-search evaluate --checkpoint best.zip
-    """
-    from rich.console import Console
-
-    from search.cli.progress import preparing
-    from search.retrain.evaluate import measure
-
-    with preparing(Console(stderr=True)) as progress:
-        found = measure(
-            checkpoint,
-            config=config,
-            rank=rank,
-            data=data,
-            tolerance=tolerance,
-            device=pick_device(device),
-            progress=progress,
-            say=typer.echo,
-        )
-    if found.answer != "yes":
-        raise typer.Exit(1)
-
-
-@app.command()
 def train(
     config: Annotated[Path, typer.Option(help="An export in any of its formats.")],
     budget: Annotated[
@@ -77,73 +36,6 @@ def train(
     console = Console()
     with preparing(console) as progress:
         retrain(config, budget, seed, out, data, pick_device(device), progress, typer.echo, rank)
-
-
-@app.command()
-def recipe(
-    study: Annotated[str, typer.Option(help="A shipped study, or a study file's path.", autocompletion=study_files)],
-    budget: Annotated[
-        str | None, typer.Option(help="Training time of the long run; the default is the study's.")
-    ] = None,
-    tokens_per_param: Annotated[
-        float | None, typer.Option(help="Tokens for each parameter, instead of the study file's number.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of initial weights and data order.")] = 0,
-    out: Annotated[Path, typer.Option(help="Where the configuration goes; the checkpoint beside it.")] = Path(
-        "recipe.toml"
-    ),
-    device: Device = None,
-) -> None:
-    """Go through the search by hand: depth by measured speed, five learning rates, one long run.
-
-    Example: lilm-search recipe --study babylm --out recipe.toml
-    """
-    from dataclasses import replace
-
-    from rich.console import Console
-
-    from model.errors import SettingsError, StoppedError
-    from search.cli.progress import preparing
-    from search.common.errors import StudyFileError
-    from search.common.signals import StopRequest
-    from search.retrain.train import search_by_hand
-    from search.study import study_file as studyfile
-
-    plan = studyfile.read(study)
-    if tokens_per_param is not None:
-        try:
-            plan = replace(plan, recipe=replace(plan.recipe, tokens_per_param=tokens_per_param))
-        except SettingsError as error:
-            raise StudyFileError(f"--tokens-per-param: {error}") from None
-    chosen, stop = pick_device(device), StopRequest()
-    stop.install()
-    with preparing(Console()) as progress:
-        try:
-            search_by_hand(plan, budget, seed, out, chosen, stop, progress, typer.echo)
-        except StoppedError:
-            raise typer.Exit(130) from None
-
-
-@app.command()
-def sample(
-    checkpoint: Annotated[Path, typer.Option(help="A checkpoint, a bundle (best.zip) or a folder of safetensors.")],
-    prompt: Annotated[str, typer.Option(help="What the model goes on from.")] = "",
-    tokens: Annotated[int, typer.Option(min=1, help="Most tokens to generate.")] = 100,
-    temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token each time.")] = 0.8,
-    top_k: Annotated[int, typer.Option(min=1, help="Tokens to choose among.")] = 50,
-    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of the choice of tokens.")] = 0,
-    device: Device = None,
-) -> None:
-    """Let a trained model write on from a prompt.
-
-    Example: lilm-search sample --checkpoint best.pt --prompt "the "
-    """
-    from model.formats.load import load
-    from model.sample import sample as generate
-
-    loaded = load(checkpoint, pick_device(device))
-    text = generate(loaded, prompt, max_tokens=tokens, temperature=temperature, top_k=top_k, seed=seed)
-    typer.echo(prompt + text)
 
 
 @app.command()
@@ -227,3 +119,111 @@ def _exported(study: str, storage: str | None, trial: int | None, confirmation: 
         else:
             table = best_export(facts)
     return render(table, "toml")
+
+
+@app.command()
+def evaluate(
+    checkpoint: Annotated[Path, typer.Option(help="A checkpoint, a bundle (best.zip) or a folder of safetensors.")],
+    data: Annotated[str | None, typer.Option(help="Where its text is here: a path, a glob, hf:ORG/NAME.")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="Export of the checkpoint, if the checkpoint doesn't say which text it was trained on."),
+    ] = None,
+    rank: Rank = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Largest difference in BPB that counts as equal; the default is what devices differ by."
+        ),
+    ] = None,
+    device: Device = None,
+) -> None:
+    """Measure a model on all of its validation text; exit code 0 means that the BPB is the one it claims.
+
+    Example: lilm-search evaluate --checkpoint best.zip
+    """
+    from rich.console import Console
+
+    from search.cli.progress import preparing
+    from search.retrain.evaluate import measure
+
+    with preparing(Console(stderr=True)) as progress:
+        found = measure(
+            checkpoint,
+            config=config,
+            rank=rank,
+            data=data,
+            tolerance=tolerance,
+            device=pick_device(device),
+            progress=progress,
+            say=typer.echo,
+        )
+    if found.answer != "yes":
+        raise typer.Exit(1)
+
+
+@app.command()
+def recipe(
+    study: Annotated[str, typer.Option(help="A shipped study, or a study file's path.", autocompletion=study_files)],
+    budget: Annotated[
+        str | None, typer.Option(help="Training time of the long run; the default is the study's.")
+    ] = None,
+    tokens_per_param: Annotated[
+        float | None, typer.Option(help="Tokens for each parameter, instead of the study file's number.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of initial weights and data order.")] = 0,
+    out: Annotated[Path, typer.Option(help="Where the configuration goes; the checkpoint beside it.")] = Path(
+        "recipe.toml"
+    ),
+    device: Device = None,
+) -> None:
+    """Go through the search by hand: depth by measured speed, five learning rates, one long run.
+
+    Example: lilm-search recipe --study babylm --out recipe.toml
+    """
+    from dataclasses import replace
+
+    from rich.console import Console
+
+    from model.errors import SettingsError, StoppedError
+    from search.cli.progress import preparing
+    from search.common.errors import StudyFileError
+    from search.common.signals import StopRequest
+    from search.retrain.train import search_by_hand
+    from search.study import study_file as studyfile
+
+    plan = studyfile.read(study)
+    if tokens_per_param is not None:
+        try:
+            plan = replace(plan, recipe=replace(plan.recipe, tokens_per_param=tokens_per_param))
+        except SettingsError as error:
+            raise StudyFileError(f"--tokens-per-param: {error}") from None
+    chosen, stop = pick_device(device), StopRequest()
+    stop.install()
+    with preparing(Console()) as progress:
+        try:
+            search_by_hand(plan, budget, seed, out, chosen, stop, progress, typer.echo)
+        except StoppedError:
+            raise typer.Exit(130) from None
+
+
+@app.command()
+def sample(
+    checkpoint: Annotated[Path, typer.Option(help="A checkpoint, a bundle (best.zip) or a folder of safetensors.")],
+    prompt: Annotated[str, typer.Option(help="What the model goes on from.")] = "",
+    tokens: Annotated[int, typer.Option(min=1, help="Most tokens to generate.")] = 100,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token each time.")] = 0.8,
+    top_k: Annotated[int, typer.Option(min=1, help="Tokens to choose among.")] = 50,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of the choice of tokens.")] = 0,
+    device: Device = None,
+) -> None:
+    """Let a trained model write on from a prompt.
+
+    Example: lilm-search sample --checkpoint best.pt --prompt "the "
+    """
+    from model.formats.load import load
+    from model.sample import sample as generate
+
+    loaded = load(checkpoint, pick_device(device))
+    text = generate(loaded, prompt, max_tokens=tokens, temperature=temperature, top_k=top_k, seed=seed)
+    typer.echo(prompt + text)
