@@ -155,7 +155,7 @@ def test_a_real_terminal_of_the_past(words: tuple[str, ...], tmp_path: Path) -> 
 def test_a_traceback_can_be_printed() -> None:
     """A fault of ours, which quotes what it can't show."""
     code = (
-        "from search import cli\n"
+        "from search.cli import main as cli\n"
         "def fail(**given): raise RuntimeError('± 北 \\udce9 postgresql://me:s3kr1t@h/x')\n"
         "cli.app = fail\n"
         "cli.main()\n"

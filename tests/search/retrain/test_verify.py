@@ -274,7 +274,7 @@ def test_a_run_without_a_final_bpb_claims_nothing(study: LinkedStudy) -> None:
     ],
 )
 def test_what_the_command_refuses_to_guess(arguments: str, says: str) -> None:
-    refused = CliRunner().invoke(cli_verify.app, arguments.split())
+    refused = CliRunner().invoke(cli_verify.app, ["verify", *arguments.split()])
     assert isinstance(refused.exception, SearchError)
     assert says in str(refused.exception)
 

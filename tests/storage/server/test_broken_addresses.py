@@ -87,9 +87,9 @@ def printed(*words: str) -> str:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands begin no longer than it takes to refuse an address, and leave this process as it is."""
-    for name in ("gpu", "machine"):
+    for name in ("gpu", "system"):
         monkeypatch.setattr(f"search.doctor.{name}.checks", list)
-    monkeypatch.setattr("search.cli.options.MOST_AWAY_SECONDS", 0.0)
+    monkeypatch.setattr("search.study.connection.MOST_AWAY_SECONDS", 0.0)
     monkeypatch.setattr("search.common.signals.StopRequest.install", lambda self: None)
 
 
@@ -160,7 +160,7 @@ def test_nor_where_an_address_stands_by_mistake(words: tuple[str, ...], password
 def test_nor_what_stands_in_the_environment(name: str, tmp_path: Path) -> None:
     password = ISSUE[0]
     env = {**os.environ, name: f"postgresql://me:{password}@localhost:1/x", "LILM_SEARCH_HOME": str(tmp_path)}
-    for line in ("-m search status --study x", "-m search", "-m storage.ping"):
+    for line in ("-m search status --study x", "-m search", "-m storage.server.ping"):
         done = subprocess.run([sys.executable, *line.split()], capture_output=True, text=True, env=env, cwd=ROOT)
         said = done.stdout + done.stderr
         assert said

@@ -90,5 +90,5 @@ def test_it_finds_the_server_as_a_worker_does(database_url: str, tmp_path: Path)
 
 
 def test_it_leaves_what_trains_alone() -> None:
-    code = "import sys, storage.ping; sys.exit(bool({'torch', 'optuna'} & set(sys.modules)))"
+    code = "import sys, storage.server.ping; sys.exit(bool({'torch', 'optuna'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
