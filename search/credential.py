@@ -74,9 +74,8 @@ def host_and_port(host: str) -> tuple[str, int | None]:
     """Return the two parts of HOST or HOST:PORT; raises `SearchError` for anything else."""
     name, _, port = host.partition(":") if host.count(":") == 1 else (host, "", "")
     if not re.fullmatch(r"[\w.:\[\]-]+", name) or (port and not (port.isdigit() and 0 < int(port) < 65536)):
-        raise SearchError(
-            f"--host is {shown_address(host)!r}, but must be HOST or HOST:PORT, such as db.example.org:5432"
-        )
+        shown = shown_address(host) if "@" in host else host
+        raise SearchError(f"--host is {shown!r}, but must be HOST or HOST:PORT, such as db.example.org:5432")
     return name, int(port) if port else None
 
 

@@ -48,8 +48,9 @@ class Address:
 
     def __post_init__(self) -> None:
         if not self.behind_gateway and not _is_loopback(self.host):
+            shown = shown_address(self.host) if "@" in self.host else self.host
             raise SearchError(
-                f'--host is "{shown_address(self.host)}", which other machines reach, but the dashboard has no login: '
+                f'--host is "{shown}", which other machines reach, but the dashboard has no login: '
                 "it must be 127.0.0.1, or stand behind a gateway that has one (docs/deploy.md); "
                 "then add --behind-gateway"
             )

@@ -16,6 +16,7 @@ import torch
 
 from model.config import DataConfig, TokenizerConfig
 from model.corpus import Corpus, prepare
+from storage import redaction
 from storage.database import Database, connect, parse_url
 from storage.embedded import _Server, _unprivileged, embedded
 
@@ -70,6 +71,12 @@ def system_url() -> Iterator[str]:
     yield server.ensure_running()
     server.stop()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Secrets are kept for the whole process, and would be hidden in what other tests print."""
+    monkeypatch.setattr(redaction, "_known", set())
 
 
 @pytest.fixture(scope="session")

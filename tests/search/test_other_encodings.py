@@ -79,11 +79,6 @@ def once(watcher: Any, *, plain: bool) -> bool:
     return True
 
 
-@pytest.fixture(autouse=True)
-def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redaction, "_known", set())
-
-
 def test_every_look_at_a_study_can_be_printed(shown: Any) -> None:
     for words in LOOKS:
         for encoding, terminal in ((ENCODINGS[len(words) % 3], False), ("ascii", True)):

@@ -43,7 +43,6 @@ ISSUE = ("p@ss:w/rd#1", "s3@kr1tpw", "s3kr1t")
 
 @pytest.fixture(autouse=True)
 def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redaction, "_known", set())
     for name in ("LILM_SEARCH_STORAGE", "LILM_SEARCH_STORAGE_FILE", "LILM_SEARCH_PASSWORD_FILE", "PGPASSWORD"):
         monkeypatch.delenv(name, raising=False)
 
