@@ -1,5 +1,5 @@
 """`python -m search` is `lilm-search`."""
 
-from search.cli.main import main
+from search.cli.main import run
 
-main()
+run()

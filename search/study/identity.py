@@ -144,9 +144,10 @@ def _create(database: Database, name: str) -> optuna.Study:
 
 def _found(database: Database, name: str) -> optuna.Study | None:
     """Return the Optuna study of this name, where there is one."""
-    if name not in optuna.get_all_study_names(database.storage):
+    try:
+        return optuna.load_study(study_name=name, storage=database.storage)
+    except KeyError:
         return None
-    return optuna.load_study(study_name=name, storage=database.storage)
 
 
 def _leftover(database: Database, name: str, there: optuna.Study) -> str:

@@ -119,7 +119,11 @@ class ReadStudy(LinkedStudy):
 
 def exists(database: Database, name: str) -> bool:
     """Return whether the database holds a study of this name."""
-    return name in optuna.get_all_study_names(database.storage)
+    try:
+        database.storage.get_study_id_from_name(name)
+    except KeyError:
+        return False
+    return True
 
 
 def open_study(database: Database, plan: Plan, say: Say = lambda line: None, prime: Prime | None = None) -> LinkedStudy:
