@@ -34,6 +34,19 @@ UsageError: Any = typer.BadParameter.__mro__[1]
 
 MAY_BE_EMPTY = ("--prompt", "--cloud", "--link")
 """Options whose default is the empty text."""
+NUMBERS = (
+    "--budget",
+    "--every",
+    "--hours",
+    "--max-usd",
+    "--price",
+    "--smooth",
+    "--temperature",
+    "--tokens-per-param",
+    "--tolerance",
+)
+"""Options that take a real number, in some command."""
+NOT_FINITE = re.compile(r"[+-]?(inf|infinity|nan)", re.IGNORECASE)
 _TYPES = {int: "an integer", float: "a number", bool: "true or false"}
 _SHAPES = {"integer": int, "int": int, "number": float, "float": float}
 
@@ -48,16 +61,20 @@ def explain(error: Any) -> str:
     return said
 
 
-def refuse_empty(arguments: Sequence[str]) -> None:
-    """Raise `UsageError` for an option whose value is empty, as that of a variable that isn't set is.
+def refuse_unusable(arguments: Sequence[str]) -> None:
+    """Raise `UsageError` for an option whose value is empty, as an unset variable's is, or no finite number.
 
-    Taken as absent it would do something else than was asked for: rent what was to be printed, train on another text.
+    An empty value, taken as absent, would do something else than was asked for: rent what was to be printed, train on
+    another text. With infinity nothing further on can count.
     """
     for option, value in zip(arguments, [*arguments[1:], None], strict=False):
         name, equals, given = option.partition("=")
         empty = given == "" if equals else value == ""
         if empty and name.startswith("--") and name not in MAY_BE_EMPTY:
             raise UsageError(f"{name} is empty; give it a value, or leave it out")
+        number = given if equals else value or ""
+        if name in NUMBERS and NOT_FINITE.fullmatch(number):
+            raise UsageError(f'{name} is "{number}", but must be a finite number; leave it out where there is no limit')
 
 
 def _no_such_option(error: Any, context: Any) -> str:

@@ -49,13 +49,13 @@ take a quarter of their time."""
 
 def main() -> None:
     """Run the command line; a person's mistake ends in a line or two, never in a traceback."""
-    from search.cli.error_messages import ending, refuse_empty
+    from search.cli.error_messages import ending, refuse_unusable
     from storage.redaction import guard_streams, keep_given
 
     guard_streams()
     keep_given([*sys.argv[1:], os.environ.get("LILM_SEARCH_STORAGE"), os.environ.get("LILM_SEARCH_STORAGE_FILE")])
     try:
-        refuse_empty(sys.argv[1:])
+        refuse_unusable(sys.argv[1:])
         code = app(prog_name="lilm-search", standalone_mode=False)
     except KeyboardInterrupt:
         raise SystemExit(130) from None

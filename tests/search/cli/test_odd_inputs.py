@@ -12,7 +12,7 @@ import typer
 
 from model.sample import _draw
 from search.cli import main as cli
-from search.cli.error_messages import MAY_BE_EMPTY, UsageError, refuse_empty
+from search.cli.error_messages import MAY_BE_EMPTY, NUMBERS, UsageError, refuse_unusable
 from search.cli.main import app
 from search.cli.options import MOST_SEED
 from search.cloud.launch import Asked
@@ -49,6 +49,26 @@ def test_a_seed_that_torch_or_numpy_would_refuse_is_refused_at_once(command: str
     assert err.startswith(f'error: --seed is "{seed}", but must be an integer >= 0 and <= 2147483647\n')
 
 
+def test_infinity_is_no_number_of_any_option(typed: Typed) -> None:
+    real = {o for _, c in commands() for p in c.params for o in p.opts if takes_a_real_number(p) and o.startswith("--")}
+    assert real == set(NUMBERS)
+    for option in NUMBERS:
+        for value in ("inf", "-Infinity", "nan"):
+            with pytest.raises(UsageError, match="must be a finite number"):
+                refuse_unusable([option, value])
+            with pytest.raises(UsageError, match="must be a finite number"):
+                refuse_unusable([f"{option}={value}"])
+    code, out, err = typed("launch", "--study", "q", "--gpu", "RTX4090", "--max-usd", "inf", "--price", "0.5")
+    assert (code, out) == (MISUSED, "")
+    assert err.startswith('error: --max-usd is "inf", but must be a finite number')
+
+
+def takes_a_real_number(parameter: Any) -> bool:
+    described = getattr(parameter, "type_descriptor", None)
+    annotation = getattr(described, "annotation", None)
+    return float in getattr(annotation, "__args__", (annotation,))
+
+
 def test_every_command_with_a_seed_is_tried_and_the_largest_is_taken() -> None:
     assert seeded() == ["recipe", "replay", "sample", "train", "verify"]
     torch.Generator().manual_seed(MOST_SEED + 1000)
@@ -77,9 +97,9 @@ def test_an_empty_value_is_no_absent_one(line: str, spelt: str, typed: Typed) ->
 def test_what_may_be_empty_is_what_is_empty_by_default() -> None:
     options = itertools.chain.from_iterable(c.params for _, c in commands())
     assert {p.opts[0] for p in options if p.default == "" and p.opts[0].startswith("--")} == set(MAY_BE_EMPTY)
-    refuse_empty(["sample", "--prompt", "", "--prompt=", "", "--cloud", ""])
+    refuse_unusable(["sample", "--prompt", "", "--prompt=", "", "--cloud", ""])
     with pytest.raises(UsageError):
-        refuse_empty(["sample", "--prompt", "", "--checkpoint", ""])
+        refuse_unusable(["sample", "--prompt", "", "--checkpoint", ""])
 
 
 def test_a_temperature_that_no_float_can_be_divided_by_takes_the_likeliest() -> None:
