@@ -35,7 +35,6 @@ UsageError: Any = typer.BadParameter.__mro__[1]
 MAY_BE_EMPTY = ("--prompt", "--cloud", "--link")
 """Options whose default is the empty text."""
 NUMBERS = (
-    "--budget",
     "--every",
     "--hours",
     "--max-usd",
@@ -45,7 +44,7 @@ NUMBERS = (
     "--tokens-per-param",
     "--tolerance",
 )
-"""Options that take a real number, in some command."""
+"""Options that take a real number, in some command; `replay` itself says what its --budget may be."""
 NOT_FINITE = re.compile(r"[+-]?(inf|infinity|nan)", re.IGNORECASE)
 _TYPES = {int: "an integer", float: "a number", bool: "true or false"}
 _SHAPES = {"integer": int, "int": int, "number": float, "float": float}
