@@ -19,7 +19,7 @@ from model.data.corpus import Corpus, prepare
 from storage import redaction
 from storage.server.database import Database, connect, parse_url
 from storage.server.embedded import _Server, _unprivileged, embedded
-from tests.places import SHARED
+from tests.places import ROOT, SHARED
 
 if TYPE_CHECKING:
     from tests.tls import TlsServer
@@ -39,8 +39,23 @@ KINDS = {
 """Marks that a test gets for the fixtures it asks for, itself or through others: `pytest -m "not database"`."""
 
 
+SLOW = (
+    *("tests/deploy", "tests/chaos", "tests/benchmarks", "tests/docs/test_site.py", "tests/model/data/test_corpus.py"),
+    *("tests/search/cli/test_commands.py", "tests/search/cli/test_workers.py", "tests/search/cli/test_sweeps.py"),
+    *("tests/model/training", "tests/search/init/test_make.py", "tests/storage/server/test_embedded.py"),
+    *(
+        "tests/search/strategy/test_pruner_studies.py",
+        "tests/model/data/test_sources.py",
+        "tests/storage/access/test_roles.py",
+    ),
+)
+"""Folders and files, chosen by hand, whose tests start programs or train for seconds."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        if str(item.path.relative_to(ROOT)).startswith(SLOW):
+            item.add_marker("slow")
         asked = set(getattr(item, "fixturenames", ()))
         for kind, fixtures in KINDS.items():
             if asked & fixtures:
