@@ -6,9 +6,7 @@ import optuna
 
 from search.common.errors import SearchError
 from search.strategy.pruner import lessons
-from search.study.identity import ID as ID
 from search.study.identity import Say, identity
-from search.study.identity import confirm_name as confirm_name
 from search.study.plan import Plan
 from search.study.study import attributes, exists, flattened, stored_plan
 from search.study.trial_attributes import sound

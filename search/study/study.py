@@ -15,9 +15,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from search.common.errors import SearchError, StudyChangedError
-from search.study.identity import ID as ID
-from search.study.identity import REMADE, Say, halves, identity, make, names, refuse_leftovers, settle
-from search.study.identity import confirm_name as confirm_name
+from search.study.identity import REMADE, Say, confirm_name, halves, identity, make, names, refuse_leftovers, settle
 from search.study.plan import Plan
 from search.study.trial_attributes import sound
 from search.study.trials import BASELINE, BUDGET, GRID, INHERITED, KIND, LR_SCALE, SEED, WHY

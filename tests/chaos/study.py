@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from search.study.identity import confirm_name
 from search.study.plan import Plan
-from search.study.study import confirm_name
 from storage.server.database import parse_url
 
 NAME = "chaos"

@@ -33,9 +33,8 @@ def is_there(name: str) -> bool:
         place = md.ROOT.joinpath(*parts[:count])
         file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
         if file.is_file():
-            return count == len(parts) or ".".join(parts[count:]) in defined(file) | set(search.__all__) | set(
-                model.__all__
-            )
+            doors = {*search.__all__, *model.__all__}
+            return count == len(parts) or ".".join(parts[count:]) in defined(file) | doors
     return False
 
 

@@ -16,7 +16,8 @@ from optuna_dashboard import get_note
 
 from model.formats import checkpoint
 from search.export.reader import read_export
-from search.study.study import confirm_name, load_study
+from search.study.identity import confirm_name
+from search.study.study import load_study
 from storage.server.database import connect, parse_url
 from storage.server.embedded import embedded
 from tests.conftest import run_cli

@@ -8,8 +8,9 @@ import torch
 
 from search.common import paths
 from search.common.signals import StopRequest
+from search.study.identity import ID
 from search.study.plan import Plan
-from search.study.study import ID, LinkedStudy, load_study, open_study
+from search.study.study import LinkedStudy, load_study, open_study
 from search.worker.worker import Worker
 from storage.outbox.journal import Journal
 from storage.queue.trial_queue import Claim

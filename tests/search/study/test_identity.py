@@ -17,9 +17,9 @@ from search.show.leaderboard.links import Template
 from search.strategy.priming import prime
 from search.strategy.study_pruner import make_pruner
 from search.study.cost import registry_of
-from search.study.identity import belong
+from search.study.identity import ID, belong, confirm_name
 from search.study.plan import Plan
-from search.study.study import ID, LinkedStudy, confirm_name, load_study, open_study
+from search.study.study import LinkedStudy, load_study, open_study
 from search.worker.registration import present
 from search.worker.resume import States
 from search.worker.worker import Worker
