@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from search.common.stats import chance_of_as_many, kendall_tau, normal_scores, ranks, score_among
+from search.common.stats import chance_of_as_many, kendall_tau, mann_whitney_p, normal_scores, ranks, score_among
 from search.common.student import student_cdf, student_quantile
 
 tied = st.lists(st.integers(-9, 9).map(lambda x: x / 4), min_size=1, max_size=60)
@@ -55,3 +55,13 @@ def test_students_distribution_is_scipys(degrees: float, t: float) -> None:
 @given(st.integers(0, 40), st.integers(0, 40), st.floats(0.0, 1.0))
 def test_the_chance_of_as_many_is_the_binomials(hits: int, draws: int, share: float) -> None:
     assert chance_of_as_many(hits, draws, share) == pytest.approx(stats.binom.sf(hits - 1, draws, share), abs=1e-12)
+
+
+samples = st.one_of(tied, st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30))
+
+
+@given(samples, samples, st.sampled_from(["less", "two-sided"]))
+def test_mann_whitneys_p_is_scipys_exact_and_approximate(one: list[float], other: list[float], side: str) -> None:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        expected = float(stats.mannwhitneyu(one, other, alternative=side).pvalue)
+    assert mann_whitney_p(one, other, side) == pytest.approx(1.0 if math.isnan(expected) else expected, abs=1e-12)
