@@ -1,1 +1,1 @@
-"""What a study has shown at one moment: snapshot, warnings, importance, forecast."""
+"""A study's results at one moment: snapshot, caveats, importance, pruning, forecast."""

@@ -1,6 +1,6 @@
-"""Early warnings: what in a study's results should not be trusted blindly, a plain sentence with its figure each.
+"""Caveats: early warnings about a study's results, each a plain sentence with its figure.
 
-Silent where there is too little data to say, and wherever chance alone would say it more than once in 20 studies.
+A caveat is left out if there is too little data, or if chance alone would cause it in more than 1 of 20 studies.
 """
 
 import math
@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-from search.analysis.space_edges import Ranked, edges, shown
-from search.analysis.worker_differences import hardware
+from search.analysis.space_edges import RankedGroup, edge_caveats, short_number
+from search.analysis.worker_differences import worker_differences
 from search.common.stats import (
     Fall,
     fall_over_time,
@@ -26,80 +26,92 @@ from search.common.stats import (
 )
 from search.study.plan import Plan
 from search.study.results import OWN_FAULTS, Confirmed, Noise, lead, noise
-from search.study.space import identity
+from search.study.space import params_key
 from search.study.trials import attributes_of, finished
 
 LEVEL = 0.05
-"""Chance of a caveat where there is nothing to say, shared among its tests."""
+"""Chance of a false alarm for each kind of caveat, shared among its tests."""
 RATE = "max_lr"
-LEAST_FACTOR = 1.25
-"""Between two learning rates that differ enough to act upon."""
-FEWEST_FINISHED = 10
-FEWEST_PAIRS = 6
-FEWEST_HALVES = 20
-"""Runs, of both halves together, whose correlations are compared."""
-LEAST_FALL = 0.1
-"""Of a correlation that is worth a word."""
-MOST_FAILED = 0.25
-FEWEST_FAILED = 4
-MOST_SEEDS = 100
-"""Beyond so many the number itself says nothing more."""
-LOOKS = (25, 50, 75)
-"""Percents of progress at which correlations are compared."""
+"""The learning-rate setting."""
+MIN_FACTOR = 1.25
+"""Smallest ratio of two learning rates that is worth a caveat."""
+MIN_FINISHED = 10
+"""Fewest finished proxies for a caveat about them."""
+MIN_PAIRS = 6
+"""Fewest configurations with both proxy and confirmed BPB for a caveat about them."""
+MIN_HALVES = 20
+"""Fewest runs in two halves together, to compare the halves' correlations."""
+MIN_FALL = 0.1
+"""Smallest fall of a correlation that is worth a caveat."""
+MAX_FAILED = 0.25
+"""Share of failed proxies above which there is a caveat."""
+MIN_FAILED = 4
+"""Fewest failed proxies for a caveat about them."""
+MAX_SEEDS = 100
+"""Largest number of seeds that is printed; beyond it a caveat says "over 100"."""
+PROGRESS_POINTS = (25, 50, 75)
+"""Progress, in percent, at which correlations are compared."""
 
 
 @dataclass(frozen=True)
 class Caveat:
-    """One early warning: what kind it is, and the sentence that people read."""
+    """One early warning."""
 
     name: str
+    """Its kind, such as "hardware"."""
     sentence: str
 
 
 def caveats(
-    plan: Plan, proxies: Sequence[FrozenTrial], found: Sequence[Confirmed], pooled: Noise | None = None
+    plan: Plan, proxies: Sequence[FrozenTrial], confirmed: Sequence[Confirmed], pooled: Noise | None = None
 ) -> list[Caveat]:
     """Return the caveats of a study from its proxy trials and its confirmed configurations, the best first.
 
-    `pooled` is the noise from seed to seed, where it is known already.
+    `pooled` is the noise from seed to seed, if the caller has computed it already.
     """
     runs = [t for t in proxies if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
-    runs += [run for c in found for run in c.runs]
+    runs += [run for c in confirmed for run in c.runs]
     sentences = {
-        "edge": edges(plan.space, ranked(proxies, found)),
-        "learning-rate": rate_drift(plan, found),
-        "noise": noise_hides(found, pooled),
-        "correlation": [] if plan.is_grid else [*falls_over_time(plan, proxies, found), *falls_late(plan, proxies)],
-        "hardware": hardware(plan, runs),
-        "failures": [*failures(proxies), *unstable(found)],
+        "edge": edge_caveats(plan.space, ranked(proxies, confirmed)),
+        "learning-rate": rate_drift(plan, confirmed),
+        "noise": unproven_leader(confirmed, pooled),
+        "correlation": []
+        if plan.is_grid
+        else [*falls_over_time(plan, proxies, confirmed), *falls_with_progress(plan, proxies)],
+        "hardware": worker_differences(plan, runs),
+        "failures": [*failures(proxies), *unstable(confirmed)],
     }
     return [Caveat(name, text) for name, texts in sentences.items() for text in texts]
 
 
-def ranked(proxies: Sequence[FrozenTrial], found: Sequence[Confirmed]) -> list[Ranked]:
-    """Return the finished proxies, of which the best tenth and at least 5 count, and the confirmed, the better half."""
+def ranked(proxies: Sequence[FrozenTrial], confirmed: Sequence[Confirmed]) -> list[RankedGroup]:
+    """Return the finished proxies, with the best tenth and at least 5, and the confirmed, with at most half and 5."""
     same: dict[frozenset[Any], list[FrozenTrial]] = {}
     for trial in finished(list(proxies)):
-        same.setdefault(identity(trial.params), []).append(trial)
+        same.setdefault(params_key(trial.params), []).append(trial)
     runs = sorted(same.values(), key=lambda group: float(np.mean([t.value for t in group])))
     groups = []
-    if len(runs) >= FEWEST_FINISHED:
+    if len(runs) >= MIN_FINISHED:
         params, order = [g[0].params for g in runs], [g[0].number for g in runs]
-        groups.append(Ranked("proxies", params, order, max(FEWEST_FINISHED // 2, len(runs) // 10)))
-    if len(found) >= FEWEST_PAIRS:
-        groups.append(Ranked("confirmed", [c.params for c in found], [0] * len(found), min(5, len(found) // 2)))
+        groups.append(RankedGroup("proxies", params, order, max(MIN_FINISHED // 2, len(runs) // 10)))
+    if len(confirmed) >= MIN_PAIRS:
+        groups.append(
+            RankedGroup("confirmed", [c.params for c in confirmed], [0] * len(confirmed), min(5, len(confirmed) // 2))
+        )
     return groups
 
 
-def rate_drift(plan: Plan, found: Sequence[Confirmed]) -> list[str]:
-    """Say whether long runs want another learning rate than short ones, over what was run at both lengths.
+def rate_drift(plan: Plan, confirmed: Sequence[Confirmed]) -> list[str]:
+    """Return a sentence if long runs are best with another learning rate than short ones.
 
-    The places that a configuration gains or loses in the long run are correlated with its learning rate.
+    Over configurations run at both budgets, the change of rank from one to the other is correlated with the rate.
     """
     pairs = [
-        (float(c.params[RATE]), c.proxy_bpb, c.mean_bpb) for c in found if c.proxy_bpb is not None and RATE in c.params
+        (float(c.params[RATE]), c.proxy_bpb, c.mean_bpb)
+        for c in confirmed
+        if c.proxy_bpb is not None and RATE in c.params
     ]
-    if len(pairs) < FEWEST_PAIRS or len({rate for rate, _, _ in pairs}) < 3:
+    if len(pairs) < MIN_PAIRS or len({rate for rate, _, _ in pairs}) < 3:
         return []
     rate, short, long = (np.array(column) for column in zip(*pairs, strict=True))
     if permutation_p(np.log(rate), ranks(long) - ranks(short)) > LEVEL:
@@ -107,29 +119,30 @@ def rate_drift(plan: Plan, found: Sequence[Confirmed]) -> list[str]:
     best = len(pairs) // 2
     means = [float(np.exp(np.log(rate[np.argsort(bpb, kind="stable")[:best]]).mean())) for bpb in (long, short)]
     gained = np.corrcoef(np.log(rate), ranks(long) - ranks(short))[0, 1] < 0
-    if abs(math.log(means[0] / means[1])) < math.log(LEAST_FACTOR) or gained != (means[0] > means[1]):
+    if abs(math.log(means[0] / means[1])) < math.log(MIN_FACTOR) or gained != (means[0] > means[1]):
         return []
     change, scale = ("rises", "1.4") if gained else ("falls", "0.7")
     return [
-        f"the best {RATE} {change} with the budget: {shown(means[1])} (mean of {best} of {len(pairs)}) at "
-        f"{plan.proxy.budget}, {shown(means[0])} at {plan.confirm.budget}; try `confirm.lr_scales = [1.0, {scale}]`."
+        f"the best {RATE} {change} with the budget: {short_number(means[1])} (mean of {best} of {len(pairs)}) at "
+        f"{plan.proxy.budget}, {short_number(means[0])} at {plan.confirm.budget}; "
+        f"try `confirm.lr_scales = [1.0, {scale}]`."
     ]
 
 
-def noise_hides(found: Sequence[Confirmed], pooled: Noise | None = None) -> list[str]:
-    """Say whether the leader is ahead of the second, and of the best baseline, by more than noise explains."""
-    pooled = pooled or noise(found)
-    if pooled.deviation is None or len(found) < 2:
+def unproven_leader(confirmed: Sequence[Confirmed], pooled: Noise | None = None) -> list[str]:
+    """Return a sentence if noise may explain the leader's lead over the second or over the best baseline."""
+    pooled = pooled or noise(confirmed)
+    if pooled.deviation is None or len(confirmed) < 2:
         return []
-    baseline = next((c for c in found if c.baseline), None)
-    rivals = [found[1]]
-    if baseline is not None and baseline not in found[:2]:
+    baseline = next((c for c in confirmed if c.baseline), None)
+    rivals = [confirmed[1]]
+    if baseline is not None and baseline not in confirmed[:2]:
         rivals.append(baseline)
-    hidden = [part for rival in rivals if (part := _hidden(found[0], rival, pooled))]
+    hidden = [part for rival in rivals if (part := _hidden(confirmed[0], rival, pooled))]
     if not hidden:
         return []
     ahead = ", of ".join(hidden)
-    return [f"{found[0].label} is not proven best: ahead of {ahead}; seed noise {pooled.deviation:.4f}."]
+    return [f"{confirmed[0].label} is not proven best: ahead of {ahead}; seed noise {pooled.deviation:.4f}."]
 
 
 def _hidden(leader: Confirmed, rival: Confirmed, pooled: Noise) -> str | None:
@@ -137,26 +150,26 @@ def _hidden(leader: Confirmed, rival: Confirmed, pooled: Noise) -> str | None:
     ahead = lead(leader, rival, pooled)
     if ahead.proven:
         return None
-    needed = max(seeds_to_tell(ahead.gap, pooled.deviation) or MOST_SEEDS + 1, leader.seeds + 1, rival.seeds + 1)
-    number = f"about {needed}" if needed <= MOST_SEEDS else f"over {MOST_SEEDS}"
+    needed = max(seeds_to_tell(ahead.gap, pooled.deviation) or MAX_SEEDS + 1, leader.seeds + 1, rival.seeds + 1)
+    number = f"about {needed}" if needed <= MAX_SEEDS else f"over {MAX_SEEDS}"
     return f"{rival.label} by {ahead.gap:.4f} ({number} seeds each would tell)"
 
 
-def falls_over_time(plan: Plan, proxies: Sequence[FrozenTrial], found: Sequence[Confirmed]) -> list[str]:
-    """Say whether a correlation that was good among the first finished runs is gone among the last ones."""
+def falls_over_time(plan: Plan, proxies: Sequence[FrozenTrial], confirmed: Sequence[Confirmed]) -> list[str]:
+    """Return a sentence if a correlation is lower among the last finished runs than among the first."""
     trials = sorted(finished(list(proxies)), key=lambda t: (t.datetime_complete or datetime.min, t.number))
-    level = LEVEL / (2 * len(LOOKS) + 1)
+    level = LEVEL / (2 * len(PROGRESS_POINTS) + 1)
     falls: list[tuple[Fall, str]] = []
-    for step in _looks(plan):
+    for step in _progress_points(plan):
         pairs = [p for t in trials if (p := (t.intermediate_values.get(step, math.nan), t.value or 0.0)) and _finite(p)]
         falls += [(fall, f"of the loss at {step}% with the final one") for fall in _over_time(pairs)]
-    later = sorted(found, key=lambda c: max(r.datetime_complete or datetime.min for r in c.runs))
+    later = sorted(confirmed, key=lambda c: max(r.datetime_complete or datetime.min for r in c.runs))
     both = [(c.proxy_bpb, c.mean_bpb) for c in later if c.proxy_bpb is not None]
     falls += [(fall, "of proxy with confirmed BPB") for fall in _over_time(both)]
-    sure = [(fall, what) for fall, what in falls if fall.p <= level and fall.before - fall.after >= LEAST_FALL]
-    if not sure:
+    significant = [(fall, what) for fall, what in falls if fall.p <= level and fall.before - fall.after >= MIN_FALL]
+    if not significant:
         return []
-    fall, what = min(sure, key=lambda pair: pair[0].p)
+    fall, what = min(significant, key=lambda pair: pair[0].p)
     return [
         f"ρ {what} fell from {fall.before:.2f} to {fall.after:.2f} in the second half of the runs, "
         "beyond what narrower spread explains."
@@ -166,36 +179,36 @@ def falls_over_time(plan: Plan, proxies: Sequence[FrozenTrial], found: Sequence[
 def _over_time(pairs: Sequence[tuple[float, float]]) -> list[Fall]:
     half = len(pairs) // 2
     columns = [{p[i] for p in part} for part in (pairs[:half], pairs[half:]) for i in (0, 1)]
-    if len(pairs) < FEWEST_HALVES or any(len(values) < 3 for values in columns):
+    if len(pairs) < MIN_HALVES or any(len(values) < 3 for values in columns):
         return []
     return [fall_over_time([x for x, _ in pairs], [y for _, y in pairs])]
 
 
-def falls_late(plan: Plan, proxies: Sequence[FrozenTrial]) -> list[str]:
-    """Say whether a later loss foretells the final one worse than an earlier loss, which should not happen."""
-    trials, steps = finished(list(proxies)), _looks(plan)
+def falls_with_progress(plan: Plan, proxies: Sequence[FrozenTrial]) -> list[str]:
+    """Return a sentence if a later loss predicts the final one worse than an earlier loss does, which is odd."""
+    trials, steps = finished(list(proxies)), _progress_points(plan)
     falls = []
     for early, late in ((a, b) for i, a in enumerate(steps) for b in steps[i + 1 :]):
         rows = [(t.intermediate_values.get(early), t.intermediate_values.get(late), t.value) for t in trials]
         known = [(x, z, y) for x, z, y in rows if None not in (x, z, y) and _finite((x, z, y))]  # type: ignore[arg-type]
-        if len(known) >= FEWEST_HALVES and all(len(set(column)) > 2 for column in zip(*known, strict=True)):
+        if len(known) >= MIN_HALVES and all(len(set(column)) > 2 for column in zip(*known, strict=True)):
             columns = [[float(v) for v in column if v is not None] for column in zip(*known, strict=True)]
             falls.append((fall_with_progress(*columns), early, late))
     if not falls:
         return []
     fall, early, late = min(falls, key=lambda f: f[0].p)
-    if fall.p > LEVEL / (2 * len(LOOKS) + 1) or fall.before - fall.after < LEAST_FALL:
+    if fall.p > LEVEL / (2 * len(PROGRESS_POINTS) + 1) or fall.before - fall.after < MIN_FALL:
         return []
     return [
-        f"the loss at {early}% foretells the final one better than at {late}% "
+        f"the loss at {early}% predicts the final one better than that at {late}% "
         f"(ρ {fall.before:.2f} and {fall.after:.2f}); check the schedule."
     ]
 
 
-def _looks(plan: Plan) -> list[int]:
-    """Return the report points nearest to `LOOKS`, each once."""
+def _progress_points(plan: Plan) -> list[int]:
+    """Return the report points nearest to `PROGRESS_POINTS`, each once."""
     points = plan.report_points()[:-1]
-    return sorted({min(points, key=lambda p: (abs(p - look), p)) for look in LOOKS}) if points else []
+    return sorted({min(points, key=lambda p: (abs(p - percent), p)) for percent in PROGRESS_POINTS}) if points else []
 
 
 def _finite(values: Sequence[float]) -> bool:
@@ -203,11 +216,11 @@ def _finite(values: Sequence[float]) -> bool:
 
 
 def failures(proxies: Sequence[FrozenTrial]) -> list[str]:
-    """Say whether more than a quarter of the proxies failed by their own fault, and where in the space."""
+    """Return a sentence if more than a quarter of the proxies failed by their own fault, and where in the space."""
     own = [t for t in proxies if t.state == TrialState.FAIL and attributes_of(t).failure in OWN_FAULTS]
     rest = [t for t in proxies if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     share = len(own) / max(1, len(own) + len(rest))
-    if len(own) < FEWEST_FAILED or share <= MOST_FAILED:
+    if len(own) < MIN_FAILED or share <= MAX_FAILED:
         return []
     causes = Counter(attributes_of(t).failure or "" for t in own).most_common()
     common = [t for t in own if attributes_of(t).failure == causes[0][0]]
@@ -217,25 +230,25 @@ def failures(proxies: Sequence[FrozenTrial]) -> list[str]:
     return [f"{len(own)} of {len(own) + len(rest)} proxies ({share:.0%}) {what}{_region(common, rest)}."]
 
 
-def unstable(found: Sequence[Confirmed]) -> list[str]:
-    """Say which configurations failed in some of their long runs: they rank behind those that never did."""
+def unstable(confirmed: Sequence[Confirmed]) -> list[str]:
+    """Return a sentence for each configuration that failed in a confirmation run: it ranks behind all that didn't."""
     return [
         f"{c.label} failed in {c.failed} of {c.failed + c.seeds} long runs; it ranks behind all that didn't."
-        for c in found
+        for c in confirmed
         if c.failed
     ]
 
 
 def _region(failed: Sequence[FrozenTrial], rest: Sequence[FrozenTrial]) -> str:
-    """Name the setting in which the failed differ most from the rest, by Mann-Whitney's test, if any does."""
+    """Return, as text, the setting in which failed trials differ most from the rest, if any, by Mann-Whitney's test."""
     names = sorted({k for t in failed for k, v in t.params.items() if type(v) in (int, float)})
-    best, said = LEVEL / max(1, len(names)), ""
+    best, text = LEVEL / max(1, len(names)), ""
     for name in names:
         inside, outside = ([t.params[name] for t in group if name in t.params] for group in (failed, rest))
-        if min(len(inside), len(outside)) < FEWEST_FAILED or len({*inside, *outside}) < 2:
+        if min(len(inside), len(outside)) < MIN_FAILED or len({*inside, *outside}) < 2:
             continue
         p = mann_whitney_p(inside, outside)
         if p <= best:
-            medians = [shown(float(np.median(values))) for values in (inside, outside)]
-            best, said = p, f"; median {name} {medians[0]} there, {medians[1]} elsewhere"
-    return said
+            medians = [short_number(float(np.median(values))) for values in (inside, outside)]
+            best, text = p, f"; median {name} {medians[0]} there, {medians[1]} elsewhere"
+    return text

@@ -1,4 +1,4 @@
-"""What a grid of runs says: for each point the mean over its repeats with its noise, and all of them as a table."""
+"""Results of a grid of runs: for each point, the mean of each measure over repeats, with its interval."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -25,9 +25,9 @@ from search.study.trials import (
 )
 
 MEASURES = ("val_bpb", TRAIN_BPB, N_PARAMS, TOKENS, TOKENS_PER_PARAM, TOKENS_PER_SECOND, BYTES_PER_TOKEN)
-"""What is known of a run: its value, and attributes of these names."""
+"""Measures of a run: its value, and the attributes with these keys."""
 PROPORTIONAL = {TOKENS, TOKENS_PER_PARAM, TOKENS_PER_SECOND}
-"""Measures whose noise grows with them: a machine is so many percent faster or slower."""
+"""Measures whose noise is proportional to their size: machines differ in speed by a percentage."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class Mean:
 
     value: float
     half_width: float | None = None
-    """Of its 95% interval, with the noise of all points' repeats pooled; None where nothing is repeated."""
+    """Half-width of its 95% interval, with the noise pooled over all points; None if no point is repeated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,20 +45,20 @@ class Point:
 
     params: Params
     runs: int
-    """How many finished."""
+    """Number of finished runs."""
     others: str = ""
-    """What became of those that didn't, such as "1 diverged"; empty where all finished."""
+    """States of its other runs, such as "1 diverged"; empty if all finished."""
     means: Mapping[str, Mean] = field(default_factory=dict)
-    """By measure; empty where none finished."""
+    """Mean of each measure, by its key; empty if no run finished."""
 
     @property
     def failed(self) -> bool:
-        """Whether none finished and one failed by its own fault."""
+        """Whether no run finished and one failed by its own fault."""
         return not self.runs and any(cause in self.others for cause in OWN_FAULTS)
 
     @property
     def bpb(self) -> float:
-        """Mean final BPB; NaN where none finished."""
+        """Mean final BPB; NaN if no run finished."""
         return self.means["val_bpb"].value if "val_bpb" in self.means else float("nan")
 
 
@@ -86,11 +86,11 @@ def _means(key: str, groups: Sequence[Sequence[float]]) -> list[Mean | None]:
     means = [float(np.mean(g)) if g else 0.0 for g in groups]
     units = [abs(m) or 1.0 if key in PROPORTIONAL else 1.0 for m in means]
     noise = pooled_noise([[v / unit for v in g] for g, unit in zip(groups, units, strict=True)])
-    found: list[Mean | None] = []
+    results: list[Mean | None] = []
     for group, mean, unit in zip(groups, means, units, strict=True):
         half = noise.half_width(len(group))
-        found.append(Mean(value=mean, half_width=None if half is None else half * unit) if group else None)
-    return found
+        results.append(Mean(value=mean, half_width=None if half is None else half * unit) if group else None)
+    return results
 
 
 def _values(trials: Sequence[FrozenTrial], key: str) -> list[float]:
@@ -99,7 +99,7 @@ def _values(trials: Sequence[FrozenTrial], key: str) -> list[float]:
 
 
 def _others(trials: Sequence[FrozenTrial]) -> str:
-    """Count the runs that are not finished by what became of them; one that was queued again counts once."""
+    """Return the counts of unfinished runs by state, as text; a lost run and its retry count once."""
     retried = {attributes_of(t).retries for t in trials}
     left = [t for t in trials if t.state != TrialState.COMPLETE and t.number not in retried]
     states = [
@@ -108,10 +108,10 @@ def _others(trials: Sequence[FrozenTrial]) -> str:
     return ", ".join(f"{n} {state}" for state, n in sorted(Counter(states).items()))
 
 
-def ordered(found: Sequence[Point], space: Space) -> list[Point]:
-    """Return the points by the first setting, then by the second: numbers by size, others as the study file lists."""
+def ordered(unordered: Sequence[Point], space: Space) -> list[Point]:
+    """Return the points sorted by the first setting, then the second: numbers by size, others as in the study file."""
     ranks = {name: _ranks(p.values() or ()) for name, p in space.parameters.items()}
-    return sorted(found, key=lambda point: [ranks[n].get(point.params.get(n), -1) for n in ranks])
+    return sorted(unordered, key=lambda point: [ranks[n].get(point.params.get(n), -1) for n in ranks])
 
 
 def _ranks(values: Sequence[Any]) -> Mapping[Any, int]:
@@ -119,7 +119,7 @@ def _ranks(values: Sequence[Any]) -> Mapping[Any, int]:
 
 
 def numbers(values: Sequence[Any]) -> bool:
-    """Return whether all are numbers."""
+    """Return whether all values are numbers."""
     return all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
 
 
@@ -135,11 +135,11 @@ def points_of(plan: Plan, trials: Sequence[FrozenTrial]) -> list[Point]:
     return ordered(points(plan.grid(), trials), plan.space) if plan.is_grid else []
 
 
-def shown_bpb(p: Point) -> str:
-    """Return a point's BPB with its interval, where it has one."""
+def point_bpb_text(p: Point) -> str:
+    """Return a point's BPB as text, with its interval if it has one."""
     return bpb_text(p.bpb, p.means["val_bpb"].half_width)
 
 
-def shown(value: Any) -> str:
-    """Return a setting's value as people read it."""
+def value_text(value: Any) -> str:
+    """Return a setting's value as text."""
     return "–" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""What pruning did to a study: how much it saved, why it held back, and what controls say it cost."""
+"""Effect of pruning on a study: the time saved, why nothing was pruned, and the cost estimated from controls."""
 
 from collections.abc import Sequence
 
@@ -12,34 +12,35 @@ from search.study.settings import Fidelity
 from search.study.trials import attributes_of, finished
 
 PROVEN = 0.95
-"""Sureness that losses at a report say something of the best runs' end, from which on its gate is open."""
+"""Probability that losses at a report predict the best runs' final ones, from which on the report's gate is open."""
 BEST_SHARE = 0.1
+"""Share of tried proxies that count as the best."""
 
 
 def pruning_lines(
     plan: Plan, trials: Sequence[FrozenTrial], pruner: CorrelationPruner, relations: Sequence[Relation]
 ) -> str:
-    """Return how many proxies were pruned and what that saved, or why none was."""
+    """Return, as a sentence, how many proxies were pruned and what that saved, or why none was."""
     pruned = sum(t.state == TrialState.PRUNED for t in trials)
     if pruned:
         saved = format_duration(saved_seconds(trials, plan.proxy))
         return f"Pruning: {pruned} pruned, which saved {saved} of training{_controls(trials, pruner)}."
-    return f"Pruning: none pruned: {_held_back(relations, pruner)}."
+    return f"Pruning: none pruned: {_why_none(relations, pruner)}."
 
 
 def saved_seconds(trials: Sequence[FrozenTrial], fidelity: Fidelity) -> float:
-    """Return the training time that the pruned among these trials were spared."""
+    """Return the seconds of training that pruning saved on these trials."""
     pruned = [t for t in trials if t.state == TrialState.PRUNED]
     return sum((1 - (t.last_step or 0) / 100) * budget_seconds(t, fidelity) for t in pruned)
 
 
 def is_open(relation: Relation, needed: int) -> bool:
-    """Return whether the gate is open at a report: losses there are proven to say something of the best runs' end."""
+    """Return whether the gate is open at a report: losses there are shown to predict the best runs' final ones."""
     return relation.n >= needed and relation.proof >= PROVEN
 
 
 def open_from(relations: Sequence[Relation], needed: int) -> int | None:
-    """Return the percent from which on the gate is open at every later report; None where it isn't at the last."""
+    """Return the percent from which on the gate is open at all reports; None if it is closed at the last."""
     opened = None
     for r in reversed(relations):
         if not is_open(r, needed):
@@ -48,7 +49,7 @@ def open_from(relations: Sequence[Relation], needed: int) -> int | None:
     return opened
 
 
-def _held_back(relations: Sequence[Relation], pruner: CorrelationPruner) -> str:
+def _why_none(relations: Sequence[Relation], pruner: CorrelationPruner) -> str:
     n = max(r.n for r in relations)
     if n < pruner.needed:
         return f"{n} finished trials, {pruner.needed} are needed first"
@@ -56,13 +57,13 @@ def _held_back(relations: Sequence[Relation], pruner: CorrelationPruner) -> str:
     count = sum(is_open(r, pruner.needed) for r in relations)
     if not count:
         best = max(r.proof for r in relations)
-        return f"it isn't proven that losses so far say anything of the end ({best:.0%} sure at most)"
+        return f"losses so far aren't shown to predict final ones (probability {best:.0%} at most)"
     where = f"from {opened}% on" if opened is not None else f"at {count} of {len(relations)} reports"
-    return f"{where} losses are proven to say something of the end, but no trial was hopeless enough"
+    return f"{where} losses are shown to predict final ones, but no trial was hopeless enough"
 
 
 def _controls(trials: Sequence[FrozenTrial], pruner: CorrelationPruner) -> str:
-    """Say what became of controls that would have been pruned: what pruning costs, estimated."""
+    """Return, as text, how controls ended that would have been pruned: an estimate of the cost of pruning."""
     ended = finished(list(trials))
     controls = [t for t in ended if attributes_of(t).control]
     if not controls:

@@ -1,4 +1,4 @@
-"""A study at one moment: read once from the database, so that all that is shown of it agrees with itself."""
+"""A study at one moment, read once from the database, so that all figures and sentences about it agree."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,15 +26,15 @@ from storage.registry.workers import Entry
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """Everything known of a study at one moment. Figures, tables and pages are pure functions of it.
+    """A study at one moment. Figures, tables and pages are pure functions of it.
 
-    What follows from what was read is computed when it is first asked for, and once.
+    Each derived property is computed once, when it is first read.
     """
 
     study: ReadStudy
-    """Its trials and attributes as they were read."""
+    """The study with its trials and attributes as they were read."""
     workers: Sequence[Entry]
-    """Every worker there ever was, in the order of their starts."""
+    """All workers of the study, past ones included, in the order of their starts."""
 
     @property
     def plan(self) -> Plan:
@@ -43,12 +43,12 @@ class Snapshot:
 
     @property
     def proxies(self) -> Sequence[FrozenTrial]:
-        """Every proxy trial, in the order of creation."""
+        """All proxy trials, in the order of creation."""
         return self.study.proxy_trials()
 
     @property
     def runs(self) -> Sequence[FrozenTrial]:
-        """Every confirmation run, in the order of creation."""
+        """All confirmation runs, in the order of creation."""
         return self.study.confirm_trials()
 
     @cached_property
@@ -58,32 +58,32 @@ class Snapshot:
 
     @cached_property
     def slots(self) -> int:
-        """Proxy trials that count towards those asked for."""
+        """Number of proxy trials that count towards `[proxy] trials`; a lost one and its retry count once."""
         return self.study.proxy_queue.slots(self.proxies)
 
     @cached_property
-    def found(self) -> Sequence[Confirmed]:
+    def confirmed(self) -> Sequence[Confirmed]:
         """Confirmed configurations, the best first."""
         return confirmed(self.study)
 
     @cached_property
     def noise(self) -> Noise:
-        """From seed to seed, pooled over confirmed configurations."""
-        return noise(self.found)
+        """Noise of BPB from seed to seed, pooled over confirmed configurations."""
+        return noise(self.confirmed)
 
     @cached_property
     def transfer(self) -> Transfer:
-        """Whether the proxy foretold what was confirmed."""
-        return transfer(self.found)
+        """Check whether proxy BPB predicts confirmed BPB."""
+        return transfer(self.confirmed)
 
     @cached_property
     def bill(self) -> Bill:
-        """What the study has cost, and what it will when the runs under way end."""
+        """The study's cost so far, and its cost once the runs under way have ended."""
         return bill(self.study, self.workers, stored_cap(self.study))
 
     @cached_property
     def affordable(self) -> int | None:
-        """Further long runs that [confirm]'s own hours and dollars allow; None where neither is limited."""
+        """Further confirmation runs that [confirm]'s own hours and dollars allow; None if neither is limited."""
         return affordable_runs(self.study, self.workers)
 
     @cached_property
@@ -93,46 +93,46 @@ class Snapshot:
 
     @cached_property
     def relations(self) -> Sequence[Relation]:
-        """The loss so far with the final one, at each report point but the last."""
+        """Correlation of the loss with the final one, at each report point but the last."""
         return [self.pruner.relation(self.proxies, point) for point in self.plan.report_points()[:-1]]
 
     @cached_property
     def pruning(self) -> str:
-        """What pruning did, in sentences; empty before a proxy has finished, and for a grid."""
+        """Effect of pruning, in sentences; empty before a proxy has finished, and for a grid."""
         searched = bool(self.finished) and not self.plan.is_grid
         return pruning_lines(self.plan, self.proxies, self.pruner, self.relations) if searched else ""
 
     @cached_property
     def caveats(self) -> Sequence[Caveat]:
-        """What should not be trusted blindly."""
-        return caveats(self.plan, self.proxies, self.found, self.noise)
+        """Early warnings about the results."""
+        return caveats(self.plan, self.proxies, self.confirmed, self.noise)
 
     @cached_property
     def importance(self) -> Importance | None:
-        """Which settings set the best proxies apart; None where too few trials tell, and for a grid."""
+        """Importance of each setting for the best proxies; None if there are too few trials, and for a grid."""
         return None if self.plan.is_grid else importance(self.proxies)
 
     @cached_property
-    def decisions(self) -> Race:
-        """The race of confirmation runs: who takes part, and what is due."""
+    def race(self) -> Race:
+        """The race of confirmation runs: its candidates, and the runs that are due."""
         return Race(self.study, self.transfer, self.affordable)
 
     @cached_property
-    def race(self) -> str:
-        """Where the race is, in a sentence; empty before it began."""
+    def race_line(self) -> str:
+        """State of the race in a sentence; empty before it began."""
         return race_line(self.study)
 
     @cached_property
     def standing(self) -> Mapping[str, str]:
-        """What the race says of each candidate, by what people call it: "leads", "behind by more than noise"."""
-        return {c.key: said for c, said in self.decisions.standing}
+        """Standing of each candidate, by its key: such as "leads" or "behind by more than noise"."""
+        return {candidate.key: text for candidate, text in self.race.standing}
 
     @cached_property
     def race_over(self) -> bool:
-        """Whether every proxy has ended and the race asks for no further run."""
+        """Whether every proxy has ended and the race starts no further run."""
         if self.slots < self.plan.proxy.trials or not all(t.state.is_finished() for t in self.proxies):
             return False
-        return not self.plan.confirmations or self.decisions.next_turn[2].over
+        return not self.plan.confirmations or self.race.due_runs.decision.over
 
     @cached_property
     def pinned(self) -> Machine | None:
@@ -141,15 +141,15 @@ class Snapshot:
 
     @cached_property
     def hardware(self) -> str:
-        """What the study is pinned to, in a sentence; empty before its first worker."""
+        """Hardware that the study is pinned to, in a sentence; empty before its first worker."""
         return hardware_line(self.study)
 
     @cached_property
     def last_signs(self) -> Mapping[int, datetime]:
-        """Last signs of life of confirmation runs, by their trials' ids; read when first asked for."""
+        """Time of each confirmation run's last sign of life, by trial id; read from the database at first use."""
         return last_signs(self.study.database.engine, self.study.confirmations._study_id)
 
 
 def read(study: LinkedStudy) -> Snapshot:
-    """Return the facts of a study as they are now."""
+    """Return a snapshot of a study as it is now."""
     return Snapshot(study=study.at_one_moment(), workers=registry_of(study).entries())

@@ -1,4 +1,4 @@
-"""Whether the best configurations lie at an end of the space, where a wider space may hold better ones."""
+"""Caveats if the best configurations lie at an end of the space: a wider space may hold better ones."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,70 +6,72 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from search.common.stats import chance_of_as_many, chance_of_lower
-from search.study.space import OWNER, RECORDS, Parameter, Space
+from search.study.space import RECORDS, SECTION_OF, Parameter, Space
 
 OUTER = 0.1
 """Share of a range that counts as its end."""
-MOST = 2 / 3
-"""Share of the best that must lie there."""
+MIN_SHARE = 2 / 3
+"""Least share of the best configurations that must lie at an end."""
 LEVEL = 0.05
-"""Chance of any sentence about a space whose settings don't matter, shared among all that are looked at."""
+"""Chance of any false alarm in a space whose settings don't matter, shared among all ends that are tested."""
 BETTER = 0.03
-"""Chance that what was run at an end only looks better than the rest."""
+"""Largest p of the test that configurations at an end are better than the rest."""
 SIDES = ("lowest", "highest")
 
 
 @dataclass(frozen=True)
-class Ranked:
-    """Configurations that were run, the best first; the first `best` of them are looked at."""
+class RankedGroup:
+    """Configurations that were run, the best first."""
 
     name: str
+    """Name of the group, such as "proxies"."""
     params: Sequence[Mapping[str, Any]]
     order: Sequence[int]
-    """When each was run, as a count; all 0 where time has no part in it."""
+    """Position of each in the order of time; all 0 if time doesn't matter."""
     best: int
+    """Number of configurations that count as the best."""
 
 
-def edges(space: Space, groups: Sequence[Ranked]) -> list[str]:
-    """Return a sentence for each setting whose best values crowd at an end that could be moved.
+def edge_caveats(space: Space, groups: Sequence[RankedGroup]) -> list[str]:
+    """Return a sentence for each setting whose best values crowd at an end that can be moved.
 
-    Two proofs are asked for. More of the best lie there than random draws would put there; and what was run there
-    is better than what was run elsewhere at the same time, because a sampler that happened on a good value early
-    stays near it, whether the setting matters or not.
+    Two tests must agree: more of the best lie there than random draws would; and configurations there are better than
+    those run elsewhere at the same time. The second is needed because a sampler that found a good value early stays
+    near it, whether the setting matters or not.
     """
     ranges = {name: p for name, p in space.parameters.items() if _ordered(p)}
     level = LEVEL / max(1, len(SIDES) * len(ranges) * len(groups))
-    found = []
+    sentences = []
     for name, parameter in ranges.items():
         for side in SIDES:
-            further = _further(name, parameter, side)
+            advice = _advice(name, parameter, side)
             crowded = {g.name: text for g in groups if (text := _crowd(name, parameter, side, g, level))}
-            if crowded and further is not None:
-                led = [g.name for g in groups if any(_inside(name, parameter, side, g)[:1])]
-                who = " and ".join(({n: f"the best of the {n}" for n in led} | crowded).values())
-                found.append(f"{name}: {who} {_place(parameter, side)}; {further}.")
-    return found
+            if crowded and advice is not None:
+                led_by = [g.name for g in groups if any(_inside(name, parameter, side, g)[:1])]
+                subject = " and ".join(({n: f"the best of the {n}" for n in led_by} | crowded).values())
+                sentences.append(f"{name}: {subject} {_place(parameter, side)}; {advice}.")
+    return sentences
 
 
 def _ordered(parameter: Parameter) -> bool:
     return all(type(v) in (int, float) for v in parameter.choices or (parameter.low,))
 
 
-def _crowd(name: str, parameter: Parameter, side: str, group: Ranked, level: float) -> str | None:
-    """Say how many of the best of a group lie at this end, if both proofs are given."""
+def _crowd(name: str, parameter: Parameter, side: str, group: RankedGroup, level: float) -> str | None:
+    """Return, as text, how many of the best of a group lie at this end; None unless both tests agree."""
     outer, inside = _outer(parameter, side), _inside(name, parameter, side, group)
     order = [t for p, t in zip(group.params, group.order, strict=True) if name in p]
     best = sum(name in p for p in group.params[: group.best])
     hits = sum(inside[:best])
-    if not hits or hits < MOST * best or chance_of_as_many(hits, best, outer) > level:
+    if not hits or hits < MIN_SHARE * best or chance_of_as_many(hits, best, outer) > level:
         return None
     if chance_of_lower(range(len(order)), order, inside) > BETTER:
         return None
     return f"{hits} of the {best} best {group.name}"
 
 
-def _inside(name: str, parameter: Parameter, side: str, group: Ranked) -> list[bool]:
-    """Return for each member that has the setting, the best first, whether it lies at this end."""
+def _inside(name: str, parameter: Parameter, side: str, group: RankedGroup) -> list[bool]:
+    """Return whether each configuration that has the setting lies at this end, the best first."""
     outer = _outer(parameter, side)
     return [depth(parameter, p[name], side) <= outer for p in group.params if name in p]
 
@@ -77,7 +79,7 @@ def _inside(name: str, parameter: Parameter, side: str, group: Ranked) -> list[b
 def depth(parameter: Parameter, value: float, side: str) -> float:
     """Return the share of random draws that lie at least as near to this end as the value does.
 
-    0 at the end of a continuous range; never below the share of the end itself where values are counted.
+    0 at the end of a continuous range; never below the share of the end value itself if values are discrete.
     """
     if parameter.choices is not None:
         values = sorted(float(v) for v in parameter.choices)
@@ -101,38 +103,38 @@ def _outer(parameter: Parameter, side: str) -> float:
 
 
 def _place(parameter: Parameter, side: str) -> str:
-    ends = " … ".join(shown(_end(parameter, s)) for s in SIDES)
+    ends = " … ".join(short_number(_end(parameter, s)) for s in SIDES)
     if _outer(parameter, side) > OUTER:
-        return f"have {shown(_end(parameter, side))}, the {side} of {ends}"
+        return f"have {short_number(_end(parameter, side))}, the {side} of {ends}"
     return f"lie in the {side} {OUTER:.0%} of {ends}"
 
 
-def shown(value: float) -> str:
-    """Return a setting's value in as few digits as tell it."""
+def short_number(value: float) -> str:
+    """Return a setting's value as text with few digits."""
     return f"{value:.0f}" if value == int(value) or abs(value) >= 100 else f"{value:.2g}"
 
 
-def _further(name: str, parameter: Parameter, side: str) -> str | None:
-    """Say how far to widen the space; None where the setting itself allows nothing beyond this end.
+def _advice(name: str, parameter: Parameter, side: str) -> str | None:
+    """Return, as text, how far to widen the space; None if the setting itself allows nothing beyond this end.
 
-    A third of the range more, on a log scale where the range has one, and not past the setting's own limit.
+    By a third of the range, on a log scale if the range has one, and not past the setting's own limit.
     """
     down, end = side == "lowest", _end(parameter, side)
-    limits = next(f.metadata for f in fields(RECORDS[OWNER[name]]) if f.name == name)
+    limits = next(f.metadata for f in fields(RECORDS[SECTION_OF[name]]) if f.name == name)
     closed, opened = (limits.get(key) for key in (("at_least", "above") if down else ("at_most", "below")))
     if closed is not None and (end <= closed if down else end >= closed):
         return None
     if parameter.choices is not None:
         return f"add {'smaller' if down else 'larger'} ones"
-    value = _third_more(parameter, down)
+    value = _widened(parameter, down)
     if closed is not None:
         value = max(value, closed) if down else min(value, closed)
     if opened is not None and (value <= opened if down else value >= opened):
         value = (end + opened) / 2
-    return f"widen to {shown(value)}"
+    return f"widen to {short_number(value)}"
 
 
-def _third_more(parameter: Parameter, down: bool) -> float:
+def _widened(parameter: Parameter, down: bool) -> float:
     low, high = float(parameter.low or 0), float(parameter.high or 0)
     if parameter.log:
         factor = math.exp(math.log(high / low) / 3)

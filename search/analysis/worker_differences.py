@@ -1,4 +1,4 @@
-"""Whether workers differ in what a result depends on besides its configuration: device, torch, precision, speed."""
+"""Caveats if workers differ in what affects results besides the configuration: device, torch, precision, speed."""
 
 import math
 from collections import Counter
@@ -14,38 +14,39 @@ from search.common.stats import largest_offset_p
 from search.study.plan import Plan
 from search.study.trials import BUDGET_SCALE, MODE, N_PARAMS, PROVENANCE, TOKENS_PER_SECOND, attributes_of
 
-FASTER = 0.10
-"""Difference in speed that is worth a word."""
+MIN_DIFFERENCE = 0.10
+"""Smallest relative difference in speed that is worth a caveat."""
 LEVEL = 0.05
-FEWEST_RUNS = 4
-"""Of a worker whose speed is judged."""
+"""Chance of a false alarm about speed."""
+MIN_RUNS = 4
+"""Fewest runs of a worker to judge its speed."""
 RATES = ("max_lr", "pct_start", "div_factor", "final_div_factor", "decay_fraction", "weight_decay")
-"""Settings that cost no time."""
-SHOWN = 2
-"""Workers named for each device; the rest are counted."""
+"""Settings that don't affect speed."""
+MAX_NAMED = 2
+"""Most workers that are named for each device; the others are counted."""
 
 
-def hardware(plan: Plan, runs: Sequence[FrozenTrial]) -> list[str]:
-    """Return what differs between the workers of finished runs, a sentence each."""
+def worker_differences(plan: Plan, runs: Sequence[FrozenTrial]) -> list[str]:
+    """Return a sentence for each difference between the workers of finished runs."""
     known = [t for t in runs if PROVENANCE in t.user_attrs]
-    found = [
-        _differing("workers' devices", known, lambda t: _of(t, "device")),
-        _differing("workers' versions of torch", known, lambda t: _of(t, "torch")),
+    sentences = [
+        _differing("workers' devices", known, lambda t: _provenance(t, "device")),
+        _differing("workers' versions of torch", known, lambda t: _provenance(t, "torch")),
         _precisions(plan, known),
         _compiled(known),
         _scaled(known),
     ]
-    for device in sorted({_of(t, "device") for t in known}):
-        found.append(_speeds(device, [t for t in known if _of(t, "device") == device]))
-    return [text for text in found if text]
+    for device in sorted({_provenance(t, "device") for t in known}):
+        sentences.append(_speeds(device, [t for t in known if _provenance(t, "device") == device]))
+    return [text for text in sentences if text]
 
 
-def _of(trial: FrozenTrial, key: str) -> str:
+def _provenance(trial: FrozenTrial, key: str) -> str:
     return str(attributes_of(trial).provenance.get(key, "unknown"))
 
 
 def _worker(trial: FrozenTrial) -> str:
-    return str(attributes_of(trial).worker or _of(trial, "host"))
+    return str(attributes_of(trial).worker or _provenance(trial, "host"))
 
 
 def _differing(what: str, runs: Sequence[FrozenTrial], value: Callable[[FrozenTrial], str]) -> str | None:
@@ -61,25 +62,25 @@ def _differing(what: str, runs: Sequence[FrozenTrial], value: Callable[[FrozenTr
 
 def _names(runs: Sequence[FrozenTrial]) -> str:
     names = [name for name, _ in Counter(_worker(t) for t in runs).most_common()]
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    return ", ".join(names[:MAX_NAMED]) + (f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else "")
 
 
 def _precisions(plan: Plan, runs: Sequence[FrozenTrial]) -> str | None:
-    """Compare runs of one width only: on a CPU, narrow networks are in another precision by design."""
+    """Return a sentence if precisions differ at one width: on a CPU, narrow networks use another one by design."""
     widths: dict[int, list[FrozenTrial]] = {}
     for trial in runs:
         heads, width = (trial.params.get(k, getattr(plan.model, k)) for k in ("n_head", "head_dim"))
         widths.setdefault(heads * width, []).append(trial)
     for width, group in sorted(widths.items()):
-        text = _differing(f"precisions at width {width}", group, lambda t: _of(t, "precision"))
+        text = _differing(f"precisions at width {width}", group, lambda t: _provenance(t, "precision"))
         if text:
             return text
     return None
 
 
 def _compiled(runs: Sequence[FrozenTrial]) -> str | None:
-    """Say that some runs were compiled and others not, as short and long ones once were."""
-    counts = Counter("compiled" in _of(t, MODE) for t in runs if MODE in attributes_of(t).provenance)
+    """Return a sentence if some runs were compiled and others not, as older versions did for long and short ones."""
+    counts = Counter("compiled" in _provenance(t, MODE) for t in runs if MODE in attributes_of(t).provenance)
     if len(counts) < 2:
         return None
     return (
@@ -89,7 +90,7 @@ def _compiled(runs: Sequence[FrozenTrial]) -> str | None:
 
 
 def _scaled(runs: Sequence[FrozenTrial]) -> str | None:
-    """Say which runs had other budgets than the rest, so that slower hardware did equal work."""
+    """Return a sentence if budgets were scaled, so that slower hardware did equal work."""
     some = [t for t in runs if BUDGET_SCALE in t.user_attrs]
     if not some:
         return None
@@ -101,14 +102,14 @@ def _scaled(runs: Sequence[FrozenTrial]) -> str | None:
 
 
 def _speeds(device: str, runs: Sequence[FrozenTrial]) -> str | None:
-    """Name the worker that trains like shapes at another speed than the others on the same device.
+    """Return a sentence that names the worker whose speed differs from that of others on the same device.
 
-    Tokens/s is fitted to the shape over all workers, log by log; a worker stands out if its mean residual differs
-    from the others' by more than shuffled workers' would.
+    The logarithm of tokens/s is fitted to the logarithms of the shape over all workers; a worker stands out if its mean
+    residual differs from the others' by more than under shuffled workers.
     """
     timed = [t for t in runs if (attributes_of(t).tokens_per_second or 0) > 0]
     workers = [_worker(t) for t in timed]
-    kept = [w for w, n in Counter(workers).items() if FEWEST_RUNS <= n <= len(workers) - FEWEST_RUNS]
+    kept = [w for w, n in Counter(workers).items() if MIN_RUNS <= n <= len(workers) - MIN_RUNS]
     if not kept:
         return None
     shapes = _shapes([_settings(t) for t in timed])
@@ -119,7 +120,7 @@ def _speeds(device: str, runs: Sequence[FrozenTrial]) -> str | None:
     offsets = largest_offset_p(residual, workers, kept)
     name, (offset, p) = min(offsets.items(), key=lambda item: (item[1][1], -abs(item[1][0])))
     change = math.expm1(offset)
-    if p > LEVEL or abs(change) <= FASTER:
+    if p > LEVEL or abs(change) <= MIN_DIFFERENCE:
         return None
     direction = "slower" if change < 0 else "faster"
     return (
@@ -129,15 +130,15 @@ def _speeds(device: str, runs: Sequence[FrozenTrial]) -> str | None:
 
 
 def _settings(trial: FrozenTrial) -> dict[str, Any]:
-    """Return what a run's speed depends on: the number of parameters and the searched settings that shape a step."""
+    """Return the settings that a run's speed depends on: number of parameters, and searched ones that shape a step."""
     shaping = {k: v for k, v in trial.params.items() if k not in RATES}
     return {N_PARAMS: trial.user_attrs.get(N_PARAMS, 1), **shaping}
 
 
 def _shapes(settings: Sequence[Mapping[str, Any]]) -> Float[ndarray, "runs features"]:
-    """Return a column of ones, one for each number's logarithm, and one for each choice that is no number.
+    """Return a column of ones, one for the logarithm of each numeric setting, one for each non-numeric choice.
 
-    A number is 0 where a condition excludes its setting.
+    A number counts as 0 if a condition excludes its setting.
     """
     columns = [[1.0] * len(settings)]
     for name in sorted({k for s in settings for k in s}):

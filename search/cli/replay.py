@@ -70,9 +70,9 @@ def replay(
     from model.data.tokenizer import cpu_count
     from search.common.errors import SearchError
     from search.common.out_file import check
-    from search.replay.many_studies import parts_of, replay_all
+    from search.replay.many_studies import replay_all, replay_tasks
     from search.replay.pruners import parse_pruners
-    from search.replay.view import as_json, outcomes, progress_bar, terminal, write_figure
+    from search.replay.view import as_json, group_results, progress_bar, terminal, write_figure
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sys.path.append(str(Path.cwd()))  # a pruner in a file beside the user is found
@@ -82,10 +82,10 @@ def replay(
         check(html, "--html")
     given = parse_pruners(pruner or [])
     sets = _sets(files or [], study, storage, smooth)
-    parts = parts_of(sets, trials, budget, given, only or [])
+    parts = replay_tasks(sets, trials, budget, given, only or [])
     with progress_bar(Console(stderr=True), len(parts) * studies) as advance:
         found = replay_all(parts, range(seed, seed + studies), jobs or cpu_count(), advance)
-    shown = outcomes(parts, found, studies)
+    shown = group_results(parts, found, studies)
     if json:
         typer.echo(as_json(shown, seed))
     else:

@@ -40,14 +40,16 @@ def start(
     from search.machine.slots import slots
     from search.strategy.priming import prime
     from search.study.identity import restore
-    from search.study.requested import asked_plan, with_cap
+    from search.study.requested import requested_plan, with_cap
     from search.study.study import open_study
     from search.worker.pool import run_workers
 
     console = Console()
     stop = StopRequest()
     with open_database(storage, "start") as database:
-        plan = with_cap(database, asked_plan(database, study, data, column, rename, trials), max_usd, say=typer.echo)
+        plan = with_cap(
+            database, requested_plan(database, study, data, column, rename, trials), max_usd, say=typer.echo
+        )
         stop.install()
         restore(database, plan.name, typer.echo)  # before text is prepared for minutes
         fetch(database, plan.name)
@@ -73,8 +75,8 @@ def _print_summary(console: Any, opened: Any, facts: Any) -> None:
     from search.show.status.summary import summary
 
     bounds = None
-    if facts.found:
-        corpus = shared_corpus(opened, opened.plan.configuration(facts.found[0].params).tokenizer, lambda: False)
+    if facts.confirmed:
+        corpus = shared_corpus(opened, opened.plan.configuration(facts.confirmed[0].params).tokenizer, lambda: False)
         bounds = (corpus.uniform_bpb, corpus.unigram_bpb)
     console.print(summary(facts, bounds), highlight=False)
 
@@ -83,7 +85,7 @@ def _print_next(console: Any, facts: Any) -> None:
     from search.common.next_commands import State, next_commands
 
     over = all(t.state.is_finished() for t in [*facts.proxies, *facts.runs])
-    state = State(over=over, sweep=facts.plan.is_grid, confirmed=bool(facts.found))
+    state = State(over=over, sweep=facts.plan.is_grid, confirmed=bool(facts.confirmed))
     lines = next_commands("start", facts.plan.name, state)
     console.print("\nNext:\n  " + "\n  ".join(lines), highlight=False, markup=False, soft_wrap=True)
 

@@ -1,4 +1,4 @@
-"""What a person did that the search can't go on with."""
+"""Errors that a person can cause and correct."""
 
 
 class SearchError(Exception):
@@ -10,16 +10,16 @@ class StudyFileError(SearchError):
 
 
 class StudyChangedError(SearchError):
-    """A study is reopened with settings that would make its earlier results incomparable."""
+    """A study was reopened with settings that would make its earlier results incomparable."""
 
 
 class HalvesError(SearchError):
-    """One of a study's two Optuna studies is gone, or is another study's."""
+    """One of a study's two Optuna studies was deleted, or belongs to another study."""
 
 
 class HardwareError(SearchError):
-    """A machine is not of the study's class, or too slow for it; nothing was claimed."""
+    """A machine isn't like the study's hardware, or is too slow for it; no trial was claimed."""
 
 
 class SpaceExhaustedError(SearchError):
-    """A trial needs a configuration, and every one of the space has been given to another."""
+    """A trial needs a configuration, but all of the space have been given to other trials."""

@@ -1,10 +1,10 @@
-"""How a command ends: by the exit code, a script knows whether it is worth being run again."""
+"""Exit codes of commands: they tell a script whether running the command again may help."""
 
 REFUSED = 1
-"""A person's mistake, or a refusal: the same would come out again."""
+"""A user's mistake, or a refusal: running it again gives the same result."""
 MISUSED = 2
-"""The command itself can't be understood: a misspelt option, a value out of range."""
+"""An invalid command line: a misspelt option, a value out of range."""
 FAULT = 70
-"""A fault of ours, or of the machine (EX_SOFTWARE)."""
+"""A bug, or a fault of the machine (EX_SOFTWARE)."""
 AWAY = 75
-"""The database is away or busy: later it may go well (EX_TEMPFAIL)."""
+"""The database is away or busy: the command may succeed later (EX_TEMPFAIL)."""

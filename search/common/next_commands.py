@@ -1,4 +1,4 @@
-"""What to type next: every command line that is suggested for a study, and where which of them is said."""
+"""What to type next: the command lines suggested for a study, and the places where each is suggested."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,14 +26,14 @@ COMMANDS: Mapping[str, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """What decides which commands make sense."""
+    """The state of a study that decides which commands are suggested."""
 
     over: bool = False
-    """Whether nothing is left to do."""
+    """Whether all its trials and runs have ended."""
     worked_on: bool = False
-    """Whether a worker is at it."""
+    """Whether a worker is running on it."""
     sweep: bool = False
-    """Whether it is a grid of runs."""
+    """Whether it is a grid instead of a search."""
     confirmed: bool = False
     """Whether there is a confirmed configuration."""
 
@@ -93,7 +93,7 @@ SUGGESTED: Mapping[str, tuple[tuple[When, tuple[str, ...]], ...]] = {
         (lambda state: not state.worked_on and not state.over, ("start",)),
     ),
 }
-"""What is suggested where: after `init` and `start`, in a dashboard's note, a report, and by `lilm-search` alone."""
+"""Suggested commands by place: after `init` and `start`, in a dashboard's note, a report, after bare `lilm-search`."""
 
 
 def command(name: str, **values: object) -> str:
@@ -102,5 +102,5 @@ def command(name: str, **values: object) -> str:
 
 
 def next_commands(where: str, study: object, state: State = State()) -> list[str]:
-    """Return the command lines that are suggested there for a study in this state."""
+    """Return the command lines that are suggested at this place for a study in this state."""
     return [command(name, study=study) for when, names in SUGGESTED[where] if when(state) for name in names]

@@ -1,4 +1,4 @@
-"""Files that a person named: refused before any work is done for them, written whole or not at all."""
+"""Output files that a user named: checked before any work is done for them, written whole or not at all."""
 
 import contextlib
 import os
@@ -10,13 +10,13 @@ from search.common.errors import SearchError
 
 
 def check(path: Path, option: str = "--out", *, new: str | None = None, example: Path | None = None) -> None:
-    """Raise `SearchError` where the file can't be written.
+    """Raise `SearchError` if the file can't be written.
 
     Args:
-        path: the file, as the person named it.
-        option: what it was named with.
-        new: what to say of one that exists, and to do instead; without it such a file is replaced.
-        example: a file to name instead of a folder.
+        path: the file, as the user named it.
+        option: the option that named it.
+        new: end of the message if the file exists, with what to do instead; without it such a file is replaced.
+        example: a file name to suggest if the path is a folder.
     """
     with _explained(path, option):
         if path.is_dir():
@@ -29,9 +29,9 @@ def check(path: Path, option: str = "--out", *, new: str | None = None, example:
 
 
 def check_place(path: Path, option: str, named: Path | None = None) -> None:
-    """Raise `SearchError` where nothing can be made at this path, because of the folder that it is in.
+    """Raise `SearchError` if the folder of this path doesn't allow a file to be created in it.
 
-    `named` is what the message calls it, where that is a link.
+    `named` is the path for the message, if the user named a link to it.
     """
     named, folder = named or path, path.parent
     with _explained(named, option):
@@ -45,7 +45,7 @@ def check_place(path: Path, option: str, named: Path | None = None) -> None:
 
 @contextlib.contextmanager
 def writing(path: Path, option: str = "--out", *, new: str | None = None) -> Iterator[Path]:
-    """Yield where to write, and give it the file's name once the block has ended well; raises `SearchError`."""
+    """Yield a temporary path to write to; it gets the file's name if the block succeeds. Raises `SearchError`."""
     check(path, option, new=new)
     with _explained(path, option), replacing(path) as unfinished:
         yield unfinished

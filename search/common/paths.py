@@ -1,4 +1,4 @@
-"""Where lilm-search keeps things on this machine: one folder, moved by LILM_SEARCH_HOME."""
+"""Folders of lilm-search on this machine, all in one that LILM_SEARCH_HOME may set."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ def checkout() -> Path:
 def home() -> Path:
     """Return the folder of the embedded database, prepared data, checkpoints and logs.
 
-    Root's own data folder is closed to others, and PostgreSQL refuses to run as root: it gets one under /var/lib.
+    For root it is under /var/lib: PostgreSQL refuses to run as root, and other users can't enter root's data folder.
     """
     if given := os.environ.get("LILM_SEARCH_HOME"):
         return Path(given).expanduser().resolve()
@@ -29,7 +29,7 @@ def cache() -> Path:
 
 
 def checkpoints(folder: str) -> Path:
-    """Return the folder of a study's confirmed weights; `folder` is the study's, here and below."""
+    """Return the folder of a study's confirmed weights; `folder` is `LinkedStudy.folder`, here and below."""
     return home() / "checkpoints" / folder
 
 
@@ -44,5 +44,5 @@ def logs(study: str) -> Path:
 
 
 def outbox(folder: str) -> Path:
-    """Return the folder of what workers wrote and the database hasn't taken yet."""
+    """Return the folder of workers' messages that the database hasn't received yet."""
     return home() / "outbox" / folder

@@ -1,11 +1,11 @@
-"""Stopping on request: the first Ctrl-C or SIGTERM asks, the second insists."""
+"""Stopping on request: the first Ctrl-C or SIGTERM asks to stop, the second interrupts."""
 
 import signal
 import socket
 import threading
 from types import FrameType
 
-ASKING = (signal.SIGINT, signal.SIGTERM)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
@@ -16,21 +16,21 @@ class StopRequest:
         self._installed = self._handled = False
 
     def install(self) -> None:
-        """Take the two signals over, in the main thread.
+        """Handle the two signals; call it in the main thread.
 
-        Python runs handlers between two lines of that thread, which may be in a compiler for minutes: a thread of its
-        own hears of a signal at once.
+        Python runs handlers in the main thread, between two of its instructions, and that thread may be in a compiler
+        for minutes. So a thread of its own reads the signals as they arrive.
         """
-        for number in ASKING:
+        for number in STOP_SIGNALS:
             signal.signal(number, self._handle)
-        self._ear, self._mouth = socket.socketpair()
-        self._mouth.setblocking(False)
-        signal.set_wakeup_fd(self._mouth.fileno(), warn_on_full_buffer=False)
+        self._reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         threading.Thread(target=self._listen, name="signals", daemon=True).start()
         self._installed = True
 
     def ask(self) -> None:
-        """Ask for it from within."""
+        """Ask to stop, from within this process."""
         self._asked.set()
 
     def insist(self) -> None:
@@ -46,14 +46,14 @@ class StopRequest:
         self._asked.set()
 
     def _listen(self) -> None:
-        while numbers := self._ear.recv(64):
-            if any(number in ASKING for number in numbers):
+        while numbers := self._reader.recv(64):
+            if any(number in STOP_SIGNALS for number in numbers):
                 self._asked.set()
 
     def __call__(self) -> bool:
-        """Return whether stopping was asked for."""
+        """Return whether a stop was asked for."""
         return self._asked.is_set()
 
     def wait(self, seconds: float) -> bool:
-        """Sleep for so long, or until stopping is asked for."""
+        """Sleep for so many seconds or until a stop is asked for, and return whether it was."""
         return self._asked.wait(seconds)

@@ -1,7 +1,7 @@
 """Statistics of losses and scores, lower being better: correlations with bounds, permutation tests, least gaps.
 
-Commands that only look at a study should answer at once, and importing scipy's statistics takes up to a second: the few
-that they need are written out here, and tested against scipy's.
+Commands that only read a study should answer at once, and importing scipy's statistics takes up to a second: the few
+functions that they need are written out here, and tested against scipy's.
 """
 
 import math
@@ -17,6 +17,7 @@ from numpy import ndarray
 from search.common.student import student_quantile
 
 NORMAL = NormalDist()
+"""The standard normal distribution."""
 Numbers = Sequence[float] | Float[ndarray, " n"]
 
 
@@ -28,10 +29,10 @@ def ranks(values: Numbers) -> Float[ndarray, " n"]:
 
 
 def spearman(x: Numbers, y: Numbers) -> float:
-    """Return Spearman's rank correlation; 0 where either side is constant or fewer than 3 pairs exist."""
+    """Return Spearman's rank correlation; 0 if either side is constant or there are fewer than 3 pairs."""
     if len(x) < 3 or len(set(x)) < 2 or len(set(y)) < 2:
         return 0.0
-    # Not scipy's spearmanr: it takes a third longer, which the pruner does at every report, for the same value.
+    # Not scipy's spearmanr: for the same value it takes a third longer, and the pruner calls this at every report.
     return float(np.corrcoef(ranks(x), ranks(y))[0, 1])
 
 
@@ -39,8 +40,8 @@ def lower_bound(rho: float, n: int, confidence: float = 0.9) -> float:
     """Return the one-sided lower confidence bound of a rank correlation from n pairs.
 
     Fisher's z with Bonett & Wright's variance (1 + ρ²/2)/(n − 3) for Spearman's ρ (Psychometrika 65, 2000).
-    Few pairs in perfect order prove little, and z would be infinite: ρ is taken to be at most halfway between 1
-    and the value with two neighbours exchanged, 1 − 12/(n(n² − 1)).
+    Few pairs in perfect order prove little, and their z would be infinite: so ρ is taken to be at most halfway between
+    1 and the value with two neighbours exchanged, 1 − 12/(n(n² − 1)).
     """
     if n < 4:
         return -1.0
@@ -55,42 +56,43 @@ Scores = Float[ndarray, " n"]
 
 def normal_scores(losses: Sequence[float] | Scores) -> Scores:
     """Return Φ⁻¹((rank − ½) / n), ties sharing their mean rank; NaN ranks last, with infinity."""
-    placed = ranks(_finite_first(losses))
+    placed = ranks(_nan_as_infinity(losses))
     return np.asarray(_quantiles(len(placed))[(2 * placed).astype(int)], dtype=float)
 
 
 @lru_cache(maxsize=256)
 def _quantiles(n: int) -> Scores:
-    """Return Φ⁻¹((rank − ½) / n) at each half rank, 0 and ½ aside: ranks that two share lie between whole ones."""
-    found = [NORMAL.inv_cdf((half / 2 - 0.5) / n) for half in range(2, 2 * n + 1)]
-    return np.array([math.nan, math.nan, *found])
+    """Return Φ⁻¹((rank − ½) / n) at ranks 0, ½, 1, 1½, … n; NaN below 1. Tied ranks may be half-integers."""
+    quantiles = [NORMAL.inv_cdf((half / 2 - 0.5) / n) for half in range(2, 2 * n + 1)]
+    return np.array([math.nan, math.nan, *quantiles])
 
 
 def score_among(loss: float, others: Sequence[float] | Scores) -> float:
-    """Return the normal score of one more loss: Φ⁻¹ of the middle of its place among n + 1."""
-    values, mine = _finite_first(others), math.inf if math.isnan(loss) else loss
-    below = float((values < mine).sum() + (values == mine).sum() / 2)
+    """Return the normal score of one more loss among n others: Φ⁻¹((rank − ½) / (n + 1))."""
+    values, own = _nan_as_infinity(others), math.inf if math.isnan(loss) else loss
+    below = float((values < own).sum() + (values == own).sum() / 2)
     return NORMAL.inv_cdf((below + 0.5) / (len(values) + 1))
 
 
-def _finite_first(losses: Sequence[float] | Scores) -> Scores:
+def _nan_as_infinity(losses: Sequence[float] | Scores) -> Scores:
     values = np.asarray(losses, dtype=float)
     return np.where(np.isnan(values), np.inf, values)
 
 
 DRAWS = 999
+"""Shuffles of a permutation test."""
 _MOST = 0.999  # of a correlation, so that Fisher's z stays finite
 
 
 def chance_of_as_many(hits: int, draws: int, share: float) -> float:
-    """Return the chance that at least so many of `draws` fall into a region that each hits with chance `share`."""
+    """Return the binomial chance that at least `hits` of `draws` fall into a region of probability `share`."""
     return sum(math.comb(draws, k) * share**k * (1 - share) ** (draws - k) for k in range(max(0, hits), draws + 1))
 
 
 def chance_of_lower(values: Sequence[float], order: Sequence[float], inside: Sequence[bool]) -> float:
-    """Return the one-sided p of Mann and Whitney's test that those inside are lower, at equal times.
+    """Return the one-sided p of Mann and Whitney's test that values inside are lower, adjusted for time.
 
-    Values improve over time in a search: what a parabola of the order explains is taken from their normal scores.
+    In a search, values improve over time: a parabola of the order is fitted to their normal scores and subtracted.
     """
     member = np.asarray(inside, dtype=bool)
     if member.all() or not member.any():
@@ -98,8 +100,8 @@ def chance_of_lower(values: Sequence[float], order: Sequence[float], inside: Seq
     scores = normal_scores(values)
     when = ranks(order) / len(order)
     trend = np.stack([np.ones_like(when), when, when**2], axis=1)
-    left = scores - trend @ np.linalg.lstsq(trend, scores, rcond=None)[0]
-    return mann_whitney_p(left[member], left[~member], alternative="less")
+    residual = scores - trend @ np.linalg.lstsq(trend, scores, rcond=None)[0]
+    return mann_whitney_p(residual[member], residual[~member], alternative="less")
 
 
 def mann_whitney_p(one: Numbers, other: Numbers, alternative: str = "two-sided") -> float:
@@ -148,7 +150,7 @@ def _ways_to_win(few: int, many: int) -> list[int]:
 
 
 def permutation_p(x: Numbers, y: Numbers) -> float:
-    """Return the two-sided p of Spearman's ρ by shuffling y; shuffles are drawn, but always the same ones."""
+    """Return the two-sided p of Spearman's ρ by shuffling y, with a fixed set of random shuffles."""
     # Not scipy's permutation_test: on spearmanr it takes 0.5 s instead of 1 ms, and as fast it needs the same code.
     centred = [ranks(v) - (len(v) + 1) / 2 for v in (x, y)]
     shuffled = _shuffles(len(y))
@@ -158,25 +160,25 @@ def permutation_p(x: Numbers, y: Numbers) -> float:
 
 
 def largest_offset_p(values: Numbers, groups: Sequence[str], kept: Sequence[str]) -> dict[str, tuple[float, float]]:
-    """Return, for each kept group, its mean less that of all others, and the chance of any so large among the kept.
+    """Return for each kept group its mean minus that of all other values, and the p of so large an offset.
 
-    Groups are shuffled over the values, and the largest offset over all kept groups is compared, so that looking
-    at many groups does not make one of them look odd.
+    Groups are shuffled over the values, and an offset is compared with the largest one over all kept groups, so that
+    p is corrected for looking at many groups.
     """
-    known = np.asarray(values, dtype=float)
+    numbers = np.asarray(values, dtype=float)
     member = np.array([[g == k for k in kept] for g in groups], dtype=float)
     size = member.sum(axis=0)
 
     def offsets(rows: Float[ndarray, "draws n"]) -> Float[ndarray, "draws groups"]:
         inside: Float[ndarray, "draws groups"] = rows @ member
-        outside = known.sum() - inside
-        return np.asarray(inside / size - outside / (len(known) - size))
+        outside = numbers.sum() - inside
+        return np.asarray(inside / size - outside / (len(numbers) - size))
 
-    found = offsets(known[None])[0]
-    largest = np.abs(offsets(np.take(known, _shuffles(len(known))))).max(axis=1)
+    observed = offsets(numbers[None])[0]
+    largest = np.abs(offsets(np.take(numbers, _shuffles(len(numbers))))).max(axis=1)
     return {
         name: (float(offset), float((1 + (largest >= abs(offset) - 1e-12).sum()) / (1 + DRAWS)))
-        for name, offset in zip(kept, found, strict=True)
+        for name, offset in zip(kept, observed, strict=True)
     }
 
 
@@ -186,21 +188,22 @@ def _shuffles(n: int) -> Float[ndarray, "draws n"]:
 
 @dataclass(frozen=True)
 class Fall:
-    """A correlation that is lower than it was."""
+    """Two correlations, and a test of whether the second is lower."""
 
     before: float
     after: float
     p: float
-    """Chance of so low a second value where nothing but the spread has changed; one-sided."""
+    """One-sided p: chance of so low a second correlation if nothing but the spread has changed."""
 
 
 def fall_over_time(x: Numbers, y: Numbers) -> Fall:
-    """Compare the correlation in the first half of the pairs, which are in order of time, with the second half.
+    """Compare the correlation in the first half of the pairs, which are in order of time, with that in the second.
 
-    A search closes in on good configurations, and their narrower spread alone lowers a correlation. With equal
-    noise the unexplained part grows as the variance shrinks, 1 − ρ' = (1 − ρ) / u², u² being the variance that
-    is left (Gulliksen, Theory of Mental Tests, 1950, ch. 10). The second half is compared with that ρ' by Fisher's
-    z, the errors of ρ and u² carried over; and since one odd run can undo a correlation, ranks must have fallen too.
+    A search closes in on good configurations, and their narrower spread alone lowers a correlation. With equal noise
+    the unexplained part grows as the variance shrinks, 1 − ρ' = (1 − ρ) / u², where u² is the ratio of the second
+    half's variance to the first's (Gulliksen, Theory of Mental Tests, 1950, ch. 10). The second half is compared with
+    that ρ' by Fisher's z, including the errors of ρ and u². A single outlier can lower a correlation, so the rank
+    correlation must have fallen too.
     """
     half = len(x) // 2
     (x1, x2), (y1, y2) = ((np.asarray(v[:half], dtype=float), np.asarray(v[half:], dtype=float)) for v in (x, y))

@@ -1,4 +1,4 @@
-"""Student's t without scipy, whose import takes a third of a second: commands that only look should not pay it."""
+"""Student's t without scipy, whose import takes a third of a second: too long for commands that only read a study."""
 
 import math
 
@@ -65,12 +65,12 @@ _TABLE = (
     2.0002978220142604,
 )
 """97.5% quantiles by degrees of freedom from 1, as `scipy.special.stdtrit` gives them."""
-_TINY = 1e-300
-_STEPS = 500
+_TINY = 1e-300  # replaces a zero in the continued fraction
+_STEPS = 500  # most terms of it
 
 
 def student_quantile(degrees: int, confidence: float = 0.95) -> float:
-    """Return how many standard errors a two-sided interval reaches to each side, by Student's t."""
+    """Return the half-width of a two-sided interval in standard errors, by Student's t."""
     if confidence == 0.95 and 1 <= degrees <= len(_TABLE):
         return _TABLE[degrees - 1]
     from scipy.special import stdtrit
@@ -85,7 +85,7 @@ def student_cdf(degrees: float, t: float) -> float:
 
 
 def _incomplete_beta(a: float, b: float, x: float) -> float:
-    """Return the regularised incomplete beta function, from whichever end its continued fraction converges at."""
+    """Return the regularised incomplete beta function, on the side where its continued fraction converges fast."""
     if x <= 0 or x >= 1:
         return float(x >= 1)
     if x > (a + 1) / (a + b + 2):

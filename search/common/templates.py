@@ -1,4 +1,4 @@
-"""Long texts, which stand as templates in files beside the modules that fill them in."""
+"""Templates of long texts, in files beside the modules that fill them in."""
 
 import shlex
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from search.common.safe_text import code, fenced, plain, sentence
 
 FILTERS = {"shell": shlex.quote, "plain": plain, "sentence": sentence, "code": code, "fenced": fenced}
-"""What makes a value harmless where it lands: a word of a shell's command line, or Markdown. HTML escapes all."""
+"""Filters that escape a value for a shell's command line or for Markdown; HTML templates escape all values."""
 
 
 def fill(package: str, name: str, /, **values: Any) -> str:

@@ -11,7 +11,7 @@ from search.common import out_file
 from search.common.errors import SearchError
 from search.common.safe_text import plain_line
 from search.export.runs import check_number
-from search.study.artifacts import File, files, study_artifacts
+from search.study.artifacts import ArtifactFile, artifact_files, study_artifacts
 from search.study.study import LinkedStudy
 from search.study.trials import run_label
 from storage.artifacts.postgres import MEGABYTE, PostgresArtifactStore
@@ -63,7 +63,7 @@ def _there(name: str, names: Collection[str]) -> str:
     return f"{'there are' if len(near) == len(names) else 'nearest'}: {', '.join(near)}"
 
 
-def _chosen(study: LinkedStudy, trial: int | None, confirmation: int | None) -> list[tuple[str, File]]:
+def _chosen(study: LinkedStudy, trial: int | None, confirmation: int | None) -> list[tuple[str, ArtifactFile]]:
     if trial is not None and confirmation is not None:
         raise SearchError(f"--trial is {trial} and --confirmation {confirmation}, but a file is of one; leave one out")
     if trial is not None:
@@ -73,7 +73,7 @@ def _chosen(study: LinkedStudy, trial: int | None, confirmation: int | None) -> 
     everything = trial is None and confirmation is None
     found = []
     for part, wanted, proxy in ((study.proxies, trial, True), (study.confirmations, confirmation, False)):
-        for file in files(part):
+        for file in artifact_files(part):
             if everything or (wanted is not None and file.trial == wanted):
                 owner = "study" if file.trial is None else run_label(proxy, file.trial)
                 found.append((owner, file))

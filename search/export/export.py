@@ -9,7 +9,7 @@ import tomli_w
 import yaml
 from optuna.trial import FrozenTrial
 
-from search.analysis.anonymize import caveats_shown
+from search.analysis.anonymize import anonymous_caveats
 from search.analysis.snapshot import Snapshot
 from search.common import out_file
 from search.common.errors import SearchError
@@ -18,7 +18,7 @@ from search.export.reader import LIST
 from search.export.script import script
 from search.machine.admission import budget_machine
 from search.machine.provenance import nameless
-from search.study.results import Confirmed, Noise, Sureness, ended_on, lead
+from search.study.results import Confirmed, Noise, Significance, ended_on, lead
 from search.study.study import LinkedStudy
 from search.study.trials import attributes_of
 
@@ -42,7 +42,7 @@ def top_export(facts: Snapshot, top: int) -> dict[str, Any]:
 
 def found_in(facts: Snapshot) -> Sequence[Confirmed]:
     """Return every confirmed configuration, the best first; raises `SearchError` where there is none."""
-    found, plan = facts.found, facts.plan
+    found, plan = facts.confirmed, facts.plan
     if not found and plan.is_grid and not plan.confirmations:
         raise SearchError(f'"{plan.name}" is a sweep: nothing in it is confirmed; `lilm-search sweep` shows it')
     if not found:
@@ -54,7 +54,7 @@ def found_in(facts: Snapshot) -> Sequence[Confirmed]:
 
 def entry_export(facts: Snapshot, entry: Confirmed) -> dict[str, Any]:
     """Return one of the confirmed configurations, with its evidence and all that training it again needs."""
-    pooled, found = facts.noise, facts.found
+    pooled, found = facts.noise, facts.confirmed
     baselines = [_evidence(c, pooled) | {"name": c.baseline} for c in found if c.baseline]
     return {
         "study": facts.plan.name,
@@ -101,13 +101,13 @@ def _unfinished(facts: Snapshot) -> list[str]:
     runs = sum(not t.state.is_finished() for t in facts.runs)
     if proxies or runs:
         return [f"the study is not finished: proxies still to come {proxies}, long runs waiting or running {runs}."]
-    race = facts.decisions.next_turn[2] if facts.plan.confirmations else None
+    race = facts.race.due_runs.decision if facts.plan.confirmations else None
     return [] if race is None or race.over else [f"the race is not over: {race.state}."]
 
 
 def _doubts(facts: Snapshot) -> list[str]:
     """Return what should not be trusted blindly, with no host's name: an export is for others."""
-    return [c.sentence for c in caveats_shown(facts)]
+    return [c.sentence for c in anonymous_caveats(facts)]
 
 
 def _evidence(entry: Confirmed, pooled: Noise) -> dict[str, Any]:
@@ -148,7 +148,7 @@ def better_than_baseline(entry: Confirmed, found: Sequence[Confirmed], pooled: N
         return f"no: worse by {-ahead.gap:.4f} BPB than {over}"
     if ahead.proven:
         return f"yes: by {ahead.gap:.4f} BPB over {over}"
-    known = ahead.verdict is not Sureness.NOT_KNOWN
+    known = ahead.significance is not Significance.NOT_KNOWN
     why = "which is within the noise of its seeds" if known else "but noise is not known yet"
     return f"not proven: by {ahead.gap:.4f} BPB over {over}, {why}"
 

@@ -9,7 +9,7 @@ from search.analysis.snapshot import Snapshot
 from search.common.errors import SearchError
 from search.export.export import mean_speed, noise_table, to_train_again
 from search.study.results import pooled_noise
-from search.study.space import identity
+from search.study.space import params_key
 from search.study.study import LinkedStudy
 from search.study.trials import MODE, attributes_of, budget_of
 
@@ -52,7 +52,7 @@ def _repeated(facts: Snapshot) -> list[list[float]]:
     """Return the values of proxies of one configuration and budget, a list each."""
     groups: dict[frozenset[Any], list[float]] = {}
     for trial in facts.finished:
-        groups.setdefault(identity(trial.params), []).append(trial.value or 0.0)
+        groups.setdefault(params_key(trial.params), []).append(trial.value or 0.0)
     return list(groups.values())
 
 

@@ -16,7 +16,7 @@ from model.errors import DataError, ModelError
 from search.common import paths
 from search.common.signals import StopRequest
 from search.study.plan import Plan
-from search.study.space import OWNER
+from search.study.space import SECTION_OF
 
 MOST_AT_ONCE = 4  # a tokenizer's training holds about half a gigabyte
 POLL_SECONDS = 0.2
@@ -27,7 +27,7 @@ spawn = multiprocessing.get_context("spawn")
 
 def tokenizers(plan: Plan) -> list[TokenizerConfig]:
     """Return the tokenizers that a study may need, the baselines' first; all of a range only where they are few."""
-    names = [n for n in plan.space.parameters if OWNER[n] == "tokenizer"]
+    names = [n for n in plan.space.parameters if SECTION_OF[n] == "tokenizer"]
     choices = [plan.space.parameters[n].values(most=24) or () for n in names]
     wanted = [{n: p[n] for n in names if n in p} for p in plan.baselines.values()]
     wanted += [dict(zip(names, values, strict=True)) for values in itertools.product(*choices)]

@@ -1,4 +1,4 @@
-"""Learning curves of finished runs, brought to common report points, so that pruners can be tried on them."""
+"""Learning curves of finished runs at common report points, so that pruners can be tried on them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from numpy import ndarray
 from search.common.errors import SearchError
 
 REPORTS = 20
-"""Report points of a full run, where its own can't be used."""
-FEWEST = 6
-"""Runs below which a set says nothing about a pruner."""
-EARLY = 0.05
-"""A run that ends so far, in progress, before the set's longest one isn't a whole run."""
+"""Report points of a full run, if the runs' own can't be used."""
+MIN_RUNS = 6
+"""Fewest runs of a set; with fewer it says nothing about a pruner."""
+EARLY_END = 0.05
+"""Progress by which a whole run may end before the set's longest one."""
 _COLUMNS = ("run_id", "progress", "loss")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Run:
+class RecordedRun:
     """One finished run as it was recorded."""
 
     progress: Float[ndarray, " n"]
@@ -29,27 +29,28 @@ class Run:
     loss: Float[ndarray, " n"]
     """Lower is better; NaN or infinite where it diverged."""
     final: float
-    """What the run is judged by."""
+    """Final loss, by which the run is judged."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CurveSet:
-    """Runs of one trainer with the same report points; every loss is finite, or NaN where there is no report."""
+    """Runs of one trainer with the same report points; each loss is finite, or NaN if there is no report."""
 
     name: str
     steps: tuple[int, ...]
-    """What a pruner is told as the step at each report but the last."""
+    """Step of each report but the last, as it is passed to a pruner."""
     last_step: int
     """The step at the end of a run."""
     loss: Float[ndarray, "runs steps"]
-    """At each report but the last; NaN before a run's first."""
+    """Loss at each report but the last; NaN before a run's first report."""
     final: Float[ndarray, " runs"]
+    """Final loss of each run."""
     notes: tuple[str, ...] = ()
-    """What was left out or replaced, and why, a sentence each."""
+    """Sentences on what was left out or replaced, and why."""
 
     @property
     def runs(self) -> int:
-        """How many runs there are."""
+        """Number of runs."""
         return len(self.final)
 
     @property
@@ -60,18 +61,18 @@ class CurveSet:
 
 def curve_set(
     name: str,
-    runs: Sequence[Run],
+    runs: Sequence[RecordedRun],
     *,
     steps: Sequence[int] = tuple(range(1, REPORTS + 1)),
     smooth: float = 0.0,
     notes: Sequence[str] = (),
 ) -> CurveSet:
-    """Return the runs at common steps, the last of which is a run's end; raises `SearchError` where they are too few.
+    """Return the runs at common steps, the last of which is a run's end; raises `SearchError` if there are too few.
 
-    A report is the mean of the losses in the last `smooth` of progress, or the last loss where there is none.
+    A report is the mean of the losses in the last `smooth` of progress, or the last loss before, if there is none.
     """
-    if len(runs) < FEWEST:
-        raise SearchError(_with_notes(f"{name} has {len(runs)} whole runs, but a replay needs >= {FEWEST}", notes))
+    if len(runs) < MIN_RUNS:
+        raise SearchError(_with_notes(f"{name} has {len(runs)} whole runs, but a replay needs >= {MIN_RUNS}", notes))
     runs, diverged = _finite(name, runs)
     final = np.array([run.final for run in runs])
     if final.min() == final.max():
@@ -91,51 +92,52 @@ def _with_notes(text: str, notes: Sequence[str]) -> str:
     return f"{text}; {'; '.join(notes)}" if notes else text
 
 
-def _finite(name: str, runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
-    """Return the runs with the set's worst finite loss where they have none, and a note on it."""
-    known = np.concatenate([[*run.loss, run.final] for run in runs])
-    known = known[np.isfinite(known)]
-    if not len(known):
+def _finite(name: str, runs: Sequence[RecordedRun]) -> tuple[list[RecordedRun], list[str]]:
+    """Return the runs with infinite and NaN losses replaced by the set's worst finite one, and a note on them."""
+    losses = np.concatenate([[*run.loss, run.final] for run in runs])
+    losses = losses[np.isfinite(losses)]
+    if not len(losses):
         raise SearchError(f"no run of {name} has a finite loss")
-    worst = float(known.max())
+    worst = float(losses.max())
 
-    def mended(run: Run) -> Run:
+    def replaced(run: RecordedRun) -> RecordedRun:
         loss = np.where(np.isfinite(run.loss), run.loss, worst)
-        return Run(progress=run.progress, loss=loss, final=run.final if np.isfinite(run.final) else worst)
+        return RecordedRun(progress=run.progress, loss=loss, final=run.final if np.isfinite(run.final) else worst)
 
     count = sum(not (np.isfinite(run.loss).all() and np.isfinite(run.final)) for run in runs)
     note = f"{count} of {len(runs)} runs diverged: NaN and infinite losses count as the set's worst, {worst:.6g}"
-    return [mended(run) for run in runs], [note] if count else []
+    return [replaced(run) for run in runs], [note] if count else []
 
 
-def sampled(run: Run, points: Sequence[float], smooth: float = 0.0) -> Float[ndarray, " points"]:
+def sampled(run: RecordedRun, points: Sequence[float], smooth: float = 0.0) -> Float[ndarray, " points"]:
     """Return the loss that a run would have reported at each point; NaN before its first."""
-    found = np.full(len(points), np.nan)
+    reported = np.full(len(points), np.nan)
     for index, at in enumerate(points):
         seen = run.progress <= at + 1e-9
         if not seen.any():
             continue
         near = seen & (run.progress > at - smooth)
-        found[index] = run.loss[near].mean() if near.any() else run.loss[seen][-1]
-    return found
+        reported[index] = run.loss[near].mean() if near.any() else run.loss[seen][-1]
+    return reported
 
 
 def read_csv(path: Path, smooth: float = 0.0) -> CurveSet:
     """Read a CSV file, gzipped or not, with a row for each recorded loss: run_id, progress (0 to 1), loss."""
     name = path.name.removesuffix(".gz").removesuffix(".csv")
     ids, progress, loss = _columns(path)
-    there = ~(np.isnan(progress) | _missing(loss))
-    order = np.lexsort((progress[there], ids[there]))
-    ids, progress, loss = ids[there][order], progress[there][order], np.asarray(loss[there][order], dtype=float)
+    complete = ~(np.isnan(progress) | _missing(loss))
+    order = np.lexsort((progress[complete], ids[complete]))
+    ids, progress, loss = (column[complete][order] for column in (ids, progress, loss))
+    loss = np.asarray(loss, dtype=float)
     _check_progress(path, ids, progress)
     runs, notes = whole_runs(_split(ids, progress, loss))
-    if not there.all():
-        notes = [f"rows left out for want of a progress or a loss: {int((~there).sum())}", *notes]
+    if not complete.all():
+        notes = [f"rows left out for want of a progress or a loss: {int((~complete).sum())}", *notes]
     return curve_set(name, runs, smooth=smooth, notes=notes)
 
 
 def _columns(path: Path) -> tuple[Int[ndarray, " rows"], Float[ndarray, " rows"], Any]:
-    """Return the file's three columns; runs by their place among the sorted names, losses as objects or None."""
+    """Return the file's three columns: runs as indices into their sorted names, losses as objects or None."""
     import pyarrow as pa
     from pyarrow import csv
 
@@ -169,16 +171,18 @@ def _check_progress(path: Path, ids: Int[ndarray, " rows"], progress: Float[ndar
         )
 
 
-def _split(ids: Int[ndarray, " rows"], progress: Float[ndarray, " rows"], loss: Float[ndarray, " rows"]) -> list[Run]:
+def _split(
+    ids: Int[ndarray, " rows"], progress: Float[ndarray, " rows"], loss: Float[ndarray, " rows"]
+) -> list[RecordedRun]:
     cuts = np.flatnonzero(np.diff(ids)) + 1
     parts = zip(np.split(progress, cuts), np.split(loss, cuts), strict=True)
-    return [Run(progress=p, loss=y, final=float(y[-1])) for p, y in parts if len(p)]
+    return [RecordedRun(progress=p, loss=y, final=float(y[-1])) for p, y in parts if len(p)]
 
 
-def whole_runs(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
-    """Return the runs that went on as long as the longest one, and a note on the others."""
+def whole_runs(runs: Sequence[RecordedRun]) -> tuple[list[RecordedRun], list[str]]:
+    """Return the runs that are about as long as the longest one, and a note on the others."""
     longest = max((run.progress[-1] for run in runs), default=1.0)
-    whole = [run for run in runs if run.progress[-1] >= longest - EARLY]
+    whole = [run for run in runs if run.progress[-1] >= longest - EARLY_END]
     short = len(runs) - len(whole)
-    note = f"{short} of {len(runs)} runs end early, before {longest - EARLY:.0%} of the full run, and are left out"
+    note = f"{short} of {len(runs)} runs end early, before {longest - EARLY_END:.0%} of the full run, and are left out"
     return whole, [note] if short else []

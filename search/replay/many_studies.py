@@ -1,4 +1,4 @@
-"""Many replayed studies, spread over processes, and what they say together."""
+"""Many replayed studies, spread over processes, and the means of their figures."""
 
 import math
 import multiprocessing
@@ -16,42 +16,43 @@ import optuna
 from search.common.errors import SearchError
 from search.common.student import student_quantile
 from search.replay.curves import CurveSet
-from search.replay.one_study import Score, Setting, replay, settings
-from search.replay.pruners import PrunerSpec, roster
+from search.replay.one_study import Score, StudyLimit, replay, study_limits
+from search.replay.pruners import PrunerSpec, select_pruners
 
 FIGURES = tuple(f.name for f in fields(Score))
+"""Names of a study's figures."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
-    """One pruner on one set in one setting, to be replayed with many seeds."""
+class ReplayTask:
+    """One pruner on one set of curves under one limit, to be replayed with many seeds."""
 
     curves: CurveSet
-    setting: Setting
+    limit: StudyLimit
     name: str
-    """The pruner's, for people."""
+    """The pruner's name for people."""
     pruner: PrunerSpec
 
 
-def parts_of(
+def replay_tasks(
     sets: Sequence[CurveSet],
     trials: int,
     budget: float | None,
     given: Mapping[str, PrunerSpec],
     only: Sequence[str],
-) -> list[Part]:
-    """Return every pruner on every set in both settings; the default pruners, unless `only` names some."""
+) -> list[ReplayTask]:
+    """Return a task for each pruner, set and limit; for the default and given pruners, unless `only` names some."""
     return [
-        Part(curves=curves, setting=setting, name=name, pruner=spec)
+        ReplayTask(curves=curves, limit=limit, name=name, pruner=spec)
         for curves in sets
-        for setting in settings(curves, trials, budget)
-        for name, spec in roster(curves.last_step, given, only).items()
+        for limit in study_limits(curves, trials, budget)
+        for name, spec in select_pruners(curves.last_step, given, only).items()
     ]
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over studies with its 95% interval, which is None where one study says nothing of the others."""
+    """A mean over studies with its 95% interval, which is None if there is only one study."""
 
     mean: float
     low: float | None = None
@@ -59,7 +60,7 @@ class Estimate:
 
 
 def estimate(values: Sequence[float]) -> Estimate:
-    """Return the mean with Student's t interval; none of a study's figures is ever negative."""
+    """Return the mean with Student's t interval, cut at 0: no figure of a study is negative."""
     mean, n = float(np.mean(values)), len(values)
     if n < 2:
         return Estimate(mean)
@@ -68,12 +69,12 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 
 def estimate_chance(values: Sequence[bool]) -> Estimate:
-    """Return the share of true values with Wilson's interval, which says something of 0 of 50 too."""
+    """Return the share of true values with Wilson's interval, which has a width for 0 of 50, too."""
     from scipy import stats
 
-    found = stats.binomtest(int(sum(values)), len(values))
-    interval = found.proportion_ci(0.95, "wilson")
-    return Estimate(float(found.statistic), float(interval.low), float(interval.high))
+    test = stats.binomtest(int(sum(values)), len(values))
+    interval = test.proportion_ci(0.95, "wilson")
+    return Estimate(float(test.statistic), float(interval.low), float(interval.high))
 
 
 def summarise(scores: Sequence[Score]) -> Mapping[str, Estimate]:
@@ -83,32 +84,34 @@ def summarise(scores: Sequence[Score]) -> Mapping[str, Estimate]:
 
 
 def replay_all(
-    parts: Sequence[Part], seeds: Sequence[int], jobs: int, on_study: Callable[[], None]
+    tasks: Sequence[ReplayTask], seeds: Sequence[int], jobs: int, on_study: Callable[[], None]
 ) -> list[Mapping[str, Estimate]]:
-    """Return the figures of each part, in order; `on_study` is called after each replayed study.
+    """Return the figures of each task, in order; `on_study` is called after each replayed study.
 
-    Raises `SearchError` where a pruner fails. The figures don't depend on the number of jobs.
+    Raises `SearchError` if a pruner fails. The figures don't depend on the number of jobs.
     """
     scores: dict[tuple[int, int], Score] = {}
-    for key, score in _in_process(parts, seeds) if jobs == 1 else _in_processes(parts, seeds, jobs):
+    for key, score in _in_process(tasks, seeds) if jobs == 1 else _in_processes(tasks, seeds, jobs):
         scores[key] = score
         on_study()
-    return [summarise([scores[index, seed] for seed in seeds]) for index in range(len(parts))]
+    return [summarise([scores[index, seed] for seed in seeds]) for index in range(len(tasks))]
 
 
-def _in_process(parts: Sequence[Part], seeds: Sequence[int]) -> Iterator[tuple[tuple[int, int], Score]]:
+def _in_process(tasks: Sequence[ReplayTask], seeds: Sequence[int]) -> Iterator[tuple[tuple[int, int], Score]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         for seed in seeds:
-            for index, part in enumerate(parts):
-                yield (index, seed), _replay(part, seed)
+            for index, task in enumerate(tasks):
+                yield (index, seed), _replay(task, seed)
 
 
-def _in_processes(parts: Sequence[Part], seeds: Sequence[int], jobs: int) -> Iterator[tuple[tuple[int, int], Score]]:
-    # Spawned, not forked: the progress bar and numpy have threads, which a forked child would lose locked.
+def _in_processes(
+    tasks: Sequence[ReplayTask], seeds: Sequence[int], jobs: int
+) -> Iterator[tuple[tuple[int, int], Score]]:
+    # Spawned, not forked: the progress bar and numpy have threads, whose locks a forked child might inherit locked.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, initializer=_start_child, initargs=(tuple(parts),)) as pool:
-        waiting = {pool.submit(_replay_in_child, i, s): (i, s) for s in seeds for i in range(len(parts))}
+    with ProcessPoolExecutor(jobs, context, initializer=_start_child, initargs=(tuple(tasks),)) as pool:
+        waiting = {pool.submit(_replay_in_child, i, s): (i, s) for s in seeds for i in range(len(tasks))}
         try:
             for done in as_completed(waiting):
                 yield waiting[done], done.result()
@@ -118,27 +121,27 @@ def _in_processes(parts: Sequence[Part], seeds: Sequence[int], jobs: int) -> Ite
             pool.shutdown(cancel_futures=True)
 
 
-_parts: tuple[Part, ...] = ()
+_tasks: tuple[ReplayTask, ...] = ()
 
 
-def _start_child(parts: tuple[Part, ...]) -> None:
-    """Keep the parts once for each process; Ctrl-C is the parent's to answer."""
-    global _parts
-    _parts = parts
+def _start_child(tasks: tuple[ReplayTask, ...]) -> None:
+    """Store the tasks once for each process; Ctrl-C is handled by the parent process."""
+    global _tasks
+    _tasks = tasks
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore")
 
 
 def _replay_in_child(index: int, seed: int) -> Score:
-    return _replay(_parts[index], seed)
+    return _replay(_tasks[index], seed)
 
 
-def _replay(part: Part, seed: int) -> Score:
+def _replay(task: ReplayTask, seed: int) -> Score:
     try:
-        return replay(part.curves, part.pruner.make(), part.setting, seed)
+        return replay(task.curves, task.pruner.make(), task.limit, seed)
     except Exception as error:  # a user's pruner may raise anything
-        said: Any = str(error).strip().splitlines() or [""]
+        lines: Any = str(error).strip().splitlines() or [""]
         raise SearchError(
-            f'pruner "{part.name}" failed on {part.curves.name}: {type(error).__name__}: {said[0]}'
+            f'pruner "{task.name}" failed on {task.curves.name}: {type(error).__name__}: {lines[0]}'
         ) from None

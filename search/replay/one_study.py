@@ -1,7 +1,7 @@
-"""One replayed study: finished runs are tried again, one at a time, under a pruner, and its choice is scored.
+"""One replayed study: finished runs are replayed as trials, one at a time, under a pruner, and its pick is scored.
 
-A study draws runs of a set at random. Each reports what it reported when it was recorded, until the pruner stops it
-or it ends with its true final loss. The study's pick is the best run that ended.
+A study draws runs of a set at random. Each reports its recorded losses until the pruner stops it or it ends with its
+final loss. The study's pick is the best run that ended.
 """
 
 import math
@@ -16,18 +16,19 @@ from optuna.trial import TrialState
 
 from search.replay.curves import CurveSet
 
-MOST_BUDGET = 25.0
-"""Full runs that a study may cost by default; a quarter of the set's runs where these are fewer."""
-TOP = 0.05
+MAX_BUDGET = 25.0
+"""Largest default budget of a study, in full runs; for small sets it is a quarter of their runs."""
+TOP_SHARE = 0.05
+"""Share of the runs tried that count as the top."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
-    """When a study ends: after a number of trials, or, where there is a budget, once that is spent."""
+class StudyLimit:
+    """The limit at which a study ends: a number of trials, or a budget."""
 
     trials: int | None = None
     budget: float = math.inf
-    """In full runs' worth of training."""
+    """Training, in full runs."""
 
     @property
     def fixed_trials(self) -> bool:
@@ -35,26 +36,26 @@ class Setting:
         return math.isinf(self.budget)
 
 
-def settings(curves: CurveSet, trials: int, budget: float | None) -> tuple[Setting, Setting]:
-    """Return both settings for a set: as many trials as it has, at most; and a budget."""
+def study_limits(curves: CurveSet, trials: int, budget: float | None) -> tuple[StudyLimit, StudyLimit]:
+    """Return both limits for a set: a number of trials, at most that of its runs; and a budget."""
     return (
-        Setting(trials=min(trials, curves.runs)),
-        Setting(budget=budget if budget is not None else min(MOST_BUDGET, curves.runs / 4)),
+        StudyLimit(trials=min(trials, curves.runs)),
+        StudyLimit(budget=budget if budget is not None else min(MAX_BUDGET, curves.runs / 4)),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """What came of one study. Regret and rank are against the runs drawn, or against the whole set under a budget."""
+    """The score of one study. Regret and rank are against the runs drawn; under a budget, against the whole set."""
 
     cost: float
-    """Training spent per trial, in full runs."""
+    """Mean training per trial, in full runs."""
     tried: int
     """Trials started."""
     regret: float
-    """Final loss of the pick above the best one's."""
+    """Final loss of the pick minus that of the best run."""
     relative_regret: float
-    """The same, as a fraction of what the median run's is above the best one's."""
+    """Regret as a fraction of that of the median run."""
     rank: float
     """Fraction of runs that are better than the pick."""
     best_pruned: bool
@@ -65,27 +66,27 @@ class Score:
     """Fraction of trials that ended."""
 
 
-def replay(curves: CurveSet, pruner: BasePruner, setting: Setting, seed: int) -> Score:
+def replay(curves: CurveSet, pruner: BasePruner, limit: StudyLimit, seed: int) -> Score:
     """Return the score of one study; the seed draws its runs."""
-    count = setting.trials if setting.trials is not None else curves.runs
+    count = limit.trials if limit.trials is not None else curves.runs
     order = random.Random(seed).sample(range(curves.runs), count)
     sampler = optuna.samplers.RandomSampler(seed=seed)
     study = optuna.create_study(study_name=f"r{seed}", pruner=pruner, sampler=sampler)
     cost, tried, ended = 0.0, [], []
     for run in order:
-        if cost >= setting.budget:
+        if cost >= limit.budget:
             break
         spent = _try(study, curves, run)
         cost += 1.0 if spent is None else spent
         tried.append(run)
         if spent is None:
             ended.append(run)
-    among = tried if setting.fixed_trials else range(curves.runs)
+    among = tried if limit.fixed_trials else range(curves.runs)
     return score(curves.final.tolist(), tried, ended, among, cost)
 
 
 def _try(study: optuna.Study, curves: CurveSet, run: int) -> float | None:
-    """Let a run report as one trial; return the progress at which it was stopped, or None where it ended."""
+    """Replay a run as one trial, and return the progress at which it was stopped, or None if it ended."""
     trial = study.ask()
     for step, loss in zip(curves.steps, curves.loss[run].tolist(), strict=True):
         if math.isnan(loss):
@@ -102,19 +103,19 @@ def _try(study: optuna.Study, curves: CurveSet, run: int) -> float | None:
 def score(
     final: Sequence[float], tried: Sequence[int], ended: Sequence[int], among: Sequence[int], cost: float
 ) -> Score:
-    """Score a study by the final losses of its runs; one that let none end is taken to pick the worst it tried."""
-    kept, ranked = set(ended), sorted(tried, key=lambda run: final[run])
+    """Score a study by the final losses of its runs; if it let none end, its pick is the worst run that it tried."""
+    completed, ranked = set(ended), sorted(tried, key=lambda run: final[run])
     reference = np.array([final[run] for run in among])
     pick = min((final[run] for run in ended), default=final[ranked[-1]])
     regret, span = pick - float(reference.min()), float(np.median(reference) - reference.min())
-    top = ranked[: max(1, round(TOP * len(tried)))]
+    top = ranked[: max(1, round(TOP_SHARE * len(tried)))]
     return Score(
         cost=cost / len(tried),
         tried=len(tried),
         regret=regret,
         relative_regret=regret / span if span > 0 else 0.0,
         rank=float(np.mean(reference < pick)),
-        best_pruned=ranked[0] not in kept,
-        top_pruned=float(np.mean([run not in kept for run in top])),
+        best_pruned=ranked[0] not in completed,
+        top_pruned=float(np.mean([run not in completed for run in top])),
         completed=len(ended) / len(tried),
     )

@@ -13,23 +13,24 @@ from optuna.pruners import BasePruner, HyperbandPruner
 from search.common.errors import SearchError
 
 OURS = "correlation (ours)"
+"""Name of `CorrelationPruner` in a replay."""
 EXAMPLE = "mine=optuna.pruners:MedianPruner(n_startup_trials=8)"
 
 
 @dataclass(frozen=True)
 class PrunerSpec:
-    """A pruner that can be made anew for each study, in any process."""
+    """Instructions to construct a pruner, which each study does in its own process."""
 
     module: str
     call: str
-    """Its name in the module."""
+    """Name of its class in the module."""
     arguments: tuple[Any, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def make(self) -> BasePruner:
-        """Return a new pruner; raises whatever the module or the call raises."""
+        """Return a new pruner; raises what the module or the call raises."""
         kind = getattr(importlib.import_module(self.module), self.call)
-        if not (isinstance(kind, type) and issubclass(kind, BasePruner)):  # nothing else is called
+        if not (isinstance(kind, type) and issubclass(kind, BasePruner)):  # no other function is called
             raise TypeError(f"{self.call} is no class of pruners, but must be an optuna.pruners.BasePruner")
         return kind(*self.arguments, **self.options)
 
@@ -37,7 +38,7 @@ class PrunerSpec:
 def default_pruners(last_step: int) -> dict[str, PrunerSpec]:
     """Return Optuna's pruners and ours for runs that end at this step; warm-ups are fractions of it."""
 
-    def optuna_s(call: str, *arguments: Any, **options: Any) -> PrunerSpec:
+    def from_optuna(call: str, *arguments: Any, **options: Any) -> PrunerSpec:
         return PrunerSpec("optuna.pruners", call, arguments, options)
 
     def at(fraction: float) -> int:
@@ -45,22 +46,22 @@ def default_pruners(last_step: int) -> dict[str, PrunerSpec]:
 
     halving = "SuccessiveHalvingPruner"
     return {
-        "none": optuna_s("NopPruner"),
-        "median (defaults)": optuna_s("MedianPruner", n_startup_trials=5, n_warmup_steps=0),
-        "median, warmup 30%": optuna_s("MedianPruner", n_startup_trials=10, n_warmup_steps=at(0.3)),
-        "percentile 25": optuna_s("PercentilePruner", 25.0, n_startup_trials=5, n_warmup_steps=0),
-        "ASHA (eta 4, min 5%)": optuna_s(halving, min_resource=at(0.05), reduction_factor=4),
-        "ASHA (eta 3, min 15%)": optuna_s(halving, min_resource=at(0.15), reduction_factor=3),
-        "hyperband (eta 3)": optuna_s("HyperbandPruner", min_resource=1, max_resource=last_step, reduction_factor=3),
+        "none": from_optuna("NopPruner"),
+        "median (defaults)": from_optuna("MedianPruner", n_startup_trials=5, n_warmup_steps=0),
+        "median, warmup 30%": from_optuna("MedianPruner", n_startup_trials=10, n_warmup_steps=at(0.3)),
+        "percentile 25": from_optuna("PercentilePruner", 25.0, n_startup_trials=5, n_warmup_steps=0),
+        "ASHA (eta 4, min 5%)": from_optuna(halving, min_resource=at(0.05), reduction_factor=4),
+        "ASHA (eta 3, min 15%)": from_optuna(halving, min_resource=at(0.15), reduction_factor=3),
+        "hyperband (eta 3)": from_optuna("HyperbandPruner", min_resource=1, max_resource=last_step, reduction_factor=3),
         OURS: PrunerSpec("search", "CorrelationPruner"),
     }
 
 
 def brackets(spec: PrunerSpec) -> int | None:
-    """Return how many brackets a Hyperband pruner has, as it counts itself; None for others and for an open maximum.
+    """Return the number of brackets of a Hyperband pruner as Optuna counts them.
 
-    Optuna 5.0 takes the floor of a logarithm in floating point, so that some maxima, 243 for eta 3 and 1000 for eta 10,
-    give one bracket fewer than their powers do.
+    None for other pruners and for an automatic maximum. Optuna 5.0 takes the floor of a floating-point logarithm, so
+    that some maxima, such as 243 for eta 3 and 1000 for eta 10, give one bracket fewer than the exact formula.
     """
     pruner = spec.make()
     if not isinstance(pruner, HyperbandPruner):
@@ -69,13 +70,14 @@ def brackets(spec: PrunerSpec) -> int | None:
     return len(pruner._pruners) or None
 
 
-def roster(last_step: int, given: Mapping[str, PrunerSpec], only: Sequence[str]) -> dict[str, PrunerSpec]:
+def select_pruners(last_step: int, given: Mapping[str, PrunerSpec], only: Sequence[str]) -> dict[str, PrunerSpec]:
     """Return the pruners to compare: the defaults and the given ones, or those of them that `only` names."""
-    known = {**default_pruners(last_step), **given}
+    available = {**default_pruners(last_step), **given}
     for text in only:
-        if not any(_named(text, name) for name in known):
-            raise SearchError(f'--only is "{text}", but must be part of one of these names: {", ".join(known)}')
-    return {n: spec for n, spec in known.items() if not only or any(_named(text, n) for text in only)}
+        if not any(_named(text, name) for name in available):
+            names = ", ".join(available)
+            raise SearchError(f'--only is "{text}", but must be part of one of these names: {names}')
+    return {n: spec for n, spec in available.items() if not only or any(_named(text, n) for text in only)}
 
 
 def _named(text: str, name: str) -> bool:
@@ -83,14 +85,14 @@ def _named(text: str, name: str) -> bool:
 
 
 def parse_pruners(texts: Sequence[str]) -> dict[str, PrunerSpec]:
-    """Return the pruners given as NAME=MODULE:CALL, each tried once; raises `SearchError`."""
-    found: dict[str, PrunerSpec] = {}
+    """Return the pruners given as NAME=MODULE:CALL, each constructed once as a check; raises `SearchError`."""
+    specs: dict[str, PrunerSpec] = {}
     for text in texts:
         name, spec = _parse(text)
-        if name in found or name in default_pruners(1):
+        if name in specs or name in default_pruners(1):
             raise SearchError(f'--pruner names "{name}", but another pruner has that name; choose one of your own')
-        found[name] = spec
-    return found
+        specs[name] = spec
+    return specs
 
 
 def _parse(text: str) -> tuple[str, PrunerSpec]:
@@ -101,8 +103,8 @@ def _parse(text: str) -> tuple[str, PrunerSpec]:
     spec = _parse_call(name, module, expression.strip())
     try:
         spec.make()
-    except Exception as error:  # whatever a user's module raises is the user's to read
-        raise SearchError(f'--pruner "{name}": {expression.strip()} fails: {_said(error)}') from None
+    except Exception as error:  # a user's module may raise anything
+        raise SearchError(f'--pruner "{name}": {expression.strip()} fails: {_message(error)}') from None
     return name, spec
 
 
@@ -123,6 +125,6 @@ def _parse_call(name: str, module: str, expression: str) -> PrunerSpec:
     return PrunerSpec(module, call.func.id, arguments, options)
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__

@@ -1,4 +1,4 @@
-"""Learning curves of an Optuna study's finished trials: ours or anyone's, in any storage that Optuna reads."""
+"""Learning curves of the finished trials of any Optuna study, in any storage that Optuna reads."""
 
 import math
 from collections import Counter
@@ -15,27 +15,27 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.common.errors import SearchError
-from search.replay.curves import REPORTS, CurveSet, Run, curve_set, whole_runs
+from search.replay.curves import REPORTS, CurveSet, RecordedRun, curve_set, whole_runs
 from search.study.connection import open_database
 from search.study.trials import attributes_of
 from storage.errors import StorageError
 from storage.redaction import redact, shown_address
 from storage.server.address import check_address
 
-MOST_REPORTS = 50
-"""Report points above which a study's curves are thinned, to keep a replay quick."""
-ENOUGH_CONTROLS = 30
-"""Finished control trials from which they are replayed alone."""
-BIASED = "the pruned are missing, so the sample is biased to survivors, among which pruning has less to gain"
+MAX_REPORTS = 50
+"""Most report points of a study; curves with more are thinned, to keep a replay quick."""
+MIN_CONTROLS = 30
+"""Fewest finished control trials to replay them alone."""
+BIASED = "pruned trials are missing, so the sample is biased to survivors, among which pruning has less to gain"
 
 
 def read_study(name: str, url: str | None, smooth: float = 0.0) -> CurveSet:
-    """Return the curves of a study in this storage, or without one in this machine's embedded database."""
+    """Return the curves of a study in this storage; without a URL, in this machine's embedded database."""
     with _open_storage(url) as storage:
         names = optuna.get_all_study_names(storage)
         if name not in names:
-            there = f"it holds: {', '.join(sorted(names))}" if names else "it holds none"
-            raise SearchError(f'--study is "{name}", but no study in this storage has that name; {there}')
+            stored = f"it holds: {', '.join(sorted(names))}" if names else "it holds none"
+            raise SearchError(f'--study is "{name}", but no study in this storage has that name; {stored}')
         return study_curves(optuna.load_study(study_name=name, storage=storage), smooth)
 
 
@@ -55,7 +55,7 @@ def _open_storage(url: str | None) -> Iterator[BaseStorage]:
 
 
 def _foreign_storage(url: str) -> BaseStorage:
-    """Open a storage as Optuna's own command line would: a journal's file or Redis, else a database."""
+    """Open a storage as Optuna's own command line does: a journal in a file or in Redis, else a database."""
     try:
         if Path(url).is_file():
             return JournalStorage(JournalFileBackend(url))
@@ -64,7 +64,7 @@ def _foreign_storage(url: str) -> BaseStorage:
         if url.startswith("redis"):
             return JournalStorage(JournalRedisBackend(url))
         _check_file(sa.make_url(url))
-        return RDBStorage(url, skip_table_creation=True)  # what is only read is not to be changed
+        return RDBStorage(url, skip_table_creation=True)  # it is only read, so nothing in it is created
     except (SearchError, StorageError):
         raise
     except sa.exc.ArgumentError:
@@ -84,10 +84,10 @@ def _check_file(url: sa.URL) -> None:
 
 
 def study_curves(study: optuna.Study, smooth: float = 0.0) -> CurveSet:
-    """Return the curves of a study's finished trials, higher being worse; raises `SearchError` where it has none."""
+    """Return the curves of a study's finished trials, lower being better; raises `SearchError` if it has none."""
     if len(study.directions) > 1:
         raise SearchError(f'"{study.study_name}" has {len(study.directions)} objectives, but a replay needs 1')
-    trials, notes = _chosen(study.get_trials(deepcopy=False))
+    trials, notes = _replayable(study.get_trials(deepcopy=False))
     sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
     if sign < 0:
         notes.append("the study maximises: losses are its values with the sign turned")
@@ -96,7 +96,7 @@ def study_curves(study: optuna.Study, smooth: float = 0.0) -> CurveSet:
     steps = _own_steps(trials)
     if steps is None:
         runs, short = whole_runs(runs)
-        how = f"report points differ from trial to trial or are more than {MOST_REPORTS}"
+        how = f"report points differ from trial to trial or are more than {MAX_REPORTS}"
         notes += [*short, f"{how}: replayed at {REPORTS} equal steps of progress"]
         return curve_set(study.study_name, runs, smooth=smooth, notes=notes)
     if len(steps) < 2:
@@ -104,7 +104,7 @@ def study_curves(study: optuna.Study, smooth: float = 0.0) -> CurveSet:
     return curve_set(study.study_name, runs, steps=steps, smooth=smooth, notes=notes)
 
 
-def _chosen(trials: Sequence[FrozenTrial]) -> tuple[list[FrozenTrial], list[str]]:
+def _replayable(trials: Sequence[FrozenTrial]) -> tuple[list[FrozenTrial], list[str]]:
     """Return the trials that can be replayed, with notes on the others."""
     left_out = Counter(t.state.name.lower() for t in trials if t.state != TrialState.COMPLETE)
     complete = [t for t in trials if t.state == TrialState.COMPLETE]
@@ -115,24 +115,24 @@ def _chosen(trials: Sequence[FrozenTrial]) -> tuple[list[FrozenTrial], list[str]
     if not left_out["pruned"]:
         return whole, notes
     controls = [t for t in whole if attributes_of(t).control]
-    if len(controls) >= ENOUGH_CONTROLS:
+    if len(controls) >= MIN_CONTROLS:
         drawn = f"of these, only the {len(controls)} control trials, drawn at random never to be pruned, are replayed"
         return controls, [*notes, drawn]
     return whole, [*notes, BIASED]
 
 
 def _own_steps(trials: Sequence[FrozenTrial]) -> tuple[int, ...] | None:
-    """Return the trials' common steps in their largest common unit, or None where they differ or are many."""
+    """Return the trials' common steps in their largest common unit, or None if they differ or are too many."""
     own = {tuple(sorted(t.intermediate_values)) for t in trials}
     if len(own) != 1:
         return None
     steps = _from_one(own.pop())
     unit = math.gcd(*steps)
-    return tuple(step // unit for step in steps) if len(steps) <= MOST_REPORTS else None
+    return tuple(step // unit for step in steps) if len(steps) <= MAX_REPORTS else None
 
 
 def _from_one(steps: tuple[int, ...]) -> tuple[int, ...]:
-    """Count steps that start at 0 from the first interval on: report 0 follows the first piece of training."""
+    """Shift steps that start at 0 by one interval: report 0 comes after the first interval of training."""
     if steps[0] > 0:
         return steps
     shift = steps[1] if len(steps) > 1 else 1
@@ -140,16 +140,16 @@ def _from_one(steps: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _common_end(trials: Sequence[FrozenTrial]) -> int | None:
-    """Return the step at which at least half of the trials end; None where there is none."""
+    """Return the step at which at least half of the trials end; None if there is none."""
     ends = Counter(max(t.intermediate_values) for t in trials).most_common(1)
     return ends[0][0] if ends and 2 * ends[0][1] >= len(trials) else None
 
 
-def _run(trial: FrozenTrial, sign: float, end: int | None) -> Run:
-    """Return a trial as a run; its progress is of the common end, or of its own where that is later."""
+def _run(trial: FrozenTrial, sign: float, end: int | None) -> RecordedRun:
+    """Return a trial as a run; its progress is relative to the common end, or to its own if that is later."""
     steps = tuple(sorted(trial.intermediate_values))
     counted = np.array(_from_one(steps), dtype=float)
     total = counted[-1] if end is None else max(counted[-1], end + counted[0] - steps[0])
     loss = sign * np.array([trial.intermediate_values[step] for step in steps], dtype=float)
     assert trial.value is not None
-    return Run(progress=counted / total, loss=loss, final=sign * trial.value)
+    return RecordedRun(progress=counted / total, loss=loss, final=sign * trial.value)

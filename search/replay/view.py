@@ -1,4 +1,4 @@
-"""What a replay says, for people (a table, a figure) and for machines (JSON)."""
+"""Results of a replay, for people (tables, a figure) and for machines (JSON)."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,54 +16,55 @@ from rich.text import Text
 
 from search.common import out_file
 from search.replay.curves import CurveSet
-from search.replay.many_studies import Estimate, Part
-from search.replay.one_study import Setting
+from search.replay.many_studies import Estimate, ReplayTask
+from search.replay.one_study import StudyLimit
 from search.replay.pruners import brackets
 from search.show.figures.output import page
 from search.show.figures.style import COLOURS, SYMBOLS, template
 from search.show.wording import counted
 
 WIDE = 120
-"""Columns of a terminal from which an interval stands beside its mean."""
+"""Least width of a terminal, in columns, to print an interval beside its mean."""
 ROW_PIXELS, GAP_PIXELS = 380, 110
-"""Of the figure: a row with the gap below it."""
+"""Height of a row of the figure, and of the gap below it."""
 Figures = Mapping[str, Estimate]
+"""Estimates by the figure's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """All pruners on one set in one setting."""
+class ReplayResult:
+    """The figures of all pruners on one set under one limit."""
 
     curves: CurveSet
-    setting: Setting
+    limit: StudyLimit
     studies: int
     figures: Mapping[str, Figures]
-    """By the pruner's name."""
+    """Figures by the pruner's name."""
     brackets: Mapping[str, int] = field(default_factory=dict)
-    """How many a Hyperband pruner has on this set, by its name."""
+    """Number of brackets of each Hyperband pruner on this set, by the pruner's name."""
 
     @property
     def title(self) -> str:
-        """What was replayed, on one line."""
-        kind, end = "trials", f"{self.setting.trials} trials"
-        if not self.setting.fixed_trials:
-            kind, end = "budget", f"{self.setting.budget:g} full runs"
+        """The set, the limit and the number of studies, on one line."""
+        kind, end = "trials", f"{self.limit.trials} trials"
+        if not self.limit.fixed_trials:
+            kind, end = "budget", f"{self.limit.budget:g} full runs"
         return f"{self.curves.name} ({self.curves.runs} runs), fixed {kind}: {self.studies} studies of {end}"
 
 
-def outcomes(parts: Sequence[Part], found: Sequence[Figures], studies: int) -> list[Outcome]:
-    """Return the figures by set and setting, in the order of the parts."""
-    grouped: dict[tuple[int, Setting], list[tuple[Part, Figures]]] = {}
-    for part, figures in zip(parts, found, strict=True):
-        grouped.setdefault((id(part.curves), part.setting), []).append((part, figures))
-    return [_outcome(group, studies) for group in grouped.values()]
+def group_results(parts: Sequence[ReplayTask], results: Sequence[Figures], studies: int) -> list[ReplayResult]:
+    """Return the figures grouped by set and limit, in the order of the tasks."""
+    grouped: dict[tuple[int, StudyLimit], list[tuple[ReplayTask, Figures]]] = {}
+    for part, figures in zip(parts, results, strict=True):
+        grouped.setdefault((id(part.curves), part.limit), []).append((part, figures))
+    return [_result(group, studies) for group in grouped.values()]
 
 
-def _outcome(group: Sequence[tuple[Part, Figures]], studies: int) -> Outcome:
+def _result(group: Sequence[tuple[ReplayTask, Figures]], studies: int) -> ReplayResult:
     first = group[0][0]
-    return Outcome(
+    return ReplayResult(
         curves=first.curves,
-        setting=first.setting,
+        limit=first.limit,
         studies=studies,
         figures={part.name: figures for part, figures in group},
         brackets={part.name: n for part, _ in group if (n := brackets(part.pruner)) is not None},
@@ -72,7 +73,7 @@ def _outcome(group: Sequence[tuple[Part, Figures]], studies: int) -> Outcome:
 
 @contextmanager
 def progress_bar(console: Console, studies: int) -> Iterator[Callable[[], None]]:
-    """Show how many studies are replayed, in a terminal; yields what to call after each."""
+    """Show progress in a terminal; yields the function to call after each study."""
     columns = (TextColumn("replaying"), BarColumn(30), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=studies)
@@ -92,130 +93,130 @@ _COLUMNS = (
 _LEGEND = """\
 cost: training spent per trial, of a full run. regret: final loss of the pick, which is the best run that ended, \
 above the best one's, in units of the loss. ÷ span: the same, of what the median run's is above the best one's. \
-rank: share of runs better than the pick. Regret and rank are against the runs drawn where trials are fixed, against \
+rank: share of runs better than the pick. Regret and rank are against the runs plot where trials are fixed, against \
 the whole set where the budget is. P(best pruned): share of studies whose best run was stopped. top 5% pruned: share \
 that was stopped of the best 5% tried. tried: runs that the budget was enough for. Means over studies, which draw from \
 the same runs in different order, with 95% intervals (± Student's t; Wilson's for P(best pruned))."""
 
 
-def table(outcome: Outcome, width: int) -> Table:
-    """Return one set and setting as a table for a terminal of this width."""
-    shown = _empty_table(outcome.title)
-    columns = [c for c in _COLUMNS if c[0] != "tried" or not outcome.setting.fixed_trials]
+def table(result: ReplayResult, width: int) -> Table:
+    """Return the result of one set under one limit as a table for a terminal of this width."""
+    table = _empty_table(result.title)
+    columns = [c for c in _COLUMNS if c[0] != "tried" or not result.limit.fixed_trials]
     for heading, _, _ in columns:
-        shown.add_column(heading, justify="right")
-    for name, figures in outcome.figures.items():
+        table.add_column(heading, justify="right")
+    for name, figures in result.figures.items():
         cells = [_cell(figures[figure], form, " " if width >= WIDE else "\n") for _, figure, form in columns]
-        shown.add_row(_row(outcome, name), *cells)
-    return shown
+        table.add_row(_row(result, name), *cells)
+    return table
 
 
-def _row(outcome: Outcome, name: str) -> str:
-    """Return a pruner's name with how many brackets it has, if it has any."""
-    count = outcome.brackets.get(name)
+def _row(result: ReplayResult, name: str) -> str:
+    """Return a pruner's name with its number of brackets, if it has any."""
+    count = result.brackets.get(name)
     return name if count is None else f"{name}, {counted(count, 'bracket')}"
 
 
 def _empty_table(title: str) -> Table:
-    shown = Table(
+    table = Table(
         title=title, title_justify="left", title_style="bold", pad_edge=False, padding=(0, 1, 0, 0), box=box.SIMPLE_HEAD
     )
-    shown.add_column("pruner", min_width=12)
-    return shown
+    table.add_column("pruner", min_width=12)
+    return table
 
 
 def _cell(e: Estimate, form: str, between: str) -> str:
-    text = _shown(e.mean, form)
+    text = _number(e.mean, form)
     if e.low is None or e.high is None:
         return text
     if form == "chance":
         return f"{text}{between}{100 * e.low:.0f}–{100 * e.high:.0f}"
-    return f"{text}{between}±{_shown(e.high - e.mean, form).rstrip('%')}"
+    return f"{text}{between}±{_number(e.high - e.mean, form).rstrip('%')}"
 
 
-def _shown(value: float, form: str) -> str:
+def _number(value: float, form: str) -> str:
     if form in ("percent", "chance"):
         return f"{100 * value:.1f}%" if form == "percent" else f"{100 * value:.0f}%"
     return f"{value:.1f}" if form == "count" else f"{value:.2g}"
 
 
-def overall(found: Sequence[Outcome]) -> Table:
-    """Return what all sets say together in one setting: means over them, and the worst of them."""
-    kind = "fixed trials" if found[0].setting.fixed_trials else "fixed budget"
-    shown = _empty_table(f"{len(found)} sets, {kind}: mean over the sets, and the worst set's")
+def overall(results: Sequence[ReplayResult]) -> Table:
+    """Return the means over all sets under one kind of limit, and the worst set's figures."""
+    kind = "fixed trials" if results[0].limit.fixed_trials else "fixed budget"
+    table = _empty_table(f"{len(results)} sets, {kind}: mean over the sets, and the worst set's")
     for heading in ("cost", "÷ span", "worst", "rank", "worst", "P(best\npruned)", "worst"):
-        shown.add_column(heading, justify="right")
-    for name in found[0].figures:
+        table.add_column(heading, justify="right")
+    for name in results[0].figures:
         cells = []
         for figure in ("cost", "relative_regret", "rank", "best_pruned"):
-            means = [o.figures[name][figure].mean for o in found]
-            worst = [] if figure == "cost" else [_shown(max(means), "percent")]
-            cells += [_shown(float(np.mean(means)), "percent"), *worst]
-        shown.add_row(name, *cells)
-    return shown
+            means = [o.figures[name][figure].mean for o in results]
+            worst = [] if figure == "cost" else [_number(max(means), "percent")]
+            cells += [_number(float(np.mean(means)), "percent"), *worst]
+        table.add_row(name, *cells)
+    return table
 
 
-def terminal(found: Sequence[Outcome], console: Console) -> Group:
-    """Return everything for a terminal: a set's notes and tables, and what the sets say together."""
+def terminal(results: Sequence[ReplayResult], console: Console) -> Group:
+    """Return all results for a terminal: each set's notes and tables, and the means over the sets."""
     parts: list[Any] = []
-    seen: set[int] = set()
-    for outcome in found:
-        if id(outcome.curves) not in seen:
-            parts += [Text(f"{outcome.curves.name}: {note}.") for note in outcome.curves.notes]
-        seen.add(id(outcome.curves))
-        parts += [Text(), table(outcome, console.width)]
-    if len(seen) > 1:
+    shown_sets: set[int] = set()
+    for result in results:
+        if id(result.curves) not in shown_sets:
+            parts += [Text(f"{result.curves.name}: {note}.") for note in result.curves.notes]
+        shown_sets.add(id(result.curves))
+        parts += [Text(), table(result, console.width)]
+    if len(shown_sets) > 1:
         for fixed in (True, False):
-            parts += [Text(), overall([o for o in found if o.setting.fixed_trials == fixed])]
+            parts += [Text(), overall([o for o in results if o.limit.fixed_trials == fixed])]
     return Group(*parts, Text(), Text(_LEGEND, style="dim"))
 
 
-def as_json(found: Sequence[Outcome], seed: int) -> str:
-    """Return the outcomes for machines; every figure is a fraction, or in units of the loss."""
+def as_json(results: Sequence[ReplayResult], seed: int) -> str:
+    """Return the results for machines; each figure is a fraction, or in units of the loss."""
     rows = [
         {
             "set": o.curves.name,
             "runs": o.curves.runs,
             "reports": len(o.curves.steps) + 1,
             "notes": list(o.curves.notes),
-            "trials": o.setting.trials,
-            "budget": None if o.setting.fixed_trials else o.setting.budget,
+            "trials": o.limit.trials,
+            "budget": None if o.limit.fixed_trials else o.limit.budget,
             "studies": o.studies,
             "seed": seed,
             "brackets": dict(o.brackets),
             "pruners": {n: {k: asdict(e) for k, e in figures.items()} for n, figures in o.figures.items()},
         }
-        for o in found
+        for o in results
     ]
     return json.dumps(rows, indent=2, allow_nan=False)
 
 
-def write_figure(found: Sequence[Outcome], path: Path) -> None:
-    """Write one HTML file, without need of a network: cost against regret and against P(best pruned)."""
+def write_figure(results: Sequence[ReplayResult], path: Path) -> None:
+    """Write one HTML file that needs no network: cost against regret and against P(best pruned)."""
     title = "Pruners on finished runs: what they cost, what they lose"
-    out_file.write(path, page(figure(found), title, caption=_LEGEND), "--html")
+    out_file.write(path, page(figure(results), title, caption=_LEGEND), "--html")
 
 
-def figure(found: Sequence[Outcome]) -> Any:
-    """Return plotly's figure: a row for each set and setting, a colour for each pruner."""
+def figure(results: Sequence[ReplayResult]) -> Any:
+    """Return a plotly figure: a row for each set and limit, a colour for each pruner."""
     from plotly.subplots import make_subplots
 
-    titles = [t for o in found for t in (o.title, "")]
-    gap = GAP_PIXELS / (ROW_PIXELS * len(found))
-    drawn = make_subplots(rows=len(found), cols=2, subplot_titles=titles, vertical_spacing=gap)
-    for row, o in enumerate(found, start=1):
+    titles = [t for o in results for t in (o.title, "")]
+    gap = GAP_PIXELS / (ROW_PIXELS * len(results))
+    plot = make_subplots(rows=len(results), cols=2, subplot_titles=titles, vertical_spacing=gap)
+    for row, o in enumerate(results, start=1):
         for index, (name, figures) in enumerate(o.figures.items()):
             for col, y in ((1, "relative_regret"), (2, "best_pruned")):
                 style = {"color": COLOURS[index % len(COLOURS)], "symbol": SYMBOLS[index % len(SYMBOLS)]}
-                drawn.add_trace(_mark(name, figures, y, style, row == col == 1), row=row, col=col)
-        drawn.update_xaxes(title_text="cost per trial, full runs", rangemode="tozero", row=row)
-        drawn.update_yaxes(title_text="regret ÷ (median − best)", rangemode="tozero", row=row, col=1)
-        drawn.update_yaxes(title_text="P(best pruned)", range=[-0.05, 1.05], row=row, col=2)
-    drawn.update_annotations(xanchor="left", x=0, font_size=14, selector=lambda a: True)
+                plot.add_trace(_mark(name, figures, y, style, row == col == 1), row=row, col=col)
+        plot.update_xaxes(title_text="cost per trial, full runs", rangemode="tozero", row=row)
+        plot.update_yaxes(title_text="regret ÷ (median − best)", rangemode="tozero", row=row, col=1)
+        plot.update_yaxes(title_text="P(best pruned)", range=[-0.05, 1.05], row=row, col=2)
+    plot.update_annotations(xanchor="left", x=0, font_size=14, selector=lambda a: True)
     beside = {"orientation": "v", "x": 1.02, "y": 1, "yanchor": "top"}
     legend = {"title": "pruner, 95% intervals", **beside}
-    drawn.update_layout(template=template(), height=180 + ROW_PIXELS * len(found), legend=legend)
-    return drawn
+    plot.update_layout(template=template(), height=180 + ROW_PIXELS * len(results), legend=legend)
+    return plot
 
 
 def _mark(name: str, figures: Figures, y: str, style: Mapping[str, str], in_legend: bool) -> Any:

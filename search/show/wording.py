@@ -28,7 +28,7 @@ def outcome(trial: FrozenTrial, proxy: bool) -> str:
     known = {BASELINE: "baseline {}", CONFIRMS: "of trial {}", GRID: describe(trial.params), SEED: "seed {}"}
     scaled = f", lr × {attrs.lr_scale:g}" if attrs.lr_scale != 1 else ""
     scaled += f", budget scaled × {attrs.budget_scale:.2f}" if attrs.budget_scale is not None else ""
-    who = ", ".join(text.format(attrs.given[key]) for key, text in known.items() if key in attrs.given) + scaled
+    who = ", ".join(text.format(attrs.stored[key]) for key, text in known.items() if key in attrs.stored) + scaled
     if trial.state == TrialState.COMPLETE:
         return f"{label} {trial.value:.4f} BPB  {attrs.tokens or 0:>12,} tokens  {who}".rstrip()
     if trial.state == TrialState.PRUNED:

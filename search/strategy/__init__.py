@@ -1,1 +1,1 @@
-"""The three decisions: what to try (sampler), what to stop (pruner), what to confirm (race)."""
+"""The search's three decisions: what to try (sampler), what to stop (pruner), what to confirm (race)."""

@@ -1,4 +1,4 @@
-"""An Optuna pruner that stops a trial only where losses so far are proven to foretell final ones."""
+"""An Optuna pruner that stops a trial only when losses so far are shown to predict final ones."""
 
 import hashlib
 import math
@@ -11,68 +11,73 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
 
 from search.common.stats import lower_bound, score_among, spearman
-from search.strategy.pruner_model import Foresight, Prior, Sums, foresee, sums
-from search.strategy.reported_losses import Reported
+from search.strategy.pruner_model import Prediction, Prior, Sums, predict_best_runs, weighted_sums
+from search.strategy.reported_losses import ReportedLosses
 from search.study.trials import attributes_of
 
 AHEAD, LOOKS_AHEAD = 0.15, 3
-"""A trial must look hopeless by what the best showed here and so far ahead: a single report's luck prunes nothing."""
+"""A trial must look hopeless at this report and at up to three more within so large a fraction of all reports.
+
+So a single lucky report prunes nothing.
+"""
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What the pruner thinks of a trial at its last report."""
+class PruningDecision:
+    """The pruner's decision on a trial at its last report."""
 
     prune: bool
+    """Whether to stop the trial."""
     reason: str
     """One word: silent (no report), diverged, control, few (finished trials), late, unproven, promising, hopeless.
 
-    Of a worker besides: baseline, and unreachable (the database, so that nothing is known of other trials).
+    A worker adds: baseline, unreachable (the database: other trials' losses aren't known) and unjudged.
     """
     proof: float | None = None
-    """Probability that losses here say something of final ones."""
+    """Probability that losses at this report are related to final ones."""
     chance: float | None = None
-    """Expected share of the best runs that look as bad as this one, or worse."""
+    """Expected share of the best runs that look as bad as this trial, or worse."""
 
 
 @dataclass(frozen=True)
 class Relation:
-    """How losses at one report foretold final ones, over the finished trials."""
+    """Relation of the losses at one report to the final ones, over the finished trials."""
 
     step: int
     n: int
+    """Number of finished trials that reported there."""
     correlation: float
-    """Spearman's ρ over all finished trials; bad ones drive it, so that it flatters."""
+    """Spearman's ρ over all finished trials; bad trials, which are easy to tell apart, raise it."""
     bound: float
-    """Its lower 90% confidence bound."""
+    """Lower 90% confidence bound of the correlation."""
     proof: float
-    """Probability that losses here say something of final ones, by where the good runs stood."""
+    """Probability that losses at the report are related to final ones, by the good runs' scores there."""
 
 
 def drawn_as_control(study_name: str, number: int, fraction: float) -> bool:
-    """Return whether a trial is a control: a fixed draw by its name and number, known before it starts."""
+    """Return whether a trial is a control: a fixed draw by study name and trial number, before the trial starts."""
     digest = hashlib.sha256(f"{study_name}/{number}".encode()).digest()
     return int.from_bytes(digest[:8], "big") < fraction * 2**64
 
 
 class CorrelationPruner(BasePruner):
-    """Prune where finished trials prove that hardly any run that ends among the best looks as bad as this one.
+    """Prune a trial when finished trials show that hardly any run that ends among the best looks as bad as it does.
 
-    At a report, the places of the best finished runs among all runs there (normal scores of ranks) are described by
-    a small Bayesian model (`search.strategy.pruner_model`), which also weighs the doubt that losses there say nothing
-    at all. A trial is pruned when the expected share of the best runs that look as bad, here and a little ahead, is
-    below `risk`. For studies of one objective, either direction; trials must report at the same steps.
+    At a report, the ranks of the best finished runs among all runs (as normal scores) are described by a small
+    Bayesian model (`search.strategy.pruner_model`), averaged with the alternative that losses there predict nothing.
+    A trial is pruned when the expected share of the best runs that look as bad, at this report and a little ahead, is
+    below `risk`. For studies with one objective, in either direction; trials must report at the same steps.
 
     Args:
         risk: largest share of the best runs that may look as bad as a trial that is pruned. It holds for each report;
-            over a run's reports, which are much alike, the best is lost more often: in replays of real searches
-            in 0 to 12% of them at 0.06.
+            over all reports of a run, which are strongly correlated, the best run is pruned more often: in 0 to 12% of
+            replayed real searches at 0.06.
         best: share of all trials that count as the best.
-        min_trials: finished trials before anything is pruned; 2 where `earlier` is given.
-        odds: at first, that losses say something of final ones, against that they say nothing.
-        controls: fraction of trials never pruned, which keep the estimate honest. A trial's user attribute
-            `control`, where it is true or false, decides instead.
-        earlier: what an earlier study with the same trainer, schedule and report points has shown: see `lessons`.
+        min_trials: finished trials before anything is pruned; 2 if `earlier` is given.
+        odds: prior odds that losses at a report are related to final ones.
+        controls: fraction of trials that are never pruned, which keep the estimate honest. A trial's user attribute
+            `control`, if it is true or false, decides instead.
+        earlier: results of an earlier study with the same trainer, schedule and report points, by `earlier_sums`.
 
     """
 
@@ -100,7 +105,7 @@ class CorrelationPruner(BasePruner):
 
     @property
     def needed(self) -> int:
-        """How many trials must have finished before any is pruned."""
+        """Number of trials that must have finished before any is pruned."""
         return 2 if self.earlier else self.min_trials
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
@@ -109,43 +114,46 @@ class CorrelationPruner(BasePruner):
 
     def judge(
         self, study: Study, trial: FrozenTrial, trials: Callable[[], Sequence[FrozenTrial]] | None = None
-    ) -> Verdict:
-        """Return the decision with its reason and figures; by the study's trials, or by what `trials` returns."""
+    ) -> PruningDecision:
+        """Return the decision with its reason and figures.
+
+        `trials` returns the trials to judge by; without it they are the study's own.
+        """
         step = trial.last_step
         if step is None:
-            return Verdict(False, "silent")
+            return PruningDecision(False, "silent")
         if math.isnan(trial.intermediate_values[step]):
-            return Verdict(True, "diverged")
+            return PruningDecision(True, "diverged")
         drawn = attributes_of(trial).control
         if drawn_as_control(study.study_name, trial.number, self.controls) if drawn is None else drawn:
-            return Verdict(False, "control")
+            return PruningDecision(False, "control")
         among = trials() if trials is not None else study.get_trials(deepcopy=False)
         return self.judge_among(among, trial, step, maximise=study.direction == StudyDirection.MAXIMIZE)
 
     def judge_among(
         self, trials: Sequence[FrozenTrial], trial: FrozenTrial, step: int, *, maximise: bool = False
-    ) -> Verdict:
-        """Return the decision on a trial at a step by these trials alone, of which it may be one."""
-        runs = Reported.of([t for t in trials if t.number != trial.number], maximise=maximise)
+    ) -> PruningDecision:
+        """Return the decision on a trial at a step, judged by these trials, which may include it."""
+        runs = ReportedLosses.from_trials([t for t in trials if t.number != trial.number], maximise=maximise)
         if runs.finished < self.needed:
-            return Verdict(False, "few")
-        return self._weigh(runs, step, runs.sign * trial.intermediate_values[step])
+            return PruningDecision(False, "few")
+        return self._decide(runs, step, runs.sign * trial.intermediate_values[step])
 
-    def _weigh(self, runs: Reported, step: int, loss: float) -> Verdict:
+    def _decide(self, runs: ReportedLosses, step: int, loss: float) -> PruningDecision:
         losses = runs.at(step)
         score = score_among(loss, losses[~np.isnan(losses)])
-        looks = [self.foresee(runs, s) for s in _looks(runs.steps, step)]
-        if not looks or looks[0] is None:
-            return Verdict(False, "late" if not looks else "few")
-        chances = [look.share_as_bad(score) for look in looks if look is not None]
-        proof, chance = looks[0].proof, max(chances)
+        predictions = [self.predict(runs, s) for s in _steps_to_check(runs.steps, step)]
+        if not predictions or predictions[0] is None:
+            return PruningDecision(False, "late" if not predictions else "few")
+        chances = [p.share_as_bad(score) for p in predictions if p is not None]
+        proof, chance = predictions[0].proof, max(chances)
         if chance < self.risk:
-            return Verdict(True, "hopeless", proof, chance)
-        certain = [look.share_if_related(score) for look in looks if look is not None]
-        return Verdict(False, "unproven" if max(certain) < self.risk else "promising", proof, chance)
+            return PruningDecision(True, "hopeless", proof, chance)
+        if_related = [p.share_if_related(score) for p in predictions if p is not None]
+        return PruningDecision(False, "unproven" if max(if_related) < self.risk else "promising", proof, chance)
 
-    def foresee(self, runs: Reported, step: int) -> Foresight | None:
-        """Return what finished runs say of the best at a step; None where none of them was there."""
+    def predict(self, runs: ReportedLosses, step: int) -> Prediction | None:
+        """Return the prediction of the best runs' scores at a step; None if no good run has a loss there."""
         scores, (places, final) = runs.scores_at(step), runs.good
         seen = ~np.isnan(scores[places])
         earlier = self.earlier.get(step, np.zeros(6))
@@ -153,22 +161,22 @@ class CorrelationPruner(BasePruner):
             return None
         prior = Prior(odds=self.odds, earlier=earlier)
         share = len(places) / max(1, runs.ended)
-        cut = scores[runs.cut_at(step)]
-        return foresee(final[seen], scores[places][seen], cut, share=share, best=self.best, prior=prior)
+        pruned = scores[runs.pruned_at(step)]
+        return predict_best_runs(final[seen], scores[places][seen], pruned, share=share, best=self.best, prior=prior)
 
     def relation(self, trials: Sequence[FrozenTrial], step: int) -> Relation:
-        """Return how losses at a step foretold final losses so far, in a study that minimises."""
-        runs = Reported.of(trials)
+        """Return the relation of losses at a step to final losses so far, in a study that minimises."""
+        runs = ReportedLosses.from_trials(trials)
         losses = runs.at(step)
         both = np.isfinite(losses) & np.isfinite(runs.final)
         rho = spearman(losses[both], runs.final[both])
-        look = self.foresee(runs, step) if runs.finished else None
+        prediction = self.predict(runs, step) if runs.finished else None
         n = int(both.sum())
-        return Relation(step, n, rho, lower_bound(rho, n), look.proof if look else 0.0)
+        return Relation(step, n, rho, lower_bound(rho, n), prediction.proof if prediction else 0.0)
 
 
-def _looks(steps: Sequence[int], step: int) -> list[int]:
-    """Return this step and up to three ahead; none at the last report before the end, where little is left."""
+def _steps_to_check(steps: Sequence[int], step: int) -> list[int]:
+    """Return this step and up to three ahead; none at the last report before the end: there little is left to save."""
     ahead = [s for s in steps[:-2] if s > step]
     if step >= (steps[-2] if len(steps) > 1 else step):
         return []
@@ -177,19 +185,19 @@ def _looks(steps: Sequence[int], step: int) -> list[int]:
     return [step, *ahead[stride - 1 : reach : stride]]
 
 
-def lessons(trials: Sequence[FrozenTrial], *, worth: float = 8.0, maximise: bool = False) -> dict[int, Sums]:
-    """Return what a finished study says of each report, for another pruner's `earlier`.
+def earlier_sums(trials: Sequence[FrozenTrial], *, worth: float = 8.0, maximise: bool = False) -> dict[int, Sums]:
+    """Return a finished study's results by report step, for another pruner's `earlier`.
 
-    However many its good runs were, they count as `worth` at most (a power prior: Ibrahim & Chen, Statistical
-    Science 15, 2000). Only a study with the same trainer, schedule and report points can teach: those with other
-    schedules change places at other times.
+    However many good runs the study had, they count as at most `worth` runs (a power prior: Ibrahim & Chen,
+    Statistical Science 15, 2000). It must have the same trainer, schedule and report points: with another schedule
+    runs change ranks at other times.
     """
-    runs = Reported.of(trials, maximise=maximise)
+    runs = ReportedLosses.from_trials(trials, maximise=maximise)
     places, final = runs.good
-    found = {}
+    sums_by_step = {}
     for step in runs.steps[:-1]:
         scores = runs.scores_at(step)[places]
         seen = ~np.isnan(scores)
         if seen.any():
-            found[step] = sums(final[seen], scores[seen], min(1.0, worth / float(seen.sum())))
-    return found
+            sums_by_step[step] = weighted_sums(final[seen], scores[seen], min(1.0, worth / float(seen.sum())))
+    return sums_by_step

@@ -1,12 +1,13 @@
-"""What a loss so far says of the end: where, at one report, the runs stood that ended among the best.
+"""The pruner's model: at one report, the distribution of the losses of the runs that end among the best.
 
-Everything is in normal scores of ranks, because losses saturate and diverge. A run that ended well, with a score t of
-its final loss, has at the report a score z = a + b·t + e. Only runs that ended well take part: bad ones would drive a
-correlation over all and flatter it. a, b and the variance of e have a normal-inverse-gamma prior (Gelman et al.,
-Bayesian Data Analysis, ch. 14). Beside it stands the doubt that there is any relation: then good runs' scores are
-standard normal here, as everybody's are. The two are weighed by their evidence, which may be watched continually:
-under the doubt it exceeds k with a chance of 1/k at most, however often one looks (Ville's inequality). That holds
-while nothing is pruned: later good runs are survivors, who look related to whatever they were pruned by.
+All losses are normal scores of ranks, because losses saturate and diverge. A run that ended well, with a score t of
+its final loss, has at the report a score z = a + b·t + e. Only good runs are fitted: bad ones would dominate a
+correlation over all runs and flatter it. a, b and the variance of e have a normal-inverse-gamma prior (Gelman et al.,
+Bayesian Data Analysis, ch. 14). The alternative is that there is no relation: then the scores of good runs are
+standard normal at the report, as those of all runs are. The two are weighed by their Bayes factor, which may be
+checked after every run: if there is no relation, the chance that it ever exceeds k is at most 1/k (Ville's
+inequality). That holds while nothing is pruned: later good runs are those that pruning spared, and so look related to
+the losses that they were judged by.
 """
 
 import math
@@ -21,27 +22,27 @@ from search.common.stats import NORMAL, Scores
 from search.common.student import student_cdf
 
 Sums = Float[ndarray, "6"]
-_ROUNDS = 4  # of the pruned runs' weights, which settle after two or three
+_ROUNDS = 4  # of expectation-maximisation; the pruned runs' weights converge after two or three
 
 
-def sums(final: Scores, score: Scores, weight: Scores | float = 1.0) -> Sums:
-    """Return the weighted sums of 1, t, t², z, tz and z²: all that the relation needs of its runs."""
+def weighted_sums(final: Scores, score: Scores, weight: Scores | float = 1.0) -> Sums:
+    """Return the weighted sums of 1, t, t², z, tz and z²: the sufficient statistics of the line's fit."""
     pairs = np.stack([np.ones_like(final), final, final**2, score, final * score, score**2])
     return np.asarray((pairs * weight).sum(axis=1), dtype=float)
 
 
 @dataclass(frozen=True)
 class Prior:
-    """What is believed of a report before any run has finished.
+    """The prior at a report, before any run has finished.
 
     The line passes through the origin with slope ½, each with the weight of two runs; scores vary about it with a
     deviation of 0.7, known as if from four.
     """
 
     odds: float = 10.0
-    """That losses at a report say something of final ones, against that they say nothing."""
+    """Prior odds that losses at a report are related to final ones."""
     earlier: Sums = field(default_factory=lambda: np.zeros(6))
-    """What an earlier study's runs have shown, discounted."""
+    """Discounted sums over an earlier study's runs."""
     slope: float = 0.5
     weight: float = 2.0
     deviation: float = 0.7
@@ -49,55 +50,57 @@ class Prior:
 
 
 @dataclass(frozen=True)
-class Foresight:
-    """Where runs that end among the best stand at one report."""
+class Prediction:
+    """Predictive distribution, at one report, of the scores of runs that end among the best."""
 
     runs: float
-    """How many good runs it rests on, weights added up."""
+    """Number of good runs that it rests on: the sum of their weights."""
     centre: float
     """Their expected score; its predictive distribution is a Student t with `scale` and `degrees`."""
     scale: float
     degrees: float
     log_odds: float
-    """Natural logarithm of the odds that losses here say something of final ones."""
+    """Natural logarithm of the odds that losses at the report are related to final ones."""
 
     @property
     def proof(self) -> float:
-        """Probability that losses here say something of final ones."""
+        """Probability that losses at the report are related to final ones."""
         return 1 / (1 + math.exp(min(max(-self.log_odds, -700), 700)))
 
     def share_as_bad(self, score: float) -> float:
-        """Return the expected share of the best runs that look as bad as this one here, or worse."""
+        """Return the expected share of the best runs whose score at the report is this one or worse."""
         return self.proof * self.share_if_related(score) + (1 - self.proof) * NORMAL.cdf(-score)
 
     def share_if_related(self, score: float) -> float:
-        """Return the same share, were it certain that losses here say something."""
+        """Return the same share under the assumption that losses at the report are related to final ones."""
         return student_cdf(self.degrees, (self.centre - score) / self.scale)
 
 
-def foresee(final: Scores, score: Scores, cut: Scores, *, share: float, best: float, prior: Prior) -> Foresight:
-    """Return what the good runs' scores at a report say of the best ones.
+def predict_best_runs(
+    final: Scores, score: Scores, pruned: Scores, *, share: float, best: float, prior: Prior
+) -> Prediction:
+    """Return the prediction of the best runs' scores at a report from the good runs' scores there.
 
     Args:
         final: scores of the good runs' final losses.
         score: their scores at the report.
-        cut: scores there of runs that were pruned at this report. Some might have ended well: each counts as a good
-            run with the chance that the relation itself gives it (expectation-maximisation). Without them every
-            prune would make the next seem safer than it is.
-        share: of all runs, how many the good ones are.
-        best: of all runs, how many count as the best.
-        prior: what is believed beforehand.
+        pruned: scores there of runs that were pruned at this report. Some might have ended well: each counts as a good
+            run with the chance that the fitted relation gives it (expectation-maximisation). Without them each
+            pruned trial would make the next one seem safer to prune than it is.
+        share: good runs as a share of all runs.
+        best: runs that count as the best, as a share of all runs.
+        prior: the prior at this report.
 
     """
-    known = sums(final, score) + prior.earlier
-    typical = float(known[1] / known[0])
-    weight, fit = np.zeros_like(cut), _Line.fit(known, prior)
-    for _ in range(_ROUNDS if len(cut) else 0):
-        weight = share * np.exp(np.clip(fit.log_ratio(cut, typical), -50, 0))
-        fit = _Line.fit(known + sums(np.full_like(cut, typical), cut, weight), prior)
+    data = weighted_sums(final, score) + prior.earlier
+    typical = float(data[1] / data[0])
+    weight, fit = np.zeros_like(pruned), _Line.fit(data, prior)
+    for _ in range(_ROUNDS if len(pruned) else 0):
+        weight = share * np.exp(np.clip(fit.log_ratio(pruned, typical), -50, 0))
+        fit = _Line.fit(data + weighted_sums(np.full_like(pruned, typical), pruned, weight), prior)
     target = NORMAL.inv_cdf(best)
     centre, scale = fit.predict(target)
-    return Foresight(float(known[0] + weight.sum()), centre, scale, fit.degrees, math.log(prior.odds) + fit.evidence)
+    return Prediction(float(data[0] + weight.sum()), centre, scale, fit.degrees, math.log(prior.odds) + fit.evidence)
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ class _Line:
     a: float
     b: float
     precision: tuple[float, float, float]
-    """Of (a, b), in units of 1 / variance: aa, bb, ab."""
+    """Precision of (a, b), in units of 1 / variance: its elements aa, bb, ab."""
     degrees: float
     variance: float
     evidence: float
@@ -138,6 +141,6 @@ class _Line:
         return self.a + self.b * t, math.sqrt(self.variance * (1 + line))
 
     def log_ratio(self, z: Scores, t: float) -> Scores:
-        """Return by how much likelier these scores are for good runs than for all, as a logarithm."""
+        """Return the logarithm of how much likelier these scores are for good runs than for all runs."""
         off = (z - self.a - self.b * t) ** 2 / self.variance
         return np.asarray((z * z - off - math.log(self.variance)) / 2, dtype=float)

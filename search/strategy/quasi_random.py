@@ -1,4 +1,4 @@
-"""Configurations from numbers in [0, 1): random or quasi-random points of a space, conditions and all."""
+"""Configurations from numbers in [0, 1): random or quasi-random points of a search space with conditions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ import numpy as np
 
 
 def seed_from(*parts: int) -> int:
-    """Return a seed of 32 bits made from these integers, alike for nothing else."""
+    """Return a 32-bit seed derived from these integers."""
     return int(np.random.SeedSequence([p % 2**32 for p in parts]).generate_state(1)[0])
 
 
 def sobol(dimensions: int, seed: int, index: int) -> list[float]:
-    """Return a point of a scrambled Sobol sequence, from its index alone: it needs no count of who drew what.
+    """Return a point of a scrambled Sobol sequence, from its index alone.
 
-    Optuna's QMCSampler keeps that count in the study, where two workers may read the same one.
+    Optuna's QMCSampler instead counts its points in the study, where two workers may read the same count.
     """
-    from scipy.stats import qmc  # which takes a second, and only workers draw
+    from scipy.stats import qmc  # imported here: it takes a second, and only workers draw
 
     engine = qmc.Sobol(dimensions, scramble=True, seed=seed)
     if index:
@@ -26,8 +26,8 @@ def sobol(dimensions: int, seed: int, index: int) -> list[float]:
 
 
 @dataclass(frozen=True)
-class Placed:
-    """Answers a space's questions from a coordinate in [0, 1) for each parameter; what is given stays."""
+class PointSuggester:
+    """Suggests values from a coordinate in [0, 1) for each parameter; parameters in `given` keep their values."""
 
     coordinates: Mapping[str, float]
     given: Mapping[str, Any]

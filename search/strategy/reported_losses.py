@@ -1,4 +1,4 @@
-"""Trials of an Optuna study as numbers: what they reported, where they left, how they ended; lower is better here."""
+"""Trials of an Optuna study as arrays: reported and final losses, signed so that lower is better."""
 
 import math
 from collections.abc import Sequence
@@ -13,48 +13,48 @@ from optuna.trial import FrozenTrial, TrialState
 from search.common.stats import Scores, normal_scores
 
 Losses = Float[ndarray, " trials"]
-GOOD_SHARE, FEWEST_GOOD = 0.25, 8
-"""Of all runs, those that count as good; at least so many, where so many have finished."""
+GOOD_SHARE, MIN_GOOD = 0.25, 8
+"""Share of all runs that count as good, and the least number of good ones, if that many have finished."""
 
 
 @dataclass(frozen=True)
-class Reported:
-    """Finished, pruned and running trials. A failed one tells nothing: why it failed is not known here."""
+class ReportedLosses:
+    """Losses of finished, pruned and running trials. Failed ones are left out: their cause isn't known here."""
 
     trials: Sequence[FrozenTrial]
     sign: float = 1.0
-    """−1 where the study maximises."""
+    """Factor on values; −1 if the study maximises."""
     _losses: dict[int, Losses] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
-    def of(cls, trials: Sequence[FrozenTrial], *, maximise: bool = False) -> "Reported":
-        """Take the trials that tell something; a finished one without a value does not."""
-        told = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)]
-        return cls(told, -1.0 if maximise else 1.0)
+    def from_trials(cls, trials: Sequence[FrozenTrial], *, maximise: bool = False) -> "ReportedLosses":
+        """Return the losses of the finished, pruned and running ones among these trials."""
+        known = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)]
+        return cls(known, -1.0 if maximise else 1.0)
 
     @cached_property
     def final(self) -> Losses:
-        """Final losses; NaN for who was pruned or still runs."""
+        """Final losses; NaN for trials that were pruned or are running."""
         complete = TrialState.COMPLETE
         return np.array([self.sign * t.values[0] if t.state == complete else math.nan for t in self.trials])
 
     @cached_property
     def steps(self) -> list[int]:
-        """Every step at which a finished trial reported, the last one being the end."""
+        """All steps at which a finished trial reported, the last one being the end."""
         finished = [t.intermediate_values for t in self.trials if t.state == TrialState.COMPLETE]
         return sorted(set().union(*finished))
 
     def at(self, step: int) -> Losses:
-        """Return everybody's loss at a step: infinity for who left before or diverged, NaN for who isn't there yet.
+        """Return each trial's loss at a step: infinity if it was pruned before or diverged, NaN if it isn't there yet.
 
-        Who left before was behind; ranks among those who stayed would flatter them.
+        Trials pruned before were behind: without them, ranks at this step would flatter the others.
         """
         if step not in self._losses:
             self._losses[step] = np.array([self._loss(t, step) for t in self.trials], dtype=float)
         return self._losses[step]
 
     def scores_at(self, step: int) -> Scores:
-        """Return the normal scores of the losses at a step; NaN for who isn't there yet."""
+        """Return the normal scores of the losses at a step; NaN for trials that aren't there yet."""
         losses = self.at(step)
         there = ~np.isnan(losses)
         scores = np.full(len(losses), math.nan)
@@ -72,28 +72,28 @@ class Reported:
         there = trial.state == TrialState.COMPLETE or len(earlier) < len(reports)
         return self._loss(trial, max(earlier)) if earlier and there else math.nan
 
-    def cut_at(self, step: int) -> list[int]:
-        """Return the places of trials that were pruned at a step."""
+    def pruned_at(self, step: int) -> list[int]:
+        """Return the indices of the trials that were pruned at a step."""
         return [i for i, t in enumerate(self.trials) if t.state == TrialState.PRUNED and t.last_step == step]
 
     @cached_property
     def good(self) -> tuple[list[int], Scores]:
-        """The places of the best finished trials, `GOOD_SHARE` of all that ended, and their final scores.
+        """Indices of the best finished trials, `GOOD_SHARE` of all that ended, and their final scores.
 
-        A pruned trial takes part as one that ended behind all finished ones.
+        A pruned trial is ranked behind all finished ones.
         """
         ended = [i for i, t in enumerate(self.trials) if t.state.is_finished()]
         scores = dict(zip(ended, normal_scores(self.final[ended]), strict=True))
         finished = [i for i in np.argsort(self.final, kind="stable").tolist() if not math.isnan(self.final[i])]
-        chosen = finished[: max(FEWEST_GOOD, round(GOOD_SHARE * len(ended)))]
+        chosen = finished[: max(MIN_GOOD, round(GOOD_SHARE * len(ended)))]
         return chosen, np.array([scores[i] for i in chosen], dtype=float)
 
     @property
     def ended(self) -> int:
-        """How many trials finished or were pruned."""
+        """Number of trials that finished or were pruned."""
         return sum(t.state.is_finished() for t in self.trials)
 
     @property
     def finished(self) -> int:
-        """How many trials finished."""
+        """Number of trials that finished."""
         return int((~np.isnan(self.final)).sum())

@@ -1,8 +1,8 @@
-"""What a proxy trial trains: drawn by the study's sampler, and never what another trial was given.
+"""The configuration of a proxy trial: drawn by the study's sampler, and different from that of every other trial.
 
-Optuna's samplers are asked on a copy of the study in memory, so that a draw can be thrown away: in a storage a
-parameter once set stays. The copy also says what Optuna would leave out: trials that failed by their own fault, and,
-to the Gaussian process, pruned ones.
+Optuna's samplers are asked on a copy of the study in memory, so that a draw can be discarded: in a storage, a
+parameter that was set can't be changed. The copy also holds trials that Optuna would leave out: those that failed by
+their own fault, and, for the Gaussian process, pruned ones.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,42 +15,48 @@ from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from search.common.errors import SpaceExhaustedError
-from search.strategy.quasi_random import Placed, seed_from, sobol
-from search.strategy.sampler_history import lesson_for
-from search.study.space import MOST_POINTS, Params, Space, identity
+from search.strategy.quasi_random import PointSuggester, seed_from, sobol
+from search.strategy.sampler_history import sampler_history
+from search.study.space import MAX_GRID_POINTS, Params, Space, params_key
 from search.study.study import LinkedStudy
-from search.study.trials import SAMPLER, given_to
+from search.study.trials import SAMPLER, trial_params
 
-MOST_DRAWS = 8
-"""Of a trial, before a neighbour of the first is taken; 2 of a Gaussian process, which says the same again, slowly."""
+MAX_DRAWS = 8
+"""Draws for a trial before a neighbour of the first one is taken.
 
-MOST_NEIGHBOURS = 1000
+A Gaussian process is asked only twice: it mostly proposes the same again, and slowly.
+"""
+
+MAX_NEIGHBOUR_DRAWS = 1000
+"""Random neighbours that are tried before the space counts as exhausted."""
 
 
 def tpe(seed: int) -> BaseSampler:
-    """Return Optuna's TPE, each parameter on its own, whatever it hangs on, with running trials counted as bad.
+    """Return Optuna's TPE, univariate, with running trials counted as bad.
 
-    The best of its settings with 16 workers (docs/measurements.md); with one, as good as all parameters together.
+    These settings were the best with 16 workers (docs/measurements.md), and with one as good as multivariate TPE.
     """
     return TPESampler(seed=seed, n_startup_trials=1, multivariate=False, constant_liar=True)
 
 
 def gaussian_process(seed: int) -> BaseSampler:
-    """Return Optuna's Gaussian process over what all trials have in common; TPE draws what hangs on a condition."""
+    """Return Optuna's Gaussian process over the unconditional parameters; TPE draws the conditional ones."""
     others = TPESampler(seed=seed, n_startup_trials=1, multivariate=False)
     return GPSampler(seed=seed, n_startup_trials=1, independent_sampler=others, warn_independent_sampling=False)
 
 
-LEARNERS: dict[str, Callable[[int], BaseSampler]] = {"tpe": tpe, "gp": gaussian_process}
+LEARNING_SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {"tpe": tpe, "gp": gaussian_process}
 
 
 @dataclass(frozen=True)
 class Draw:
-    """Parameters for a trial, and how they came about: the sampler, and the seed of its randomness."""
+    """Parameters for a trial, and how they were drawn."""
 
     params: Params
     kind: str
+    """Name of the sampler that drew them; "neighbour" if its own draws had all been given to other trials."""
     seed: int
+    """Seed of the sampler's randomness."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,65 +67,67 @@ class Sampler:
     fixed: Mapping[str, Any]
     """Settings outside the space, which its conditions may name."""
     kind: str
-    """tpe, gp, qmc or random."""
+    """Name of the sampler: tpe, gp, qmc or random."""
     seed: int
     startup: int
-    """Trials that must have ended before a learning sampler learns."""
+    """Trials that must have ended before a learning sampler is used."""
     start: str = "random"
-    """What draws until then: random or qmc."""
+    """Name of the sampler that is used until then: random or qmc."""
 
     def draw(self, trials: Sequence[FrozenTrial], number: int, given: Mapping[str, Any]) -> Draw:
         """Return new parameters for the trial of this number, `given` among them; `trials` are all so far.
 
-        Raises `SpaceExhaustedError` where every configuration has been given to a trial.
+        Raises `SpaceExhaustedError` if every configuration has been given to a trial.
         """
         others = [t for t in trials if t.number != number]
-        taken = {identity(given_to(t)) for t in others}
-        lesson = self._lesson(others)
+        taken = {params_key(trial_params(t)) for t in others}
+        history = self._history(others)
         draws = []
-        for attempt in range(2 if self.kind == "gp" else MOST_DRAWS):
-            draws.append(self._draw(lesson, number, attempt, given))
-            if identity(draws[-1].params) not in taken:
+        for attempt in range(2 if self.kind == "gp" else MAX_DRAWS):
+            draws.append(self._draw(history, number, attempt, given))
+            if params_key(draws[-1].params) not in taken:
                 return draws[-1]
         return self._neighbour(draws[0].params, taken, number, given)
 
-    def _lesson(self, others: Sequence[FrozenTrial]) -> list[FrozenTrial] | None:
-        """Return what there is to learn from, where the sampler learns and there is enough of it."""
-        lesson = lesson_for(self.kind, others, self.space) if self.kind in LEARNERS else []
-        ended = sum(t.state != TrialState.RUNNING for t in lesson)
-        return lesson if self.kind in LEARNERS and ended >= self.startup else None
+    def _history(self, others: Sequence[FrozenTrial]) -> list[FrozenTrial] | None:
+        """Return the trials to learn from; None if the sampler doesn't learn or too few trials have ended."""
+        history = sampler_history(self.kind, others, self.space) if self.kind in LEARNING_SAMPLERS else []
+        ended = sum(t.state != TrialState.RUNNING for t in history)
+        return history if self.kind in LEARNING_SAMPLERS and ended >= self.startup else None
 
-    def _draw(self, lesson: list[FrozenTrial] | None, number: int, attempt: int, given: Mapping[str, Any]) -> Draw:
-        if lesson is None:
-            return self._unlearned(self.start if self.kind in LEARNERS else self.kind, number, attempt, given)
+    def _draw(self, history: list[FrozenTrial] | None, number: int, attempt: int, given: Mapping[str, Any]) -> Draw:
+        if history is None:
+            return self._draw_without_history(
+                self.start if self.kind in LEARNING_SAMPLERS else self.kind, number, attempt, given
+            )
         seed = seed_from(self.seed, number, attempt)
-        return Draw(self._ask(LEARNERS[self.kind](seed), lesson, given), self.kind, seed)
+        return Draw(self._ask(LEARNING_SAMPLERS[self.kind](seed), history, given), self.kind, seed)
 
-    def _unlearned(self, kind: str, number: int, attempt: int, given: Mapping[str, Any]) -> Draw:
+    def _draw_without_history(self, kind: str, number: int, attempt: int, given: Mapping[str, Any]) -> Draw:
         size = len(self.space.parameters)
         if kind == "qmc":
-            seed = seed_from(self.seed, attempt)  # of one sequence for all trials
-            return Draw(self._place(sobol(size, seed, number), given), "qmc", seed)
+            seed = seed_from(self.seed, attempt)  # the same for all trials: they are points of one sequence
+            return Draw(self._at_point(sobol(size, seed, number), given), "qmc", seed)
         seed = seed_from(self.seed, number, attempt)
-        return Draw(self._place(np.random.default_rng(seed).random(size), given), "random", seed)
+        return Draw(self._at_point(np.random.default_rng(seed).random(size), given), "random", seed)
 
-    def _ask(self, sampler: BaseSampler, lesson: list[FrozenTrial], given: Mapping[str, Any]) -> Params:
+    def _ask(self, sampler: BaseSampler, history: list[FrozenTrial], given: Mapping[str, Any]) -> Params:
         study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), sampler=sampler)
-        study.add_trials(lesson)
+        study.add_trials(history)
         study.enqueue_trial(dict(given))
         return self.space.suggest(study.ask(), self.fixed)
 
-    def _place(self, point: Iterable[float], given: Mapping[str, Any]) -> Params:
+    def _at_point(self, point: Iterable[float], given: Mapping[str, Any]) -> Params:
         coordinates = dict(zip(self.space.parameters, map(float, point), strict=True))
-        return self.space.suggest(Placed(coordinates, given), self.fixed)
+        return self.space.suggest(PointSuggester(coordinates, given), self.fixed)
 
     def _neighbour(self, near: Params, taken: set[frozenset[Any]], number: int, given: Mapping[str, Any]) -> Draw:
-        """Return a configuration that is nobody's, as near as can be to one that is."""
+        """Return a configuration that no trial has, as near as possible to one that is taken."""
         seed = seed_from(self.seed, number, -1)
         rng = np.random.default_rng(seed)
-        every = self.space.configurations(self.fixed, max(MOST_POINTS, 2 * len(taken)))
+        every = self.space.configurations(self.fixed, max(MAX_GRID_POINTS, 2 * len(taken)))
         if every is not None:
-            free = [p for p in every if identity(p) not in taken and given.items() <= p.items()]
+            free = [p for p in every if params_key(p) not in taken and given.items() <= p.items()]
             if not free:
                 raise SpaceExhaustedError(
                     f"all {len(every)} configurations of [space] have been given to trials; "
@@ -127,15 +135,18 @@ class Sampler:
                 )
             order = rng.permutation(len(free))
             return Draw(min((free[i] for i in order), key=lambda p: self._distance(p, near)), "neighbour", seed)
-        for index in range(MOST_NEIGHBOURS):
-            kept = {k: v for k, v in near.items() if rng.random() > index / MOST_NEIGHBOURS}
-            params = self._place(rng.random(len(self.space.parameters)), {**kept, **given})
-            if identity(params) not in taken:
+        for index in range(MAX_NEIGHBOUR_DRAWS):
+            unchanged = {k: v for k, v in near.items() if rng.random() > index / MAX_NEIGHBOUR_DRAWS}
+            params = self._at_point(rng.random(len(self.space.parameters)), {**unchanged, **given})
+            if params_key(params) not in taken:
                 return Draw(params, "neighbour", seed)
-        raise SpaceExhaustedError(f"{MOST_NEIGHBOURS} draws from [space] in a row had all been given to trials")
+        raise SpaceExhaustedError(f"{MAX_NEIGHBOUR_DRAWS} draws from [space] in a row had all been given to trials")
 
     def _distance(self, a: Params, b: Params) -> float:
-        """Return in how many parameters two configurations differ, a step in a range counting as its part of it."""
+        """Return the number of parameters in which two configurations differ.
+
+        Two values of a range differ by the share of the range that lies between them.
+        """
         total = 0.0
         for name in a.keys() | b.keys():
             parameter = self.space.parameters[name]
@@ -146,14 +157,14 @@ class Sampler:
         return total
 
 
-def settle(study: LinkedStudy, trial_id: int) -> None:
-    """Give a claimed proxy trial its parameters, unless it has them: a baseline, a grid's point, a retry.
+def ensure_parameters(study: LinkedStudy, trial_id: int) -> None:
+    """Draw a claimed proxy trial's parameters, unless it has them: as a baseline, a grid point or a retry.
 
-    Under a lock of the study, so that whoever draws sees what all others were given. They are stored at once, in
-    the way that Optuna's own queue hands parameters to `suggest`: a worker that dies leaves all of them or none.
+    A lock of the study makes sure that each draw sees the parameters of all other trials. They are stored in one
+    write, where Optuna's own queue keeps parameters for `suggest`: a worker that dies leaves all of them or none.
     """
     plan, storage = study.plan, study.database.storage
-    given = given_to(storage.get_trial(trial_id))
+    given = trial_params(storage.get_trial(trial_id))
     if plan.space.names({**plan.fixed(), **given}) == given.keys():
         return
     with study.database.lock(f"lilm-search/draw/{plan.name}"):
@@ -163,7 +174,7 @@ def settle(study: LinkedStudy, trial_id: int) -> None:
 
 
 def plan_sampler(study: LinkedStudy) -> Sampler:
-    """Return the sampler that a study's plan asks for."""
+    """Return the sampler of a study, by its plan."""
     proxy = study.plan.proxy
     return Sampler(
         space=study.plan.space, fixed=study.plan.fixed(), kind=proxy.sampler, seed=proxy.seed, startup=proxy.startup

@@ -1,4 +1,4 @@
-"""What a learning sampler is told of a study: every trial as it should count, which is not always its state."""
+"""The trials that a learning sampler learns from, each with the state and value that it should count with."""
 
 import math
 from collections.abc import Sequence
@@ -9,43 +9,43 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from search.study.space import Params, Space
-from search.study.trials import attributes_of, given_to
+from search.study.trials import attributes_of, trial_params
 
-FAULTS = ("diverged", "out_of_memory")
-"""Causes of failure that say something about the configuration: as bad as any."""
+CONFIGURATION_FAULTS = ("diverged", "out_of_memory")
+"""Causes of failure that are the configuration's own: such a trial counts as the worst."""
 
 
-def lesson_for(kind: str, trials: Sequence[FrozenTrial], space: Space) -> list[FrozenTrial]:
-    """Return the trials as a learning sampler should see them.
+def sampler_history(kind: str, trials: Sequence[FrozenTrial], space: Space) -> list[FrozenTrial]:
+    """Return the trials as a learning sampler should see them; `kind` is tpe or gp.
 
-    TPE ranks pruned trials after all complete ones, by how far they came and how they stood; one that failed by
-    its own fault comes last. A Gaussian process knows complete trials only: there a pruned one counts as the
-    complete one that stood alike at the same step, and a fault as the worst of them.
+    TPE ranks pruned trials after all complete ones, by their last step and the loss there; one that failed by its
+    own fault comes last. A Gaussian process takes complete trials only: a pruned trial gets the final value of a
+    complete one with the same loss at the same step, and one that failed by its own fault the worst final value.
     """
     finals = [t for t in trials if _final(t) is not None]
     distributions = {name: parameter.distribution() for name, parameter in space.parameters.items()}
-    told = (_as_told(kind, trial, finals, distributions) for trial in trials if given_to(trial))
-    return [t for t in told if t is not None]
+    history = (_history_trial(kind, trial, finals, distributions) for trial in trials if trial_params(trial))
+    return [t for t in history if t is not None]
 
 
-def _as_told(
+def _history_trial(
     kind: str, trial: FrozenTrial, finals: Sequence[FrozenTrial], distributions: dict[str, BaseDistribution]
 ) -> FrozenTrial | None:
-    params = given_to(trial)
+    params = trial_params(trial)
     searched = {name: distributions[name] for name in params}
     if not trial.state.is_finished():
-        return _Told(params, searched, TrialState.RUNNING)
+        return _HistoryTrial(params, searched, TrialState.RUNNING)
     if _final(trial) is not None:
-        return _Told(params, searched, TrialState.COMPLETE, trial.value)
-    if trial.state == TrialState.FAIL and attributes_of(trial).failure not in FAULTS:
+        return _HistoryTrial(params, searched, TrialState.COMPLETE, trial.value)
+    if trial.state == TrialState.FAIL and attributes_of(trial).failure not in CONFIGURATION_FAULTS:
         return None
     if kind != "gp":
-        return _Told(params, searched, TrialState.PRUNED, None, _last_report(trial))
-    return _Told(params, searched, TrialState.COMPLETE, _standing(trial, finals)) if finals else None
+        return _HistoryTrial(params, searched, TrialState.PRUNED, None, _last_report(trial))
+    return _HistoryTrial(params, searched, TrialState.COMPLETE, _estimated_final(trial, finals)) if finals else None
 
 
-class _Told(FrozenTrial):
-    """A trial of a lesson, which is made anew for every draw: storing it needs no copy of it."""
+class _HistoryTrial(FrozenTrial):
+    """A trial of the history, which is built for each draw: Optuna's storage needs no deep copy of it."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class _Told(FrozenTrial):
             system_attrs={},
         )
 
-    def __deepcopy__(self, memo: object) -> "_Told":
+    def __deepcopy__(self, memo: object) -> "_HistoryTrial":
         return self
 
 
@@ -80,13 +80,13 @@ def _final(trial: FrozenTrial) -> float | None:
 
 
 def _last_report(trial: FrozenTrial) -> dict[int, float]:
-    """Return the last report of a pruned trial; whatever else ended early counts as if it had never reported."""
+    """Return the last report of a pruned trial; any other trial counts as if it had never reported."""
     step = trial.last_step if trial.state == TrialState.PRUNED else None
     return {} if step is None else {step: trial.intermediate_values[step]}
 
 
-def _standing(trial: FrozenTrial, finals: Sequence[FrozenTrial]) -> float:
-    """Return the final value of whoever stood at a trial's last step as it did; without one, the worst of all."""
+def _estimated_final(trial: FrozenTrial, finals: Sequence[FrozenTrial]) -> float:
+    """Return the final value of complete trials with this trial's loss at its last step; else the worst of all."""
     for step, loss in _last_report(trial).items():
         reached = [t for t in finals if step in t.intermediate_values]
         if reached and math.isfinite(loss):

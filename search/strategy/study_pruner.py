@@ -1,4 +1,4 @@
-"""Which pruner a study asks for, and which of its runs it may stop."""
+"""The pruners of a study's proxy trials and confirmation runs, and which confirmation runs may be pruned."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,39 +13,39 @@ from search.study.trials import Attributes
 
 
 def make_pruner(study: LinkedStudy) -> CorrelationPruner:
-    """Return the pruner that a study's plan asks for."""
+    """Return the pruner for a study's proxy trials, by its plan."""
     pruner = study.plan.pruner
-    taught = study.proxy_attributes().get(f"lessons:{pruner.primed_by}")
+    stored = study.proxy_attributes().get(f"lessons:{pruner.primed_by}")
     return CorrelationPruner(
         risk=pruner.risk,
         min_trials=pruner.min_trials,
         odds=pruner.odds,
         controls=pruner.controls,
-        earlier=_sums_by_step(taught),
+        earlier=_sums_by_step(stored),
     )
 
 
-def _sums_by_step(taught: Any) -> dict[int, Sums]:
-    """Return what `lessons` returned from its attribute; what is of another form teaches nothing."""
-    steps = taught if type(taught) is dict else {}
-    return {int(step): np.array(shown) for step, shown in steps.items() if step.isdecimal() and _are_sums(shown)}
+def _sums_by_step(stored: Any) -> dict[int, Sums]:
+    """Return the result of `earlier_sums` from the attribute that it was stored in; malformed entries are skipped."""
+    steps = stored if type(stored) is dict else {}
+    return {int(step): np.array(values) for step, values in steps.items() if step.isdecimal() and _are_sums(values)}
 
 
-def _are_sums(shown: Any) -> bool:
-    six = type(shown) is list and len(shown) == 6
-    return six and all(type(value) in (int, float) and abs(value) < 1e300 for value in shown)
+def _are_sums(values: Any) -> bool:
+    six = type(values) is list and len(values) == 6
+    return six and all(type(value) in (int, float) and abs(value) < 1e300 for value in values)
 
 
 def race_pruner(plan: Plan) -> CorrelationPruner:
-    """Return the pruner for long runs: few are run, so it asks for few, and counts a tenth as the best."""
+    """Return the pruner for confirmation runs: there are few, so it needs only 4, and a tenth count as the best."""
     return CorrelationPruner(risk=plan.pruner.risk, odds=plan.pruner.odds, min_trials=4, best=0.1, controls=0.0)
 
 
-def first_of_the_best(plan: Plan, attrs: Mapping[str, Any]) -> bool:
-    """Return whether a long run may be pruned: the first of one of the best proxies.
+def may_be_pruned(plan: Plan, attrs: Mapping[str, Any]) -> bool:
+    """Return whether a confirmation run may be pruned: only the first run of one of the best proxies.
 
-    Baselines, random candidates and those who entered for the comparison's sake are to be compared, further seeds to
-    measure a mean: these run whole.
+    Baselines, random candidates and those added when the race widens are there to be compared, and further seeds to
+    measure a mean: these run to their end.
     """
     run = Attributes(attrs)
     first = run.seed == plan.confirm.first_seed and run.kind == "top"

@@ -1,7 +1,7 @@
 """A study's files: a confirmation run's weights, samples and record, the trace of an error, tokenizers.
 
-They hang on trials and studies where optuna-dashboard offers them. None of them is needed to go on: what can't be
-stored is said and left out.
+They are linked to trials and studies so that optuna-dashboard offers them. No file is needed for the search to go on:
+one that can't be stored is reported and left out.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from optuna.artifacts._protocol import ArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from search.common.errors import SearchError
-from search.study.identity import names
+from search.study.identity import study_names
 from search.study.study import LinkedStudy, stored_plan
 from storage.artifacts.postgres import MEGABYTE, PostgresArtifactStore
 from storage.artifacts.s3 import S3ArtifactStore
@@ -25,13 +25,16 @@ from storage.errors import StorageError
 from storage.server.database import Database
 
 _OF_TRIAL = "dashboard:"
-"""A finished trial takes no attributes: optuna-dashboard finds its files among the study's, under this prefix too."""
+"""Prefix of the study attributes that link a trial's files.
+
+A finished trial takes no attributes; optuna-dashboard looks under this prefix too.
+"""
 
 
 def study_artifacts(study: LinkedStudy) -> ArtifactStore:
-    """Return the store of a study's files: its database, or the bucket that its file names.
+    """Return the store of a study's files: its database, or the bucket that its study file names.
 
-    Raises `StorageError` where that is misspelt or boto3 is missing.
+    Raises `StorageError` if the bucket's address is malformed or boto3 is missing.
     """
     workers = study.plan.workers
     if workers.artifacts:
@@ -41,12 +44,12 @@ def study_artifacts(study: LinkedStudy) -> ArtifactStore:
 
 
 class ReadArtifacts:
-    """The files of all studies of a database, wherever they are kept, to be read only."""
+    """Read-only access to the files of all studies of a database, in every store that they use."""
 
     def __init__(self, database: Database) -> None:
         self._stores: list[ArtifactStore] = [PostgresArtifactStore(database.engine, None)]
         for url in sorted(_buckets(database)):
-            with contextlib.suppress(StorageError):  # no boto3 here: the other files are shown all the same
+            with contextlib.suppress(StorageError):  # without boto3 the files in the database are still shown
                 self._stores.append(S3ArtifactStore(url))
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
@@ -66,47 +69,49 @@ class ReadArtifacts:
 
 
 def _buckets(database: Database) -> set[str]:
-    """Return where studies keep files outside the database."""
-    found = set()
-    for name in names(database):
-        with contextlib.suppress(SearchError):  # a study of another version still has files
-            found.add(stored_plan(database, name).workers.artifacts)
-    return found - {""}
+    """Return the addresses of the buckets where studies keep files."""
+    urls = set()
+    for name in study_names(database):
+        with contextlib.suppress(
+            SearchError
+        ):  # skip a plan of another version: the other studies' files are still shown
+            urls.add(stored_plan(database, name).workers.artifacts)
+    return urls - {""}
 
 
-class _Noted:
-    """Stands for Optuna's storage while a file is uploaded, so that a file is linked only once it is there."""
+class _LinkRecorder:
+    """Stands in for Optuna's storage during an upload, so that a file is linked only once it has been stored."""
 
     value = ""
+    """The link that Optuna would have written."""
 
     def set_study_system_attr(self, study_id: int, key: str, value: str) -> None:
         self.value = value
 
 
 def attach(study: LinkedStudy, part: optuna.Study, trial_id: int | None, path: Path) -> str:
-    """Store a file and link it with a trial, finished or not, or with the study (None); returns the file's id.
+    """Store a file, link it to a trial, finished or not, or to the study (None), and return the file's id.
 
-    A trial keeps one file of each name: the first. May be called again after a lost connection.
+    A trial keeps one file of each name, the first. It is safe to call again after a lost connection.
     """
     prefix = "artifacts:" if trial_id is None else f"{_OF_TRIAL}artifacts:{trial_id}:"
-    for there in _linked(part._storage.get_study_system_attrs(part._study_id), prefix, trial_id):
-        if there.filename == path.name:
-            return there.artifact_id
-    noted = _Noted()
-    store = cast(optuna.storages.BaseStorage, noted)
-    found = upload_artifact(
+    for file in _linked(part._storage.get_study_system_attrs(part._study_id), prefix, trial_id):
+        if file.filename == path.name:
+            return file.artifact_id
+    recorder = _LinkRecorder()
+    artifact_id = upload_artifact(
         artifact_store=study_artifacts(study),
         file_path=str(path),
         study_or_trial=part,
-        storage=store,
+        storage=cast(optuna.storages.BaseStorage, recorder),
         mimetype="text/plain; charset=utf-8" if path.suffix == ".txt" else "application/octet-stream",
     )
-    study.database.storage.set_study_system_attr(part._study_id, prefix + found, noted.value)
-    return found
+    study.database.storage.set_study_system_attr(part._study_id, prefix + artifact_id, recorder.value)
+    return artifact_id
 
 
 @dataclass(frozen=True)
-class File:
+class ArtifactFile:
     """A file of a study."""
 
     artifact_id: str
@@ -115,26 +120,26 @@ class File:
     """Number of its trial, or None for a file of the study itself."""
 
 
-def files(part: optuna.Study) -> list[File]:
+def artifact_files(part: optuna.Study) -> list[ArtifactFile]:
     """Return the files of an Optuna study, its own first, then those of its trials in their order."""
     stored = part._storage.get_study_system_attrs(part._study_id)
-    found = _linked(stored, "artifacts:", None)
+    linked = _linked(stored, "artifacts:", None)
     for trial in part.get_trials(deepcopy=False):
-        found += _linked(stored, f"{_OF_TRIAL}artifacts:{trial._trial_id}:", trial.number)
-        found += _linked(trial.system_attrs, "artifacts:", trial.number)  # what others have uploaded while it ran
-    return found
+        linked += _linked(stored, f"{_OF_TRIAL}artifacts:{trial._trial_id}:", trial.number)
+        linked += _linked(trial.system_attrs, "artifacts:", trial.number)  # uploaded with other tools while it ran
+    return linked
 
 
-def _linked(attrs: Mapping[str, Any], prefix: str, trial: int | None) -> list[File]:
-    """Return the files that attributes with this prefix link; a file removed in the dashboard leaves a null."""
+def _linked(attrs: Mapping[str, Any], prefix: str, trial: int | None) -> list[ArtifactFile]:
+    """Return the files linked by attributes with this prefix; a file removed in the dashboard leaves a null."""
     linked = [_file(value, trial) for key, value in attrs.items() if key.startswith(prefix)]
     return sorted(filter(None, linked), key=lambda file: file.filename)
 
 
-def _file(value: Any, trial: int | None) -> File | None:
-    """Return the file that an attribute links; a worker may have written anything there."""
+def _file(value: Any, trial: int | None) -> ArtifactFile | None:
+    """Return the file that an attribute links; None if it is malformed, since a worker may write anything there."""
     try:
         meta = json.loads(value)
-        return File(str(meta["artifact_id"]), str(meta["filename"]), trial)
+        return ArtifactFile(str(meta["artifact_id"]), str(meta["filename"]), trial)
     except (TypeError, ValueError, LookupError, RecursionError):
         return None

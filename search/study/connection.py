@@ -1,4 +1,4 @@
-"""Connecting a command to the database, through an absence where it may wait."""
+"""Connection of a command to the database; commands that may wait try again while the server is away."""
 
 import contextlib
 import sys
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from storage.server.database import Database
 
 
-MOST_AWAY_SECONDS = 300.0
-"""How long a worker waits at its start for a server that is away."""
+MAX_AWAY_SECONDS = 300.0
+"""Longest time, in seconds, that a worker waits at its start for a server that is away."""
 
 
 @contextlib.contextmanager
 def open_database(url: str | None, command: str, stop: "StopRequest | None" = None) -> Iterator["Database"]:
-    """Open the study database: the one asked for, or this machine's embedded one.
+    """Open the study database: the one at this URL, or else this machine's embedded one.
 
-    With `stop` a server elsewhere that is away is waited for, some minutes or until stopping is asked for.
+    If `stop` is given and the server at the URL is away, wait for it, up to `MAX_AWAY_SECONDS` or until `stop` is set.
     """
     import optuna
 
@@ -44,12 +44,12 @@ def open_database(url: str | None, command: str, stop: "StopRequest | None" = No
 
 
 def _patiently(connect: Callable[[], "Database"], stop: "StopRequest") -> "Database":
-    """Connect once the server is there: where it restarts, or a network comes up, a minute makes the difference."""
+    """Connect, and try again while the server is away: it may be restarting, or the network coming up."""
     from storage.errors import StorageError, UnreachableError
     from storage.server.backoff import backoff
     from storage.server.database import is_passing
 
-    pauses = backoff(1.0, 30.0, MOST_AWAY_SECONDS)
+    pauses = backoff(1.0, 30.0, MAX_AWAY_SECONDS)
     while True:
         try:
             return connect()
@@ -57,14 +57,14 @@ def _patiently(connect: Callable[[], "Database"], stop: "StopRequest") -> "Datab
             away = isinstance(error, UnreachableError) or is_passing(error)
             if not away or (pause := next(pauses, None)) is None:
                 raise
-            said = str(error) if isinstance(error, StorageError) else type(error).__name__
-            typer.echo(f"{said} Trying again in {pause:.0f} s", err=True)
+            message = str(error) if isinstance(error, StorageError) else type(error).__name__
+            typer.echo(f"{message} Trying again in {pause:.0f} s", err=True)
         if stop.wait(pause):
             raise typer.Exit(130)
 
 
 def _warn_of_shown_password(url: str | None) -> None:
-    """Every user of a machine can read the arguments of its processes."""
+    """Warn of a password among the command's arguments, which all users of the machine can read."""
     from storage.redaction import has_secret
 
     if url and any(url in argument for argument in sys.argv[1:]) and has_secret(url):

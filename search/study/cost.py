@@ -1,8 +1,8 @@
-"""What a study costs: dollars spent, dollars bound by runs under way, and whether one more run fits under its cap.
+"""Cost of a study: dollars spent, dollars bound by runs under way, and whether one more run fits under the cap.
 
-One way of counting for every cap: a worker costs its price from its start to its end, idle or not, by the server's
-clock. A run under way will cost what is left of its budget and of the overhead (start-up, compilation, evaluation)
-that finished runs had on average; so will the next one.
+All caps count alike: a worker costs its price from its start to its end, idle or not, by the server's clock. A run
+under way will cost the rest of its budget and of the mean overhead of finished runs (start-up, compilation,
+evaluation); a further run will cost its whole budget and that overhead.
 """
 
 import math
@@ -25,18 +25,18 @@ class Bill:
     """A study's dollars."""
 
     spent: float
-    """Of all workers until now."""
+    """Dollars spent on all workers until now."""
     bound: float
-    """Of runs under way until their end, beyond what is spent."""
+    """Further dollars that runs under way will cost until their end."""
     cap: float
-    """0: none."""
+    """Most dollars that the study may cost; 0: no cap."""
 
     def fits(self, usd: float) -> bool:
-        """Return whether so much more stays within the cap; a billionth is rounding."""
+        """Return whether so many more dollars stay within the cap, up to a rounding error of a billionth."""
         return not self.cap or self.spent + self.bound + usd <= self.cap * (1 + 1e-9)
 
     def refusal(self, study: str, usd: float) -> str:
-        """Return why a run of this price isn't started, and what to do."""
+        """Return the reason why a run of this price isn't started, and what to do."""
         return (
             f"cost cap: ${self.spent:.2f} spent, ${self.bound:.2f} bound by runs under way, ${usd:.2f} for the next "
             f"run: more than max_usd, ${self.cap:.2f}. `lilm-search start --study {study} --max-usd N` raises it."
@@ -49,20 +49,20 @@ def registry_of(study: LinkedStudy) -> Registry:
 
 
 def overhead_seconds(trials: Sequence[FrozenTrial]) -> float:
-    """Return the mean time of runs outside training, 0 before any is known."""
-    told = [(a.total_seconds, a.train_seconds) for a in map(attributes_of, trials)]
-    known = [total - train for total, train in told if total is not None and train is not None]
-    return float(np.mean([max(0.0, seconds) for seconds in known])) if known else 0.0
+    """Return the mean time of runs outside training, in seconds; 0 if no run has reported it yet."""
+    times = [(a.total_seconds, a.train_seconds) for a in map(attributes_of, trials)]
+    overheads = [max(0.0, total - train) for total, train in times if total is not None and train is not None]
+    return float(np.mean(overheads)) if overheads else 0.0
 
 
 def budget_seconds(trial: FrozenTrial, fidelity: Fidelity) -> float:
-    """Return a trial's own budget, which on a rung isn't the fidelity's, and on a slower machine is longer."""
+    """Return a trial's own budget: on a rung it is the rung's, and on a slower machine it is longer."""
     attrs = attributes_of(trial)
     return (attrs.budget_scale or 1.0) * parse_duration(attrs.budget or fidelity.budget)
 
 
 def bill(study: LinkedStudy, entries: Sequence[Entry], cap: float) -> Bill:
-    """Return what the study has cost, and what it will when the runs under way end with their budgets."""
+    """Return the study's bill under this cap; runs under way are assumed to use their whole budgets."""
     by_name = {e.name: e for e in entries}
     spent, bound = sum(e.usd for e in entries), 0.0
     plan = study.plan
@@ -74,7 +74,7 @@ def bill(study: LinkedStudy, entries: Sequence[Entry], cap: float) -> Bill:
             if trial.state == TrialState.RUNNING:
                 whole = budget_seconds(trial, fidelity) + overhead
                 bound += max(0.0, whole - _elapsed(trial, entry)) / 3600 * price
-            elif entry is None:  # of a worker that no registry knew
+            elif entry is None:  # its worker was never registered
                 spent += (attributes_of(trial).total_seconds or 0.0) / 3600 * price
     return Bill(spent=spent, bound=bound, cap=cap)
 
@@ -85,25 +85,25 @@ def _elapsed(trial: FrozenTrial, entry: Entry | None) -> float:
 
 
 def study_bill(study: LinkedStudy) -> Bill:
-    """Return the study's bill as it stands, under the cap that is stored with it now."""
+    """Return the study's current bill, under the cap that is stored in the database now."""
     return bill(study, registry_of(study).entries(), stored_cap(study))
 
 
 def stored_cap(study: LinkedStudy) -> float:
-    """Return the cap that the study has now, which may have been raised since this process loaded it."""
+    """Return the study's stored cap, which may have been raised since this process loaded the study."""
     text = study.proxy_attributes().get("plan")
     return float(tomllib.loads(text).get("cost", {}).get("max_usd", 0.0)) if text else study.plan.cost.max_usd
 
 
 def run_usd(trials: Sequence[FrozenTrial], seconds: float, price: float) -> float:
-    """Return the dollars that a run with this budget is expected to cost, by runs of its kind so far."""
+    """Return the expected dollars of a run with this budget, given the overhead of these runs of its kind."""
     return (seconds + overhead_seconds(trials)) / 3600 * price
 
 
 def affordable_runs(study: LinkedStudy, workers: Sequence[Entry] | None = None) -> int | None:
-    """Return how many further long runs [confirm]'s own hours and dollars allow; None where neither is limited.
+    """Return the number of further confirmation runs that [confirm]'s own limits allow; None if it has no limits.
 
-    `workers` are the study's; without them they are read where their prices count.
+    `workers` are the study's; if they are not given, they are read from the database when their prices are needed.
     """
     confirm, runs = study.plan.confirm, study.confirm_trials()
     limits = []
@@ -121,9 +121,9 @@ def affordable_runs(study: LinkedStudy, workers: Sequence[Entry] | None = None) 
 
 
 def ran_seconds(run: FrozenTrial) -> float:
-    """Return how long an ended run took: what it told, else from its start to its end, for one that was lost."""
-    told, lasted = attributes_of(run).total_seconds, run.duration
-    return float(told) if told is not None else lasted.total_seconds() if lasted else 0.0
+    """Return the seconds that an ended run took; one that was lost, without reporting them, from start to end."""
+    reported, duration = attributes_of(run).total_seconds, run.duration
+    return float(reported) if reported is not None else duration.total_seconds() if duration else 0.0
 
 
 def _left(
@@ -133,16 +133,17 @@ def _left(
     price: Callable[[FrozenTrial], float],
     usual: float,
 ) -> int:
-    """Return how many further long runs fit, in seconds or dollars; `price` is what a run's second counts.
+    """Return the number of further confirmation runs that fit into a limit, in seconds or dollars.
 
-    A try whose retry went on from its state is in the time of that one.
+    `price` returns the cost of one second of a run, and `usual` is that of a further run. A lost run whose retry
+    resumed from its saved state is counted in the retry's time.
     """
     confirm, overhead = study.plan.confirm, overhead_seconds(runs)
     left = limit
-    gone_on = {attributes_of(r).retries for r in runs if RESUMED_AT in r.user_attrs}
+    resumed = {attributes_of(r).retries for r in runs if RESUMED_AT in r.user_attrs}
     for run in runs:
         if run.state.is_finished():
-            left -= (0.0 if run.number in gone_on else ran_seconds(run)) * price(run)
+            left -= (0.0 if run.number in resumed else ran_seconds(run)) * price(run)
         else:
             left -= (budget_seconds(run, confirm) + overhead) * price(run)
     return max(0, math.floor(left / ((confirm.budget_seconds + overhead) * usual) + 1e-9))

@@ -17,12 +17,12 @@ from model.settings import Settings, is_finite, setting, shown
 
 Value = bool | int | float | str
 
-MOST_VALUES = 1e15
-"""Steps of a range, beyond which no number can tell one from the next."""
+MAX_STEPS = 1e15
+"""Most steps of a range; with more, floating-point numbers can't tell one step from the next."""
 
 
 class Suggester(Protocol):
-    """What the space needs of an Optuna trial."""
+    """The methods of an Optuna trial that a space uses."""
 
     def suggest_categorical(self, name: str, choices: Any) -> Any: ...  # noqa: D102
     def suggest_float(  # noqa: D102
@@ -66,27 +66,27 @@ class Parameter(Settings):
             raise SettingsError(f"`low` is {low}, but must be > 0 where log = true")
         if self.step and (_exact(high) - _exact(low)) % _exact(self.step):
             raise SettingsError(f"`step` is {self.step}, but must divide high - low ({high - low:g})")
-        if self.step and (high - low) / self.step > MOST_VALUES:
-            raise SettingsError(f"`step` is {self.step}, but must be > {(high - low) / MOST_VALUES:g}, so as to matter")
+        if self.step and (high - low) / self.step > MAX_STEPS:
+            raise SettingsError(f"`step` is {self.step}, but must be > {(high - low) / MAX_STEPS:g}, so as to matter")
         if self.log and self.step and not (self.whole and self.step == 1):
             raise SettingsError("`step` and `log` exclude one another, but for step = 1: whole numbers")
 
     @property
     def _ends(self) -> tuple[float, float]:
-        """The ends of a range."""
+        """Lowest and highest value of a range."""
         assert self.low is not None
         assert self.high is not None
         return self.low, self.high
 
     @property
     def whole(self) -> bool:
-        """Whether the range holds whole numbers: an integer setting's, or a real one's with `step`."""
+        """Whether the range holds whole numbers only: an integer setting's, or a real one's with whole `step`."""
         given = self.step is not None or (type(self.low) is int and type(self.high) is int)
         return given and all(value == int(value) for value in (*self._ends, self.step or 1))
 
     @property
     def size(self) -> int | None:
-        """How many values there are; None for a real range without steps."""
+        """Number of values; None for a real range without steps."""
         if self.choices is not None:
             return len(self.choices)
         if self.step is None and not self.whole:
@@ -95,14 +95,14 @@ class Parameter(Settings):
         return int((high - low) / _exact(self.step or 1)) + 1
 
     def values(self, most: int = 64) -> tuple[Value, ...] | None:
-        """Return every value where there are at most so many, else None."""
+        """Return all values if there are at most this many, else None."""
         size = self.size
         if self.choices is not None or size is None or size > most:
             return self.choices
         return tuple(self.at(index) for index in range(size))
 
     def at(self, index: int) -> int | float:
-        """Return the value after so many steps, in as few digits as were written."""
+        """Return the value after this many steps, without rounding errors in its digits."""
         value = _exact(self._ends[0]) + index * _exact(self.step or 1)
         return int(value) if self.whole else float(value)
 
@@ -116,7 +116,7 @@ class Parameter(Settings):
         return FloatDistribution(low, high, log=self.log, step=self.step)
 
     def suggest(self, trial: Suggester, name: str) -> Any:
-        """Ask the trial for a value."""
+        """Return the value that the trial suggests."""
         if self.choices is not None:
             return trial.suggest_categorical(name, self.choices)
         low, high = self._ends
@@ -125,13 +125,13 @@ class Parameter(Settings):
         value = trial.suggest_float(name, low, high, step=self.step, log=self.log)
         return value if self.step is None else self.at(round((value - low) / self.step))
 
-    def wanted(self) -> dict[str, tuple[Value, ...]]:
-        """Return the condition: for each setting that it names the values with which it holds."""
+    def condition(self) -> dict[str, tuple[Value, ...]]:
+        """Return the condition: for each setting that it names, the values with which it holds."""
         return {k: v if isinstance(v, tuple) else (v,) for k, v in (self.when or {}).items()}
 
     def applies(self, settings: Mapping[str, Any]) -> bool:
         """Return whether these settings meet the parameter's condition."""
-        return all(settings.get(name) in values for name, values in self.wanted().items())
+        return all(settings.get(name) in values for name, values in self.condition().items())
 
     def holds(self, value: Any) -> bool:
         """Return whether the value lies in the range or among the choices."""
@@ -155,5 +155,5 @@ class Parameter(Settings):
 
 
 def _exact(value: float) -> Fraction:
-    """Return a number as it was written, so that 0.3 is three times 0.1."""
+    """Return a decimal number exactly, so that 0.3 is three times 0.1."""
     return Fraction(str(value))

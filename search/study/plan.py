@@ -1,4 +1,4 @@
-"""A study file, settled: everything that decides what a study does, in one frozen record."""
+"""A study's plan: its study file with all defaults filled in, as one frozen record."""
 
 import hashlib
 import math
@@ -14,13 +14,13 @@ from model.errors import SettingsError
 from model.settings import Settings, deeper, is_finite, nearest, shown
 from search.common.errors import StudyFileError
 from search.study.settings import ConfirmConfig, CostConfig, ProxyConfig, PrunerConfig, RecipeConfig, WorkerConfig
-from search.study.space import OWNER, RECORDS, Params, Space, typed
+from search.study.space import RECORDS, SECTION_OF, Params, Space, typed
 from search.study.space_check import check_space
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """Everything that one run trains: what is fixed and what was searched, together."""
+    """All settings of one run's training: the fixed and the searched ones."""
 
     tokenizer: TokenizerConfig
     model: ModelConfig
@@ -44,12 +44,12 @@ SECTIONS: dict[str, type[Settings]] = {
 
 
 def read_toml(text: str) -> dict[str, Any]:
-    """Return a TOML text as a table; raises `SettingsError` where it is none."""
+    """Return a TOML text as a table; raises `SettingsError` if it is not valid TOML."""
     try:
         table = tomllib.loads(text)
     except RecursionError:
         table = None
-    except ValueError as error:  # besides TOML's own: an integer of more than 4300 digits
+    except ValueError as error:  # not only tomllib's own error: an integer of more than 4300 digits raises another
         raise SettingsError(f"not valid TOML: {error}") from None
     if table is None or deeper(table):
         raise SettingsError("its lists or tables are nested too deeply; a study file has tables in tables, no deeper")
@@ -57,18 +57,18 @@ def read_toml(text: str) -> dict[str, Any]:
 
 
 def is_grid(table: Mapping[str, Any]) -> bool:
-    """Return whether a study file's table asks for a grid."""
+    """Return whether a study file's table has a grid as its sampler."""
     proxy = table.get("proxy")
     return isinstance(proxy, Mapping) and proxy.get("sampler") == "grid"
 
 
-MOST_COUNTED = 100_000
-"""Configurations of a space that are counted, to refuse more trials."""
+MAX_COUNTED = 100_000
+"""Most configurations of a space that are counted, to refuse a larger number of trials."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A study's settled file; `toml()` and `parse` are each other's inverse."""
+    """A study file with defaults filled in; `toml()` and `parse` are each other's inverse."""
 
     name: str
     description: str
@@ -99,7 +99,7 @@ class Plan:
                     f"[{section}] `max_usd` is {cap:g}, but [cost] `usd_per_gpu_hour` is 0, so that it would never be "
                     "reached; give the price of an hour"
                 )
-        most = min(self.proxy.trials - 1, MOST_COUNTED)
+        most = min(self.proxy.trials - 1, MAX_COUNTED)
         fewer = None if self.is_grid else self.space.configurations(self.fixed(), most)
         if fewer is not None:
             raise SettingsError(
@@ -109,9 +109,9 @@ class Plan:
 
     @classmethod
     def parse(cls, text: str, *, name: str, origin: str, stored: bool = False) -> Self:
-        """Read a study file's text; raises `StudyFileError` that names `origin`, key, value and what is allowed.
+        """Read a study file's text; raises a `StudyFileError` that names `origin`, key, value and allowed values.
 
-        A stored plan was tried when its file was read: it opens whatever has been refused since.
+        A stored plan was checked when its file was read: it opens even if rules have become stricter since.
         """
         try:
             return cls._build(read_toml(text), name, stored)
@@ -120,10 +120,10 @@ class Plan:
 
     @classmethod
     def _build(cls, table: Mapping[str, Any], name: str, stored: bool) -> Self:
-        known = {"description", "space", "baselines", *SECTIONS}
+        allowed = {"description", "space", "baselines", *SECTIONS}
         for key in table:
-            if key not in known:
-                raise SettingsError(f"`{key}` is not a section here; {nearest(key, known)}")
+            if key not in allowed:
+                raise SettingsError(f"`{key}` is not a section here; {nearest(key, allowed)}")
         needed = ("data", "proxy", "space") if is_grid(table) else ("data", "proxy", "confirm", "space")
         for key in needed:
             if key not in table:
@@ -148,13 +148,13 @@ class Plan:
         return plan.sized_as_grid("trials" in table["proxy"]) if is_grid(table) else plan
 
     def with_baselines(self, table: Any) -> Self:
-        """Return the plan with these hand-made configurations, each checked against the space."""
+        """Return the plan with these baselines, each checked against the space."""
         if not isinstance(table, Mapping):
             raise SettingsError(f"[baselines] is {shown(table)}, but must be a table of tables")
         return replace(self, baselines={name: self._baseline(name, params) for name, params in table.items()})
 
     def _baseline(self, name: str, params: Any) -> Params:
-        """Return a baseline's values in their settings' types, each checked against the space, and all together."""
+        """Return a baseline's values in their settings' types, checked one by one and in combination."""
         where = f"[baselines.{name}]"
         if not name.strip():
             raise SettingsError(f"[baselines] has {name!r}, but a baseline must have a name")
@@ -169,15 +169,15 @@ class Plan:
                     f"{where} `{key}` is {shown(value)}, but must be {self.space.parameters[key]} as in [space]"
                 )
         given = {key: typed(key, value) for key, value in params.items()}
-        self._check_whole(where, given)
+        self._check_complete(where, given)
         try:
             self.configuration(given)
         except SettingsError as error:
             raise SettingsError(f"{where} {error}") from None
         return given
 
-    def _check_whole(self, where: str, params: Params) -> None:
-        """Refuse a baseline that lacks a setting that is searched under its values, or has one that isn't."""
+    def _check_complete(self, where: str, params: Params) -> None:
+        """Refuse a baseline that lacks a setting searched under its values, or has one that isn't."""
         needed = self.space.names({**self.fixed(), **params})
         if set(params) != needed:
             odd = sorted(needed ^ set(params))[0]
@@ -186,7 +186,7 @@ class Plan:
             )
 
     def sized_as_grid(self, trials_given: bool) -> Self:
-        """Return the plan with as many trials as its grid has points, times repeats."""
+        """Return the plan with its number of trials set to grid points × repeats."""
         if self.baselines:
             raise SettingsError('[baselines] can\'t stand beside sampler = "grid"; add their values to the grid')
         size = len(self.grid()) * self.proxy.repeats
@@ -201,7 +201,7 @@ class Plan:
 
     @property
     def confirmations(self) -> int:
-        """How many long runs it leads to at most when enough proxies finish and the race doesn't widen."""
+        """Most confirmation runs, if enough proxies finish and the race doesn't widen."""
         top, confirm = self.confirm.top * len(self.confirm.lr_scales), self.confirm
         passing = top
         for _ in confirm.rungs:
@@ -224,10 +224,10 @@ class Plan:
         return {k: v for table in sections for k, v in table.items() if k not in self.space.parameters}
 
     def configuration(self, params: Mapping[str, Any]) -> Configuration:
-        """Return the records that these searched values stand for."""
+        """Return the configuration with these searched values and the fixed settings."""
         tables = {section: getattr(self, section).table() for section in RECORDS}
         for key, value in params.items():
-            tables[OWNER[key]][key] = value
+            tables[SECTION_OF[key]][key] = value
         return Configuration(
             tokenizer=TokenizerConfig(**tables["tokenizer"]),
             model=ModelConfig(**tables["model"]),
@@ -235,7 +235,7 @@ class Plan:
         )
 
     def report_points(self) -> tuple[int, ...]:
-        """The percents of progress at which a trial reports, 100 the last."""
+        """Return the report points in percent of progress, the last being 100."""
         return tuple(range(self.proxy.report_every, 101, self.proxy.report_every))
 
     def table(self) -> dict[str, Any]:
@@ -250,16 +250,16 @@ class Plan:
         }
 
     def toml(self) -> str:
-        """Return the settled study file."""
+        """Return the study file with defaults filled in."""
         return tomli_w.dumps(self.table())
 
     def sha256(self) -> str:
-        """Identity of the settled file."""
+        """Return the SHA-256 of `toml()`, in hexadecimal."""
         return hashlib.sha256(self.toml().encode()).hexdigest()
 
 
 def _check_finite(sections: Mapping[str, Settings]) -> None:
-    """Refuse infinities, with which some part further on can't count: 0 means no limit where there may be none."""
+    """Refuse infinite values: other code can't compute with them, and 0 stands for no limit."""
     for section, record in sections.items():
         for key, value in record.table().items():
             if isinstance(value, float) and not is_finite(value):

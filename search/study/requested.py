@@ -1,4 +1,4 @@
-"""The study as the command line asked for it: the study file with its options applied."""
+"""The plan that a command line asks for: the study file with the command's options applied."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,13 +12,13 @@ from search.study.study import exists, stored_plan
 from storage.server.database import Database
 
 
-def asked_plan(
+def requested_plan(
     database: Database, study: str, data: str | None, column: str | None, rename: str | None, trials: int | None
 ) -> Plan:
-    """Settle what `start` was asked for: a file, a shipped study, or one that only the database knows."""
+    """Return the plan that `start` was asked for: of a file, a shipped study, or one that only the database has."""
     name = studyfile.study_name(study)
-    known = studyfile.is_path(study) or name in shipped() or not exists(database, name)
-    plan = studyfile.read(study) if known else stored_plan(database, name)
+    from_file = studyfile.is_path(study) or name in shipped() or not exists(database, name)
+    plan = studyfile.read(study) if from_file else stored_plan(database, name)
     if data:
         plan = studyfile.with_data(plan, data, column)
     elif column:
@@ -39,10 +39,10 @@ def with_cap(
     price: float | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Plan:
-    """Return the plan with this cost cap; with the stored one where neither this nor the file says anything.
+    """Return the plan with this cost cap; with the stored one if neither `max_usd` nor the study file sets a cap.
 
-    `price` of a GPU-hour is taken where the plan has none, else the stored one. `say` is told of a cap that the file
-    changes, since a launch may have set it.
+    If the plan has no price of a GPU hour, `price` is used, or else the stored one. If the study file changes the
+    stored cap, which a launch may have set, `say` is called with a note.
     """
     if exists(database, plan.name):
         cost = stored_plan(database, plan.name).cost
@@ -58,7 +58,7 @@ def with_cap(
 
 
 def capped(plan: Plan, max_usd: float | None, price: float | None = None) -> Plan:
-    """Return the plan with this cost cap where one is given; raises `StudyFileError` where it can't have it."""
+    """Return the plan with this cost cap, if one is given; raises `StudyFileError` if the plan doesn't allow it."""
     cap = plan.cost.max_usd if max_usd is None else max_usd
     cost = replace(plan.cost, max_usd=cap, usd_per_gpu_hour=plan.cost.usd_per_gpu_hour or price or 0.0)
     try:

@@ -1,4 +1,4 @@
-"""The sections of a study file that rule the search; those that rule training are the trainer's own records."""
+"""The sections of a study file that configure the search; those that configure training are in `model/config.py`."""
 
 from dataclasses import dataclass
 
@@ -63,7 +63,7 @@ class ProxyConfig(Fidelity):
 
 @dataclass(frozen=True, kw_only=True)
 class ConfirmConfig(Fidelity):
-    """The confirmation runs, which decide: a race, in which further seeds go where they can change the answer."""
+    """The confirmation runs: a race, in which further seeds go where they can change the result."""
 
     top: int = setting(8, "number of best proxies that are confirmed", at_least=0)
     random: int = setting(
@@ -128,7 +128,7 @@ class PrunerConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerConfig(Settings):
-    """How workers share a study."""
+    """Workers: heartbeats, hardware and files."""
 
     heartbeat_seconds: float = setting(10.0, "seconds between heartbeats of a worker", above=0)
     grace_seconds: float = setting(
@@ -154,7 +154,7 @@ class WorkerConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class CostConfig(Settings):
-    """What an hour of a worker costs, and what all of them may."""
+    """Price of a worker's hour, and the most that all workers may cost."""
 
     usd_per_gpu_hour: float = setting(0.59, "price of one worker's GPU, in dollars an hour", at_least=0)
     max_usd: float = setting(0.0, "dollars for all workers, beyond which no trial is started; 0: no cap", at_least=0)
@@ -162,7 +162,7 @@ class CostConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeConfig(Settings):
-    """The search by hand that `lilm-search recipe` goes through."""
+    """The procedure of `lilm-search recipe`, which does what one would do by hand instead of a search."""
 
     tokens_per_param: float = setting(70.0, "tokens per parameter to aim at within the budget; sets the depth", above=0)
     learning_rates: tuple[float, ...] = setting(

@@ -1,4 +1,4 @@
-"""Whether a study file's space can be searched: conditions that can hold, and nothing drawn that no record takes."""
+"""Checks of a study file's space: conditions can hold, and every configuration drawn from it is a valid one."""
 
 import itertools
 import json
@@ -11,41 +11,42 @@ from typing import Any
 from model.errors import SettingsError
 from model.settings import shown
 from search.study.parameter import Value
-from search.study.space import OWNER, RECORDS, Parameter, Params, Space
+from search.study.space import RECORDS, SECTION_OF, Parameter, Params, Space
 
-ALL = 256
-"""Values of a setting that are all tried; of more, the ends, their neighbours and as many at random as `SOME`."""
-SOME = 16
-COMBINATIONS = 512
-"""Combinations that are all tried; of more, as many at random."""
+MAX_VALUES = 256
+"""Most values of a setting that are all tried; of more, the ends, their neighbours and some at random."""
+SAMPLED_VALUES = 16
+"""Values tried at random where a setting has more than `MAX_VALUES`."""
+MAX_COMBINATIONS = 512
+"""Most combinations that are all tried; of more, so many at random."""
 
 Tables = Mapping[str, Mapping[str, Any]]
-"""What the sections for tokenizer, model and training say, by section."""
+"""The settings in the sections for tokenizer, model and training, by section."""
 
 
 def check_space(space: Space, tables: Tables) -> None:
-    """Raise `SettingsError` for a condition that can never hold, and for what can be drawn but not be trained."""
+    """Raise `SettingsError` if a condition can never hold, or a configuration can be drawn but not trained."""
     fixed = {k: v for table in tables.values() for k, v in table.items() if k not in space.parameters}
     for name, parameter in space.parameters.items():
         _check_condition(name, parameter, space, fixed)
     tried: set[tuple[str, frozenset[Any]]] = set()
     for params in _draws(space, fixed):
         for section in RECORDS:
-            part = {k: v for k, v in params.items() if OWNER[k] == section}
+            part = {k: v for k, v in params.items() if SECTION_OF[k] == section}
             if (section, frozenset(part.items())) in tried:
                 continue
             tried.add((section, frozenset(part.items())))
-            if said := _refusal(section, tables, part):
-                raise SettingsError(_explained(space, tables, section, part, said))
+            if error := _error(section, tables, part):
+                raise SettingsError(_explained(space, tables, section, part, error))
 
 
 def _check_condition(name: str, parameter: Parameter, space: Space, fixed: Mapping[str, Any]) -> None:
-    for key, wanted in parameter.wanted().items():
+    for key, wanted in parameter.condition().items():
         where = f"[space.{name}] `when` asks for `{key}` = {' or '.join(map(shown, wanted)) or 'none of all values'}"
         parent = space.parameters.get(key)
         for value in wanted:
-            if parent is None and (said := _refusal(OWNER[key], {OWNER[key]: {}}, {key: value})):
-                raise SettingsError(f"[space.{name}] `when`: {said}")
+            if parent is None and (error := _error(SECTION_OF[key], {SECTION_OF[key]: {}}, {key: value})):
+                raise SettingsError(f"[space.{name}] `when`: {error}")
             if parent is not None and not parent.holds(value):
                 raise SettingsError(f"[space.{name}] `when` asks for `{key}` = {shown(value)}, but it is {parent}")
         if parent is None and fixed[key] not in wanted:
@@ -64,19 +65,19 @@ def _check_condition(name: str, parameter: Parameter, space: Space, fixed: Mappi
 
 
 def _needed(name: str, space: Space) -> dict[str, tuple[Value, ...]]:
-    """Return which values of which settings a setting is searched with, through all conditions of conditions."""
+    """Return the values of other settings under which a setting is searched, following conditions of conditions."""
     needed: dict[str, tuple[Value, ...]] = {}
     unread = [name]
     while unread:
-        for key, wanted in space.parameters[unread.pop()].wanted().items():
+        for key, wanted in space.parameters[unread.pop()].condition().items():
             needed[key] = tuple(v for v in needed.get(key, wanted) if v in wanted)
             unread += [key] if key in space.parameters else []
     return needed
 
 
 @dataclass(frozen=True)
-class _Chosen:
-    """Answers a space's questions by name alone."""
+class _FixedSuggester:
+    """Suggests for each parameter the value that a function returns for its name."""
 
     value: Callable[[str], Any]
 
@@ -91,8 +92,8 @@ class _Chosen:
 
 
 def _draws(space: Space, fixed: Mapping[str, Any]) -> Iterator[Params]:
-    """Yield what may be drawn: all of it where that is little, else each setting's values, and combinations of all."""
-    every = space.configurations(fixed, COMBINATIONS)
+    """Yield configurations that may be drawn: all if they are few, else each setting's values and combinations."""
+    every = space.configurations(fixed, MAX_COMBINATIONS)
     if every is not None:
         yield from every
         return
@@ -101,45 +102,51 @@ def _draws(space: Space, fixed: Mapping[str, Any]) -> Iterator[Params]:
     for name, own in values.items():
         others = {key: some[0] for key, some in values.items()} | {k: v[0] for k, v in _needed(name, space).items()}
         for value in own:
-            yield space.suggest(_Chosen({**others, name: value}.__getitem__), fixed)
+            yield space.suggest(_FixedSuggester({**others, name: value}.__getitem__), fixed)
     for chosen in _combinations(_corners(space), rng):
-        yield space.suggest(_Chosen(chosen.__getitem__), fixed)
-    for _ in range(COMBINATIONS // 4):
-        yield space.suggest(_Chosen({key: rng.choice(some) for key, some in values.items()}.__getitem__), fixed)
+        yield space.suggest(_FixedSuggester(chosen.__getitem__), fixed)
+    for _ in range(MAX_COMBINATIONS // 4):
+        yield space.suggest(_FixedSuggester({key: rng.choice(some) for key, some in values.items()}.__getitem__), fixed)
 
 
 def _values(parameter: Parameter, rng: random.Random) -> list[Value]:
-    """Return a setting's values, or where they are many the ends, their neighbours and some others."""
-    if (all_values := parameter.values(ALL)) is not None:
+    """Return a setting's values; if there are many, the ends, their neighbours and some at random."""
+    if (all_values := parameter.values(MAX_VALUES)) is not None:
         return list(all_values)
     if parameter.size is None:
         low, high = float(parameter.low or 0), float(parameter.high or 0)
-        return [low, high, *(rng.uniform(low, high) for _ in range(SOME))]
-    some = {0, 1, parameter.size - 2, parameter.size - 1, *(rng.randrange(parameter.size) for _ in range(SOME))}
+        return [low, high, *(rng.uniform(low, high) for _ in range(SAMPLED_VALUES))]
+    some = {
+        0,
+        1,
+        parameter.size - 2,
+        parameter.size - 1,
+        *(rng.randrange(parameter.size) for _ in range(SAMPLED_VALUES)),
+    }
     return [parameter.at(index) for index in sorted(some)]
 
 
 def _corners(space: Space) -> dict[str, list[Value]]:
-    """Return for each setting what matters in a combination: choices, ends, and the values that conditions name."""
+    """Return for each setting the values to combine: choices, ends, and the values that conditions name."""
     corners: dict[str, list[Value]] = {}
     for name, parameter in space.parameters.items():
-        named = [v for p in space.parameters.values() for v in p.wanted().get(name, ())]
+        named = [v for p in space.parameters.values() for v in p.condition().get(name, ())]
         ends = [v for v in (parameter.low, parameter.high) if v is not None]
         corners[name] = list(dict.fromkeys([*(parameter.choices or ends), *named]))
     return corners
 
 
 def _combinations(values: Mapping[str, list[Value]], rng: random.Random) -> Iterator[Params]:
-    if math.prod(map(len, values.values())) <= COMBINATIONS:
+    if math.prod(map(len, values.values())) <= MAX_COMBINATIONS:
         for combination in itertools.product(*values.values()):
             yield dict(zip(values, combination, strict=True))
         return
-    for _ in range(COMBINATIONS):
+    for _ in range(MAX_COMBINATIONS):
         yield {name: rng.choice(some) for name, some in values.items()}
 
 
-def _refusal(section: str, tables: Tables, params: Mapping[str, Any]) -> str:
-    """Return what a section's record says against these values beside the fixed ones; empty where it takes them."""
+def _error(section: str, tables: Tables, params: Mapping[str, Any]) -> str:
+    """Return the error of a section's record with these values beside the fixed ones; empty if it accepts them."""
     try:
         RECORDS[section](**{**tables[section], **params})
     except SettingsError as error:
@@ -147,40 +154,40 @@ def _refusal(section: str, tables: Tables, params: Mapping[str, Any]) -> str:
     return ""
 
 
-def _explained(space: Space, tables: Tables, section: str, params: Params, said: str) -> str:
-    """Return which settings draw what a record refuses, what they draw, and what to write instead."""
+def _explained(space: Space, tables: Tables, section: str, params: Params, error: str) -> str:
+    """Return a message that names the settings whose values a record refuses, the values, and what to write instead."""
     corners = _corners(space)
     involved = [
         name
         for name in params
-        if any(not _refusal(section, tables, {**params, name: v}) for v in _alternatives(space, name, corners))
+        if any(not _error(section, tables, {**params, name: v}) for v in _alternatives(space, name, corners))
     ]
-    involved = involved or [name for name in params if f"`{name}`" in said] or list(params)
+    involved = involved or [name for name in params if f"`{name}`" in error] or list(params)
     if len(involved) > 1:
         drawn = " and ".join(f"`{name}` = {shown(params[name])}" for name in involved)
-        return f"[space] can draw {drawn} together: {said}; narrow one of them"
+        return f"[space] can draw {drawn} together: {error}; narrow one of them"
     name = involved[0]
     parameter = space.parameters[name]
-    works = [v for v in _alternatives(space, name, corners) if not _refusal(section, tables, {**params, name: v})]
-    return f"[space.{name}] can draw {shown(params[name])}: {said}{_cure(parameter, works)}"
+    valid = [v for v in _alternatives(space, name, corners) if not _error(section, tables, {**params, name: v})]
+    return f"[space.{name}] can draw {shown(params[name])}: {error}{_remedy(parameter, valid)}"
 
 
 def _alternatives(space: Space, name: str, corners: Mapping[str, list[Value]]) -> list[Value]:
     parameter = space.parameters[name]
-    return list(parameter.values(8 * ALL) or [*_values(parameter, random.Random(0)), *corners[name]])
+    return list(parameter.values(8 * MAX_VALUES) or [*_values(parameter, random.Random(0)), *corners[name]])
 
 
-def _cure(parameter: Parameter, works: list[Value]) -> str:
-    """Return what to write so that only values that work are drawn; empty where that isn't known."""
+def _remedy(parameter: Parameter, valid: list[Value]) -> str:
+    """Return what to write so that only valid values are drawn; empty if that isn't known."""
     if parameter.choices is not None:
-        return f"; write choices = {json.dumps(works)}" if works else ""
-    if parameter.values(8 * ALL) is None or len(works) < 2:
+        return f"; write choices = {json.dumps(valid)}" if valid else ""
+    if parameter.values(8 * MAX_VALUES) is None or len(valid) < 2:
         return ""
-    numbers = [float(v) for v in works]
+    numbers = [float(v) for v in valid]
     steps = {round(b - a, 9) for a, b in itertools.pairwise(numbers)}
     if len(steps) > 1:
-        return f"; write choices = {json.dumps(works)}" if len(works) <= SOME else ""
+        return f"; write choices = {json.dumps(valid)}" if len(valid) <= SAMPLED_VALUES else ""
     step = steps.pop()
     even = "" if step == 1 and parameter.whole and parameter.step is None else f", step = {step:g}"
     log = ", log = true" if parameter.log and not even else ""
-    return f"; write {{ low = {works[0]}, high = {works[-1]}{even}{log} }}"
+    return f"; write {{ low = {valid[0]}, high = {valid[-1]}{even}{log} }}"

@@ -1,7 +1,7 @@
-"""One study of ours: two Optuna studies, of proxy trials and of confirmation runs, in one Postgres.
+"""A lilm-search study: two linked Optuna studies, one of proxy trials and one of confirmation runs, in one Postgres.
 
-Samplers and pruners are blind to fidelity, so that 30-minute results inside the 6-minute study would mislead
-both; the two are kept apart and linked by attributes.
+Samplers and pruners don't know of fidelities: 30-minute results in the study of 6-minute trials would mislead them. So
+the two are kept apart, and linked by attributes.
 """
 
 import re
@@ -15,24 +15,36 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from search.common.errors import SearchError, StudyChangedError
-from search.study.identity import REMADE, Say, confirm_name, halves, identity, make, names, refuse_leftovers, settle
+from search.study.identity import (
+    REMADE,
+    Say,
+    confirm_name,
+    create_halves,
+    halves,
+    refuse_leftovers,
+    restore_under_lock,
+    study_identity,
+    study_names,
+)
 from search.study.plan import Plan
-from search.study.trial_attributes import sound
+from search.study.trial_attributes import with_valid_attributes
 from search.study.trials import BASELINE, BUDGET, GRID, INHERITED, KIND, LR_SCALE, SEED, WHY
 from storage.queue.trial_queue import TrialQueue
 from storage.server.database import Database
 
 Prime = Callable[[Database, Plan, Say], dict[str, Any]]
-"""Returns the lessons of an earlier study for the pruner of a new one, as attributes of the study."""
+"""Returns the results of an earlier study for the pruner of a new one, as attributes of the new study."""
 
 _GROWS = (
     *("proxy.trials", "proxy.repeats"),
     *(f"confirm.{key}" for key in ("top", "random", "widen", "seeds", "max_seeds")),
 )
+"""Settings that an open study may raise, but not lower."""
 _FREE = (
     *("description", "cost.", "workers.", "pruner.", "recipe."),
     *(f"confirm.{key}" for key in ("prune", "max_hours", "max_usd")),
 )
+"""Settings, by their beginnings, that an open study may change at will."""
 
 
 @dataclass(frozen=True)
@@ -46,45 +58,48 @@ class LinkedStudy:
     proxy_queue: TrialQueue
     confirm_queue: TrialQueue
     folder: str
-    """Its folders' name on a machine, where a study on another server may have the same name."""
+    """Name of its folders on a machine, distinct from that of a study of the same name on another server."""
 
     @property
     def runs_folder(self) -> str:
-        """Likewise for files named by a confirmation run's number: another where these count from 0 again."""
+        """Name of its folders for files named by confirmation run numbers.
+
+        It differs from `folder` if the confirmation runs were deleted and are numbered from 0 again.
+        """
         remade = self.confirmations.user_attrs.get(REMADE)
-        known = isinstance(remade, str) and re.fullmatch("[0-9a-f]{8}", remade)
-        return f"{self.folder}-{remade}" if known else self.folder
+        valid = isinstance(remade, str) and re.fullmatch("[0-9a-f]{8}", remade)
+        return f"{self.folder}-{remade}" if valid else self.folder
 
     @property
     def queues(self) -> tuple[TrialQueue, TrialQueue]:
-        """Both queues, that of proxies first."""
+        """The queue of proxy trials and that of confirmation runs."""
         return self.proxy_queue, self.confirm_queue
 
     def release_worker(self, worker: str) -> int:
-        """Hand on, through outages, the trials of a worker that is gone; returns how many."""
+        """Requeue the trials of a worker that is gone, retrying through outages, and return how many."""
         return sum(self.database.retrying(partial(queue.release_worker, worker)) for queue in self.queues)
 
     def proxy_trials(self) -> list[FrozenTrial]:
-        """Return every proxy trial, in the order of creation."""
-        return sound(self.proxies.get_trials(deepcopy=False))
+        """Return all proxy trials, in the order of creation."""
+        return with_valid_attributes(self.proxies.get_trials(deepcopy=False))
 
     def confirm_trials(self) -> list[FrozenTrial]:
-        """Return every confirmation run, in the order of creation."""
-        return sound(self.confirmations.get_trials(deepcopy=False))
+        """Return all confirmation runs, in the order of creation."""
+        return with_valid_attributes(self.confirmations.get_trials(deepcopy=False))
 
     def proxy_attributes(self) -> Mapping[str, Any]:
-        """Return the user attributes of the study of proxies, among them what is said of the whole."""
+        """Return the user attributes of the proxies' study, which holds those of the whole study too."""
         return self.proxies.user_attrs
 
     def confirm_attributes(self) -> Mapping[str, Any]:
-        """Return the user attributes of the study of confirmation runs."""
+        """Return the user attributes of the confirmation runs' study."""
         return self.confirmations.user_attrs
 
     def at_one_moment(self) -> "ReadStudy":
-        """Return the same study as it is now, however often and late its trials and attributes are asked for."""
-        known = {f.name: getattr(self, f.name) for f in fields(LinkedStudy)}
+        """Return the study with its trials and attributes read now, once and for all."""
+        own_fields = {f.name: getattr(self, f.name) for f in fields(LinkedStudy)}
         trials = self.proxy_trials(), self.confirm_trials()
-        return ReadStudy(**known, trials=trials, told=(self.proxy_attributes(), self.confirm_attributes()))
+        return ReadStudy(**own_fields, trials=trials, attributes=(self.proxy_attributes(), self.confirm_attributes()))
 
 
 @dataclass(frozen=True)
@@ -92,7 +107,9 @@ class ReadStudy(LinkedStudy):
     """A study whose trials and attributes were read once."""
 
     trials: tuple[list[FrozenTrial], list[FrozenTrial]]
-    told: tuple[Mapping[str, Any], Mapping[str, Any]]
+    """Proxy trials, and confirmation runs."""
+    attributes: tuple[Mapping[str, Any], Mapping[str, Any]]
+    """User attributes of the proxies' study, and of the confirmation runs'."""
 
     def proxy_trials(self) -> list[FrozenTrial]:
         """Return what was read."""
@@ -104,11 +121,11 @@ class ReadStudy(LinkedStudy):
 
     def proxy_attributes(self) -> Mapping[str, Any]:
         """Return what was read."""
-        return self.told[0]
+        return self.attributes[0]
 
     def confirm_attributes(self) -> Mapping[str, Any]:
         """Return what was read."""
-        return self.told[1]
+        return self.attributes[1]
 
     def at_one_moment(self) -> "ReadStudy":
         """Return this study: it is read already."""
@@ -125,36 +142,37 @@ def exists(database: Database, name: str) -> bool:
 
 
 def open_study(database: Database, plan: Plan, say: Say = lambda line: None, prime: Prime | None = None) -> LinkedStudy:
-    """Create the study, or resume it where the plan agrees with the stored one.
+    """Create the study, or resume it if the plan agrees with the stored one.
 
-    Baselines are queued first, as proxies and as confirmation runs. Raises `StudyChangedError` where a change
-    would make earlier results incomparable, `HalvesError` where an earlier study left its confirmation runs. A half
-    that was deleted is made anew, which `say` is told. `prime` returns what an earlier study teaches the pruner.
+    Baselines are queued first, as proxies and as confirmation runs. Raises `StudyChangedError` if a change would make
+    earlier results incomparable, `HalvesError` if a deleted study left its confirmation runs behind. If the
+    confirmation runs' Optuna study was deleted, it is created again, and `say` is called with a note. `prime` returns
+    an earlier study's results for the pruner.
     """
     if plan.pruner.primed_by and prime is None:
         raise ValueError("a plan with `primed_by` needs `prime`: search.strategy.priming.prime")
     with database.lock(f"lilm-search/open/{plan.name}"):
-        settle(database, plan.name, say)
+        restore_under_lock(database, plan.name, say)
         stored = stored_plan(database, plan.name) if exists(database, plan.name) else None
         if stored is not None:
             _refuse_unsafe_changes(stored, plan)
-        taught = prime(database, plan, say) if prime else {}
-        study = _link(database, plan, *(halves if stored else make)(database, plan.name))
+        priming = prime(database, plan, say) if prime else {}
+        study = _link(database, plan, *(halves if stored else create_halves)(database, plan.name))
         study.confirmations.set_user_attr("confirms", plan.name)
         study.proxies.set_user_attr("confirmed_in", confirm_name(plan.name))
         for part in (study.proxies, study.confirmations):
             part.set_metric_names(["val_bpb"])
         _enqueue_baselines(study)
         _enqueue_grid(study)
-        for key, value in taught.items():
+        for key, value in priming.items():
             study.proxies.set_user_attr(key, value)
-        # Last, so that a study with a plan is a whole one.
+        # Written last: a study that has a plan is complete.
         study.proxies.set_user_attr("plan", plan.toml())
     return study
 
 
 def agree(study: LinkedStudy, key: str, value: str) -> str:
-    """Return what all workers of a study take for this fact: the first who names it decides."""
+    """Return the value that all workers of a study use for this key: the first one that a worker proposed."""
     with study.database.lock(f"lilm-search/agree/{study.plan.name}"):
         stored = study.proxies.user_attrs.get(key)
         if stored is None:
@@ -163,12 +181,12 @@ def agree(study: LinkedStudy, key: str, value: str) -> str:
 
 
 def known_name(database: Database, name: str) -> str:
-    """Return the name of a study that the database holds, given it or its file's path; else raise `SearchError`."""
+    """Return the name of a study in the database, given the name or its file's path; else raise `SearchError`."""
     name = Path(name).stem if name.endswith(".toml") else name
     if not exists(database, name):
         refuse_leftovers(database, name)
-        known = names(database)
-        there = f"it holds: {', '.join(known)}" if known else "it holds none yet"
+        stored = study_names(database)
+        there = f"it holds: {', '.join(stored)}" if stored else "it holds none yet"
         raise SearchError(
             f'no study is named "{name}" in this database; {there}. `lilm-search start --study {name}` makes one.'
         )
@@ -176,13 +194,13 @@ def known_name(database: Database, name: str) -> str:
 
 
 def load_study(database: Database, name: str, wanted: str = "") -> LinkedStudy:
-    """Return a study that the database holds, by its name or its file's path; raises `SearchError` if there is none.
+    """Return a study in the database, by its name or its file's path; raises `SearchError` if there is none.
 
-    Raises it too where the study isn't whole, or is another than the one of the identity `wanted`.
+    Also raises it if the study isn't complete, or doesn't have the identity `wanted`.
     """
     plan = stored_plan(database, known_name(database, name))
     study = _link(database, plan, *halves(database, plan.name))
-    if wanted not in ("", identity(study.proxies)):
+    if wanted not in ("", study_identity(study.proxies)):
         raise SearchError(f'"{plan.name}" is another study now: the one that this worker was started for is deleted')
     return study
 
@@ -199,18 +217,21 @@ def stored_plan(database: Database, name: str) -> Plan:
 
 
 def _link(database: Database, plan: Plan, proxies: optuna.Study, confirmations: optuna.Study) -> LinkedStudy:
-    """Return a study of both its halves, each known by its number from here on: a name may be another's tomorrow."""
-    mine = identity(proxies)
-    # One lock for both: a cost cap looks at all trials.
+    """Return the study made of these halves.
+
+    Its queues refer to them by id from here on: another study may get the name later.
+    """
+    own_identity = study_identity(proxies)
+    # One lock for both: a cost cap depends on all trials.
     queue = partial(
         TrialQueue,
         grace_seconds=plan.workers.grace_seconds,
         inherited=INHERITED,
         lock=plan.name,
-        identity=mine,
+        identity=own_identity,
     )
     short, long = (queue(database, p.study_name, study_id=p._study_id) for p in (proxies, confirmations))
-    folder = f"{plan.name}-{mine[:8]}" if mine else plan.name
+    folder = f"{plan.name}-{own_identity[:8]}" if own_identity else plan.name
     return LinkedStudy(plan, database, proxies, confirmations, short, long, folder)
 
 
@@ -223,7 +244,7 @@ def _enqueue_baselines(study: LinkedStudy) -> None:
 
 
 def _enqueue_grid(study: LinkedStudy) -> None:
-    """Queue a grid, every point once before any is repeated."""
+    """Queue the points of a grid, each once before any is repeated."""
     plan = study.plan
     for repeat in range(plan.proxy.repeats if plan.is_grid else 0):
         for index, params in enumerate(plan.grid()):
@@ -242,7 +263,7 @@ def changes(old: Plan, new: Plan) -> dict[str, tuple[Any, Any]]:
 
 
 def flattened(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a plan's table with dotted keys; each setting of the space stays whole."""
+    """Return a plan's table with dotted keys; the table of a searched setting stays one value."""
     flat: dict[str, Any] = {}
     for key, value in table.items():
         if isinstance(value, dict) and not prefix.startswith("space."):
@@ -264,8 +285,8 @@ def _refuse_unsafe_changes(old: Plan, new: Plan) -> None:
         if (now := new.space.parameters.get(name)) and now.size is None and parameter.whole
     ]
     if unsafe:
-        shown = "; ".join(unsafe[:3]) + (f"; and {len(unsafe) - 3} more" if len(unsafe) > 3 else "")
+        listed = "; ".join(unsafe[:3]) + (f"; and {len(unsafe) - 3} more" if len(unsafe) > 3 else "")
         raise StudyChangedError(
-            f'study "{new.name}" exists with other settings: {shown}. Its results stay as they are: '
+            f'study "{new.name}" exists with other settings: {listed}. Its results stay as they are: '
             f"start the changed one under another name with --as NEW-NAME."
         )

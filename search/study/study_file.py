@@ -1,4 +1,4 @@
-"""Finding study files: the shipped ones by name, a user's own by path."""
+"""Study files: shipped ones are found by name, a user's own by path."""
 
 import re
 from dataclasses import replace
@@ -19,7 +19,7 @@ def is_path(study: str) -> bool:
 
 
 def study_name(study: str) -> str:
-    """Return the name of the study that a name or path stands for; raises `StudyFileError` when it can't be one."""
+    """Return the study name that a name or path stands for; raises `StudyFileError` if it isn't a valid name."""
     name = Path(study).stem if is_path(study) else study
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,59}", name) or name.endswith("-confirm"):
         raise StudyFileError(
@@ -50,17 +50,17 @@ def read(study: str) -> Plan:
 
 
 def with_data(plan: Plan, source: str, column: str | None) -> Plan:
-    """Return the plan on other text, whose split and hold-out are the defaults: the study's belong to its own."""
+    """Return the plan with other text; split and hold-out are reset to the defaults, since they suit the old text."""
     return replace(plan, data=DataConfig(source=local_source(source), column=column or DataConfig.column))
 
 
 def is_named(source: str) -> bool:
-    """Return whether a data source is a name that means the same on every machine, and not a path."""
+    """Return whether a data source is a name, the same on every machine, and not a path."""
     return source == "builtin" or source.startswith("hf:")
 
 
 def source_name(source: str) -> str:
-    """Return a data source without its folders; a Hugging Face set and "builtin" have none."""
+    """Return a data source without its folders; a Hugging Face dataset and "builtin" have none."""
     return source if source.startswith("hf:") else PurePath(source.replace("\\", "/")).name or source
 
 
@@ -70,5 +70,5 @@ def local_source(source: str, beside: Path | None = None) -> str:
         return source
     try:
         return str(((beside or Path.cwd()) / expanded(source)).resolve())
-    except RuntimeError as error:  # links in a circle
+    except RuntimeError as error:  # symbolic links in a circle
         raise StudyFileError(f"the text is {source}, which leads nowhere: {error}") from None

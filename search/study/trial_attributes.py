@@ -1,4 +1,4 @@
-"""What workers have noted of their trials, by kind: one that isn't trusted may note anything, and stops no report."""
+"""Trial attributes of the wrong type left out: an untrusted worker may write any, and none may break a report."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -6,27 +6,27 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from search.study.trials import KINDS
+from search.study.trials import VALIDATORS
 
 
-def sound(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Return the trials, those with values of a wrong kind as if they had never been noted."""
-    return [_mended(t) if _odd(t.user_attrs, t.number) else t for t in trials]
+def with_valid_attributes(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the trials without those of their attributes whose values have the wrong type."""
+    return [_cleaned(t) if _invalid_keys(t.user_attrs, t.number) else t for t in trials]
 
 
-def sound_attributes(attrs: Mapping[str, Any], number: int) -> dict[str, Any]:
-    """Return the attributes of the trial of this number, without those of a wrong kind."""
-    odd = _odd(attrs, number)
-    return {key: value for key, value in attrs.items() if key not in odd}
+def valid_attributes(attrs: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """Return the attributes of the trial of this number, without those whose values have the wrong type."""
+    invalid = _invalid_keys(attrs, number)
+    return {key: value for key, value in attrs.items() if key not in invalid}
 
 
-def _odd(attrs: Mapping[str, Any], number: int) -> list[str]:
-    odd = [key for key, fits in KINDS.items() if key in attrs and not fits(attrs[key])]
-    later = "retries" in attrs and "retries" not in odd and attrs["retries"] >= number
-    return [*odd, "retries"] if later else odd  # a trial retries an earlier one
+def _invalid_keys(attrs: Mapping[str, Any], number: int) -> list[str]:
+    invalid = [key for key, is_valid in VALIDATORS.items() if key in attrs and not is_valid(attrs[key])]
+    later = "retries" in attrs and "retries" not in invalid and attrs["retries"] >= number
+    return [*invalid, "retries"] if later else invalid  # a trial can only retry an earlier one
 
 
-def _mended(trial: FrozenTrial) -> FrozenTrial:
-    mended = copy.copy(trial)  # the storage keeps this one for all who ask
-    mended.user_attrs = sound_attributes(trial.user_attrs, trial.number)
-    return mended
+def _cleaned(trial: FrozenTrial) -> FrozenTrial:
+    cleaned = copy.copy(trial)  # the trial itself is in the storage's cache
+    cleaned.user_attrs = valid_attributes(trial.user_attrs, trial.number)
+    return cleaned

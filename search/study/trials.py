@@ -1,4 +1,4 @@
-"""The vocabulary of trials: their attributes by key and type, what a retry inherits, what trials are called."""
+"""The vocabulary of trials: their attributes by key and type, those that a retry inherits, labels for people."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
     from search.study.plan import Plan
     from search.study.space import Params
 
-# Keys of a trial's user attributes, first of those that say what it is.
+# Keys of a trial's user attributes: first, those that say what the trial is.
 BASELINE, CONTROL, GRID, SAMPLER = "baseline", "control", "grid", "sampler"
 CONFIRMS, SEED, BUDGET, LR_SCALE = "confirms", "seed", "budget", "lr_scale"
 KIND, WHY, BY_HAND = "kind", "why", "by_hand"
 
 INHERITED = (BASELINE, CONTROL, GRID, SAMPLER, CONFIRMS, SEED, BUDGET, LR_SCALE, KIND, WHY, BY_HAND)
-"""What a retry inherits from the trial that was lost."""
+"""Attributes that a retry inherits from the trial that was lost."""
 
-# Who has it, and what became of it; the queue in `storage` writes the first four under the same keys.
+# Its worker and its fate; the queue in `storage` writes the first four under the same keys.
 WORKER, FAILURE, FAILURE_DETAIL, RETRIES = "worker", "failure", "failure_detail", "retries"
 CLAIMED_AT, BUDGET_SCALE, RESUMED_AT, RAN_BEFORE = "claimed_at", "budget_scale", "resumed_at_percent", "ran_before"
 PRUNER, BEST_AS_BAD, PROOF = "pruner", "best_as_bad", "proof"
 
-# What was measured.
+# Measurements.
 N_PARAMS, STEPS, TOKENS, MICRO_BATCH = "n_params", "steps", "tokens", "micro_batch"
 TOKENS_PER_PARAM, TOKENS_PER_SECOND, BYTES_PER_TOKEN = "tokens_per_param", "tokens_per_second", "bytes_per_token"
 TRAIN_BPB, TRAIN_CURVE, MFU, MODE, PROVENANCE = "train_bpb", "train_curve", "mfu", "mode", "provenance"
@@ -69,7 +69,7 @@ def _table(value: Any) -> bool:
     return type(value) is dict
 
 
-KINDS: Mapping[str, Callable[[Any], bool]] = {
+VALIDATORS: Mapping[str, Callable[[Any], bool]] = {
     **dict.fromkeys((BASELINE, WORKER, FAILURE, FAILURE_DETAIL, KIND, WHY, PRUNER), _text),
     **dict.fromkeys((CONFIRMS, SEED, RETRIES, GRID), _count),
     **dict.fromkeys((TOKENS, N_PARAMS), _whole),
@@ -82,47 +82,47 @@ KINDS: Mapping[str, Callable[[Any], bool]] = {
     BUDGET: _budget,
     PROVENANCE: _table,
 }
-"""Our attributes of a trial that are read again, and whether a value is of their kind."""
+"""Function that checks a value's type, for each of our attributes that is read again."""
 
 
 T = TypeVar("T")
 
 
 class _Typed(Generic[T]):
-    """An attribute of this key; None where it is absent or of another type."""
+    """An attribute of this key; None if it is absent or of another type."""
 
     def __init__(self, key: str) -> None:
         self._key = key
 
     def __get__(self, attributes: "Attributes | None", owner: type) -> T | None:
-        value: T | None = attributes.given.get(self._key) if attributes is not None else None
-        return value if KINDS[self._key](value) else None
+        value: T | None = attributes.stored.get(self._key) if attributes is not None else None
+        return value if VALIDATORS[self._key](value) else None
 
 
 @dataclass(frozen=True)
 class Attributes:
-    """A trial's attributes by their types; one whose value is of another type, which people may write, is as absent."""
+    """A trial's attributes, typed; one whose value has another type (anybody may write them) counts as absent."""
 
-    given: Mapping[str, Any]
+    stored: Mapping[str, Any]
 
     baseline = _Typed[str](BASELINE)
-    """Name of the hand-made configuration; None for one that the search made."""
+    """Name of the baseline; None for a configuration that the search drew."""
     control = _Typed[bool](CONTROL)
-    """Whether it is never to be pruned, for comparison's sake; None before that is drawn."""
+    """Whether it is a control trial, never to be pruned; None before that is drawn."""
     grid = _Typed[int](GRID)
     """Index of its point in a grid."""
     confirms = _Typed[int](CONFIRMS)
-    """Number of the proxy trial whose configuration a long run has."""
+    """Number of the proxy trial whose configuration a confirmation run has."""
     seed = _Typed[int](SEED)
     """Seed of initial weights and data order."""
     budget = _Typed[str](BUDGET)
-    """Training time, such as 30m; None where it is its study's."""
+    """Training time, such as 30m; None if it is the study's own."""
     kind = _Typed[str](KIND)
     """How it entered the race."""
     by_hand = _Typed[bool](BY_HAND)
     """Whether a person asked for it."""
     worker = _Typed[str](WORKER)
-    """Name of the worker that has it, or had it last."""
+    """Name of the worker that runs it, or ran it last."""
     failure = _Typed[str](FAILURE)
     """Cause of its failure."""
     failure_detail = _Typed[str](FAILURE_DETAIL)
@@ -130,13 +130,13 @@ class Attributes:
     retries = _Typed[int](RETRIES)
     """Number of the lost trial whose place it takes."""
     claimed_at = _Typed[float](CLAIMED_AT)
-    """When it was claimed, by the server's clock, in seconds since 1970."""
+    """Time of its claim by the server's clock, in seconds since 1970."""
     budget_scale = _Typed[float](BUDGET_SCALE)
-    """Factor on the budget on slower or faster hardware; None where it was not scaled."""
+    """Factor on the budget on slower or faster hardware; None if it was not scaled."""
     pruner = _Typed[str](PRUNER)
     """The pruner's reason at the last report."""
     best_as_bad = _Typed[float](BEST_AS_BAD)
-    """Share of the best runs that are expected to look as bad at the last report."""
+    """Expected share of the best runs that look as bad at the last report."""
     n_params = _Typed[int](N_PARAMS)
     """Parameters of the network."""
     tokens = _Typed[int](TOKENS)
@@ -156,50 +156,50 @@ class Attributes:
 
     @property
     def why(self) -> str:
-        """Why the race started it."""
+        """Reason why the race started it."""
         return "first run" if self._why is None else self._why
 
     @property
     def provenance(self) -> Mapping[str, Any]:
-        """Where and with what it was trained; empty before it has ended."""
+        """Hardware and software that it was trained with; empty before it has ended."""
         return self._provenance or {}
 
 
 def attributes_of(trial: FrozenTrial) -> Attributes:
-    """Return a trial's attributes by their types."""
+    """Return a trial's attributes, typed."""
     return Attributes(trial.user_attrs)
 
 
-def given_to(trial: FrozenTrial) -> "Params":
-    """Return a trial's parameters, those included that wait to be set."""
-    waiting = trial.system_attrs.get("fixed_params")
-    return {**(waiting if isinstance(waiting, dict) else {}), **trial.params}
+def trial_params(trial: FrozenTrial) -> "Params":
+    """Return a trial's parameters, including queued ones that `suggest` has not set yet."""
+    queued = trial.system_attrs.get("fixed_params")
+    return {**(queued if isinstance(queued, dict) else {}), **trial.params}
 
 
 def label(baseline: str | None, number: int | None, lr_scale: float) -> str:
-    """Return what people call a configuration with long runs."""
+    """Return the name for people of a configuration with confirmation runs."""
     name = f"baseline {baseline}" if baseline else f"trial {number}"
     return name if lr_scale == 1 else f"{name} at lr × {lr_scale:g}"
 
 
 def run_label(proxy: bool, number: int) -> str:
-    """Return what people call a run."""
+    """Return the name for people of a proxy trial or a confirmation run."""
     return f"trial {number}" if proxy else f"confirmation {number}"
 
 
-def who(run: FrozenTrial) -> tuple[str | None, int | None, float]:
-    """Return whose a long run is: the baseline, or the number of the proxy trial, and the factor on its rate."""
+def configuration_key(run: FrozenTrial) -> tuple[str | None, int | None, float]:
+    """Return the key of a confirmation run's configuration: baseline name, proxy trial number, learning-rate factor."""
     attrs = attributes_of(run)
     return attrs.baseline, attrs.confirms, attrs.lr_scale
 
 
 def budget_of(run: FrozenTrial, plan: "Plan") -> str:
-    """Return the budget of a confirmation run: the study's long one, or that of a rung on the way."""
+    """Return the budget of a confirmation run: the study's final one, or that of a rung."""
     return attributes_of(run).budget or plan.confirm.budget
 
 
 def final_budget(plan: "Plan", run: FrozenTrial) -> bool:
-    """Return whether a confirmation run has the study's long budget, and not that of a rung on the way."""
+    """Return whether a confirmation run has the study's final budget, and not that of a rung."""
     return budget_of(run, plan) == plan.confirm.budget
 
 

@@ -26,12 +26,12 @@ from search.machine.hardware import Machine
 from search.machine.provenance import hashes, nameless, of_run
 from search.machine.shared_text import shared_corpus
 from search.show.dashboard.sync import show, show_in_turn
-from search.strategy.pruner import Verdict, drawn_as_control
-from search.strategy.sampler import settle
-from search.strategy.study_pruner import first_of_the_best, make_pruner, race_pruner
+from search.strategy.pruner import PruningDecision, drawn_as_control
+from search.strategy.sampler import ensure_parameters
+from search.strategy.study_pruner import make_pruner, may_be_pruned, race_pruner
 from search.study.space import Params
 from search.study.study import LinkedStudy
-from search.study.trial_attributes import sound_attributes
+from search.study.trial_attributes import valid_attributes
 from search.study.trials import (
     BASELINE,
     BEST_AS_BAD,
@@ -59,8 +59,8 @@ from search.study.trials import (
     TRAIN_SECONDS,
     Attributes,
     final_budget,
-    given_to,
     run_label,
+    trial_params,
 )
 from search.worker.resume import States
 from search.worker.run_record import record
@@ -69,7 +69,7 @@ from storage.outbox.outbox import Outbox
 from storage.queue.heartbeat import Heartbeat
 from storage.queue.trial_queue import Claim, TrialQueue
 
-UNREACHABLE, UNJUDGED = Verdict(False, "unreachable"), Verdict(False, "unjudged")
+UNREACHABLE, UNJUDGED = PruningDecision(False, "unreachable"), PruningDecision(False, "unjudged")
 
 
 T = TypeVar("T")
@@ -116,18 +116,18 @@ class Run:
         proxy: bool,
         heart: Heartbeat,
     ) -> None:
-        claim = replace(claim, user_attrs=sound_attributes(claim.user_attrs, claim.number))
+        claim = replace(claim, user_attrs=valid_attributes(claim.user_attrs, claim.number))
         self.context, self.queue, self.claim, self.proxy, self.heart = context, queue, claim, proxy, heart
         self.plan = context.study.plan
         self.retrying, self.outbox = context.retrying, context.outbox
         self.attributes, self.reports = dict(claim.user_attrs), dict[int, float]()
         if proxy:
-            self.retrying(lambda: settle(context.study, claim.trial_id))
+            self.retrying(lambda: ensure_parameters(context.study, claim.trial_id))
         self.trial = self.retrying(lambda: Trial(study, claim.trial_id))  # which reads what was settled
         self.pruner = self.retrying(lambda: make_pruner(context.study))
         self.label = run_label(proxy, claim.number)
-        self.verdict: Verdict | None = None
-        self.late: Future[Verdict] | None = None
+        self.verdict: PruningDecision | None = None
+        self.late: Future[PruningDecision] | None = None
         self.told = False
         self.states = None if proxy else self.retrying(self._find_states)
 
@@ -167,7 +167,7 @@ class Run:
         """Return what the run was given; a long run draws nothing beside, or it would be another configuration."""
         if self.proxy:
             return self.plan.space.suggest(self.trial, self.plan.fixed())
-        given = given_to(self.context.study.database.storage.get_trial(self.claim.trial_id))
+        given = trial_params(self.context.study.database.storage.get_trial(self.claim.trial_id))
         searched = self.plan.space.parameters.items()
         return {name: parameter.suggest(self.trial, name) for name, parameter in searched if name in given}
 
@@ -232,7 +232,7 @@ class Run:
             self.late = None if in_time else asked
         return self.verdict is None or not self.verdict.prune
 
-    def _answer(self, asked: Future[Verdict]) -> Verdict | None:
+    def _answer(self, asked: Future[PruningDecision]) -> PruningDecision | None:
         """Return the verdict that is here; what goes wrong with the judge is no reason to end a run."""
         try:
             return asked.result() if asked.done() else None
@@ -240,13 +240,13 @@ class Run:
             self.context.say(f"{self.label}: not judged: {type(error).__name__}: {error}")
             return UNJUDGED
 
-    def _judge_for(self) -> Callable[[FrozenTrial, int], Verdict] | None:
+    def _judge_for(self) -> Callable[[FrozenTrial, int], PruningDecision] | None:
         """Return who judges this run, if anybody does."""
         if Attributes(self.claim.user_attrs).baseline is not None:
-            self.verdict = Verdict(False, "baseline")
+            self.verdict = PruningDecision(False, "baseline")
         elif self.proxy:
             return self._judge
-        elif self.plan.confirm.prune and first_of_the_best(self.plan, self.claim.user_attrs):
+        elif self.plan.confirm.prune and may_be_pruned(self.plan, self.claim.user_attrs):
             return self._judge_among_long_runs
         return None
 
@@ -258,10 +258,10 @@ class Run:
         so_far.number = self.claim.number
         return so_far
 
-    def _judge(self, so_far: FrozenTrial, step: int) -> Verdict:
+    def _judge(self, so_far: FrozenTrial, step: int) -> PruningDecision:
         return self.pruner.judge(self.trial.study, so_far, self.queue.standings.reported)
 
-    def _judge_among_long_runs(self, so_far: FrozenTrial, step: int) -> Verdict:
+    def _judge_among_long_runs(self, so_far: FrozenTrial, step: int) -> PruningDecision:
         """Judge by the runs of the long budget: rungs' and proxies' curves have other horizons."""
         alike = [t for t in self.context.study.confirm_trials() if final_budget(self.plan, t)]
         return race_pruner(self.plan).judge_among(alike, so_far, step)

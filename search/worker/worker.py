@@ -24,7 +24,7 @@ from search.machine.hardware import Machine, look
 from search.machine.preparation import tokenizers
 from search.machine.shared_text import agree_on_text, shared_corpus
 from search.show.dashboard.sync import show
-from search.strategy.promotion import promote, waits_by_hand
+from search.strategy.promotion import manual_run_waits, promote
 from search.study.artifacts import study_artifacts
 from search.study.study import LinkedStudy
 from search.study.trials import BY_HAND, run_label
@@ -160,7 +160,7 @@ class Worker:
         """Proxies come first, but for what was promoted by hand; the rest of a worker's time goes to confirmations."""
         proxies, confirmations = self.study.proxy_queue, self.study.confirm_queue
         short, long = (self._purse.allows(fidelity) for fidelity in (self.study.plan.proxy, self.study.plan.confirm))
-        if self.retrying(lambda: waits_by_hand(self.study)):
+        if self.retrying(lambda: manual_run_waits(self.study)):
             wanted = self.retrying(lambda: confirmations.claim(self.name, None, BY_HAND, long))
             if isinstance(wanted, Claim):
                 return confirmations, wanted

@@ -13,7 +13,7 @@ import optuna
 import sqlalchemy as sa
 from optuna.trial import TrialState, create_trial
 
-from search.strategy.sampler import settle
+from search.strategy.sampler import ensure_parameters
 from search.strategy.study_pruner import make_pruner
 from search.study.study import LinkedStudy, load_study
 from storage.queue.trial_queue import Claim, TrialQueue
@@ -73,7 +73,7 @@ def calls(database: Database, study: LinkedStudy) -> Sequence[float]:
     def ask() -> None:
         claim = queue.claim("one", 10**6)
         assert isinstance(claim, Claim)
-        settle(study, claim.trial_id)
+        ensure_parameters(study, claim.trial_id)
         claims.append(claim)
 
     with timed_locks(database) as held:

@@ -16,7 +16,7 @@ from scipy.optimize import minimize
 from scipy.spatial.distance import cdist
 from scipy.stats import norm, rankdata
 
-from search.strategy.quasi_random import Placed
+from search.strategy.quasi_random import PointSuggester
 from search.study import study_file as studyfile
 from search.study.space import Parameter, Params, Space
 from tests.places import SHARED
@@ -40,7 +40,7 @@ class Problem:
     def at_random(self, rng: np.random.Generator) -> Params:
         """Return a configuration drawn uniformly."""
         point = dict(zip(self.space.parameters, rng.random(len(self.space.parameters)), strict=True))
-        return self.space.suggest(Placed(point, {}), self.fixed)
+        return self.space.suggest(PointSuggester(point, {}), self.fixed)
 
     @cached_property
     def scale(self) -> tuple[float, float]:
@@ -75,7 +75,7 @@ class Problem:
                 at = min(max(at, low), high)
                 kept[name] = min(max(math.exp(at), parameter.low), parameter.high) if parameter.log else at
         point = dict(zip(names, rng.random(len(names)), strict=True))
-        drawn = self.space.suggest(Placed(point, kept), self.fixed)
+        drawn = self.space.suggest(PointSuggester(point, kept), self.fixed)
         return {k: v for k, v in drawn.items() if k in self.space.names({**self.fixed, **drawn})}
 
     def regret(self, params: Params | None) -> float:

@@ -132,7 +132,7 @@ def _job(job: Job) -> Run:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     torch.set_num_threads(1)
-    ours.LEARNERS.update(SETTINGS)
+    ours.LEARNING_SAMPLERS.update(SETTINGS)
     if name not in _known:
         _known[name] = problem(name)
     return simulate(_known[name], variant, workers, seed, most)

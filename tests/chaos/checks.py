@@ -9,11 +9,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from model.errors import DeviceMemoryError, DivergedError
 from search.common.durations import parse_duration
-from search.strategy.promotion import entry_of, next_turn, promote
+from search.strategy.promotion import due_runs, entrant_of, promote
 from search.study.plan import Plan
 from search.study.results import confirmed
 from search.study.study import LinkedStudy, load_study
-from search.study.trials import given_to
+from search.study.trials import trial_params
 from search.worker.worker import CAUSES
 from storage.queue.trial_queue import REQUEUED
 from storage.server.database import connect
@@ -116,7 +116,7 @@ def count_is_exact(case: Case) -> Iterator[str]:
     slots = case.slots(case.study.proxy_trials())
     if len(slots) != case.sizes.trials:
         yield f"{len(slots)} trials count, but {case.sizes.trials} were asked for"
-    seen = Counter(repr(sorted(given_to(t).items())) for t in slots)
+    seen = Counter(repr(sorted(trial_params(t).items())) for t in slots)
     yield from (f"{n} trials count that trained {params}" for params, n in seen.items() if n > 1)
 
 
@@ -143,7 +143,7 @@ def one_successor_each(case: Case) -> Iterator[str]:
             if len(mine) != wanted:
                 yield f"{name} {trial.number} ({trial.state.name}) has {len(mine)} successors, but must have {wanted}"
             for successor in mine:
-                if not given_to(trial).items() <= given_to(successor).items():
+                if not trial_params(trial).items() <= trial_params(successor).items():
                     yield f"{name} {successor.number} is to retry {trial.number}, but has other parameters"
 
 
@@ -176,7 +176,7 @@ def reports_are_right(case: Case) -> Iterator[str]:
 def _reports(case: Case, name: str, trial: FrozenTrial) -> dict[int, float]:
     """Return what training gave for a trial, at each report point until its fate."""
     attrs = trial.user_attrs
-    given = given_to(trial)
+    given = trial_params(trial)
     if case.plan.space.names({**case.plan.fixed(), **given}) != given.keys():
         return {}  # lost before it had its parameters
     fidelity = case.plan.proxy if name == "trial" else case.plan.confirm
@@ -220,7 +220,8 @@ def every_confirmation_is_there(case: Case) -> Iterator[str]:
     """Every confirmation that is due has run, once for each seed, and the race is over."""
     runs = case.slots(case.study.confirm_trials())
     keys = Counter(
-        (entry_of(r).key, r.user_attrs.get("seed"), r.user_attrs.get("budget", case.plan.confirm.budget)) for r in runs
+        (entrant_of(r).key, r.user_attrs.get("seed"), r.user_attrs.get("budget", case.plan.confirm.budget))
+        for r in runs
     )
     yield from (f"{n} runs of {key} count" for key, n in keys.items() if n > 1)
     raced = {key for key, _, _ in keys}
@@ -236,8 +237,8 @@ def every_confirmation_is_there(case: Case) -> Iterator[str]:
     )
     if added := promote(case.study):
         yield f"{added} confirmation runs were still due"
-    elif not (turn := next_turn(case.study)[2]).over:
-        yield f"the race is not over: {turn.state}"
+    elif not (decision := due_runs(case.study).decision).over:
+        yield f"the race is not over: {decision.state}"
 
 
 def confirmations_are_logged(case: Case) -> Iterator[str]:

@@ -14,7 +14,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search.analysis.caveats import caveats
-from search.strategy.promotion import candidates
+from search.strategy.promotion import proxies_to_confirm
 from search.strategy.pruner import CorrelationPruner
 from search.study.results import Confirmed
 from search.study.space import Params
@@ -45,7 +45,7 @@ def simulated(
         run(study, kind, rng, pruner)
     done = study.get_trials()
     found = []
-    for trial in candidates(done, top=5, drawn=1, seed=0):
+    for trial in proxies_to_confirm(done, top=5, drawn=1, seed=0):
         bpb = 1.2 + truth(kind, trial.params) + SEED_NOISE * rng.standard_normal(2)
         found.append(confirmed_of(trial, bpb.tolist()))
     return done, sorted(found, key=lambda c: c.mean_bpb)

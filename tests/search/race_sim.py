@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from search.strategy.race import Candidate, Rules, turn
+from search.strategy.race import Candidate, Rules, next_runs
 from search.study.results import Transfer, transfer_check
 
 CONFIGURATIONS = 50
@@ -96,13 +96,13 @@ class Track:
 
 
 def race(made: Made, shape: Shape, seed: int = 0) -> Outcome:
-    """Run the race by `turn` until nothing runs and nothing is due."""
+    """Run the race by `next_runs` until nothing runs and nothing is due."""
     field, reserve = _entered(made, shape, seed)
     track = Track([0.0] * shape.workers, [])
     rules = Rules(shape.seeds, shape.max_seeds)
     while True:
         waiting = [Candidate(str(p), "wider") for p in reserve]
-        for start in turn(list(field.values()), waiting, _transfer(made, field, reserve), rules).start:
+        for start in next_runs(list(field.values()), waiting, _transfer(made, field, reserve), rules).start:
             place = int(start.key)
             if place in reserve:
                 reserve.remove(place)

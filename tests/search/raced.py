@@ -8,8 +8,8 @@ from typing import Any
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from search.common.durations import parse_duration
-from search.strategy.promotion import promote, waits_by_hand
-from search.strategy.sampler import settle
+from search.strategy.promotion import manual_run_waits, promote
+from search.strategy.sampler import ensure_parameters
 from search.study.plan import Plan
 from search.study.study import LinkedStudy
 from storage.queue.trial_queue import Claim, TrialQueue
@@ -76,7 +76,7 @@ class Trainer:
     def claim(self) -> tuple[TrialQueue, Claim] | None:
         """Claim as a worker does: what was promoted by hand, proxies, then the race."""
         proxies, long = self.study.proxy_queue, self.study.confirm_queue
-        if waits_by_hand(self.study) and isinstance(wanted := long.claim(self.name, None), Claim):
+        if manual_run_waits(self.study) and isinstance(wanted := long.claim(self.name, None), Claim):
             return long, wanted
         if isinstance(first := proxies.claim(self.name, self.study.plan.proxy.trials), Claim):
             return proxies, first
@@ -88,7 +88,7 @@ class Trainer:
         """Return what the trial trains, as a worker settles it."""
         short = queue is self.study.proxy_queue
         if short:
-            settle(self.study, claim.trial_id)
+            ensure_parameters(self.study, claim.trial_id)
         trial = Trial(self.study.proxies if short else self.study.confirmations, claim.trial_id)
         params = self.study.plan.space.suggest(trial, self.study.plan.fixed())
         return self.study.plan.scaled(params, claim.user_attrs.get("lr_scale", 1.0))

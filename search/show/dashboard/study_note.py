@@ -17,29 +17,29 @@ MOST = 30
 def study_note(facts: Snapshot) -> str:
     """Return the note, in Markdown."""
     parts = [_answer(facts)]
-    if facts.found:
+    if facts.confirmed:
         parts += [_leaderboard(facts), sentence(facts.transfer.verdict)]
-    parts += [sentence(line) for line in (facts.race, facts.pruning) if line]
+    parts += [sentence(line) for line in (facts.race_line, facts.pruning) if line]
     if facts.caveats:
         parts.append("**Caveats**\n" + "".join(f"\n- {sentence(c.sentence)}" for c in facts.caveats))
     return "\n\n".join([*parts, _next(facts)])
 
 
 def _answer(facts: Snapshot) -> str:
-    if facts.plan.is_grid and not facts.found:
+    if facts.plan.is_grid and not facts.confirmed:
         return f"### A grid\n\n{_progress(facts)}."
-    if not facts.found:
+    if not facts.confirmed:
         return f"### Nothing is confirmed yet\n\n{_progress(facts)}."
     from search.show.wording import describe
 
-    best = facts.found[0]
+    best = facts.confirmed[0]
     said = facts.standing.get(best.label, "")
     sure = f"{'' if 'ahead of all' in said else 'not '}ahead of all others by more than noise"
     if facts.noise.deviation is None:
         sure = "how much of its lead is chance isn't known, since no configuration ran with two seeds"
-    if len(facts.found) == 1:
+    if len(facts.confirmed) == 1:
         sure = "nothing else is confirmed to compare it with"
-    searched = any(not c.baseline for c in facts.found)
+    searched = any(not c.baseline for c in facts.confirmed)
     by_hand = "made by hand, and no searched configuration beats it" if best.baseline and searched else ""
     versus = against_baseline(facts, best) or by_hand
     return (
@@ -66,8 +66,8 @@ def _progress(facts: Snapshot) -> str:
 def _leaderboard(facts: Snapshot) -> str:
     plan = facts.plan
     head = ("rank", "configuration", f"BPB at {plan.confirm.budget} (± 95%)", "seeds", f"BPB at {plan.proxy.budget}")
-    rows = [_row(facts, place, c) for place, c in enumerate(facts.found[:MOST], start=1)]
-    more = len(facts.found) - len(rows)
+    rows = [_row(facts, place, c) for place, c in enumerate(facts.confirmed[:MOST], start=1)]
+    more = len(facts.confirmed) - len(rows)
     return table(head, rows) + (f"\n\nand {more} more, behind these." if more else "")
 
 
@@ -78,5 +78,5 @@ def _row(facts: Snapshot, place: int, c: Confirmed) -> tuple[str, ...]:
 
 
 def _next(facts: Snapshot) -> str:
-    commands = next_commands("note", facts.plan.name, State(sweep=facts.plan.is_grid, confirmed=bool(facts.found)))
+    commands = next_commands("note", facts.plan.name, State(sweep=facts.plan.is_grid, confirmed=bool(facts.confirmed)))
     return "**Next**\n\n```\n" + "\n".join(commands) + "\n```"

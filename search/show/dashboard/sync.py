@@ -48,7 +48,7 @@ def _lock(study: LinkedStudy) -> AbstractContextManager[None]:
 def _log_back(study: LinkedStudy) -> Snapshot:
     facts = read(study)
     stored = study.proxies.user_attrs
-    for entry in facts.found:
+    for entry in facts.confirmed:
         if stored.get(_key(entry)) != _record(entry):
             study.proxies.set_user_attr(_key(entry), _record(entry))
     _write_notes(study, study.proxies, trial_notes(facts), study_note(facts))

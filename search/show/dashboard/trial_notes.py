@@ -7,9 +7,9 @@ from optuna.trial import FrozenTrial, TrialState
 from search.analysis.snapshot import Snapshot
 from search.common.durations import format_duration
 from search.common.safe_text import plain
-from search.strategy.promotion import entry_of
+from search.strategy.promotion import entrant_of
 from search.study.cost import budget_seconds
-from search.study.results import Confirmed, Sureness, bpb_text, lead
+from search.study.results import Confirmed, Significance, bpb_text, lead
 from search.study.trials import SEED, attributes_of, budget_of
 
 FAILURES: Mapping[str, str] = {
@@ -27,7 +27,7 @@ FAILURES: Mapping[str, str] = {
 
 def trial_notes(facts: Snapshot) -> dict[int, str]:
     """Return the note of each finished proxy that is worth one, by its trial's id."""
-    found = {c.proxy_number: c for c in facts.found if c.lr_scale == 1}
+    found = {c.proxy_number: c for c in facts.confirmed if c.lr_scale == 1}
     successors = {attributes_of(t).retries: t.number for t in facts.proxies}
     places = {t.number: i for i, t in enumerate(sorted(facts.finished, key=lambda t: t.value or 0.0), start=1)}
     notes = {}
@@ -87,7 +87,7 @@ def _failed(trial: FrozenTrial, successor: int | None) -> str:
 
 def _confirmed(facts: Snapshot, entry: Confirmed, places: Mapping[int, int]) -> str:
     confirm, proxy = facts.plan.confirm.budget, facts.plan.proxy.budget
-    place = f"place {facts.found.index(entry) + 1} of {len(facts.found)}"
+    place = f"place {facts.confirmed.index(entry) + 1} of {len(facts.confirmed)}"
     lines = [f"**Confirmed at {confirm}: {interval(facts, entry)}**, {place} ({plain(entry.label)})."]
     short = places.get(entry.proxy_number) if entry.proxy_number is not None else None
     if entry.proxy_bpb is not None and short:
@@ -108,7 +108,7 @@ def interval(facts: Snapshot, entry: Confirmed) -> str:
 
 def against_baseline(facts: Snapshot, entry: Confirmed) -> str:
     """Return how it compares with the best baseline, and whether noise explains it; empty without one."""
-    baseline = next((c for c in facts.found if c.baseline), None)
+    baseline = next((c for c in facts.confirmed if c.baseline), None)
     if baseline is None or baseline is entry:
         return ""
     ahead = lead(entry, baseline, facts.noise)
@@ -119,10 +119,10 @@ def against_baseline(facts: Snapshot, entry: Confirmed) -> str:
     return (
         said
         + {
-            Sureness.NOT_KNOWN: " (noise is not known yet)",
-            Sureness.MAY_BE_CHANCE: ", which may be chance (95%)",
-            Sureness.MORE_THAN_NOISE: ", more than noise (95%)",
-        }[ahead.verdict]
+            Significance.NOT_KNOWN: " (noise is not known yet)",
+            Significance.MAY_BE_CHANCE: ", which may be chance (95%)",
+            Significance.MORE_THAN_NOISE: ", more than noise (95%)",
+        }[ahead.significance]
     )
 
 
@@ -144,6 +144,6 @@ def _run_note(facts: Snapshot, run: FrozenTrial) -> str:
         TrialState.FAIL: _failed(run, None),
     }[run.state]
     return (
-        f"**{plain(entry_of(run).key)}**, seed {attrs.seed}, {budget}: {ended}\n\n"
+        f"**{plain(entrant_of(run).key)}**, seed {attrs.seed}, {budget}: {ended}\n\n"
         f"Why it ran: {plain(attrs.why)}. All of it: the note of the study `{facts.plan.name}`."
     )

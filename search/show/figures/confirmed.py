@@ -43,7 +43,7 @@ def _bars(halves: Sequence[float | None], colour: str) -> dict[str, Any]:
 
 def draw_leaderboard(facts: Snapshot) -> Any:
     """Return the confirmed configurations, the best on top: mean with its interval, each seed as a dot."""
-    found = facts.found[:MOST]
+    found = facts.confirmed[:MOST]
     if not found:
         return None
     drawn = empty(f"validation BPB after {facts.plan.confirm.budget}", "", height=120 + 34 * len(found))
@@ -85,7 +85,7 @@ def _seeds(drawn: Any, found: Sequence[Confirmed]) -> None:
 
 def say_leaderboard(facts: Snapshot) -> str:
     """Return how many were confirmed, with how many runs, and what the intervals are made of."""
-    found, noise = facts.found, facts.noise
+    found, noise = facts.confirmed, facts.noise
     runs = sum(c.seeds for c in found)
     said = f"{counted(len(found), 'configuration')}, {counted(runs, 'run')} of {facts.plan.confirm.budget}."
     if len(found) > MOST:
@@ -99,7 +99,7 @@ def say_leaderboard(facts: Snapshot) -> str:
 
 def draw_transfer(facts: Snapshot) -> Any:
     """Return confirmed BPB by proxy BPB, every configuration named, with τ."""
-    pairs = [c for c in facts.found if c.proxy_bpb is not None]
+    pairs = [c for c in facts.confirmed if c.proxy_bpb is not None]
     if len(pairs) < 2:
         return None
     proxy, confirm = facts.plan.proxy.budget, facts.plan.confirm.budget
@@ -147,7 +147,7 @@ def _tau(facts: Snapshot) -> str:
 
 def say_transfer(facts: Snapshot) -> str:
     """Return what the figure's order says of the winner."""
-    pairs = [c for c in facts.found if c.proxy_bpb is not None]
+    pairs = [c for c in facts.confirmed if c.proxy_bpb is not None]
     if len(pairs) < 2:
         return ""
     order = sorted(pairs, key=lambda c: c.proxy_bpb or 0.0)

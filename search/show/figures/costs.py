@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from search.analysis.snapshot import Snapshot
-from search.analysis.worker_timeline import Presence, Span, beginning, hours_unit, presences, spans
+from search.analysis.worker_timeline import TrialSpan, WorkerSpan, first_start, hours_unit, trial_spans, worker_spans
 from search.show.figures.style import FOUND, empty
 
 POINTS = 160
@@ -40,13 +40,13 @@ class Costs:
 
 def costs(facts: Snapshot) -> Costs:
     """Return what the whole study has cost until now."""
-    did, were = spans(facts), presences(facts)
+    did, were = trial_spans(facts), worker_spans(facts)
     hours = _until(did, were, np.inf, lambda s: 1.0)
     usd = _until(did, were, np.inf, lambda s: s.usd_per_hour)
     return Costs(hours=tuple(float(v) for v in hours), usd=tuple(float(v) for v in usd))
 
 
-def _until(did: Sequence[Span], were: Sequence[Presence], t: Any, price: Callable[[Any], float]) -> list[Any]:
+def _until(did: Sequence[TrialSpan], were: Sequence[WorkerSpan], t: Any, price: Callable[[Any], float]) -> list[Any]:
     """Return hours × price of each kind up to the moments t."""
 
     def sum_of(parts: Sequence[tuple[Any, float]]) -> Any:
@@ -70,10 +70,10 @@ def _until(did: Sequence[Span], were: Sequence[Presence], t: Any, price: Callabl
 
 def draw_dollars(facts: Snapshot) -> Any:
     """Return the cost so far over time, by what it was spent on; hours of workers where they are free."""
-    did, were = spans(facts), presences(facts)
+    did, were = trial_spans(facts), worker_spans(facts)
     if not did and not were:
         return None
-    start = beginning(did, were)
+    start = first_start(did, were)
     end = max([s.end for s in did] + [w.end for w in were])
     if end <= start:
         return None

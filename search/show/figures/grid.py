@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from search.analysis.grid import Point, numbers, points_of, shown
+from search.analysis.grid import Point, numbers, points_of, value_text
 from search.analysis.snapshot import Snapshot
 from search.show.figures.grid_panels import BPB, Panel, Sweep, known_panels, rest_of, split, widest
 from search.show.figures.space import UNITS
@@ -98,7 +98,7 @@ def _clear(colour: str) -> str:
 
 
 def _at(value: Any) -> Any:
-    return value if numbers([value]) else shown(value)
+    return value if numbers([value]) else value_text(value)
 
 
 def _scale(panel: Panel, panels: Sequence[Panel], found: Sequence[Point]) -> dict[str, Any]:
@@ -128,8 +128,8 @@ def spread(values: Sequence[Any]) -> bool:
 
 def _axis(values: Sequence[Any], log: bool | None) -> dict[str, Any]:
     if not numbers(values):
-        return {"type": "category", "categoryorder": "array", "categoryarray": [shown(v) for v in values]}
-    ticks: dict[str, Any] = {"tickvals": values, "ticktext": [shown(v) for v in values]}
+        return {"type": "category", "categoryorder": "array", "categoryarray": [value_text(v) for v in values]}
+    ticks: dict[str, Any] = {"tickvals": values, "ticktext": [value_text(v) for v in values]}
     return (ticks if len(values) <= MOST_TICKS else {}) | (
         {"type": "log"} if (spread(values) if log is None else log) else {}
     )

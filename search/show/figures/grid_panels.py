@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from search.analysis.grid import Point, points_of, shown, shown_bpb
+from search.analysis.grid import Point, point_bpb_text, points_of, value_text
 from search.analysis.snapshot import Snapshot
 from search.study.trials import N_PARAMS, TOKENS, TOKENS_PER_PARAM, TOKENS_PER_SECOND
 
@@ -98,7 +98,7 @@ def split(found: Sequence[Point], swept: str) -> tuple[dict[str, list[Point]], d
 
 def rest_of(p: Point, swept: str) -> str:
     """Return a point's other settings, in words."""
-    return ", ".join(f"{k} {shown(v)}" for k, v in p.params.items() if k != swept) or ALONE
+    return ", ".join(f"{k} {value_text(v)}" for k, v in p.params.items() if k != swept) or ALONE
 
 
 def known_panels(sweep: Sweep, found: Sequence[Point]) -> list[Panel]:
@@ -117,7 +117,7 @@ def say_sweep(sweep: Sweep, facts: Snapshot) -> str:
     lowest = sorted(
         ((name, min(points, key=lambda p: p.bpb)) for name, points in lines.items()), key=lambda n: n[1].bpb
     )
-    at = [f"{shown_bpb(p)} BPB at {swept} {shown(p.params[swept])}" for _, p in lowest]
+    at = [f"{point_bpb_text(p)} BPB at {swept} {value_text(p.params[swept])}" for _, p in lowest]
     told = "; ".join(f"{name}, {text}" for (name, _), text in zip(lowest, at, strict=True))
     said = [f"Lowest: {at[0]}." if list(lines) == [ALONE] else f"Lowest of each line: {told}."] if at else []
     said += [_compared(name, level, lowest[0][1]) for name, level in levels.items() if lowest]
@@ -133,6 +133,6 @@ def _compared(name: str, level: Point, best: Point) -> str:
     halves = [p.means["val_bpb"].half_width for p in (level, best)]
     noise = math.hypot(*(h or 0.0 for h in halves))
     sure = "" if None in halves else ", within noise" if abs(difference) <= noise else ", more than noise"
-    return f"Beside it {name}, {shown_bpb(level)} BPB: the lowest is {abs(difference):.4f} " + (
+    return f"Beside it {name}, {point_bpb_text(level)} BPB: the lowest is {abs(difference):.4f} " + (
         f"{'below' if difference < 0 else 'above'} it{sure}."
     )

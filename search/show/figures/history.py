@@ -136,7 +136,7 @@ def _curves(facts: Snapshot) -> list[_Curves]:
     done, pruned = ([t for t in proxies if t.state == s] for s in (TrialState.COMPLETE, TrialState.PRUNED))
     control = [t for t in done if attributes_of(t).control]
     rest = [t for t in done if not attributes_of(t).control]
-    own = {id(r) for c in facts.found[:1] for r in c.runs}
+    own = {id(r) for c in facts.confirmed[:1] for r in c.runs}
     runs = [r for r in facts.runs if _reported(r) and final_budget(facts.plan, r)]
     mine, others = [r for r in runs if id(r) in own], [r for r in runs if id(r) not in own]
     return [

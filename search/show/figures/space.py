@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.analysis.snapshot import Snapshot
 from search.show.figures.style import BASELINE, BEST, FOUND, PRUNED, empty, frame_top, log_axis, template
 from search.show.wording import joined
-from search.study.space import OWNER, RECORDS, Parameter
+from search.study.space import RECORDS, SECTION_OF, Parameter
 from search.study.trials import attributes_of, finished
 
 COLUMNS = 3
@@ -28,7 +28,7 @@ UNITS = {
 
 def meaning(name: str) -> str:
     """Return what a setting is, in the words of its record."""
-    found = next(f.metadata.get("doc", "") for f in fields(RECORDS[OWNER[name]]) if f.name == name)
+    found = next(f.metadata.get("doc", "") for f in fields(RECORDS[SECTION_OF[name]]) if f.name == name)
     return str(found)
 
 

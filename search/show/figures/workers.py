@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from search.analysis.snapshot import Snapshot
-from search.analysis.worker_timeline import Presence, Span, beginning, hours_unit, presences, spans
+from search.analysis.worker_timeline import TrialSpan, WorkerSpan, first_start, hours_unit, trial_spans, worker_spans
 from search.show.figures.style import BASELINE, BEST, FOUND, PRUNED, empty
 from search.show.wording import counted
 from search.study.trials import run_label
@@ -24,14 +24,14 @@ LOOKS = {
 
 def draw_workers(facts: Snapshot) -> Any:
     """Return what every worker did over time; of very many the busiest."""
-    did = spans(facts)
+    did = trial_spans(facts)
     if not did:
         return None
     busiest = {w for w, _ in Counter(s.worker for s in did).most_common(MOST_WORKERS)}
     did = [s for s in did if s.worker in busiest][-MOST_BARS:]
     order = list(dict.fromkeys(s.worker for s in did))
-    were = [w for w in presences(facts) if w.worker in set(order)]
-    first = beginning(did, were)
+    were = [w for w in worker_spans(facts) if w.worker in set(order)]
+    first = first_start(did, were)
     unit, seconds = hours_unit(max(s.end for s in did) - first)
     drawn = empty(f"{unit} since the first worker started", "", height=130 + 34 * len(order))
     pale = {"color": "rgba(128,128,128,0.15)", "line": {"width": 0}}
@@ -49,7 +49,7 @@ def draw_workers(facts: Snapshot) -> Any:
     return drawn
 
 
-def _bars(parts: Sequence[Span] | Sequence[Presence], first: float, unit: float) -> dict[str, Any]:
+def _bars(parts: Sequence[TrialSpan] | Sequence[WorkerSpan], first: float, unit: float) -> dict[str, Any]:
     """Return plotly's bars from each start to its end."""
     return {
         "y": [p.worker for p in parts],
@@ -66,7 +66,7 @@ def _strokes(shape: str) -> dict[str, Any]:
 
 def say_workers(facts: Snapshot) -> str:
     """Return how many workers there were and how busy they were."""
-    did, were = spans(facts), presences(facts)
+    did, were = trial_spans(facts), worker_spans(facts)
     workers = {s.worker for s in did} | {w.worker for w in were}
     if not workers:
         return ""

@@ -15,8 +15,8 @@ from search.common.safe_text import plain_line, plain_text
 from search.show.leaderboard.boards import UNKNOWN, Entrant, Ground
 from search.show.leaderboard.links import Template
 from search.show.wording import describe
-from search.study.artifacts import files, study_artifacts
-from search.study.identity import names
+from search.study.artifacts import artifact_files, study_artifacts
+from search.study.identity import study_names
 from search.study.results import Confirmed, ended_on
 from search.study.study import LinkedStudy, load_study
 from search.study.study_file import source_name
@@ -44,7 +44,7 @@ def of_study(
     name = plain_line(facts.plan.name)
     going = any(not t.state.is_finished() for t in (*facts.proxies, *facts.runs))
     found = []
-    for c in facts.found:
+    for c in facts.confirmed:
         where = {"study": facts.plan.name, "study_id": study_id, "configuration": c.label, "trial": c.proxy_number}
         found.append(
             Entrant(
@@ -120,21 +120,21 @@ def of_linked(study: LinkedStudy, link: Template, *, prompts: bool) -> list[Entr
         study_id=study.proxies._study_id,
         hardware=facts.pinned.label if facts.pinned else "",
         signs=facts.last_signs,
-        samples=_samples(study, facts.found) if prompts else {},
+        samples=_samples(study, facts.confirmed) if prompts else {},
         link=link,
     )
 
 
 def all_names(database: Database) -> list[str]:
     """Return the names of all studies of ours, by name."""
-    return sorted(names(database))
+    return sorted(study_names(database))
 
 
 def _samples(study: LinkedStudy, found: Sequence[Confirmed]) -> dict[int, dict[str, str]]:
     """Return what the long runs wrote; a file that can't be had is no reason to show no board."""
     wanted = {(f"samples-{run.number}.txt", run.number) for c in found for run in c.runs}
     written: dict[int, dict[str, str]] = {}
-    for file in files(study.confirmations):
+    for file in artifact_files(study.confirmations):
         if file.trial is not None and (file.filename, file.trial) in wanted:
             with contextlib.suppress(ArtifactNotFound, StorageError, OSError):
                 source = study_artifacts(study).open_reader(file.artifact_id)

@@ -8,23 +8,23 @@ from collections.abc import Callable, Mapping
 
 from optuna.trial import TrialState
 
-from search.analysis.forecast import outlook
+from search.analysis.forecast import forecast
 from search.analysis.grid import points
-from search.analysis.importance import FEWEST
+from search.analysis.importance import MIN_TRIALS
 from search.analysis.pruning_summary import saved_seconds
 from search.analysis.snapshot import Snapshot
-from search.analysis.worker_timeline import beginning, presences, spans
+from search.analysis.worker_timeline import first_start, trial_spans, worker_spans
 from search.common.durations import format_duration
 from search.show.figures.costs import costs
 from search.show.figures.space import say_importance
 from search.show.wording import capital, counted, joined, ordinal
-from search.study.results import Confirmed, Noise, Sureness, bpb_text, lead
+from search.study.results import Confirmed, Noise, Significance, bpb_text, lead
 from search.study.trials import attributes_of
 
 
 def unfinished(facts: Snapshot) -> str:
     """Return what is still to come, since it may change every answer; empty where nothing is."""
-    ahead = outlook(facts)
+    ahead = forecast(facts)
     running = [sum(t.state == TrialState.RUNNING for t in trials) for trials in (facts.proxies, facts.runs)]
     proxies, runs = ahead.proxies + running[0], ahead.confirmations + running[1]
     about = "" if facts.race_over else "about "  # how many seeds the race asks for depends on what it finds
@@ -39,25 +39,27 @@ def unfinished(facts: Snapshot) -> str:
 
 def won(facts: Snapshot) -> list[str]:
     """Return what won and how sure that is."""
-    if facts.plan.is_grid and not facts.found:
+    if facts.plan.is_grid and not facts.confirmed:
         return _best_point(facts)
-    if not facts.found:
+    if not facts.confirmed:
         return _only_proxies(facts)
-    best, n = facts.found[0], len(facts.found[0].bpb_by_seed)
+    best, n = facts.confirmed[0], len(facts.confirmed[0].bpb_by_seed)
     half = facts.noise.half_width(n)
     name = f"The hand-made {best.label}" if best.baseline else capital(best.label)
     mean = "one run" if n == 1 else f"the mean of {n} seeds"
     bpb = bpb_text(best.mean_bpb, half) + (" (95% interval)" if half is not None else "")
     said = [f"{name} is best: {bpb} BPB after {facts.plan.confirm.budget} of training, {mean}."]
-    if best.baseline and any(not c.baseline for c in facts.found):
+    if best.baseline and any(not c.baseline for c in facts.confirmed):
         said.append("The search found nothing better than what was made by hand.")
     return [*said, *(compared(best, rival, facts.noise) for rival in _rivals(facts)), *_race(facts)]
 
 
 def _rivals(facts: Snapshot) -> list[Confirmed]:
     """Return the second best, and the best baseline where that is another."""
-    baseline = [c for c in facts.found[2:] if c.baseline][:1] if not any(c.baseline for c in facts.found[:2]) else []
-    return [*facts.found[1:2], *baseline]
+    baseline = (
+        [c for c in facts.confirmed[2:] if c.baseline][:1] if not any(c.baseline for c in facts.confirmed[:2]) else []
+    )
+    return [*facts.confirmed[1:2], *baseline]
 
 
 def compared(best: Confirmed, rival: Confirmed, noise: Noise) -> str:
@@ -66,7 +68,7 @@ def compared(best: Confirmed, rival: Confirmed, noise: Noise) -> str:
     if found.by_failure > 0:
         return f"{capital(name)} ranks behind it because it failed in {counted(rival.failed, 'long run')}."
     ahead = f"It is {found.gap:.4f} BPB ahead of {name} ({rival.mean_bpb:.4f})"
-    if found.verdict is Sureness.NOT_KNOWN:
+    if found.significance is Significance.NOT_KNOWN:
         return f"{ahead}; how much of that is chance isn't known, since no configuration ran with two seeds."
     if found.proven:
         return f"{ahead}, more than seed noise explains ({found.least:.4f} at 95%)."
@@ -74,9 +76,9 @@ def compared(best: Confirmed, rival: Confirmed, noise: Noise) -> str:
 
 
 def _race(facts: Snapshot) -> list[str]:
-    if len(facts.found) == 1:
+    if len(facts.confirmed) == 1:
         return ["Nothing else has been confirmed to compare it with."]
-    return [facts.race] if facts.race else []
+    return [facts.race_line] if facts.race_line else []
 
 
 def _only_proxies(facts: Snapshot) -> list[str]:
@@ -110,7 +112,7 @@ def _best_point(facts: Snapshot) -> list[str]:
 def predicts(facts: Snapshot) -> list[str]:
     """Return whether short runs foretold long ones, and what pruning did."""
     found = facts.transfer
-    if facts.plan.is_grid and not facts.found:
+    if facts.plan.is_grid and not facts.confirmed:
         return ["This study is a sweep: every point trained for its whole budget, so that nothing had to be foretold."]
     pruning = [facts.pruning] if facts.pruning else []
     if found.tau is None:
@@ -129,7 +131,7 @@ def predicts(facts: Snapshot) -> list[str]:
 
 def _placed(facts: Snapshot) -> list[str]:
     """Say where the winner stood among the proxies."""
-    best = facts.found[0]
+    best = facts.confirmed[0]
     if best.proxy_bpb is None:
         return []
     better = sum((t.value or 0.0) < best.proxy_bpb for t in facts.finished)
@@ -146,18 +148,18 @@ def mattered(facts: Snapshot) -> list[str]:
         return [said, "That is about short runs; only the figures of confirmed runs speak of long ones."]
     drawn = [t for t in facts.proxies if attributes_of(t).baseline is None]
     done, pruned = (sum(t.state == s for t in drawn) for s in (TrialState.COMPLETE, TrialState.PRUNED))
-    if done + pruned >= FEWEST:
+    if done + pruned >= MIN_TRIALS:
         return [f"It can't be told: {done} of {done + pruned} trials finished, too few or too much alike."]
-    return [f"Too few trials tell: {done + pruned} of the search's finished or were pruned; {FEWEST} are needed."]
+    return [f"Too few trials tell: {done + pruned} of the search's finished or were pruned; {MIN_TRIALS} are needed."]
 
 
 def cost(facts: Snapshot) -> list[str]:
     """Return what the study cost, in time and money, and what pruning saved."""
-    found, did, were = costs(facts), spans(facts), presences(facts)
+    found, did, were = costs(facts), trial_spans(facts), worker_spans(facts)
     if not found.total_hours:
         return ["Nothing that could be counted: no worker has entered."]
     last = max([s.end for s in did] + [w.end for w in were])
-    took = format_duration(last - beginning(did, were))
+    took = format_duration(last - first_start(did, were))
     usd = f", ${found.total_usd:.2f}" if found.total_usd else ", at no price"
     cap = f" of ${facts.bill.cap:.2f} allowed" if facts.bill.cap else ""
     who = counted(len({s.worker for s in did} | {w.worker for w in were}), "worker")

@@ -2,7 +2,7 @@
 
 import statistics
 
-from search.analysis.anonymize import caveats_shown
+from search.analysis.anonymize import anonymous_caveats
 from search.analysis.forecast import refused_by_cap
 from search.analysis.snapshot import Snapshot
 from search.common.next_commands import command
@@ -22,11 +22,11 @@ ENOUGH = 30
 def next_steps(facts: Snapshot) -> list[str]:
     """Return what the figures ask for, the most urgent first."""
     steps = [*_go_on(facts), *_own_runs(facts)]
-    steps += [capital(c.sentence) for c in caveats_shown(facts) if c.name in ACTIONABLE]
+    steps += [capital(c.sentence) for c in anonymous_caveats(facts) if c.name in ACTIONABLE]
     steps += [*_longer_proxy(facts), *_larger(facts), *_search_further(facts), *_narrower(facts)]
     if facts.plan.is_grid and not steps:
         return [f"Look at every point: `{command('sweep', study=facts.plan.name)}`."]
-    if not facts.found:
+    if not facts.confirmed:
         return steps or [f"See why nothing is confirmed: `{command('status', study=facts.plan.name)}`."]
     return steps or ["Nothing in the figures asks for another search of this space. Try the winner at a longer budget."]
 
@@ -42,9 +42,9 @@ def _go_on(facts: Snapshot) -> list[str]:
 
 def _own_runs(facts: Snapshot) -> list[str]:
     """Ask for second seeds where there is no noise to judge by."""
-    if not facts.found or facts.noise.deviation is not None or unfinished(facts):
+    if not facts.confirmed or facts.noise.deviation is not None or unfinished(facts):
         return []
-    best = next((c for c in facts.found if not c.baseline and c.lr_scale == 1), None)  # what `promote` runs
+    best = next((c for c in facts.confirmed if not c.baseline and c.lr_scale == 1), None)  # what `promote` runs
     if best is None:
         return []
     promote = command("promote", study=facts.plan.name, trial=best.proxy_number)
@@ -73,14 +73,14 @@ def _larger(facts: Snapshot) -> list[str]:
     """Point to proxies of the winner's size where the best proxies are of another."""
     sizes = {t.number: float(size) for t in facts.finished if (size := attributes_of(t).n_params) is not None}
     top = sorted((t for t in facts.finished if t.number in sizes), key=lambda t: t.value or 0.0)
-    best = facts.found[0] if facts.found else None
+    best = facts.confirmed[0] if facts.confirmed else None
     size = attributes_of(best.runs[0]).n_params if best is not None else None
     if size is None or len(top) < 8 or facts.transfer.proven:
         return []
     usual = statistics.median(sizes[t.number] for t in top[:5])
     if size < LARGER * usual:
         return []
-    tried = {c.proxy_number for c in facts.found} | {attributes_of(r).confirms for r in facts.runs}
+    tried = {c.proxy_number for c in facts.confirmed} | {attributes_of(r).confirms for r in facts.runs}
     left = [t.number for t in top if sizes[t.number] >= size / LARGER and t.number not in tried]
     said = f"Give larger networks long runs: the winner has {size:,.0f} parameters, the five best proxies {usual:,.0f} "
     said += "(median); short runs may favour small ones."
@@ -114,11 +114,11 @@ def _search_further(facts: Snapshot) -> list[str]:
 def _narrower(facts: Snapshot) -> list[str]:
     """Name the settings that may be fixed: of no shown importance, where another has some."""
     found, checked = facts.importance, facts.transfer
-    if found is None or not found.proven or found.trials < ENOUGH or not facts.found:
+    if found is None or not found.proven or found.trials < ENOUGH or not facts.confirmed:
         return []
     if checked.tau is not None and not checked.proven:
         return []  # what matters in short runs isn't shown to matter in long ones
-    free = {n for n, p in facts.plan.space.parameters.items() if p.when is None} & facts.found[0].params.keys()
+    free = {n for n, p in facts.plan.space.parameters.items() if p.when is None} & facts.confirmed[0].params.keys()
     fair = 1 / len(found.shares)
     small = [n for n, share in found.shares.items() if n in free and n not in found.proven and share < fair / 2]
     if not small:

@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from search.analysis.anonymize import caveats_shown, settled_file
+from search.analysis.anonymize import anonymous_caveats, anonymous_study_file
 from search.analysis.snapshot import Snapshot
 from search.common import out_file
 from search.common.errors import SearchError
@@ -53,7 +53,7 @@ def page(facts: Snapshot, *, samples: str = "", now: datetime | None = None) -> 
             (key, question, answer(facts), [f for f in drawn if PICTURES[f.name].answers == key])
             for key, (question, answer) in ANSWERS.items()
         ],
-        "caveats": [c.sentence for c in caveats_shown(facts) if c.name not in ACTIONABLE],
+        "caveats": [c.sentence for c in anonymous_caveats(facts) if c.name not in ACTIONABLE],
         "next_steps": next_steps(facts),
         "confirmed": confirmed_table(facts),
         "settings": settings_table(facts),
@@ -62,7 +62,7 @@ def page(facts: Snapshot, *, samples: str = "", now: datetime | None = None) -> 
         "provenance": provenance(facts),
         "commands": commands(facts),
         "glossary": glossary(facts),
-        "settled": settled_file(facts.plan),
+        "settled": anonymous_study_file(facts.plan),
         "colours": {ground: _colours(ground) for ground in ("light", "dark")},
         "templates": in_script(
             {ground: template(ground).to_plotly_json() for ground in ("light", "dark")} | {"on_dark": ON_DARK}

@@ -50,14 +50,14 @@ def heading(facts: Snapshot, now: datetime) -> list[tuple[str, str]]:
 
 def confirmed_table(facts: Snapshot) -> Table | None:
     """Return the confirmed configurations, the best first, with every seed's BPB and their settings."""
-    found = facts.found[:MOST_ROWS]
+    found = facts.confirmed[:MOST_ROWS]
     if not found:
         return None
     proxy = f"BPB at {facts.plan.proxy.budget}"
     return Table(
         columns=["rank", "configuration", "BPB ± 95%", "seed: BPB", proxy, "parameters", "settings"],
         rows=[[str(place), c.label, *_measured(facts, c), describe(c.params)] for place, c in enumerate(found, 1)],
-        left_out=len(facts.found) - len(found),
+        left_out=len(facts.confirmed) - len(found),
     )
 
 
@@ -82,14 +82,14 @@ def settings_table(facts: Snapshot) -> Table:
 
 def provenance(facts: Snapshot) -> list[tuple[str, str]]:
     """Return what the winner's first run may depend on besides its settings."""
-    runs = facts.found[0].runs if facts.found else sorted(facts.finished, key=lambda t: t.value or 0.0)
+    runs = facts.confirmed[0].runs if facts.confirmed else sorted(facts.finished, key=lambda t: t.value or 0.0)
     known = attributes_of(runs[0]).provenance if runs else {}
     return [(key.replace("_", " "), cell(value)) for key, value in known.items() if key not in HIDDEN]
 
 
 def commands(facts: Snapshot) -> list[str]:
     """Return the commands that bring the result here and do it again."""
-    return next_commands("report", facts.plan.name, State(confirmed=bool(facts.found)))
+    return next_commands("report", facts.plan.name, State(confirmed=bool(facts.confirmed)))
 
 
 def glossary(facts: Snapshot) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.analysis.forecast import Outlook, handed_on, outlook, refused_by_cap
+from search.analysis.forecast import Forecast, forecast, refused_by_cap, replaced_trials
 from search.analysis.pruning_summary import is_open, open_from, saved_seconds
 from search.analysis.snapshot import Snapshot
 from search.common.next_commands import command
@@ -33,7 +33,7 @@ URGENT = ("waiting", "idle", "stopped", "cap")
 
 def glance(facts: Snapshot, now: datetime | None = None) -> Overview:
     """Return a study at a glance; `now` is taken where no worker has told the server's time."""
-    ahead = outlook(facts)
+    ahead = forecast(facts)
     state = _state(facts, ahead)
     return Overview(
         schema_version=SCHEMA_VERSION,
@@ -51,20 +51,20 @@ def glance(facts: Snapshot, now: datetime | None = None) -> Overview:
         workers=[_worker(facts, e) for e in facts.workers if e.state != "ended"],
         best_proxy=_best_proxy(facts.finished),
         baseline_proxy=_best_proxy([t for t in facts.finished if attributes_of(t).baseline is not None]),
-        best_confirmed=_confirmed(facts.found, facts.noise),
-        baseline_confirmed=_confirmed([c for c in facts.found if c.baseline], facts.noise),
-        searched_confirmed=_confirmed([c for c in facts.found if not c.baseline], facts.noise),
+        best_confirmed=_confirmed(facts.confirmed, facts.noise),
+        baseline_confirmed=_confirmed([c for c in facts.confirmed if c.baseline], facts.noise),
+        searched_confirmed=_confirmed([c for c in facts.confirmed if not c.baseline], facts.noise),
         correlation=_correlation(facts),
         transfer=_transfer(facts),
         pruning_saved_seconds=saved_seconds(facts.proxies, facts.plan.proxy),
-        race=facts.race,
+        race=facts.race_line,
         race_over=facts.race_over,
         cost=_cost(facts, ahead),
         warnings=_warnings(facts, state),
     )
 
 
-def _state(facts: Snapshot, ahead: Outlook) -> str:
+def _state(facts: Snapshot, ahead: Forecast) -> str:
     if facts.race_over and ahead.proxies + ahead.confirmations == 0 and not _running(facts):
         return "finished"
     if not facts.workers and not any(t.state.is_finished() for t in facts.proxies):
@@ -87,7 +87,7 @@ def worked_seconds(workers: Sequence[Entry]) -> float:
 
 
 def _counts(trials: Sequence[FrozenTrial], to_come: int, estimated: bool) -> Counts:
-    lost = handed_on(trials)
+    lost = replaced_trials(trials)
     by_state = Counter(t.state for t in trials if t.number not in lost)
     ended = sum(by_state[s] for s in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
     return Counts(
@@ -168,7 +168,7 @@ def _transfer(facts: Snapshot) -> TransferNow:
     return TransferNow(pairs=t.pairs, tau=t.tau, low=t.low, high=t.high, proven=t.proven, verdict=t.verdict)
 
 
-def _cost(facts: Snapshot, ahead: Outlook) -> Cost:
+def _cost(facts: Snapshot, ahead: Forecast) -> Cost:
     alive = sum(e.alive for e in facts.workers)
     left = ahead.left_seconds if ahead.eta_seconds is None else ahead.eta_seconds * alive
     return Cost(

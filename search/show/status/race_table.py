@@ -8,7 +8,7 @@ from rich.text import Text
 
 from search.analysis.snapshot import Snapshot
 from search.show.columns import Column, Columns
-from search.strategy.promotion import entry_of
+from search.strategy.promotion import entrant_of
 from search.study.plan import Plan
 from search.study.results import pooled_noise
 from search.study.trials import RETRIES, attributes_of, budget_of
@@ -24,9 +24,9 @@ COLUMNS = (
 
 def race(facts: Snapshot) -> Group:
     """Return the race: candidates with why they run on or don't, the log of decisions, and what is due."""
-    noise = pooled_noise([c.bpb for c in facts.decisions.field])
+    noise = pooled_noise([c.bpb for c in facts.race.field])
     rows = []
-    for candidate, said in facts.decisions.standing:
+    for candidate, said in facts.race.standing:
         mean = f"{candidate.mean:.4f}" if candidate.bpb else "–"
         runs = str(len(candidate.bpb)) + (f" + {candidate.pending}" if candidate.pending else "")
         rows.append((candidate.key, candidate.kind, mean, runs, said))
@@ -38,7 +38,7 @@ def race(facts: Snapshot) -> Group:
         Columns(COLUMNS, rows),
         Text(f"Noise from seed to seed: {known}."),
         Text(facts.transfer.verdict),
-        Text(facts.race or f"Race: {due(facts)}"),
+        Text(facts.race_line or f"Race: {due(facts)}"),
         Text("\nDecisions, in order:"),
         *(Text(f"  {line}") for line in decisions(facts)),
     )
@@ -47,7 +47,7 @@ def race(facts: Snapshot) -> Group:
 def due(facts: Snapshot) -> str:
     """Return what the race waits for before it begins."""
     left = sum(not t.state.is_finished() for t in facts.proxies) + max(0, facts.plan.proxy.trials - facts.slots)
-    return f"begins when {left} more proxies have finished." if left else facts.decisions.next_turn[2].state
+    return f"begins when {left} more proxies have finished." if left else facts.race.due_runs.decision.state
 
 
 def decisions(facts: Snapshot) -> list[str]:
@@ -65,4 +65,4 @@ def _decision(plan: Plan, run: Any) -> str:
         TrialState.WAITING: "waits for a worker",
     }
     budget = budget_of(run, plan)
-    return f"{entry_of(run).key}, seed {attrs.seed}, {budget}: {attrs.why} → {ends[run.state]}"
+    return f"{entrant_of(run).key}, seed {attrs.seed}, {budget}: {attrs.why} → {ends[run.state]}"

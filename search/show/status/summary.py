@@ -37,9 +37,9 @@ class Summary:
         yield from _apart(panels.crew(o, width))
         if self.grid is not None:
             yield from (Text(), self.grid)
-        if facts.found:
+        if facts.confirmed:
             yield from (Text(), Text(f"{o.study}: confirmed at {o.confirm_budget}", style="bold"))
-            yield leaderboard(facts.found, facts.noise, facts.plan.proxy.budget)
+            yield leaderboard(facts.confirmed, facts.noise, facts.plan.proxy.budget)
         elif self.grid is None:
             yield from _apart(panels.best(o, width))
         yield from _apart([*panels.foretold(o, width), *panels.race(o, width), *panels.spent(o, width)])
@@ -58,7 +58,7 @@ def _sentences(facts: Snapshot, bounds: tuple[float, float] | None) -> list[str]
             f"For comparison, by counting: untrained model {bounds[0]:.4f} BPB, unigram model {bounds[1]:.4f} BPB."
         )
     lines.append(facts.pruning)
-    if facts.found:
+    if facts.confirmed:
         lines.append(facts.transfer.verdict)
     return [line for line in (*lines, facts.hardware) if line]
 

@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from search.analysis.grid import Point, shown, shown_bpb, sweep_points
+from search.analysis.grid import Point, point_bpb_text, sweep_points, value_text
 from search.study.plan import Plan
 from search.study.study import LinkedStudy
 from search.study.trials import TOKENS, TOKENS_PER_PARAM, TOKENS_PER_SECOND
@@ -36,7 +36,7 @@ def table_of(plan: Plan, found: Sequence[Point], width: int) -> Table:
     best = min((p.bpb for p in found if p.runs), default=0.0)
     most = max((p.bpb - best for p in found if p.runs), default=0.0)
     for p in found:
-        values = [shown(p.params.get(n)) for n in names]
+        values = [value_text(p.params.get(n)) for n in names]
         above = _bar(p.bpb - best, most if wide else 0.0) if p.runs else ""
         others = [p.others] if wide else []
         table.add_row(*values, *_figures(p, wide), above, *others, style="bold" if p.bpb == best else "")
@@ -52,7 +52,7 @@ def _figures(p: Point, wide: bool) -> list[str]:
     )
     seen = [f"{tokens / 1e6:.3g}"] if wide else []
     runs = f"{p.runs}, {p.others}" if p.others and not wide else str(p.runs)
-    return [shown_bpb(p), runs, *seen, f"{per_param:.3g}", f"{rate:,.0f}"]
+    return [point_bpb_text(p), runs, *seen, f"{per_param:.3g}", f"{rate:,.0f}"]
 
 
 def _bar(above: float, most: float) -> str:

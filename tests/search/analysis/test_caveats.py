@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 from optuna.trial import FrozenTrial
 
-from search.analysis.caveats import caveats, failures, falls_late, falls_over_time, noise_hides, ranked, rate_drift
+from search.analysis.caveats import (
+    caveats,
+    failures,
+    falls_over_time,
+    falls_with_progress,
+    ranked,
+    rate_drift,
+    unproven_leader,
+)
 from search.study.results import Confirmed
 from search.study.space import Params
 from tests.search.made import PLAN, START, confirmed_of, proxy
@@ -89,24 +97,24 @@ def board(*bpb: list[float]) -> list[Confirmed]:
 
 def test_a_leader_within_the_noise() -> None:
     """Seeds differ by 0.02, so σ = 0.02 / √2; a gap of 0.01 needs 2 · 7.849 · σ² / 0.01² = 31.4 seeds."""
-    assert noise_hides(board([1.30, 1.32], [1.31, 1.33], [1.33, 1.35])) == [
+    assert unproven_leader(board([1.30, 1.32], [1.31, 1.33], [1.33, 1.35])) == [
         "trial 0 is not proven best: ahead of trial 1 by 0.0100 (about 32 seeds each would tell), "
         "of baseline by-hand by 0.0300 (about 4 seeds each would tell); seed noise 0.0141."
     ]
 
 
 def test_a_leader_beyond_the_noise_and_no_repeats() -> None:
-    assert noise_hides(board([1.300, 1.301], [1.350, 1.351], [1.360, 1.361])) == []
-    assert noise_hides(board([1.30], [1.31], [1.32])) == []
+    assert unproven_leader(board([1.300, 1.301], [1.350, 1.351], [1.360, 1.361])) == []
+    assert unproven_leader(board([1.30], [1.31], [1.32])) == []
 
 
 def test_one_that_failed_in_a_long_run_is_no_rival() -> None:
     leader, rival, _ = board([1.32, 1.34], [1.30, 1.32], [1.7, 1.72])
-    assert noise_hides([leader, replace(rival, failed=1)]) == []
+    assert unproven_leader([leader, replace(rival, failed=1)]) == []
 
 
 def test_no_gap_has_no_number_of_seeds() -> None:
-    (text,) = noise_hides(board([1.30, 1.32], [1.30, 1.32], [1.7, 1.72]))
+    (text,) = unproven_leader(board([1.30, 1.32], [1.30, 1.32], [1.7, 1.72]))
     assert "trial 1 by 0.0000 (over 100 seeds each would tell);" in text
 
 
@@ -116,7 +124,7 @@ def test_equal_configurations_are_told_apart_as_rarely_as_asked(gap: float, low:
     said = 0
     for _ in range(200):
         found = [confirmed_of(proxy(i, 1.4), (gap * i + 0.01 * rng.standard_normal(2)).tolist()) for i in range(6)]
-        said += bool(noise_hides(sorted(found, key=lambda c: c.mean_bpb)))
+        said += bool(unproven_leader(sorted(found, key=lambda c: c.mean_bpb)))
     assert low <= said / 200 <= high
 
 
@@ -141,7 +149,7 @@ def test_a_correlation_that_is_lost_over_time() -> None:
     assert falls_over_time(PLAN, reported(np.random.default_rng(0), 40), []) == []
     assert falls_over_time(PLAN, trials[10:28], []) == []
     alike = [proxy(i, 1.4, reports=dict.fromkeys(POINTS, 1.5)) for i in range(40)]
-    assert falls_over_time(PLAN, alike, []) == falls_late(PLAN, alike) == []
+    assert falls_over_time(PLAN, alike, []) == falls_with_progress(PLAN, alike) == []
 
 
 @pytest.mark.parametrize(("last", "said"), [(0, 1), (1, 0)])
@@ -169,18 +177,18 @@ def test_a_later_loss_that_foretells_less() -> None:
     """Losses at 75% of another kind than those at 25% and 50%."""
     rng = np.random.default_rng(2)
     trials = reported(rng, 30)
-    assert falls_late(PLAN, trials) == []
+    assert falls_with_progress(PLAN, trials) == []
     for trial in trials:
         trial.intermediate_values[75] = float(rng.standard_normal())
-    (text,) = falls_late(PLAN, trials)
-    assert "foretells the final one better than at 75%" in text
+    (text,) = falls_with_progress(PLAN, trials)
+    assert "predicts the final one better than that at 75%" in text
 
 
 def test_losses_that_are_not_finite_are_left_out() -> None:
     trials = reported(np.random.default_rng(3), 40)
     for trial in trials[::4]:
         trial.intermediate_values.update({25: float("nan"), 50: float("inf")})
-    assert falls_over_time(PLAN, trials, []) == falls_late(PLAN, trials) == []
+    assert falls_over_time(PLAN, trials, []) == falls_with_progress(PLAN, trials) == []
 
 
 # failures

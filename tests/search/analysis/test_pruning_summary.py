@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 from search.analysis import pruning_summary
 from search.analysis.pruning_summary import open_from, saved_seconds
 from search.analysis.snapshot import Snapshot
-from search.strategy.pruner import Relation, lessons
+from search.strategy.pruner import Relation, earlier_sums
 from search.study.study import LinkedStudy
 from tests.search.curves_made import complete, foretelling, study_of, trial, unrelated
 from tests.search.made import PLAN
@@ -75,19 +75,19 @@ def test_few_finished_trials_are_why_none_was_pruned(finished: int, said: str) -
 
 def test_a_primed_study_needs_two_finished_trials() -> None:
     study = told(proven(1))
-    taught = {str(step): shown.tolist() for step, shown in lessons(proven(40)).items()}
+    taught = {str(step): shown.tolist() for step, shown in earlier_sums(proven(40)).items()}
     study.proxies.set_user_attr("lessons:", taught)
     assert "none pruned: 1 finished trials, 2 are needed first." in pruning_lines(study)
 
 
 def test_what_is_not_proven_prunes_nothing_and_is_said() -> None:
     said = pruning_lines(told(complete(unrelated(np.random.default_rng(1), 40))))
-    assert re.search(r"none pruned: it isn't proven that losses so far .* \(\d+% sure at most\)", said), said
+    assert re.search(r"none pruned: losses so far aren't shown to predict final ones \(probability \d+% at most\)", said), said
 
 
 def test_a_proven_relation_without_a_prune_is_said_with_its_first_report() -> None:
     said = pruning_lines(told(proven()))
-    assert "none pruned: from 5% on losses are proven to say something of the end" in said
+    assert "none pruned: from 5% on losses are shown to predict final ones" in said
 
 
 def relations(*proofs: float) -> list[Relation]:

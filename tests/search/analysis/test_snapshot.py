@@ -37,7 +37,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalW
 ONCE: tuple[Callable[..., Any], ...] = (
     *(LinkedStudy.proxy_trials, LinkedStudy.confirm_trials, Registry.entries),
     *(results.confirmed_among, results.noise, results.transfer),
-    *(promotion._entries, promotion._climb, make_pruner, hardware_line, cost.bill, cost.affordable_runs),
+    *(promotion._entrants, promotion._rung_state, make_pruner, hardware_line, cost.bill, cost.affordable_runs),
 )
 """What reads or weighs a whole study."""
 
@@ -108,6 +108,6 @@ def test_what_is_shown_stays_of_the_moment_that_was_read(database: Database) -> 
     facts = read(study)
     study.confirmations.set_user_attr("race", "over since")
     study.confirmations.add_trial(facts.runs[-1])
-    assert facts.race == ""
-    assert sum(c.seeds for c in facts.found) == sum(c.seeds for c in read(study).found)  # the same seed again
+    assert facts.race_line == ""
+    assert sum(c.seeds for c in facts.confirmed) == sum(c.seeds for c in read(study).confirmed)  # the same seed again
     assert len(read(study).runs) == len(facts.runs) + 1

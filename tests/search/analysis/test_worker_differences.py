@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial
 
-from search.analysis.worker_differences import hardware
+from search.analysis.worker_differences import worker_differences
 from tests.search.made import PLAN, proxy
 
 PROVENANCE = {"device": "NVIDIA RTX 4090", "torch": "2.11.0", "precision": "bfloat16", "host": "a"}
@@ -23,12 +23,12 @@ def runs(n: int, seed: int = 0, workers: int = 3, slow: float = 1.0, **provenanc
 
 
 def test_workers_alike_are_not_mentioned() -> None:
-    assert hardware(PLAN, runs(40)) == []
-    assert hardware(PLAN, [proxy(0, 1.4), proxy(1, 1.5)]) == []
+    assert worker_differences(PLAN, runs(40)) == []
+    assert worker_differences(PLAN, [proxy(0, 1.4), proxy(1, 1.5)]) == []
 
 
 def test_two_devices_are_named_with_their_workers_and_runs() -> None:
-    (text,) = hardware(PLAN, [*runs(12), *runs(4, workers=1, device="NVIDIA RTX 3090")])
+    (text,) = worker_differences(PLAN, [*runs(12), *runs(4, workers=1, device="NVIDIA RTX 3090")])
     assert text == (
         "workers' devices differ: NVIDIA RTX 4090 (12 runs by a/0, a/1 and 1 more), "
         "NVIDIA RTX 3090 (4 runs by a/0); compare their BPB with care."
@@ -36,42 +36,42 @@ def test_two_devices_are_named_with_their_workers_and_runs() -> None:
 
 
 def test_two_versions_of_torch() -> None:
-    (text,) = hardware(PLAN, [*runs(6), *runs(2, torch="2.12.0")])
+    (text,) = worker_differences(PLAN, [*runs(6), *runs(2, torch="2.12.0")])
     assert text.startswith("workers' versions of torch differ: 2.11.0 (6 runs by a/0, a/1 and 1 more), 2.12.0 (2 runs")
 
 
 def test_runs_that_were_compiled_beside_runs_that_were_not() -> None:
     modes = ("eager", "eager", "compiled", "compiled + CUDA graphs", "compiled")
     mixed = [proxy(i, 1.4, {}, provenance={**PROVENANCE, "mode": mode}) for i, mode in enumerate(modes)]
-    (text,) = hardware(PLAN, mixed)
+    (text,) = worker_differences(PLAN, mixed)
     assert text.startswith("3 of 5 runs were compiled, the others not")
-    assert hardware(PLAN, mixed[2:]) == hardware(PLAN, mixed[:2]) == []
+    assert worker_differences(PLAN, mixed[2:]) == worker_differences(PLAN, mixed[:2]) == []
 
 
 def test_precision_is_compared_at_one_width() -> None:
     """Narrow networks run in float32 on a CPU by design; one width in two precisions is another matter."""
     narrow = proxy(0, 1.4, {"n_head": 2}, provenance={**PROVENANCE, "precision": "float32"})
     wide = [proxy(i, 1.4, {"n_head": 8}, provenance=PROVENANCE) for i in (1, 2)]
-    assert hardware(PLAN, [narrow, *wide]) == []
+    assert worker_differences(PLAN, [narrow, *wide]) == []
     odd = proxy(3, 1.4, {"n_head": 8}, provenance={**PROVENANCE, "precision": "float32"}, worker="b/1")
-    (text,) = hardware(PLAN, [narrow, *wide, odd])
+    (text,) = worker_differences(PLAN, [narrow, *wide, odd])
     assert text.startswith("precisions at width 512 differ: bfloat16 (2 runs by a), float32 (1 run by b/1)")
 
 
 def test_a_slow_worker_is_named_with_its_figure() -> None:
-    (text,) = hardware(PLAN, runs(40, slow=0.8))
+    (text,) = worker_differences(PLAN, runs(40, slow=0.8))
     assert text.startswith("worker a/0 is ")
     assert "% slower than others with NVIDIA RTX 4090 on like shapes (14 of 40 runs)" in text
     assert 17 <= int(text.split("is ")[1].split("%")[0]) <= 23
 
 
 def test_a_difference_that_is_not_worth_a_word_or_of_few_runs() -> None:
-    assert hardware(PLAN, runs(40, slow=0.94)) == []
-    assert hardware(PLAN, runs(8, slow=0.8)) == []
+    assert worker_differences(PLAN, runs(40, slow=0.94)) == []
+    assert worker_differences(PLAN, runs(8, slow=0.8)) == []
 
 
 def test_workers_alike_are_rarely_called_slow() -> None:
-    said = sum(bool(hardware(PLAN, noisy(seed))) for seed in range(200))
+    said = sum(bool(worker_differences(PLAN, noisy(seed))) for seed in range(200))
     assert said / 200 <= 0.06
 
 

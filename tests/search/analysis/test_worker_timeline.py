@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from search.analysis.anonymize import caveats_shown, settled_file
-from search.analysis.worker_timeline import presences, spans, zone_shift
+from search.analysis.anonymize import anonymous_caveats, anonymous_study_file
+from search.analysis.worker_timeline import trial_spans, worker_spans, zone_shift
 from search.show.figures.costs import KINDS, costs
 from tests.search.show.studied import EPOCH, entry, facts_of, made, params, plan, searched
 
@@ -28,15 +28,15 @@ def test_all_that_is_paid_is_spent_on_something() -> None:
 def test_a_machines_time_zone_is_found(hours: float) -> None:
     trial = made(PLAN, 0, 1.5, params(0), minutes=(60 * hours + 1, 60 * hours + 7))
     assert zone_shift(entry(minutes=60), [trial]) == -3600 * hours
-    (span,) = spans(facts_of(PLAN, [trial], workers=[entry(minutes=60)]))
+    (span,) = trial_spans(facts_of(PLAN, [trial], workers=[entry(minutes=60)]))
     assert (span.start, span.end) == (EPOCH + 60, EPOCH + 420)
 
 
 def test_a_worker_is_called_by_its_number_and_its_device_where_they_differ() -> None:
     two = [entry("host-a/1"), entry("host-b/2")]
-    assert [p.worker for p in presences(facts_of(PLAN, workers=two))] == ["worker 1", "worker 2"]
+    assert [p.worker for p in worker_spans(facts_of(PLAN, workers=two))] == ["worker 1", "worker 2"]
     two[1] = replace(two[1], device="Other")
-    assert [p.worker for p in presences(facts_of(PLAN, workers=two))] == ["worker 1 (A GPU)", "worker 2 (Other)"]
+    assert [p.worker for p in worker_spans(facts_of(PLAN, workers=two))] == ["worker 1 (A GPU)", "worker 2 (Other)"]
 
 
 def test_no_host_and_no_folder_is_told() -> None:
@@ -46,9 +46,9 @@ def test_no_host_and_no_folder_is_told() -> None:
         for i in range(6)
     ]
     facts = facts_of(PLAN, proxies)
-    (told,) = [c.sentence for c in caveats_shown(facts) if c.name == "hardware"]
+    (told,) = [c.sentence for c in anonymous_caveats(facts) if c.name == "hardware"]
     assert "host-" not in told
     assert "A (3 runs by worker 1), B (3 runs by worker 2)" in told
-    assert 'source = "text.parquet"' in settled_file(PLAN)
-    assert "somebody" not in settled_file(PLAN)
+    assert 'source = "text.parquet"' in anonymous_study_file(PLAN)
+    assert "somebody" not in anonymous_study_file(PLAN)
     assert math.isclose(costs(facts).total_usd, 6 * 0.1 * 0.6)  # who never registered was there for its trials

@@ -81,7 +81,7 @@ def test_it_does_not_wait_for_ever_nor_when_told_to_stop(monkeypatch: pytest.Mon
     stop.ask()
     with pytest.raises(typer.Exit), open_database(url, "worker", stop):
         pass
-    monkeypatch.setattr(connection, "MOST_AWAY_SECONDS", 0.0)
+    monkeypatch.setattr(connection, "MAX_AWAY_SECONDS", 0.0)
     with pytest.raises(UnreachableError), open_database(url, "worker", stop):
         pass
 

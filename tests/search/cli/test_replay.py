@@ -10,8 +10,8 @@ from optuna.trial import create_trial
 from rich.console import Console
 
 from search.cli.main import main
-from search.replay.many_studies import Estimate, parts_of, replay_all
-from search.replay.view import Outcome, figure, outcomes, overall, table, terminal
+from search.replay.many_studies import Estimate, replay_all, replay_tasks
+from search.replay.view import ReplayResult, figure, group_results, overall, table, terminal
 from tests.search.replay.test_many_studies import made
 
 FAST = ("--studies", "3", "--jobs", "1", "--only", "none", "--only", "median (defaults)")
@@ -124,9 +124,9 @@ def test_a_mistake_is_answered_in_a_line_or_two(
     assert len(error.splitlines()) <= 2
 
 
-def found(*names: str) -> list[Outcome]:
-    parts = parts_of([made(name) for name in names], 20, 6.0, {}, ["none", "ASHA"])
-    return outcomes(parts, replay_all(parts, range(2), 1, lambda: None), 2)
+def found(*names: str) -> list[ReplayResult]:
+    parts = replay_tasks([made(name) for name in names], 20, 6.0, {}, ["none", "ASHA"])
+    return group_results(parts, replay_all(parts, range(2), 1, lambda: None), 2)
 
 
 def printed(thing: Any, width: int) -> str:
@@ -148,9 +148,9 @@ def test_intervals_stand_beside_their_means_where_there_is_room() -> None:
 
 def test_several_sets_are_told_together_by_mean_and_worst() -> None:
     one, two = (
-        Outcome(
+        ReplayResult(
             curves=made(name),
-            setting=found("a")[0].setting,
+            limit=found("a")[0].limit,
             studies=2,
             figures={"mine": dict.fromkeys(("cost", "relative_regret", "rank", "best_pruned"), Estimate(value))},
         )

@@ -15,7 +15,7 @@ from model.config import TrainConfig
 from model.errors import DivergedError
 from model.network.transformer import Transformer
 from model.training.result import Report, Result
-from search.analysis.worker_differences import hardware
+from search.analysis.worker_differences import worker_differences
 from search.common.errors import HardwareError
 from search.common.signals import StopRequest
 from search.machine.admission import hardware_line, pinned_machine
@@ -215,6 +215,6 @@ def test_what_is_recorded_of_a_scaled_run(database: Database, home: Path, monkey
 def test_a_caveat_says_which_budgets_were_scaled() -> None:
     alike = {"device": "NVIDIA RTX 4090", "torch": "2.13.0", "precision": "bfloat16"}
     runs = [proxy(i, 1.4, provenance=alike, worker="a/1") for i in range(3)]
-    assert hardware(MADE, runs) == []
-    (said,) = hardware(MADE, [*runs, proxy(3, 1.4, provenance=alike, worker="b/1", budget_scale=1.5)])
+    assert worker_differences(MADE, runs) == []
+    (said,) = worker_differences(MADE, [*runs, proxy(3, 1.4, provenance=alike, worker="b/1", budget_scale=1.5)])
     assert said.startswith("budgets of 1 of 4 runs were scaled by their workers' speed, by 1.50 to 1.50 (b/1)")

@@ -22,7 +22,7 @@ from search.common.signals import StopRequest
 from search.machine import shared_text as shared
 from search.machine.preparation import prepare_all
 from search.machine.shared_text import agree_on_text, fetch, share, shared_corpus
-from search.study.artifacts import attach, files, study_artifacts
+from search.study.artifacts import artifact_files, attach, study_artifacts
 from search.study.plan import Plan
 from search.study.study import LinkedStudy, load_study, open_study
 from storage.access import roles
@@ -96,7 +96,7 @@ def test_the_second_machine_trains_none_and_has_the_same_bytes(study: LinkedStud
     assert first_bytes is not None
     assert kept(study) == first_bytes == second.tokenizer.proto
     assert (second.train.ids == first.train.ids).all()
-    (file,) = files(study.proxies)
+    (file,) = artifact_files(study.proxies)
     assert (file.filename, file.trial) == (f"tokenizer-unigram-400-{first.tokenizer.sha256[:8]}.model", None)
 
 
@@ -133,7 +133,7 @@ def test_what_start_prepared_is_given_to_the_study_and_the_next_start_fetches_it
     prepare_all(study.plan, lambda *stage: None, StopRequest())  # one here, the other in a process of its own
     share(study)
     share(study)
-    assert len(files(study.proxies)) == 2
+    assert len(artifact_files(study.proxies)) == 2
     machines.move("two")
     fetch(study.database, "mine")
     before = {path: path.stat().st_mtime_ns for path in (paths.cache() / "tokenizers").glob("*/tokenizer.model")}
@@ -147,7 +147,7 @@ def test_a_file_deleted_by_hand_is_trained_again_if_that_gives_the_same(
     study: LinkedStudy, machines: Machines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = shared_corpus(study, CONFIG, never)
-    (file,) = files(study.proxies)
+    (file,) = artifact_files(study.proxies)
     study_artifacts(study).remove(file.artifact_id)
     machines.move("two")
     assert shared_corpus(study, CONFIG, never).tokenizer.sha256 == first.tokenizer.sha256
@@ -236,7 +236,7 @@ def test_who_is_killed_while_training_is_replaced_by_who_waits(
     assert asked.is_set()
     assert machines.trained == 1
     assert Tokenizer(found.tokenizer.proto).vocab_size == 400
-    assert len(files(study.proxies)) == 1
+    assert len(artifact_files(study.proxies)) == 1
 
 
 def test_a_workers_credential_is_enough(

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 
 from search.common.errors import SearchError
-from search.replay.curves import CurveSet, Run, curve_set, read_csv, sampled
+from search.replay.curves import CurveSet, RecordedRun, curve_set, read_csv, sampled
 
 NAN, INF = float("nan"), float("inf")
 
 
-def run(final: float, loss: list[float] | None = None, end: float = 1.0) -> Run:
+def run(final: float, loss: list[float] | None = None, end: float = 1.0) -> RecordedRun:
     loss = loss or [final + 3, final + 2, final + 1, final]
-    return Run(progress=np.linspace(end / len(loss), end, len(loss)), loss=np.array(loss), final=final)
+    return RecordedRun(progress=np.linspace(end / len(loss), end, len(loss)), loss=np.array(loss), final=final)
 
 
 def rows(runs: int, end: float = 1.0) -> list[str]:
@@ -27,7 +27,7 @@ def write(path: Path, lines: list[str], head: str = "run_id,progress,loss") -> P
 
 
 def test_reports_are_the_last_losses_seen_or_their_mean() -> None:
-    recorded = Run(progress=np.array([0.1, 0.3, 0.35, 1.0]), loss=np.array([8.0, 4.0, 6.0, 1.0]), final=1.0)
+    recorded = RecordedRun(progress=np.array([0.1, 0.3, 0.35, 1.0]), loss=np.array([8.0, 4.0, 6.0, 1.0]), final=1.0)
     assert sampled(recorded, [0.05, 0.1, 0.25, 0.4, 0.9]) == pytest.approx([NAN, 8, 8, 6, 6], nan_ok=True)
     assert sampled(recorded, [0.4, 0.9], smooth=0.2) == pytest.approx([5, 6])  # (4 + 6) / 2; none near: the last
     assert sampled(recorded, [0.4], smooth=1.0) == pytest.approx([6])  # (8 + 4 + 6) / 3

@@ -7,9 +7,9 @@ import pytest
 from scipy import stats
 
 from search.common.errors import SearchError
-from search.replay.curves import CurveSet, Run, curve_set
-from search.replay.many_studies import Part, estimate, estimate_chance, parts_of, replay_all
-from search.replay.one_study import Setting
+from search.replay.curves import CurveSet, RecordedRun, curve_set
+from search.replay.many_studies import ReplayTask, estimate, estimate_chance, replay_all, replay_tasks
+from search.replay.one_study import StudyLimit
 from search.replay.pruners import PrunerSpec
 
 
@@ -17,7 +17,9 @@ def made(name: str = "made", runs: int = 24) -> CurveSet:
     draw = np.random.default_rng(3)
     progress = np.arange(1, 6) / 5
     losses = [draw.uniform(1, 2) + draw.uniform(0.5, 2) * progress**-0.5 for _ in range(runs)]
-    return curve_set(name, [Run(progress=progress, loss=y, final=float(y[-1])) for y in losses], steps=range(1, 6))
+    return curve_set(
+        name, [RecordedRun(progress=progress, loss=y, final=float(y[-1])) for y in losses], steps=range(1, 6)
+    )
 
 
 class Broken(optuna.pruners.NopPruner):
@@ -58,12 +60,12 @@ def test_wilson_s_interval_by_hand(lost: int, studies: int) -> None:
 
 
 def test_every_pruner_gets_every_set_in_both_settings() -> None:
-    parts = parts_of([made("a"), made("b", 40)], 30, None, {}, ["none", "percentile"])
-    assert [(p.curves.name, p.setting, p.name) for p in parts] == [
+    parts = replay_tasks([made("a"), made("b", 40)], 30, None, {}, ["none", "percentile"])
+    assert [(p.curves.name, p.limit, p.name) for p in parts] == [
         (name, setting, pruner)
         for name, both in (
-            ("a", (Setting(trials=24), Setting(budget=6))),
-            ("b", (Setting(trials=30), Setting(budget=10))),
+            ("a", (StudyLimit(trials=24), StudyLimit(budget=6))),
+            ("b", (StudyLimit(trials=30), StudyLimit(budget=10))),
         )
         for setting in both
         for pruner in ("none", "percentile 25")
@@ -71,7 +73,7 @@ def test_every_pruner_gets_every_set_in_both_settings() -> None:
 
 
 def test_figures_don_t_depend_on_the_number_of_processes() -> None:
-    parts = parts_of([made()], 20, 6.0, {}, ["median (defaults)", "ASHA", "correlation"])
+    parts = replay_tasks([made()], 20, 6.0, {}, ["median (defaults)", "ASHA", "correlation"])
     counted: list[int] = []
     alone = replay_all(parts, range(3), 1, lambda: counted.append(1))
     assert len(counted) == 3 * len(parts)
@@ -81,20 +83,22 @@ def test_figures_don_t_depend_on_the_number_of_processes() -> None:
 
 def test_a_pruner_that_fails_is_named_in_a_line() -> None:
     spec = PrunerSpec("tests.search.replay.test_many_studies", "Broken", (3,))
-    part = Part(curves=made(), setting=Setting(trials=4), name="mine", pruner=spec)
+    part = ReplayTask(curves=made(), limit=StudyLimit(trials=4), name="mine", pruner=spec)
     for jobs in (1, 2):
         with pytest.raises(SearchError, match=r'^pruner "mine" failed on made: IndexError: list index 3 out of range$'):
             replay_all([part], range(2), jobs, lambda: None)
 
 
 def test_a_killed_process_is_told() -> None:
-    part = Part(curves=made(), setting=Setting(trials=4), name="mine", pruner=PrunerSpec(__name__, "Killing", (9,)))
+    part = ReplayTask(
+        curves=made(), limit=StudyLimit(trials=4), name="mine", pruner=PrunerSpec(__name__, "Killing", (9,))
+    )
     with pytest.raises(SearchError, match="a replaying process was killed"):
         replay_all([part], range(2), 2, lambda: None)
 
 
 def test_means_are_over_studies() -> None:
-    parts = parts_of([made()], 20, 6.0, {}, ["none"])
+    parts = replay_tasks([made()], 20, 6.0, {}, ["none"])
     fixed, _ = replay_all(parts, range(2), 1, lambda: None)
     assert (fixed["cost"].mean, fixed["tried"].mean, fixed["best_pruned"].mean) == (1, 20, 0)
     assert math.isfinite(fixed["best_pruned"].high or math.nan)

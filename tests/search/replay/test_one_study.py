@@ -18,7 +18,7 @@ from optuna.pruners import BasePruner, NopPruner, ThresholdPruner
 from optuna.trial import FrozenTrial
 
 from search.replay.curves import CurveSet, read_csv
-from search.replay.one_study import Score, Setting, replay, score, settings
+from search.replay.one_study import Score, StudyLimit, replay, score, study_limits
 from search.replay.pruners import default_pruners
 from tests.places import SHARED
 
@@ -48,7 +48,7 @@ class StopsAll(BasePruner):
 @pytest.mark.parametrize("seed", range(3))
 def test_three_curves_worked_by_hand(seed: int) -> None:
     """Above 5 from the second report on is stopped: the best run, halfway. Of 1 and 4 left the pick is 1."""
-    found = replay(THREE, ThresholdPruner(upper=5.0, n_warmup_steps=2), Setting(trials=3), seed)
+    found = replay(THREE, ThresholdPruner(upper=5.0, n_warmup_steps=2), StudyLimit(trials=3), seed)
     expected = Score(
         cost=2.5 / 3,  # 1, 0.5 and 1
         tried=3,
@@ -65,7 +65,7 @@ def test_three_curves_worked_by_hand(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_a_budget_ends_the_study_and_the_whole_set_is_the_reference(seed: int) -> None:
     """Budget 1.5: two full runs are started, the second while half a run is left."""
-    found = replay(THREE, NopPruner(), Setting(budget=1.5), seed)
+    found = replay(THREE, NopPruner(), StudyLimit(budget=1.5), seed)
     tried = random.Random(seed).sample(range(3), 3)[:2]
     pick = min([1.0, 0.5, 4.0][run] for run in tried)
     assert (found.tried, found.cost, found.regret) == (2, 1.0, pick - 0.5)
@@ -79,20 +79,20 @@ def test_a_budget_ends_the_study_and_the_whole_set_is_the_reference(seed: int) -
 @examples(max_examples=30, deadline=None)
 def test_without_pruning_every_trial_costs_one_and_the_best_is_picked(runs: list[list[float]], seed: int) -> None:
     curves = small([run[:3] for run in runs], [run[3] for run in runs])
-    found = replay(curves, NopPruner(), Setting(trials=len(runs)), seed)
+    found = replay(curves, NopPruner(), StudyLimit(trials=len(runs)), seed)
     assert (found.cost, found.regret, found.relative_regret, found.rank) == (1, 0, 0, 0)
     assert (found.best_pruned, found.top_pruned, found.completed) == (False, 0, 1)
 
 
 def test_a_study_that_lets_no_run_end_is_scored_as_if_it_picked_its_worst() -> None:
-    found = replay(THREE, StopsAll(), Setting(trials=3), 0)
+    found = replay(THREE, StopsAll(), StudyLimit(trials=3), 0)
     assert (found.cost, found.regret, found.completed) == (0.25, 3.5, 0.0)
     assert found.rank == pytest.approx(2 / 3)
 
 
 def test_a_run_without_an_early_report_is_asked_about_later_ones_only() -> None:
     late = small([[math.nan, math.nan, 9.0], [1, 1, 1]], [9.0, 1.0])
-    found = replay(late, StopsAll(), Setting(trials=2), 0)
+    found = replay(late, StopsAll(), StudyLimit(trials=2), 0)
     assert found.cost == pytest.approx((0.75 + 0.25) / 2)
 
 
@@ -104,10 +104,10 @@ def test_the_best_five_percent_are_two_of_forty() -> None:
 
 
 def test_settings_follow_the_size_of_the_set() -> None:
-    assert settings(THREE, 100, None) == (Setting(trials=3), Setting(budget=0.75))
+    assert study_limits(THREE, 100, None) == (StudyLimit(trials=3), StudyLimit(budget=0.75))
     many = small([[1.0]] * 400, [float(run) for run in range(400)])
-    assert settings(many, 100, None) == (Setting(trials=100), Setting(budget=25.0))
-    assert settings(many, 100, 7.5)[1] == Setting(budget=7.5)
+    assert study_limits(many, 100, None) == (StudyLimit(trials=100), StudyLimit(budget=25.0))
+    assert study_limits(many, 100, 7.5)[1] == StudyLimit(budget=7.5)
 
 
 def tool() -> ModuleType:
@@ -136,7 +136,7 @@ def write_runs(path: Path, runs: int) -> None:
 
 
 def assert_same(ours: CurveSet, theirs: ModuleType, seeds: range, budget: float) -> None:
-    setting = Setting(trials=min(100, ours.runs)) if budget == math.inf else Setting(budget=budget)
+    setting = StudyLimit(trials=min(100, ours.runs)) if budget == math.inf else StudyLimit(budget=budget)
     for seed in seeds:
         expected: dict[str, Any] = {row[1]: list(row[2:]) for row in theirs.job((ours.name, seed, budget))}
         for name, spec in default_pruners(20).items():

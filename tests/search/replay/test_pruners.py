@@ -5,7 +5,7 @@ import pytest
 from optuna.pruners import HyperbandPruner, MedianPruner, SuccessiveHalvingPruner
 
 from search.common.errors import SearchError
-from search.replay.pruners import OURS, brackets, default_pruners, parse_pruners, roster
+from search.replay.pruners import OURS, brackets, default_pruners, parse_pruners, select_pruners
 from search.strategy.pruner import CorrelationPruner
 
 
@@ -77,10 +77,10 @@ def test_nothing_is_evaluated(tmp_path: Path) -> None:
 
 def test_only_selects_by_a_part_of_the_name() -> None:
     given = parse_pruners(["mine=optuna.pruners:NopPruner()"])
-    assert list(roster(20, given, ["MEDIAN", "mine"])) == ["median (defaults)", "median, warmup 30%", "mine"]
-    assert list(roster(20, given, [])) == [*default_pruners(20), "mine"]
+    assert list(select_pruners(20, given, ["MEDIAN", "mine"])) == ["median (defaults)", "median, warmup 30%", "mine"]
+    assert list(select_pruners(20, given, [])) == [*default_pruners(20), "mine"]
     with pytest.raises(SearchError, match='--only is "bandit", but must be part of one of these names: none, median'):
-        roster(20, given, ["median", "bandit"])
+        select_pruners(20, given, ["median", "bandit"])
 
 
 @pytest.mark.parametrize(("last_step", "count"), [(20, 3), (81, 5), (242, 5), (243, 5), (244, 6)])

@@ -74,7 +74,7 @@ def facts(
 ) -> Snapshot:
     """The facts of such a study."""
     nothing, trials = cast(Any, None), (list(proxies), list(runs))
-    study = ReadStudy(of, nothing, nothing, nothing, nothing, nothing, of.name, trials=trials, told=({}, {}))
+    study = ReadStudy(of, nothing, nothing, nothing, nothing, nothing, of.name, trials=trials, attributes=({}, {}))
     lost = {t.user_attrs["retries"] for t in proxies if "retries" in t.user_attrs}
     return having(
         Snapshot(study=study, workers=workers),

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.strategy.promotion import Entry, candidates, entry_of, further
-from search.strategy.study_pruner import first_of_the_best
+from search.strategy.promotion import Entrant, entrant_of, proxies_to_add, proxies_to_confirm
+from search.strategy.study_pruner import may_be_pruned
 from tests.search.made import PLAN
 
 
@@ -36,41 +36,41 @@ def numbers(trials: list[FrozenTrial]) -> list[int]:
 
 
 def test_the_best_that_differ_without_pruned_failed_or_baseline() -> None:
-    assert numbers(candidates(PROXIES, top=3, drawn=0, seed=0)) == [2, 1, 6]
+    assert numbers(proxies_to_confirm(PROXIES, top=3, drawn=0, seed=0)) == [2, 1, 6]
 
 
 def test_one_more_is_drawn_from_the_rest() -> None:
-    chosen = candidates(PROXIES, top=2, drawn=1, seed=0)
+    chosen = proxies_to_confirm(PROXIES, top=2, drawn=1, seed=0)
     assert numbers(chosen[:2]) == [2, 1]
     assert chosen[2].number in (6, 7)
-    assert numbers(chosen) == numbers(candidates(PROXIES, top=2, drawn=1, seed=0))
+    assert numbers(chosen) == numbers(proxies_to_confirm(PROXIES, top=2, drawn=1, seed=0))
 
 
 def test_repeats_count_by_their_mean() -> None:
     """One lucky seed of x = 1 is below both of x = 2, whose mean is lower."""
     repeated = [proxy(0, 1.20, 1.0), proxy(1, 1.30, 2.0), proxy(2, 1.50, 1.0), proxy(3, 1.31, 2.0), proxy(4, 1.6, 3.0)]
-    assert numbers(candidates(repeated, top=2, drawn=0, seed=0)) == [1, 0]
+    assert numbers(proxies_to_confirm(repeated, top=2, drawn=0, seed=0)) == [1, 0]
 
 
 @given(st.integers(1, 10), st.integers(0, 5), st.integers(0, 100))
 def test_never_more_than_there_are_and_never_twice(top: int, drawn: int, seed: int) -> None:
-    chosen = candidates(PROXIES, top=top, drawn=drawn, seed=seed)
+    chosen = proxies_to_confirm(PROXIES, top=top, drawn=drawn, seed=seed)
     assert len(chosen) == min(4, top + drawn)
     assert len({t.params["x"] for t in chosen}) == len(chosen)
 
 
 def test_the_race_widens_by_the_next_best_and_one_at_random_in_turn() -> None:
     many = [proxy(i, 1.2 + i / 100, float(i)) for i in range(20)]
-    entered = numbers(further(many, [0, 1, 2], count=4, seed=0))
+    entered = numbers(proxies_to_add(many, [0, 1, 2], count=4, seed=0))
     assert entered[0] == 3
     assert entered[2] == next(i for i in range(4, 20) if i != entered[1])
-    assert numbers(further(many, [0, 1, 2], count=3, seed=0)) == entered[:3]
+    assert numbers(proxies_to_add(many, [0, 1, 2], count=3, seed=0)) == entered[:3]
 
 
 @given(st.sets(st.integers(0, 8)), st.integers(0, 8), st.integers(0, 100))
 def test_nobody_enters_twice_and_no_baseline(chosen: set[int], count: int, seed: int) -> None:
     """1, 2, 6 and 7 are distinct, finished and no baseline's; 3 is 2 again, 8 the baseline."""
-    entered = numbers(further(PROXIES, sorted(chosen), count=count, seed=seed))
+    entered = numbers(proxies_to_add(PROXIES, sorted(chosen), count=count, seed=seed))
     free = {1, 2, 6, 7} - chosen
     assert len(entered) == len(set(entered)) == min(count, len(free))
     assert set(entered) <= free
@@ -78,20 +78,20 @@ def test_nobody_enters_twice_and_no_baseline(chosen: set[int], count: int, seed:
 
 def test_an_entry_is_read_back_from_its_runs() -> None:
     for entry in (
-        Entry("top", None, 17, 0.7, {"x": 1.0}),
-        Entry("wider", None, 17, params={"x": 1.0}),
-        Entry("baseline", "by-hand", params={"x": 1.0}),
+        Entrant("top", None, 17, 0.7, {"x": 1.0}),
+        Entrant("wider", None, 17, params={"x": 1.0}),
+        Entrant("baseline", "by-hand", params={"x": 1.0}),
     ):
         run = proxy(0, 1.3, 1.0, kind=entry.kind, **entry.attrs(101, "30m"))
-        assert entry_of(run) == entry
-        assert entry_of(run).params == {"x": 1.0}
-    assert Entry("top", None, 17, 0.7).key == "trial 17 at lr × 0.7"
-    assert Entry("baseline", "by-hand").key == "baseline by-hand"
+        assert entrant_of(run) == entry
+        assert entrant_of(run).params == {"x": 1.0}
+    assert Entrant("top", None, 17, 0.7).key == "trial 17 at lr × 0.7"
+    assert Entrant("baseline", "by-hand").key == "baseline by-hand"
 
 
 def test_only_first_long_runs_of_the_best_proxies_may_be_pruned() -> None:
     first = {"seed": 100, "budget": "30m", "kind": "top"}
-    assert first_of_the_best(PLAN, first)
+    assert may_be_pruned(PLAN, first)
     for other in (
         {"kind": "random"},
         {"kind": "wider"},
@@ -100,4 +100,4 @@ def test_only_first_long_runs_of_the_best_proxies_may_be_pruned() -> None:
         {"seed": 101},
         {"budget": "12m"},
     ):
-        assert not first_of_the_best(PLAN, first | other)
+        assert not may_be_pruned(PLAN, first | other)

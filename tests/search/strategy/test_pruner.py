@@ -11,7 +11,7 @@ from numpy import ndarray
 from optuna.trial import FrozenTrial, TrialState
 from scipy import stats
 
-from search.strategy.pruner import CorrelationPruner, Verdict, drawn_as_control, lessons
+from search.strategy.pruner import CorrelationPruner, PruningDecision, drawn_as_control, earlier_sums
 from tests.search.curves_made import STEPS, complete, foretelling, running, study_of, trial
 
 
@@ -19,7 +19,7 @@ def proven(n: int = 30, seed: int = 0) -> list[FrozenTrial]:
     return complete(foretelling(np.random.default_rng(seed), n))
 
 
-def judged(trials: list[FrozenTrial], reports: FrozenTrial, **settings: float) -> Verdict:
+def judged(trials: list[FrozenTrial], reports: FrozenTrial, **settings: float) -> PruningDecision:
     return CorrelationPruner(**settings).judge(study_of(trials), reports)  # type: ignore[arg-type]
 
 
@@ -54,7 +54,7 @@ def test_nothing_is_pruned_before_enough_trials_finished(finished: int, reason: 
 
 def test_who_reported_nothing_goes_on_and_who_reports_nan_does_not() -> None:
     assert judged(proven(), trial("running", {}, number=99)).reason == "silent"
-    assert judged([], running(5, math.nan)) == Verdict(True, "diverged")
+    assert judged([], running(5, math.nan)) == PruningDecision(True, "diverged")
 
 
 def test_a_trial_judges_itself_by_others_only() -> None:
@@ -127,7 +127,7 @@ def test_only_order_matters_and_maximising_is_minimising_mirrored(seed: int, los
     losses += rng.uniform(0, 0.5) * rng.standard_normal(losses.shape)
     pruner = CorrelationPruner()
 
-    def verdict(change: Callable[[ndarray], ndarray], direction: Literal["minimize", "maximize"]) -> Verdict:
+    def verdict(change: Callable[[ndarray], ndarray], direction: Literal["minimize", "maximize"]) -> PruningDecision:
         trials = complete((change(losses), change(final)))
         return pruner.judge(study_of(trials, direction), running(step, float(change(np.array(loss)))))
 
@@ -166,7 +166,7 @@ def test_without_an_attribute_a_study_draws_its_controls_itself() -> None:
 
 
 def test_lessons_of_an_earlier_study_prune_from_the_second_finished_trial_on() -> None:
-    earlier = lessons(proven(60, seed=1))
+    earlier = earlier_sums(proven(60, seed=1))
     primed, two = CorrelationPruner(earlier=earlier), proven(2)
     assert primed.judge(study_of(two[:1]), running(50, 9.0)).reason == "few"
     behind = [running(50, 2.0 + i / 100) for i in range(8)]
@@ -178,23 +178,23 @@ def test_lessons_of_an_earlier_study_prune_from_the_second_finished_trial_on() -
 
 
 def test_lessons_of_other_steps_teach_nothing() -> None:
-    odd = {step + 1: shown for step, shown in lessons(proven(60, seed=1)).items()}
+    odd = {step + 1: shown for step, shown in earlier_sums(proven(60, seed=1)).items()}
     for loss in (1.2, 1.8, 2.4):
         found = CorrelationPruner(earlier=odd).judge(study_of(proven(10)), running(50, loss))
         assert found == judged(proven(10), running(50, loss))
 
 
 def test_lessons_count_as_few_runs_however_many_there_were() -> None:
-    taught = lessons(proven(200), worth=8.0)
+    taught = earlier_sums(proven(200), worth=8.0)
     assert set(taught) == set(STEPS[:-1])
     assert all(shown[0] == pytest.approx(8.0) for shown in taught.values())
-    assert lessons(proven(5), worth=8.0)[50][0] == 5.0  # no more than there were
-    assert lessons([]) == {}
+    assert earlier_sums(proven(5), worth=8.0)[50][0] == 5.0  # no more than there were
+    assert earlier_sums([]) == {}
 
 
 def test_lessons_of_a_study_that_maximises_are_those_of_its_mirror() -> None:
     losses, final = foretelling(np.random.default_rng(0), 30)
-    mirrored, plain = lessons(complete((-losses, -final)), maximise=True), lessons(complete((losses, final)))
+    mirrored, plain = earlier_sums(complete((-losses, -final)), maximise=True), earlier_sums(complete((losses, final)))
     assert all(mirrored[step] == pytest.approx(plain[step]) for step in STEPS[:-1])
 
 

@@ -8,13 +8,13 @@ from numpy import ndarray
 from scipy import integrate, stats
 
 from search.common.stats import normal_scores, score_among
-from search.strategy.pruner_model import Foresight, Prior, foresee, sums
+from search.strategy.pruner_model import Prediction, Prior, predict_best_runs, weighted_sums
 
 NOBODY = np.zeros(0)
 
 
-def seen(final: ndarray, score: ndarray, prior: Prior | None = None, cut: ndarray = NOBODY) -> Foresight:
-    return foresee(final, score, cut, share=0.25, best=0.02, prior=prior or Prior(odds=1.0))
+def seen(final: ndarray, score: ndarray, prior: Prior | None = None, cut: ndarray = NOBODY) -> Prediction:
+    return predict_best_runs(final, score, cut, share=0.25, best=0.02, prior=prior or Prior(odds=1.0))
 
 
 def student(final: ndarray, prior: Prior) -> tuple[ndarray, ndarray]:
@@ -102,15 +102,15 @@ def test_a_prediction_is_the_next_runs_share_of_the_joint_density() -> None:
 
 
 def test_doubt_is_weighed_with_the_share_of_all_runs_that_look_as_bad() -> None:
-    even = Foresight(runs=8, centre=-1.0, scale=0.5, degrees=9, log_odds=0.0)
+    even = Prediction(runs=8, centre=-1.0, scale=0.5, degrees=9, log_odds=0.0)
     assert even.proof == 0.5
     related = stats.t.sf((1.0 + 1.0) / 0.5, df=9)
     assert even.share_as_bad(1.0) == pytest.approx((related + stats.norm.sf(1.0)) / 2)
 
 
 def test_overwhelming_odds_are_certainty_either_way() -> None:
-    assert Foresight(8, 0, 1, 9, math.inf).proof == pytest.approx(1.0)
-    assert Foresight(8, 0, 1, 9, -math.inf).proof == pytest.approx(0.0, abs=1e-300)
+    assert Prediction(8, 0, 1, 9, math.inf).proof == pytest.approx(1.0)
+    assert Prediction(8, 0, 1, 9, -math.inf).proof == pytest.approx(0.0, abs=1e-300)
 
 
 def test_without_a_relation_strong_evidence_is_as_rare_as_ville_says() -> None:
@@ -150,14 +150,14 @@ def test_what_was_pruned_is_made_up_for() -> None:
 
 def test_earlier_runs_count_as_if_they_were_these() -> None:
     final, score = a_study(12, 0.8)
-    primed = seen(final[:5], score[:5], Prior(earlier=sums(final[5:], score[5:])))
+    primed = seen(final[:5], score[:5], Prior(earlier=weighted_sums(final[5:], score[5:])))
     whole = seen(final, score, Prior())
     assert (primed.centre, primed.scale, primed.degrees) == pytest.approx((whole.centre, whole.scale, whole.degrees))
     assert primed.log_odds == pytest.approx(whole.log_odds)
 
 
 def test_sums_by_hand() -> None:
-    found = sums(np.array([1.0, 2.0]), np.array([3.0, -1.0]), np.array([1.0, 0.5]))
+    found = weighted_sums(np.array([1.0, 2.0]), np.array([3.0, -1.0]), np.array([1.0, 0.5]))
     assert found.tolist() == [1.5, 2.0, 3.0, 2.5, 2.0, 9.5]
 
 

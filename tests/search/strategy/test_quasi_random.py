@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from search.strategy.quasi_random import Placed, seed_from, sobol
+from search.strategy.quasi_random import PointSuggester, seed_from, sobol
 from search.study.space import Parameter, Space
 
 SPACE = Space(
@@ -20,7 +20,7 @@ SPACE = Space(
 
 
 def place(*point: float) -> dict[str, object]:
-    return SPACE.suggest(Placed(dict(zip(SPACE.parameters, point, strict=True)), {}), {})
+    return SPACE.suggest(PointSuggester(dict(zip(SPACE.parameters, point, strict=True)), {}), {})
 
 
 def test_points_by_hand() -> None:
@@ -35,7 +35,7 @@ def test_points_by_hand() -> None:
 
 
 def test_what_is_given_stays() -> None:
-    placed = Placed(dict.fromkeys(SPACE.parameters, 0.0), {"optimizer": "muon", "n_layer": 6})
+    placed = PointSuggester(dict.fromkeys(SPACE.parameters, 0.0), {"optimizer": "muon", "n_layer": 6})
     assert SPACE.suggest(placed, {}).items() >= {"optimizer": "muon", "n_layer": 6, "momentum": 0.8}.items()
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.strategy.race import KINDS, SPENT, Candidate, Rules, close_rivals, standing, survivors, turn
+from search.strategy.race import ENTRY_REASONS, SPENT, Candidate, Rules, close_rivals, next_runs, standing, survivors
 from search.study.results import Transfer
 from tests.search.race_sim import simulate
 
@@ -23,47 +23,49 @@ def c(key: str, *bpb: float, kind: str = "top", pending: int = 0, out: str = "")
 
 
 def started(field: list[Candidate], rules: Rules = RULES) -> list[tuple[str, int]]:
-    return [(s.key, s.index) for s in turn(field, [], PROVEN, rules).start]
+    return [(s.key, s.index) for s in next_runs(field, [], PROVEN, rules).start]
 
 
 def test_every_candidate_runs_once_at_first_and_the_log_says_what_it_is() -> None:
     field = [c("by-hand", kind="baseline"), c("a", 1.3), c("b"), c("r", kind="random"), c("x", out="pruned")]
-    now = turn(field, [c("w")], UNPROVEN, RULES)
+    now = next_runs(field, [c("w")], UNPROVEN, RULES)
     assert [(s.key, s.index, s.why) for s in now.start] == [
         ("by-hand", 0, "first run: hand-made"),
         ("b", 0, "first run: among the best proxies"),
         ("r", 0, "first run: drawn at random"),
     ]
     assert not now.over
-    assert turn(field, [c("w")], UNPROVEN, RULES) == now
+    assert next_runs(field, [c("w")], UNPROVEN, RULES) == now
 
 
 def test_nothing_more_starts_while_first_runs_or_rungs_are_under_way() -> None:
-    now = turn([c("a", 1.3), c("b", pending=1)], [c("w")], UNPROVEN, RULES)
+    now = next_runs([c("a", 1.3), c("b", pending=1)], [c("w")], UNPROVEN, RULES)
     assert (now.start, now.state, now.over) == ((), "first runs queued or under way: 1", False)
-    now = turn([c("a", 1.3), c("b", 1.31)], [c("w")], UNPROVEN, RULES, climbing=3)
+    now = next_runs([c("a", 1.3), c("b", 1.31)], [c("w")], UNPROVEN, RULES, runs_on_rungs=3)
     assert (now.start, now.state, now.over) == ((), "queued or under way on the rungs: 3", False)
 
 
 def test_first_runs_need_not_wait_for_the_rungs() -> None:
-    assert [s.key for s in turn([c("by-hand", kind="baseline")], [], UNPROVEN, RULES, climbing=3).start] == ["by-hand"]
+    assert [s.key for s in next_runs([c("by-hand", kind="baseline")], [], UNPROVEN, RULES, runs_on_rungs=3).start] == [
+        "by-hand"
+    ]
 
 
 def test_the_race_widens_while_the_proxy_is_not_shown_to_predict() -> None:
     field = [c("a", 1.3), c("b", 1.4)]
-    now = turn(field, [c("v", kind="wider"), c("w", kind="wider")], UNPROVEN, RULES)
+    now = next_runs(field, [c("v", kind="wider"), c("w", kind="wider")], UNPROVEN, RULES)
     assert [(s.key, s.index) for s in now.start] == [("v", 0), ("w", 0)]
     assert all("isn't shown to predict (Kendall's τ = 0.10" in s.why for s in now.start)
-    few = turn(field, [c("v", kind="wider")], Transfer(4, None, None, None), RULES)
-    assert few.start[0].why == f"first run: {KINDS['wider']} (4 pairs, of 5 needed to tell)"
-    proven = turn(field, [c("v", kind="wider")], PROVEN, RULES)
+    few = next_runs(field, [c("v", kind="wider")], Transfer(4, None, None, None), RULES)
+    assert few.start[0].why == f"first run: {ENTRY_REASONS['wider']} (4 pairs, of 5 needed to tell)"
+    proven = next_runs(field, [c("v", kind="wider")], PROVEN, RULES)
     assert {s.key for s in proven.start} == {"a", "b"}
 
 
 def test_second_seeds_go_to_the_leader_and_its_closest_rival() -> None:
     field = [c("a", 1.40), c("b", 1.32), c("c", 1.30)]
     assert started(field) == [("c", 1), ("b", 1)]
-    now = turn(field, [], PROVEN, RULES)
+    now = next_runs(field, [], PROVEN, RULES)
     assert [s.why for s in now.start] == [
         "run 2: leads b by 0.0200, which may be chance (noise is not known yet)",
         "run 2: 0.0200 behind c, which may be chance (noise is not known yet)",
@@ -83,7 +85,7 @@ def test_who_is_closest_is_judged_by_noise_and_not_by_the_gap() -> None:
     field = [c("a", 1.300, 1.304), c("b", 1.310), c("d", 1.309, 1.309)]
     assert [r.key for r in close_rivals(field, field[0])] == ["b", "d"]
     assert started(field) == [("b", 1)]
-    (start,) = turn(field, [], PROVEN, RULES).start
+    (start,) = next_runs(field, [], PROVEN, RULES).start
     assert start.why == "run 2: 0.0080 behind a, which may be chance (noise 0.0020 a run)"
 
 
@@ -96,21 +98,21 @@ def test_where_leader_and_rival_have_had_the_most_the_next_rival_runs() -> None:
 def test_it_is_over_when_the_leader_is_separated() -> None:
     """Noise 0.0014 with 2 degrees: gaps above 4.303 · 0.0014 = 0.0061 are more than noise."""
     field = [c("a", 1.300, 1.302), c("b", 1.308, 1.310), c("x", 1.5)]
-    now = turn(field, [], PROVEN, RULES)
+    now = next_runs(field, [], PROVEN, RULES)
     assert (now.start, now.state, now.over) == ((), "a is ahead of all others by more than noise", True)
     assert started([field[0], c("b", 1.305, 1.307), field[2], c("y", 1.6)]) == [("a", 2), ("b", 2)]
 
 
 def test_a_leader_after_one_run_gets_a_second_though_it_is_far_ahead() -> None:
-    (start,) = turn([c("a", 1.300), c("b", 1.400, 1.402)], [], PROVEN, RULES).start
+    (start,) = next_runs([c("a", 1.300), c("b", 1.400, 1.402)], [], PROVEN, RULES).start
     assert (start.key, start.index, start.why) == ("a", 1, "run 2: leads after a single run")
 
 
 def test_runs_are_spent_by_count() -> None:
     """Two candidates with two runs each on average are four runs, of which one may be under way."""
-    now = turn([c("a", 1.30, 1.33), c("b", 1.31, 1.34)], [], PROVEN, RULES)
+    now = next_runs([c("a", 1.30, 1.33), c("b", 1.31, 1.34)], [], PROVEN, RULES)
     assert (now.start, now.state, now.over) == ((), "all 4 runs are spent", True)
-    now = turn([c("a", 1.30, 1.33), c("b", 1.31, pending=1)], [], PROVEN, RULES)
+    now = next_runs([c("a", 1.30, 1.33), c("b", 1.31, pending=1)], [], PROVEN, RULES)
     assert (now.start, now.over) == ((), False)
 
 
@@ -125,23 +127,23 @@ def test_a_single_run_that_is_left_goes_to_the_leader() -> None:
 
 def test_nobody_has_more_than_the_most_seeds() -> None:
     field = [c("a", 1.30, 1.33, 1.31), c("b", 1.31, 1.34, 1.32), c("x", 2.0), c("y", 2.1), c("z", 2.2)]
-    now = turn(field, [], PROVEN, Rules(seeds=2, max_seeds=3))
-    assert (now.start, now.state, now.over) == ((), "who could still win has had 3 runs", True)
+    now = next_runs(field, [], PROVEN, Rules(seeds=2, max_seeds=3))
+    assert (now.start, now.state, now.over) == ((), "all that could still win have had 3 runs", True)
     assert started(field, Rules(seeds=2, max_seeds=4)) == [("a", 3)]
 
 
 def test_hours_or_dollars_stop_every_kind_of_run() -> None:
     fresh, raced, wider = [c("a"), c("b")], [c("a", 1.30), c("b", 1.31)], [c("w", kind="wider")]
     for field, reserve in ((fresh, []), (raced, wider), (raced, [])):
-        one = turn(field, reserve, UNPROVEN, Rules(affordable=1))
+        one = next_runs(field, reserve, UNPROVEN, Rules(affordable=1))
         assert len(one.start) == 1
         assert not one.over
-        none = turn(field, reserve, UNPROVEN, Rules(affordable=0))
+        none = next_runs(field, reserve, UNPROVEN, Rules(affordable=0))
         assert (none.start, none.state, none.over) == ((), SPENT, True)
 
 
 def test_runs_under_way_are_waited_for() -> None:
-    now = turn([c("a", 1.30, pending=1), c("b", 1.31, pending=1), c("x", 1.5)], [], PROVEN, RULES)
+    now = next_runs([c("a", 1.30, pending=1), c("b", 1.31, pending=1), c("x", 1.5)], [], PROVEN, RULES)
     assert (now.start, now.state) == ((), "the leader's and its rival's runs are queued or under way")
     assert started([c("a", 1.30, pending=1), c("b", 1.31), c("x", 1.5), c("y", 1.6)]) == [("b", 1)]
 
@@ -149,8 +151,8 @@ def test_runs_under_way_are_waited_for() -> None:
 def test_who_is_out_runs_no_more_whatever_its_mean() -> None:
     field = [c("a", 1.30, out="diverged in a long run"), c("b", 1.31), c("d", 1.32), c("x", 1.9)]
     assert started(field) == [("b", 1), ("d", 1)]  # who leads of those that are in, and its rival
-    assert turn([c("a", out="pruned")], [], PROVEN, RULES).over
-    assert turn([], [], PROVEN, RULES).state == "no run has finished"
+    assert next_runs([c("a", out="pruned")], [], PROVEN, RULES).over
+    assert next_runs([], [], PROVEN, RULES).state == "no run has finished"
 
 
 @settings(max_examples=150, deadline=None)
@@ -173,7 +175,7 @@ def test_whatever_the_order_of_results(
     reserve = [c(f"w{i}", kind="wider") for i in range(widen)]
     began: list[tuple[str, int]] = []
     for _ in range(1000):
-        for start in turn(list(field.values()), reserve, transfer, rules).start:
+        for start in next_runs(list(field.values()), reserve, transfer, rules).start:
             assert not field.get(start.key, c("new")).out
             began.append((start.key, start.index))
             was = field.setdefault(start.key, c(start.key, kind="wider"))

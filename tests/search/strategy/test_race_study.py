@@ -16,7 +16,7 @@ from search.export.export import FORMATS, best_export, render
 from search.export.reader import read_export
 from search.show.status.summary import summary
 from search.strategy.priming import prime
-from search.strategy.promotion import next_turn, promote, promote_by_hand, race_field
+from search.strategy.promotion import due_runs, promote, promote_by_hand, race_field
 from search.strategy.race import SPENT, standing
 from search.strategy.study_pruner import make_pruner
 from search.study.results import confirmed, transfer
@@ -100,8 +100,8 @@ def test_only_the_better_half_climbs(database: Database) -> None:
     assert {e[0] for e in entered["30m"]} == {"top", "baseline", "random"}
     assert len(confirmed(study)) == 4
     said = Counter(said for _, said in standing(race_field(study)))
-    assert said["left behind on the rung of 10m"] == 3
-    assert said["left behind on the rung of 15m"] == 1
+    assert said["dropped on the rung of 10m"] == 3
+    assert said["dropped on the rung of 15m"] == 1
     assert said["has not run"] == 0
 
 
@@ -173,7 +173,7 @@ def test_hours_and_dollars_stop_new_runs_and_it_is_said(cap: str, database: Data
     Trainer(study, rising, falling).run()
     assert len(study.confirm_trials()) == 8
     assert ["race", SPENT] in [line.split(maxsplit=1) for line in status(study).splitlines()]
-    assert next_turn(study)[2].over
+    assert due_runs(study).decision.over
 
 
 @pytest.mark.parametrize(("hours", "rungs", "long"), [(1.0, 1, 1), (2.0, 6, 2)])
@@ -277,7 +277,7 @@ def test_many_workers_queue_nothing_twice_and_no_more_than_the_count(database: D
     assert max(Counter(who(r) for r in runs).values()) == 1
     assert {r.state for r in runs} == {TrialState.COMPLETE}
     assert len(runs) <= study.plan.confirm.seeds * len(field)
-    assert next_turn(study)[2].over
+    assert due_runs(study).decision.over
 
 
 def test_priming_by_an_earlier_study(database: Database) -> None:

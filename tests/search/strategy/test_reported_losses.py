@@ -5,7 +5,7 @@ import pytest
 from optuna.trial import FrozenTrial
 from scipy import stats
 
-from search.strategy.reported_losses import FEWEST_GOOD, Reported
+from search.strategy.reported_losses import MIN_GOOD, ReportedLosses
 from tests.search.curves_made import trial
 
 TRIALS = [
@@ -25,7 +25,7 @@ def same(found: np.ndarray, expected: list[float]) -> None:
 
 def test_losses_at_a_step_by_hand() -> None:
     """Who left before is behind; who isn't there yet, and who failed, takes no part; a gap keeps the loss before."""
-    runs = Reported.of(TRIALS)
+    runs = ReportedLosses.from_trials(TRIALS)
     same(runs.at(10), [3.0, 4.0, 5.0, 6.0, 7.0, math.inf])
     same(runs.at(20), [2.0, 4.0, math.inf, 2.5, math.nan, -math.inf])
     same(runs.at(15), [3.0, 4.0, math.inf, 6.0, math.nan, math.inf])
@@ -37,20 +37,20 @@ def test_losses_at_a_step_by_hand() -> None:
 def test_scores_at_a_step_are_among_those_who_came_so_far() -> None:
     ppf = stats.norm.ppf
     expected = [*ppf([0.3, 0.7, 0.9, 0.5]), math.nan, ppf(0.1)]
-    same(Reported.of(TRIALS).scores_at(20), expected)
+    same(ReportedLosses.from_trials(TRIALS).scores_at(20), expected)
 
 
 def test_a_study_that_maximises_is_turned_round() -> None:
     trials = [trial("complete", {10: 0.3, 20: 0.9}), trial("complete", {10: math.nan, 20: 0.5}), trial("pruned", {})]
-    runs = Reported.of(trials, maximise=True)
+    runs = ReportedLosses.from_trials(trials, maximise=True)
     same(runs.at(10), [-0.3, math.inf, math.inf])
     same(runs.final, [-0.9, -0.5, math.nan])
 
 
 def test_cut_trials_are_those_whose_last_report_is_here() -> None:
     trials = [trial("pruned", {10: 5.0}), trial("pruned", {10: 4.0, 20: 4.0}), *TRIALS, trial("pruned", {})]
-    runs = Reported.of(trials)
-    assert (runs.cut_at(10), runs.cut_at(20), runs.cut_at(30)) == ([0, 4], [1], [])
+    runs = ReportedLosses.from_trials(trials)
+    assert (runs.pruned_at(10), runs.pruned_at(20), runs.pruned_at(30)) == ([0, 4], [1], [])
 
 
 def many(finished: int, pruned: int = 0) -> list[FrozenTrial]:
@@ -60,10 +60,10 @@ def many(finished: int, pruned: int = 0) -> list[FrozenTrial]:
 
 
 @pytest.mark.parametrize(
-    ("finished", "pruned", "good"), [(3, 0, 3), (20, 0, FEWEST_GOOD), (40, 0, 10), (40, 40, 20), (9, 91, 9)]
+    ("finished", "pruned", "good"), [(3, 0, 3), (20, 0, MIN_GOOD), (40, 0, 10), (40, 40, 20), (9, 91, 9)]
 )
 def test_good_runs_are_a_quarter_of_all_that_ended(finished: int, pruned: int, good: int) -> None:
-    places, scores = Reported.of(many(finished, pruned)).good
+    places, scores = ReportedLosses.from_trials(many(finished, pruned)).good
     assert places == list(range(good))
     ended = finished + pruned
     assert scores == pytest.approx(stats.norm.ppf((np.arange(good) + 0.5) / ended))
@@ -71,11 +71,11 @@ def test_good_runs_are_a_quarter_of_all_that_ended(finished: int, pruned: int, g
 
 def test_nothing_told_is_nothing_known() -> None:
     for trials in ([], [trial("running", {10: 1.0})], [trial("fail", {10: 1.0})]):
-        runs = Reported.of(trials)
+        runs = ReportedLosses.from_trials(trials)
         assert (runs.finished, runs.ended, runs.steps, runs.good[0]) == (0, 0, [], [])
 
 
 def test_equal_ends_share_a_score_and_the_first_count_as_good() -> None:
-    places, scores = Reported.of([trial("complete", {1: 1.0, 2: 5.0}) for _ in range(12)]).good
-    assert places == list(range(FEWEST_GOOD))
-    assert scores == pytest.approx([0.0] * FEWEST_GOOD)
+    places, scores = ReportedLosses.from_trials([trial("complete", {1: 1.0, 2: 5.0}) for _ in range(12)]).good
+    assert places == list(range(MIN_GOOD))
+    assert scores == pytest.approx([0.0] * MIN_GOOD)

@@ -6,12 +6,12 @@ import pytest
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from search.common.errors import SpaceExhaustedError
-from search.strategy.sampler import Sampler, settle
+from search.strategy.sampler import Sampler, ensure_parameters
 from search.study import study_file as studyfile
 from search.study.plan import Plan
 from search.study.space import Parameter, Params, Space
 from search.study.study import LinkedStudy, load_study, open_study
-from search.study.trials import given_to
+from search.study.trials import trial_params
 from storage.queue.trial_queue import Claim, Outcome
 from storage.server.database import Database, connect
 
@@ -173,7 +173,7 @@ def plan(kind: str, trials: int, text: str = DISCRETE) -> Plan:
 
 def train(study: LinkedStudy, claim: Claim) -> Params:
     """Do what a worker does, but for training."""
-    settle(study, claim.trial_id)
+    ensure_parameters(study, claim.trial_id)
     params = study.plan.space.suggest(Trial(study.proxies, claim.trial_id), study.plan.fixed())
     study.proxy_queue.finish(claim.trial_id, TrialState.COMPLETE, float(params["n_layer"]))
     return params
@@ -232,8 +232,8 @@ def test_a_retry_is_given_the_same_even_if_its_worker_died_before_setting_it(dat
     study = open_study(database, plan("tpe", 5))
     for expected in ("by-hand", None):
         claim = claimed(study)
-        settle(study, claim.trial_id)
-        given = given_to(database.storage.get_trial(claim.trial_id))
+        ensure_parameters(study, claim.trial_id)
+        given = trial_params(database.storage.get_trial(claim.trial_id))
         study.proxy_queue.fail(claim.trial_id, "lost")
         retry = claimed(study)
         assert retry.user_attrs["retries"] == claim.number
@@ -246,9 +246,9 @@ def test_settling_twice_changes_nothing(database: Database) -> None:
     study = open_study(database, plan("random", 5))
     train(study, claimed(study))
     claim = claimed(study)
-    settle(study, claim.trial_id)
+    ensure_parameters(study, claim.trial_id)
     before = database.storage.get_trial(claim.trial_id)
-    settle(study, claim.trial_id)
+    ensure_parameters(study, claim.trial_id)
     assert database.storage.get_trial(claim.trial_id) == before
 
 
@@ -260,7 +260,7 @@ def test_an_exhausted_study_says_so(database: Database) -> None:
     one_more = study.proxy_queue.claim("w", 13)
     assert isinstance(one_more, Claim)
     with pytest.raises(SpaceExhaustedError, match="all 12 configurations"):
-        settle(study, one_more.trial_id)
+        ensure_parameters(study, one_more.trial_id)
 
 
 def test_the_shipped_spaces_are_large_enough_to_count_no_further() -> None:

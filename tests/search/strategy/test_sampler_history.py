@@ -3,9 +3,9 @@ import math
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.strategy.sampler_history import lesson_for
+from search.strategy.sampler_history import sampler_history
 from search.study.space import Parameter, Space
-from search.study.trials import given_to
+from search.study.trials import trial_params
 
 SPACE = Space({"max_lr": Parameter(low=0.0, high=1.0)})
 
@@ -35,7 +35,7 @@ COMPLETE = [
 
 
 def told(kind: str, *more: FrozenTrial) -> list[FrozenTrial]:
-    return lesson_for(kind, [*COMPLETE, *more], SPACE)[len(COMPLETE) :]
+    return sampler_history(kind, [*COMPLETE, *more], SPACE)[len(COMPLETE) :]
 
 
 @pytest.mark.parametrize(
@@ -82,9 +82,9 @@ def test_what_runs_or_waits_is_running_with_what_it_was_given() -> None:
     (seen,) = told("tpe", waiting)
     assert (seen.state, seen.params) == (TrialState.RUNNING, {"max_lr": 0.25})
     assert told("tpe", create_trial(state=TrialState.WAITING)) == []
-    assert given_to(waiting) == {"max_lr": 0.25}
+    assert trial_params(waiting) == {"max_lr": 0.25}
 
 
 def test_without_results_a_gaussian_process_has_nothing_to_compare_with() -> None:
-    assert lesson_for("gp", [trial(TrialState.FAIL, why="out_of_memory")], SPACE) == []
-    assert len(lesson_for("tpe", [trial(TrialState.FAIL, why="out_of_memory")], SPACE)) == 1
+    assert sampler_history("gp", [trial(TrialState.FAIL, why="out_of_memory")], SPACE) == []
+    assert len(sampler_history("tpe", [trial(TrialState.FAIL, why="out_of_memory")], SPACE)) == 1

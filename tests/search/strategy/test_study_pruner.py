@@ -5,8 +5,8 @@ import numpy as np
 import optuna
 import pytest
 
-from search.strategy.pruner import CorrelationPruner, lessons
-from search.strategy.study_pruner import first_of_the_best, make_pruner, race_pruner
+from search.strategy.pruner import CorrelationPruner, earlier_sums
+from search.strategy.study_pruner import make_pruner, may_be_pruned, race_pruner
 from search.study.study import LinkedStudy
 from tests.search.curves_made import complete, foretelling
 from tests.search.made import PLAN
@@ -32,7 +32,7 @@ def test_the_plans_defaults_are_the_pruners() -> None:
 
 
 def test_what_a_study_was_taught_survives_its_storage() -> None:
-    taught = lessons(complete(foretelling(np.random.default_rng(0), 40)))
+    taught = earlier_sums(complete(foretelling(np.random.default_rng(0), 40)))
     study = optuna.create_study()
     study.set_user_attr("lessons:", {str(step): [float(v) for v in shown] for step, shown in taught.items()})
     made = make_pruner(linked(study))
@@ -61,7 +61,7 @@ def test_long_runs_are_few_and_none_of_them_is_a_control() -> None:
 )
 def test_only_first_long_runs_of_the_best_proxies_may_be_pruned(attrs: dict[str, Any], may: bool) -> None:
     assert PLAN.confirm.first_seed == 100
-    assert first_of_the_best(PLAN, attrs) == may
+    assert may_be_pruned(PLAN, attrs) == may
 
 
 @pytest.mark.parametrize("odd", ["yes", True, [1], {"x": [1] * 6}, {"20": [1]}, {"20": "abcdef"}, {"20": [True] * 6}])

@@ -23,7 +23,7 @@ from model.sample import PROMPTS, sample
 from search.common.errors import SearchError
 from search.common.signals import StopRequest
 from search.export.download import _there, bring, listing
-from search.study.artifacts import ReadArtifacts, attach, files, study_artifacts
+from search.study.artifacts import ReadArtifacts, artifact_files, attach, study_artifacts
 from search.study.plan import Plan
 from search.study.study import LinkedStudy, open_study
 from search.worker.trial_files import LastLines, keep_confirmed, keep_trace
@@ -65,7 +65,7 @@ def finished(study: LinkedStudy) -> int:
 
 
 def content(study: LinkedStudy, part: optuna.Study, name: str) -> bytes:
-    (file,) = [f for f in files(part) if f.filename == name]
+    (file,) = [f for f in artifact_files(part) if f.filename == name]
     with study_artifacts(study).open_reader(file.artifact_id) as opened:
         return opened.read()
 
@@ -87,7 +87,7 @@ def test_a_worker_stores_weights_and_samples_and_the_dashboard_offers_them(datab
     (run,) = study.confirm_trials()
     assert run.state == TrialState.COMPLETE, said
     names = {"confirm-0.pt", "record-0.txt", "samples-0.txt"}
-    assert {(f.trial, f.filename) for f in files(study.confirmations)} == {(0, name) for name in names}
+    assert {(f.trial, f.filename) for f in artifact_files(study.confirmations)} == {(0, name) for name in names}
     here = home / "checkpoints" / study.folder / "confirm-0.pt"
     assert content(study, study.confirmations, "confirm-0.pt") == here.read_bytes()
     written = content(study, study.confirmations, "samples-0.txt").decode()
@@ -97,7 +97,7 @@ def test_a_worker_stores_weights_and_samples_and_the_dashboard_offers_them(datab
     assert "".join(f"\n{step},{bpb:.6g}" for step, bpb in sorted(run.intermediate_values.items())) in record
     assert json.dumps(run.user_attrs["provenance"]["text_sha256"]) in record
     assert f"\nconfirmation 0: {run.value:.4f} BPB after" in record
-    assert not [f for f in files(study.proxies) if f.trial is not None]  # nothing for a proxy
+    assert not [f for f in artifact_files(study.proxies) if f.trial is not None]  # nothing for a proxy
 
     app = wsgi(database.storage, artifact_store=ReadArtifacts(database))
     status, body = get(app, f"/api/studies/{study.confirmations._study_id}")
@@ -117,14 +117,14 @@ def test_a_finished_trial_takes_a_file_once(study: LinkedStudy, tmp_path: Path) 
     assert attach(study, study.confirmations, trial_id, path) == first
     other = finished(study)
     assert attach(study, study.confirmations, other, path) != first
-    assert [f.trial for f in files(study.confirmations)] == [0, 1]
+    assert [f.trial for f in artifact_files(study.confirmations)] == [0, 1]
 
 
 def test_weights_over_the_limit_stay_where_they_are_and_the_rest_is_stored(database: Database, weights: Path) -> None:
     study, said = made(database, ("[workers]", "[workers]\nartifact_mb = 0.01")), list[str]()
     assert weights.stat().st_size > 10_000
     keep_confirmed(study, finished(study), weights, CPU, said.append)
-    assert [f.filename for f in files(study.confirmations)] == ["samples-0.txt"]
+    assert [f.filename for f in artifact_files(study.confirmations)] == ["samples-0.txt"]
     (line,) = said
     assert line.startswith("note: not all of confirm-0's files could be stored: the file is larger than 0.01 MB")
 
@@ -151,7 +151,7 @@ def test_an_upload_outlives_an_absence_of_the_database(
     said: list[str] = []
     keep_confirmed(study, finished(study), weights, CPU, said.append)
     assert said == []
-    assert [f.filename for f in files(study.confirmations)] == ["confirm-0.pt", "samples-0.txt"]
+    assert [f.filename for f in artifact_files(study.confirmations)] == ["confirm-0.pt", "samples-0.txt"]
 
 
 @pytest.mark.parametrize("write", [passing, broken])
@@ -164,14 +164,14 @@ def test_an_upload_that_fails_is_said_and_never_raised(
     keep_confirmed(study, finished(study), weights, CPU, said.append)
     assert len(said) == 1
     assert said[0].startswith("note: not all of confirm-0's files could be stored: ")
-    assert files(study.confirmations) == []
+    assert artifact_files(study.confirmations) == []
 
 
 def test_weights_that_cannot_be_read_are_stored_all_the_same(study: LinkedStudy, tmp_path: Path) -> None:
     (tmp_path / "confirm-0.pt").write_bytes(b"no weights")
     said: list[str] = []
     keep_confirmed(study, finished(study), tmp_path / "confirm-0.pt", CPU, said.append)
-    assert [f.filename for f in files(study.confirmations)] == ["confirm-0.pt"]
+    assert [f.filename for f in artifact_files(study.confirmations)] == ["confirm-0.pt"]
     assert [line.split(":")[1] for line in said] == [" confirm-0 has no samples"]
 
 
@@ -240,7 +240,7 @@ def test_files_are_listed_and_brought(study: LinkedStudy, tmp_path: Path) -> Non
         bring(study, "confirm-1.pt", None, None, tmp_path / "other")
     with pytest.raises(SearchError, match="--trial is 0 and --confirmation 0, but a file is of one"):
         listing(study, trial=0, confirmation=0)
-    study_artifacts(study).remove(files(study.confirmations)[0].artifact_id)
+    study_artifacts(study).remove(artifact_files(study.confirmations)[0].artifact_id)
     with pytest.raises(SearchError, match="its content is gone"):
         bring(study, "samples-0.txt", None, None, tmp_path / "other")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["here.txt", "samples-0.txt"]

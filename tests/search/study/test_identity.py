@@ -17,7 +17,7 @@ from search.show.leaderboard.links import Template
 from search.strategy.priming import prime
 from search.strategy.study_pruner import make_pruner
 from search.study.cost import registry_of
-from search.study.identity import ID, belong, confirm_name
+from search.study.identity import ID, are_halves, confirm_name
 from search.study.plan import Plan
 from search.study.study import LinkedStudy, load_study, open_study
 from search.worker.registration import present
@@ -124,10 +124,10 @@ def test_a_study_of_an_older_version_goes_on(database: Database, without: tuple[
 def test_runs_of_proxies_that_are_not_here_are_anothers(database: Database) -> None:
     study = open_study(database, plan())
     forget(study.confirmations, database)
-    assert belong(study.proxies, study.confirmations)
+    assert are_halves(study.proxies, study.confirmations)
     run = {"confirms": 3, "seed": 1, "budget": "30m"}
     study.confirmations.add_trial(create_trial(state=TrialState.COMPLETE, value=1.0, user_attrs=run))
-    assert not belong(study.proxies, study.confirmations)
+    assert not are_halves(study.proxies, study.confirmations)
 
 
 def test_a_deleted_half_is_made_anew_and_said(database: Database) -> None:
@@ -138,7 +138,7 @@ def test_a_deleted_half_is_made_anew_and_said(database: Database) -> None:
         load_study(database, "made")
     said: list[str] = []
     again = open_study(database, plan(), said.append)
-    assert said == ['note: the confirmation runs of "made" were deleted: "made-confirm" is made anew, empty']
+    assert said == ['note: the confirmation runs of "made" were deleted: "made-confirm" was created again, empty']
     assert [t.state for t in again.confirm_trials()] == [TrialState.WAITING]
     assert again.confirmations.user_attrs[ID] == again.proxies.user_attrs[ID] == study.proxy_queue.identity
     assert again.folder == study.folder
@@ -201,7 +201,7 @@ def test_start_refuses_leftovers_and_makes_a_half_anew(
     assert typed(*start, str(plan_file))[0] == 0
     delete(database, "tiny-confirm")
     code, out, err = typed(*start, "tiny")
-    assert (code, '"tiny-confirm" is made anew, empty' in out) == (0, True), err
+    assert (code, '"tiny-confirm" was created again, empty' in out) == (0, True), err
     assert load_study(database, "tiny").plan.tokenizer.vocab_size == 400
 
 
@@ -223,7 +223,7 @@ def test_names_that_end_as_halves_do(database: Database) -> None:
 
 def test_another_programs_study_is_not_a_half(database: Database) -> None:
     optuna.create_study(study_name="made-confirm", storage=database.storage)
-    with pytest.raises(HalvesError, match="lilm-search didn't make it"):
+    with pytest.raises(HalvesError, match="lilm-search didn't create it"):
         open_study(database, plan())
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from search.study.results import Noise, Sureness, bpb_text, lead, pooled_noise, transfer_check
+from search.study.results import Noise, Significance, bpb_text, lead, pooled_noise, transfer_check
 
 
 def test_pooled_noise_by_hand() -> None:
@@ -100,28 +100,28 @@ LEAST = 0.127062
 
 
 @pytest.mark.parametrize(
-    ("gap", "verdict", "proven"),
+    ("gap", "significance", "proven"),
     [
-        (LEAST + 1e-4, Sureness.MORE_THAN_NOISE, True),
-        (LEAST - 1e-4, Sureness.MAY_BE_CHANCE, False),
-        (0.0, Sureness.MAY_BE_CHANCE, False),
-        (-LEAST + 1e-4, Sureness.MAY_BE_CHANCE, False),
-        (-LEAST - 1e-4, Sureness.MORE_THAN_NOISE, False),
+        (LEAST + 1e-4, Significance.MORE_THAN_NOISE, True),
+        (LEAST - 1e-4, Significance.MAY_BE_CHANCE, False),
+        (0.0, Significance.MAY_BE_CHANCE, False),
+        (-LEAST + 1e-4, Significance.MAY_BE_CHANCE, False),
+        (-LEAST - 1e-4, Significance.MORE_THAN_NOISE, False),
     ],
 )
-def test_a_lead_is_proven_where_it_is_more_than_noise(gap: float, verdict: Sureness, proven: bool) -> None:
+def test_a_lead_is_proven_where_it_is_more_than_noise(gap: float, significance: Significance, proven: bool) -> None:
     found = lead(Ran(1.5), Ran(1.5 + gap), NOISE)
     assert found.gap == pytest.approx(gap)
     assert found.least == pytest.approx(LEAST, abs=1e-6)
-    assert (found.verdict, found.proven) == (verdict, proven)
+    assert (found.significance, found.proven) == (significance, proven)
 
 
 def test_a_lead_without_noise_is_unknown_and_a_tie_without_any_deviation_is_none() -> None:
     unknown = lead(Ran(1.0), Ran(9.0), Noise(None, 0))
-    assert (unknown.least, unknown.verdict, unknown.proven) == (None, Sureness.NOT_KNOWN, False)
+    assert (unknown.least, unknown.significance, unknown.proven) == (None, Significance.NOT_KNOWN, False)
     exact = Noise(0.0, 3)
     assert lead(Ran(1.0), Ran(1.0 + 1e-9), exact).proven
-    assert lead(Ran(1.0), Ran(1.0), exact).verdict is Sureness.MAY_BE_CHANCE
+    assert lead(Ran(1.0), Ran(1.0), exact).significance is Significance.MAY_BE_CHANCE
 
 
 def test_a_lead_is_decided_by_a_failure_of_one_alone() -> None:

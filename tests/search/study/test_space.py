@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from search.common.errors import StudyChangedError, StudyFileError
-from search.strategy.quasi_random import Placed
+from search.strategy.quasi_random import PointSuggester
 from search.strategy.sampler import Sampler
 from search.study.plan import Plan
-from search.study.space import OWNER, RECORDS, TYPES
+from search.study.space import RECORDS, SECTION_OF, TYPES
 from search.study.study import open_study, stored_plan
 from storage.server.database import Database
 
@@ -205,7 +205,7 @@ def test_what_a_refusal_says_to_write_is_taken() -> None:
 
 
 @given(
-    st.lists(st.sampled_from(sorted(OWNER)), min_size=1, max_size=4, unique=True),
+    st.lists(st.sampled_from(sorted(SECTION_OF)), min_size=1, max_size=4, unique=True),
     st.integers(0, 2**32 - 1),
     st.data(),
 )
@@ -220,12 +220,12 @@ def test_of_an_accepted_space_every_draw_builds(names: list[str], seed: int, dat
     rng = np.random.default_rng(seed)
     for _ in range(100):
         point = dict(zip(names, map(float, rng.random(len(names))), strict=True))
-        plan.configuration(plan.space.suggest(Placed(point, {}), plan.fixed()))
+        plan.configuration(plan.space.suggest(PointSuggester(point, {}), plan.fixed()))
 
 
 def _entries(name: str) -> st.SearchStrategy[dict[str, Any]]:
     """Return ranges and choices about as a person writes them, some of them wrong."""
-    allowed = next(f.metadata.get("choices") for f in fields(RECORDS[OWNER[name]]) if f.name == name)
+    allowed = next(f.metadata.get("choices") for f in fields(RECORDS[SECTION_OF[name]]) if f.name == name)
     if TYPES[name] is bool or allowed:
         some = st.lists(st.sampled_from(allowed or [True, False]), min_size=1, unique=True)
         return some.map(lambda choices: {"choices": choices})
@@ -256,7 +256,7 @@ def test_a_real_settings_highest_rate_is_named_once() -> None:
 def test_integer_ends_of_a_real_setting_make_a_real_range() -> None:
     parameter = parse("weight_decay = { low = 0, high = 1 }").space.parameters["weight_decay"]
     assert parameter.distribution() == FloatDistribution(0.0, 1.0)
-    drawn = [parameter.suggest(Placed({"weight_decay": i / 7}, {}), "weight_decay") for i in range(7)]
+    drawn = [parameter.suggest(PointSuggester({"weight_decay": i / 7}, {}), "weight_decay") for i in range(7)]
     assert drawn == pytest.approx([i / 7 for i in range(7)])
     assert parse("rope_base = { low = 1000, high = 100000, log = true }").space.parameters["rope_base"].size is None
 
@@ -275,7 +275,7 @@ def test_steps_of_a_real_setting(entry: str, values: list[float]) -> None:
     parameter = parse(f"weight_decay = {entry}").space.parameters["weight_decay"]
     assert parameter.values() == tuple(values)
     assert parameter.size == len(values)
-    placed = [parameter.suggest(Placed({"x": (i + 0.5) / 50}, {}), "x") for i in range(50)]
+    placed = [parameter.suggest(PointSuggester({"x": (i + 0.5) / 50}, {}), "x") for i in range(50)]
     assert set(placed) == set(values)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     asked = {parameter.suggest(study.ask(), "x") for _ in range(60)}

@@ -14,7 +14,7 @@ from search.export.reader import read_tables
 from search.study import study_file as studyfile
 from search.study.parameter import Parameter
 from search.study.plan import SECTIONS, Plan
-from search.study.space import OWNER
+from search.study.space import SECTION_OF
 from storage.server.address import read_secret
 from tests.search.conftest import Typed
 from tests.search.study.test_space import HEAD, refused, text_of
@@ -103,7 +103,7 @@ VALUES = st.recursive(
 
 
 @given(
-    place=st.sampled_from([*KEYS, *[("space", name) for name in OWNER], ("baselines", "mine")]),
+    place=st.sampled_from([*KEYS, *[("space", name) for name in SECTION_OF], ("baselines", "mine")]),
     value=VALUES,
     grid=st.booleans(),
 )

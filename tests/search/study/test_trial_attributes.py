@@ -12,8 +12,8 @@ from search.show.dashboard.trial_notes import trial_notes
 from search.show.report.answers import ANSWERS
 from search.show.status.glance import glance
 from search.study import trials
-from search.study.trial_attributes import sound, sound_attributes
-from search.study.trials import INHERITED, KINDS, Attributes, budget_of, final_budget
+from search.study.trial_attributes import valid_attributes, with_valid_attributes
+from search.study.trials import INHERITED, VALIDATORS, Attributes, budget_of, final_budget
 from storage.queue.trial_queue import Claim, TrialQueue
 from storage.server.database import Database
 from tests.search.made import proxy
@@ -25,7 +25,7 @@ ODD: tuple[Any, ...] = (["x"], {"x": []}, "\x1b[2J", None, float("nan"), float("
 def test_right_ones_stay_and_wrong_ones_are_as_if_never_noted() -> None:
     right = proxy(0, 1.4, {}, tokens=3, budget="6m", baseline="hand", control=False, total_seconds=2, other=["kept"])
     wrong = proxy(1, 1.4, {}, tokens="3", budget="soon", baseline=["hand"], control=1, total_seconds=float("nan"))
-    kept, mended = sound([right, wrong])
+    kept, mended = with_valid_attributes([right, wrong])
     assert kept is right
     assert mended.user_attrs == {}
     assert wrong.user_attrs["tokens"] == "3"  # the storage's own is left alone
@@ -34,17 +34,19 @@ def test_right_ones_stay_and_wrong_ones_are_as_if_never_noted() -> None:
 
 def test_a_retry_is_of_an_earlier_trial_and_a_seed_is_a_count() -> None:
     """A trial that retried itself would have no first try."""
-    mended = sound([proxy(2, 1.4, {}, retries=r, seed=s) for r, s in ((1, 0), (2, -1), (-1, 2**63), (True, True))])
+    mended = with_valid_attributes(
+        [proxy(2, 1.4, {}, retries=r, seed=s) for r, s in ((1, 0), (2, -1), (-1, 2**63), (True, True))]
+    )
     assert [t.user_attrs for t in mended] == [{"retries": 1, "seed": 0}, {}, {}, {}]
 
 
 def test_what_a_claimed_trial_says_of_itself_is_read_by_kind() -> None:
     told = {"control": "no", "by_hand": 1, "budget": 5, "lr_scale": -1, "baseline": "mine", "other": ["kept"]}
-    assert sound_attributes(told, 3) == {"baseline": "mine", "other": ["kept"]}
+    assert valid_attributes(told, 3) == {"baseline": "mine", "other": ["kept"]}
     assert told["control"] == "no"
 
 
-@pytest.mark.parametrize("key", sorted(KINDS))
+@pytest.mark.parametrize("key", sorted(VALIDATORS))
 def test_no_value_of_any_attribute_stops_what_people_read(key: str) -> None:
     of = plan()
     for odd in ODD:
@@ -57,7 +59,7 @@ def test_no_value_of_any_attribute_stops_what_people_read(key: str) -> None:
 
 def read(of: Any, proxies: Sequence[FrozenTrial], runs: Sequence[FrozenTrial]) -> Snapshot:
     """What `facts.read` makes of such trials."""
-    return facts_of(of, sound(proxies), sound(runs))
+    return facts_of(of, with_valid_attributes(proxies), with_valid_attributes(runs))
 
 
 def _with(trials: Sequence[FrozenTrial], key: str, value: Any) -> list[FrozenTrial]:
@@ -70,7 +72,7 @@ def test_typed_attributes_are_their_values_and_absent_where_the_type_is_another(
     assert (right.baseline, right.control, right.seed, right.lr_scale) == ("hand", False, 0, 0.5)
     assert (right.budget, right.why) == ("6m", "")
     wrong = Attributes({"baseline": 3, "control": 1, "seed": True, "lr_scale": "2", "budget": "soon", "why": None})
-    assert wrong.given["control"] == 1
+    assert wrong.stored["control"] == 1
     for absent in (wrong, Attributes({})):
         assert (absent.baseline, absent.control, absent.seed, absent.budget) == (None, None, None, None)
         assert (absent.lr_scale, absent.why, absent.provenance) == (1.0, "first run", {})
@@ -86,7 +88,7 @@ def test_a_claimed_trial_with_an_attribute_of_a_wrong_type_gets_the_studys_own_b
 def test_every_attribute_that_is_read_has_a_type() -> None:
     keys = {v for k, v in vars(trials).items() if k.isupper() and isinstance(v, str)}
     unread = {"sampler", "steps", "micro_batch", "train_curve", "mfu", "mode", "ran_before"}
-    assert keys == KINDS.keys() | unread
+    assert keys == VALIDATORS.keys() | unread
     assert set(INHERITED) <= keys
 
 
@@ -100,4 +102,4 @@ def test_keys_that_the_queue_writes_are_the_same_there(database: Database) -> No
     lost, retry = map(trials.attributes_of, database.storage.get_all_trials(queue.study_id))
     assert (lost.worker, lost.failure, lost.failure_detail) == ("a-worker", "lost", "gone")
     assert (retry.retries, retry.seed, retry.worker) == (0, 3, None)
-    assert trials.MFU not in retry.given
+    assert trials.MFU not in retry.stored

@@ -16,7 +16,7 @@ from model.errors import DivergedError, StoppedError
 from model.training.result import Report, Result
 from search.common import paths
 from search.common.signals import StopRequest
-from search.strategy.pruner import Verdict
+from search.strategy.pruner import PruningDecision
 from search.study.plan import Plan
 from search.study.study import LinkedStudy, open_study
 from search.worker.trial_run import Run
@@ -172,7 +172,7 @@ def unreachable() -> sa.exc.OperationalError:
 def test_a_verdict_that_is_not_to_be_had_lets_the_run_go_on(
     database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def judge(*args: Any) -> Verdict:
+    def judge(*args: Any) -> PruningDecision:
         raise unreachable()
 
     monkeypatch.setattr(Run, "_judge", judge)
@@ -188,11 +188,11 @@ def test_a_verdict_that_comes_late_counts_at_the_next_report_without_one(
     """That of 20% comes once the run has gone on; at 40% there is none, so that of 20% prunes."""
     gone_on = threading.Event()
 
-    def judge(self: Run, so_far: FrozenTrial, step: int) -> Verdict:
+    def judge(self: Run, so_far: FrozenTrial, step: int) -> PruningDecision:
         if step > 20:
             raise unreachable()
         assert gone_on.wait(SECONDS)
-        return Verdict(True, "hopeless")
+        return PruningDecision(True, "hopeless")
 
     def at(percent: int) -> None:
         if percent == 40:

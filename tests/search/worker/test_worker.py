@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from model.config import TrainConfig
 from model.errors import DivergedError
 from search.common.signals import StopRequest
-from search.strategy.promotion import Entry
+from search.strategy.promotion import Entrant
 from search.study.plan import Plan
 from search.study.study import open_study
 from search.worker import worker
@@ -48,7 +48,7 @@ def test_a_run_of_the_race_has_its_rungs_budget_and_its_scaled_rate(database: Da
         raise DivergedError("enough")
 
     study = open_study(database, Plan.parse(PLAN.replace("trials = 7", "trials = 1"), name="tiny", origin="test"))
-    entry = Entry("top", None, 0, 0.5, {"max_lr": 8e-3, "head_dim": 8, "batch_size": 4})
+    entry = Entrant("top", None, 0, 0.5, {"max_lr": 8e-3, "head_dim": 8, "batch_size": 4})
     study.confirm_queue.enqueue(dict(entry.params), entry.attrs(102, "1.5s"), {"kind": "top"})
     worker.Worker(study, "one", torch.device("cpu"), StopRequest(), lambda line: None, train).run()
     assert asked == [(1e-2, 1.0, 0), (1e-2, 2.0, 100), (4e-3, 1.5, 102), (4e-3, 2.0, 100)]

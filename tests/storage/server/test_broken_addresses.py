@@ -89,7 +89,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands begin no longer than it takes to refuse an address, and leave this process as it is."""
     for name in ("gpu", "system"):
         monkeypatch.setattr(f"search.doctor.{name}.checks", list)
-    monkeypatch.setattr("search.study.connection.MOST_AWAY_SECONDS", 0.0)
+    monkeypatch.setattr("search.study.connection.MAX_AWAY_SECONDS", 0.0)
     monkeypatch.setattr("search.common.signals.StopRequest.install", lambda self: None)
 
 

@@ -47,7 +47,7 @@ def test_the_leaderboards_bars_are_the_intervals(facts: Snapshot) -> None:
         if t.error_x.array
         for x, y, half in zip(t.x, t.y, t.error_x.array, strict=True)
     }
-    for c in facts.found:
+    for c in facts.confirmed:
         assert shown[c.label] == (c.mean_bpb, facts.noise.half_width(len(c.bpb_by_seed)))
 
 

@@ -143,11 +143,11 @@ def test_who_failed_in_a_long_run_is_behind_in_every_word() -> None:
     given = confirmed((1.7,), (1.6,))
     failed = made(PLAN, 20, None, BY_HAND, state=TrialState.FAIL, baseline="by-hand", seed=101, failure="diverged")
     facts = facts_of(PLAN, given.proxies, [*given.runs, failed])
-    best, baseline = facts.found
+    best, baseline = facts.confirmed
     assert (best.label, baseline.label) == ("trial 1", "baseline by-hand")
     assert "ranks behind it because it failed" in won(facts)[1]
     assert against_baseline(facts, best) == "baseline by-hand ranks behind since it failed in some of its long runs"
-    assert better_than_baseline(best, facts.found, facts.noise).startswith("yes: baseline by-hand failed")
+    assert better_than_baseline(best, facts.confirmed, facts.noise).startswith("yes: baseline by-hand failed")
 
 
 def test_two_of_one_bpb_are_not_told_apart() -> None:

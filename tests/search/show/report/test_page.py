@@ -117,7 +117,7 @@ def test_the_pages_numbers_are_the_facts() -> None:
     of = plan()
     facts = facts_of(of, *searched(of, 24))
     shown = page(facts)
-    for c in facts.found:
+    for c in facts.confirmed:
         assert f">{c.mean_bpb:.4f} ± {facts.noise.half_width(len(c.bpb_by_seed)):.4f}</td>" in shown
     assert f"τ = {facts.transfer.tau:.2f}" in shown
 

@@ -67,7 +67,7 @@ def test_what_status_prints_for_machines_keeps_to_its_schema(half_raced: LinkedS
     assert [list(checker.iter_errors(broken)) != [] for broken in spoilt(table)] == [True] * 4
     assert table["proxies"]["complete"] == 12
     assert table["confirmations"]["running"] == 1
-    best = min(c.mean_bpb for c in read(half_raced).found)
+    best = min(c.mean_bpb for c in read(half_raced).confirmed)
     assert table["best_confirmed"]["bpb"] == pytest.approx(best)
 
 
