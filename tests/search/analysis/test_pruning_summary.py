@@ -82,7 +82,8 @@ def test_a_primed_study_needs_two_finished_trials() -> None:
 
 def test_what_is_not_proven_prunes_nothing_and_is_said() -> None:
     said = pruning_lines(told(complete(unrelated(np.random.default_rng(1), 40))))
-    assert re.search(r"none pruned: losses so far aren't shown to predict final ones \(probability \d+% at most\)", said), said
+    expected = r"none pruned: losses so far aren't shown to predict final ones \(probability \d+% at most\)"
+    assert re.search(expected, said), said
 
 
 def test_a_proven_relation_without_a_prune_is_said_with_its_first_report() -> None:
