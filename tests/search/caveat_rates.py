@@ -1,4 +1,4 @@
-"""How often each caveat speaks, over simulated studies of which the truth is known.
+"""How often each caveat appears, over simulated studies of which the truth is known.
 
 python -m tests.search.caveat_rates --truth nothing --sampler tpe --studies 200 --trials 60 --prune
 """
@@ -29,8 +29,8 @@ def truth(kind: str, params: Params) -> float:
     if kind == "nothing":
         return 0.0
     at = {"max_lr": 5e-5 if kind == "edge" else 2e-3, "n_layer": 12, "batch_size": 32, "vocab_size": 6144}
-    known = at if kind == "inside" else {k: at[k] for k in ("max_lr", "n_layer")}
-    return sum(0.05 * math.log(params[k] / best) ** 2 for k, best in known.items())
+    optimum = at if kind == "inside" else {k: at[k] for k in ("max_lr", "n_layer")}
+    return sum(0.05 * math.log(params[k] / best) ** 2 for k, best in optimum.items())
 
 
 def simulated(
@@ -44,11 +44,11 @@ def simulated(
     for _ in range(trials):
         run(study, kind, rng, pruner)
     done = study.get_trials()
-    found = []
+    configurations = []
     for trial in proxies_to_confirm(done, top=5, drawn=1, seed=0):
         bpb = 1.2 + truth(kind, trial.params) + SEED_NOISE * rng.standard_normal(2)
-        found.append(confirmed_of(trial, bpb.tolist()))
-    return done, sorted(found, key=lambda c: c.mean_bpb)
+        configurations.append(confirmed_of(trial, bpb.tolist()))
+    return done, sorted(configurations, key=lambda c: c.mean_bpb)
 
 
 def run(study: optuna.Study, kind: str, rng: np.random.Generator, pruner: CorrelationPruner | None) -> None:
@@ -85,11 +85,11 @@ def main() -> None:
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-    said: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for seed in range(args.studies):
         study = simulated(args.truth, seed, args.trials, args.sampler, args.prune)
-        said.update({c.name for c in caveats(PLAN, *study)})
-    rates = ", ".join(f"{name} {n / args.studies:.3f}" for name, n in sorted(said.items()))
+        counts.update({c.name for c in caveats(PLAN, *study)})
+    rates = ", ".join(f"{name} {n / args.studies:.3f}" for name, n in sorted(counts.items()))
     print(f"{args.truth}, {args.sampler}, {args.trials} trials{', pruned' * args.prune}: {rates or 'none'}")
 
 

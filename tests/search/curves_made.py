@@ -1,4 +1,4 @@
-"""Optuna trials made of learning curves, for tests of what judges them."""
+"""Optuna trials made of learning curves, for tests of pruners."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -46,7 +46,7 @@ def study_of(trials: Sequence[FrozenTrial], direction: Literal["minimize", "maxi
 
 
 def pruned_in_turn(curves: Curves, pruner: BasePruner, seed: int, sign: float = 1.0) -> list[FrozenTrial]:
-    """Let these runs be tried one after another, by ask and tell, under a pruner; a sign of −1 maximises."""
+    """Replay these runs one after another, by ask and tell, under a pruner; a sign of −1 maximises."""
     study = optuna.create_study(
         study_name=f"made {seed}",
         pruner=pruner,
@@ -79,19 +79,19 @@ def best_is_kept(curves: Curves, trials: Sequence[FrozenTrial]) -> bool:
     return not pruned(trials)[int(np.argmin(curves[1]))]
 
 
-def foretelling(rng: np.random.Generator, n: int = 60) -> Curves:
-    """The final loss shows from the first report on."""
+def predictive(rng: np.random.Generator, n: int = 60) -> Curves:
+    """Curves that predict the final loss from the first report on."""
     final, noise = rng.uniform(1, 2, n), 0.01 * rng.standard_normal((n, 19))
     return final[:, None] + 1 - np.array(STEPS[:-1]) / 100 + noise, final
 
 
 def unrelated(rng: np.random.Generator, n: int = 60) -> Curves:
-    """Curves that keep their order, but end in any: the loss so far says nothing of the final one."""
+    """Curves that keep their order, but end in any order: the loss so far predicts nothing."""
     return rng.uniform(1, 2, (n, 1)) + 0.05 * rng.standard_normal((n, 19)), rng.uniform(1, 2, n)
 
 
 def crossing(rng: np.random.Generator, n: int = 60) -> Curves:
-    """Runs that are ahead early end behind: they change places in the middle."""
+    """Runs that are ahead early end behind: they change ranks in the middle."""
     final, late = rng.standard_normal(n), np.clip(np.array(STEPS[:-1]) / 40 - 1.25, 0, 1)
     return (2 * late - 1) * final[:, None] + 0.05 * rng.standard_normal((n, 19)), final
 

@@ -1,4 +1,4 @@
-"""Studies made of numbers: trials and confirmed configurations that nobody trained."""
+"""Studies made of numbers: trials and confirmed configurations without training."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -53,7 +53,7 @@ def proxy(
 
 
 def confirmed_of(trial: FrozenTrial, bpb: Sequence[float], **attrs: Any) -> Confirmed:
-    """What confirmation found for a proxy's configuration, a BPB for each seed from 100 on."""
+    """The confirmed configuration of a proxy, with a BPB for each seed from 100 on."""
     seeds = dict(enumerate(bpb, start=100))
     runs = [proxy(trial.number, v, trial.params, seed=seed, **attrs) for seed, v in seeds.items()]
     name = trial.user_attrs.get("baseline")

@@ -184,30 +184,30 @@ def simulate(rho: float, sigma: float, studies: int) -> dict[str, Figures]:
         made = Made.draw(rho, sigma, seed)
         least = float(made.true.min())
         for name, o in methods(made, seed).items():
-            mine = float(made.true[o.picked])
-            hits = float(mine == made.true[list(o.ran)].min()), float(mine == least)
-            rows.setdefault(name, []).append((*hits, mine - least, o.runs, o.rounds))
-    return {name: Figures(*np.array(found, dtype=float).T) for name, found in rows.items()}
+            chosen = float(made.true[o.picked])
+            hits = float(chosen == made.true[list(o.ran)].min()), float(chosen == least)
+            rows.setdefault(name, []).append((*hits, chosen - least, o.runs, o.rounds))
+    return {name: Figures(*np.array(figures, dtype=float).T) for name, figures in rows.items()}
 
 
 def _cell(cell: tuple[float, float, int]) -> dict[str, Figures]:
     return simulate(*cell)
 
 
-def row(rho: float, sigma: float, found: dict[str, Figures], names: Sequence[str]) -> str:
+def row(rho: float, sigma: float, figures: dict[str, Figures], names: Sequence[str]) -> str:
     """Return a line of the table: P(best of those run) · P(best of all) · regret · runs of each method."""
     cells = (
         f"{f.best_of_ran.mean():.2f} · {f.best_of_all.mean():.2f} · {f.regret.mean():.3f} · {f.runs.mean():.1f}"
-        for f in map(found.__getitem__, names)
+        for f in map(figures.__getitem__, names)
     )
     return f"| {rho:g} | {sigma:g} | " + " | ".join(cells) + " |"
 
 
-def footnote(found: Sequence[dict[str, Figures]]) -> str:
+def footnote(figures: Sequence[dict[str, Figures]]) -> str:
     """Return what the table leaves out: simulation errors, and what eight workers change."""
-    error = max(f.regret.std() / math.sqrt(len(f.regret)) for cell in found for f in cell.values())
-    changed = max(abs(cell["race, 8 workers"].regret.mean() - cell["race"].regret.mean()) for cell in found)
-    rounds = [cell["race, 8 workers"].rounds.mean() for cell in found]
+    error = max(f.regret.std() / math.sqrt(len(f.regret)) for cell in figures for f in cell.values())
+    changed = max(abs(cell["race, 8 workers"].regret.mean() - cell["race"].regret.mean()) for cell in figures)
+    rounds = [cell["race, 8 workers"].rounds.mean() for cell in figures]
     return (
         f"Standard errors of regret at most {error:.3f}. Eight runs at a time change the race's regret by at most "
         f"{changed:.3f}; it lasts {min(rounds):.1f} to {max(rounds):.1f} runs then."
@@ -242,12 +242,12 @@ def table(studies: int, processes: int) -> None:
     """Print the figures of every cell."""
     cells = [(rho, sigma, studies) for rho in RHOS for sigma in SIGMAS]
     with ProcessPoolExecutor(processes) as pool:
-        found = list(pool.map(_cell, cells))
-    names = [name for name in found[0] if "8 workers" not in name]
+        figures_by_cell = list(pool.map(_cell, cells))
+    names = [name for name in figures_by_cell[0] if "8 workers" not in name]
     print("| ρ | σ | " + " | ".join(names) + " |\n|---|---|" + "---|" * len(names))
-    for (rho, sigma, _), figures in zip(cells, found, strict=True):
+    for (rho, sigma, _), figures in zip(cells, figures_by_cell, strict=True):
         print(row(rho, sigma, figures, names))
-    print("\n" + footnote(found))
+    print("\n" + footnote(figures_by_cell))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Whole studies in a real database whose trials are claimed and told as workers do, but trained by a formula."""
+"""Whole studies in a real database whose trials are claimed and finished as workers do, but trained by a formula."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -74,7 +74,7 @@ class Trainer:
         return claimed is not None
 
     def claim(self) -> tuple[TrialQueue, Claim] | None:
-        """Claim as a worker does: what was promoted by hand, proxies, then the race."""
+        """Claim as a worker does: first runs promoted by hand, then proxies, then the race."""
         proxies, long = self.study.proxy_queue, self.study.confirm_queue
         if manual_run_waits(self.study) and isinstance(wanted := long.claim(self.name, None), Claim):
             return long, wanted
@@ -85,7 +85,7 @@ class Trainer:
         return (long, second) if isinstance(second, Claim) else None
 
     def params(self, queue: TrialQueue, claim: Claim) -> dict[str, Any]:
-        """Return what the trial trains, as a worker settles it."""
+        """Return the trial's parameters, drawn as a worker does."""
         short = queue is self.study.proxy_queue
         if short:
             ensure_parameters(self.study, claim.trial_id)
@@ -94,7 +94,7 @@ class Trainer:
         return self.study.plan.scaled(params, claim.user_attrs.get("lr_scale", 1.0))
 
     def train(self, queue: TrialQueue, claim: Claim) -> None:
-        """Tell what the formula says; a long run also notes how long it took."""
+        """Finish the trial with the formula's value; a confirmation run also stores how long it took."""
         at = place(self.params(queue, claim))
         if queue is self.study.proxy_queue:
             queue.finish(claim.trial_id, TrialState.COMPLETE, self.proxy(at))
@@ -106,8 +106,8 @@ class Trainer:
         queue.finish(claim.trial_id, TrialState.COMPLETE, self.long(at) + self.noise * luck)
 
 
-def who(run: FrozenTrial) -> tuple[Any, ...]:
-    """What tells one long run from all others."""
+def run_key(run: FrozenTrial) -> tuple[Any, ...]:
+    """Attributes that distinguish one confirmation run from all others."""
     return tuple(run.user_attrs.get(key) for key in ("baseline", "confirms", "seed", "budget", "lr_scale"))
 
 

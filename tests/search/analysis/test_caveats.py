@@ -50,8 +50,10 @@ def test_a_study_that_has_hardly_begun_is_left_in_peace() -> None:
 
 def drifting(rates: list[float], short: list[float], long: list[float]) -> list[str]:
     trials = [proxy(i, bpb, {"max_lr": rate}) for i, (rate, bpb) in enumerate(zip(rates, short, strict=True))]
-    found = sorted((confirmed_of(t, [bpb]) for t, bpb in zip(trials, long, strict=True)), key=lambda c: c.mean_bpb)
-    return rate_drift(PLAN, found)
+    configurations = sorted(
+        (confirmed_of(t, [bpb]) for t, bpb in zip(trials, long, strict=True)), key=lambda c: c.mean_bpb
+    )
+    return rate_drift(PLAN, configurations)
 
 
 RATES = [8e-3, 4e-3, 2e-3, 1e-3, 5e-4, 2.5e-4]
@@ -79,11 +81,11 @@ def test_no_drift_where_the_order_stays_or_pairs_are_few_or_rates_alike() -> Non
 def test_a_copy_at_a_scaled_rate_is_no_pair() -> None:
     """Its proxy ran at another rate."""
     trials = [proxy(i, bpb, {"max_lr": rate}) for i, (rate, bpb) in enumerate(zip(RATES, RISING, strict=True))]
-    found = [confirmed_of(t, [bpb]) for t, bpb in zip(trials, RISING[::-1], strict=True)]
-    c = found[0]
+    configurations = [confirmed_of(t, [bpb]) for t, bpb in zip(trials, RISING[::-1], strict=True)]
+    c = configurations[0]
     params = {**c.params, "max_lr": 0.7 * RATES[0]}
-    found[0] = Confirmed(c.baseline, c.proxy_number, params, None, c.bpb_by_seed, c.runs, lr_scale=0.7)
-    assert rate_drift(PLAN, found) == []
+    configurations[0] = Confirmed(c.baseline, c.proxy_number, params, None, c.bpb_by_seed, c.runs, lr_scale=0.7)
+    assert rate_drift(PLAN, configurations) == []
 
 
 # noise
@@ -121,23 +123,25 @@ def test_no_gap_has_no_number_of_seeds() -> None:
 @pytest.mark.parametrize(("gap", "low", "high"), [(0.0, 0.95, 1.0), (0.1, 0.0, 0.05)])
 def test_equal_configurations_are_told_apart_as_rarely_as_asked(gap: float, low: float, high: float) -> None:
     rng = np.random.default_rng(0)
-    said = 0
+    warned = 0
     for _ in range(200):
-        found = [confirmed_of(proxy(i, 1.4), (gap * i + 0.01 * rng.standard_normal(2)).tolist()) for i in range(6)]
-        said += bool(unproven_leader(sorted(found, key=lambda c: c.mean_bpb)))
-    assert low <= said / 200 <= high
+        configurations = [
+            confirmed_of(proxy(i, 1.4), (gap * i + 0.01 * rng.standard_normal(2)).tolist()) for i in range(6)
+        ]
+        warned += bool(unproven_leader(sorted(configurations, key=lambda c: c.mean_bpb)))
+    assert low <= warned / 200 <= high
 
 
 # correlation
 
 
 def reported(rng: np.random.Generator, n: int, unrelated: range = range(0)) -> list[FrozenTrial]:
-    """Trials whose losses so far foretell the final one, better with time; those `unrelated` foretell nothing."""
+    """Trials whose losses so far predict the final one, better with time; those in `unrelated` predict nothing."""
     trials = []
     for i in range(n):
         final = float(1.4 + 0.1 * rng.standard_normal())
-        known = final if i not in unrelated else float(1.4 + 0.1 * rng.standard_normal())
-        reports = {p: known + (1 - p / 100) * float(1 + 0.1 * rng.standard_normal()) for p in POINTS}
+        predicted = final if i not in unrelated else float(1.4 + 0.1 * rng.standard_normal())
+        reports = {p: predicted + (1 - p / 100) * float(1 + 0.1 * rng.standard_normal()) for p in POINTS}
         trials.append(proxy(i, final, reports=reports))
     return trials
 
@@ -152,28 +156,28 @@ def test_a_correlation_that_is_lost_over_time() -> None:
     assert falls_over_time(PLAN, alike, []) == falls_with_progress(PLAN, alike) == []
 
 
-@pytest.mark.parametrize(("last", "said"), [(0, 1), (1, 0)])
-def test_the_order_is_that_of_finishing_not_of_starting(last: int, said: int) -> None:
-    """Every other trial foretells nothing; whether those finish last decides whether the relation was lost."""
+@pytest.mark.parametrize(("last", "warned"), [(0, 1), (1, 0)])
+def test_the_order_is_that_of_finishing_not_of_starting(last: int, warned: int) -> None:
+    """Every other trial predicts nothing; whether those finish last decides whether the relation was lost."""
     trials = reported(np.random.default_rng(0), 40, unrelated=range(0, 40, 2))
     assert falls_over_time(PLAN, trials, []) == []
     for trial in trials:
         trial.datetime_complete = START + timedelta(hours=trial.number % 2 == last, minutes=-trial.number)
-    assert len(falls_over_time(PLAN, trials, [])) == said
+    assert len(falls_over_time(PLAN, trials, [])) == warned
 
 
-def test_proxies_that_no_longer_foretell_the_confirmed() -> None:
+def test_proxies_that_no_longer_predict_the_confirmed() -> None:
     rng = np.random.default_rng(1)
-    found = []
+    configurations = []
     for i in range(30):
         bpb = float(1.4 + 0.1 * rng.standard_normal())
         long = bpb - 0.1 if i < 15 else float(1.3 + 0.1 * rng.standard_normal())
-        found.append(confirmed_of(proxy(i, bpb), [long]))
-    (text,) = falls_over_time(PLAN, [], sorted(found, key=lambda c: c.mean_bpb))
+        configurations.append(confirmed_of(proxy(i, bpb), [long]))
+    (text,) = falls_over_time(PLAN, [], sorted(configurations, key=lambda c: c.mean_bpb))
     assert text.startswith("ρ of proxy with confirmed BPB fell from 1.00")
 
 
-def test_a_later_loss_that_foretells_less() -> None:
+def test_a_later_loss_that_predicts_less() -> None:
     """Losses at 75% of another kind than those at 25% and 50%."""
     rng = np.random.default_rng(2)
     trials = reported(rng, 30)
@@ -232,12 +236,12 @@ def nothing_to_say(seed: int) -> tuple[list[FrozenTrial], list[Confirmed]]:
         attrs: dict[str, Any] = {"failure": "diverged"} if bpb is None else {"provenance": where, **speed}
         trials[i] = proxy(i, bpb, drawn(rng), trial.intermediate_values, **attrs)
     best = sorted((t for t in trials if t.value is not None), key=lambda t: t.value or 0.0)[:8]
-    found = [confirmed_of(t, (1.3 + 0.01 * rng.standard_normal(2)).tolist()) for t in best]
-    return trials, sorted(found, key=lambda c: c.mean_bpb)
+    configurations = [confirmed_of(t, (1.3 + 0.01 * rng.standard_normal(2)).tolist()) for t in best]
+    return trials, sorted(configurations, key=lambda c: c.mean_bpb)
 
 
 def test_where_there_is_nothing_to_say_each_caveat_is_rare() -> None:
     """All but that of noise, which is right there."""
-    said = Counter(name for seed in range(100) for name in set(names(*nothing_to_say(seed))))
-    assert said.pop("noise") / 100 > 0.95
-    assert max(said.values(), default=0) / 100 <= 0.09, said  # 5% and two standard errors
+    counts = Counter(name for seed in range(100) for name in set(names(*nothing_to_say(seed))))
+    assert counts.pop("noise") / 100 > 0.95
+    assert max(counts.values(), default=0) / 100 <= 0.09, counts  # 5% and two standard errors

@@ -58,11 +58,11 @@ def test_a_cap_ends_it_sooner() -> None:
     assert not forecast(facts(plan(), halfway(), (), [worker("a")], spent=1.0, cap=9)).capped
 
 
-def test_without_workers_nobody_knows_when_but_what_it_costs() -> None:
+def test_without_workers_the_cost_is_known_but_not_the_time() -> None:
     ahead = forecast(facts(plan(), halfway(), (), [worker("a", state="dead", paid=1800)], spent=1.0))
     assert ahead.eta_seconds is None
     assert ahead.usd_projected == pytest.approx(1.0 + ahead.left_seconds / 3600 * 0.5)
-    assert ahead.spent_seconds == 1800 + 200  # of which b, whom no registry knew, told
+    assert ahead.spent_seconds == 1800 + 200  # 200 of them reported by b, which was never registered
 
 
 def test_a_race_that_is_over_has_nothing_left() -> None:

@@ -99,8 +99,8 @@ def test_the_table_is_readable_at_any_width(width: int) -> None:
     assert max(map(len, lines)) <= width
     assert "…" not in capture.get()
     rows = [line for line in lines if "one_cycle" in line or "warmup" in line]
-    for said, row in zip(("3.1000 ± 0.0000", "3.2000", "3.3000", "diverged"), rows, strict=True):
-        assert said in row
+    for text, row in zip(("3.1000 ± 0.0000", "3.2000", "3.3000", "diverged"), rows, strict=True):
+        assert text in row
     assert ("▇" in capture.get()) == (width == 160)
 
 

@@ -14,24 +14,24 @@ from search.analysis.pruning_summary import open_from, saved_seconds
 from search.analysis.snapshot import Snapshot
 from search.strategy.pruner import Relation, earlier_sums
 from search.study.study import LinkedStudy
-from tests.search.curves_made import complete, foretelling, study_of, trial, unrelated
+from tests.search.curves_made import complete, predictive, study_of, trial, unrelated
 from tests.search.made import PLAN
 
 
-def told(trials: Sequence[FrozenTrial]) -> LinkedStudy:
+def study_with(trials: Sequence[FrozenTrial]) -> LinkedStudy:
     """A study of these proxies, without a database."""
     nothing = cast(Any, None)
     return LinkedStudy(PLAN, nothing, study_of(trials), optuna.create_study(), nothing, nothing, PLAN.name)
 
 
 def pruning_lines(study: LinkedStudy) -> str:
-    """What is said of such a study's pruning."""
-    facts = Snapshot(study=study.at_one_moment(), workers=[])
-    return pruning_summary.pruning_lines(facts.plan, facts.proxies, facts.pruner, facts.relations)
+    """Return the sentences about such a study's pruning."""
+    snapshot = Snapshot(study=study.at_one_moment(), workers=[])
+    return pruning_summary.pruning_lines(snapshot.plan, snapshot.proxies, snapshot.pruner, snapshot.relations)
 
 
 def proven(n: int = 20) -> list[FrozenTrial]:
-    return complete(foretelling(np.random.default_rng(0), n))
+    return complete(predictive(np.random.default_rng(0), n))
 
 
 def control(finished: FrozenTrial) -> FrozenTrial:
@@ -41,54 +41,54 @@ def control(finished: FrozenTrial) -> FrozenTrial:
 
 def test_what_was_saved_is_the_rest_of_the_pruned_budgets() -> None:
     trials = [*proven(), trial("pruned", {5: 9.0, 10: 9.0}), trial("pruned", {5: 9.0, 10: 9.0, 15: 9.0, 20: 9.0})]
-    said = pruning_lines(told(trials))  # 90% and 80% of 6 minutes
-    assert said.startswith("Pruning: 2 pruned, which saved 10.2 min of training."), said
+    text = pruning_lines(study_with(trials))  # 90% and 80% of 6 minutes
+    assert text.startswith("Pruning: 2 pruned, which saved 10.2 min of training."), text
 
 
 def test_controls_that_would_have_been_pruned_are_counted_and_the_best_among_them() -> None:
     trials = proven()
     worst, best = max(trials, key=lambda t: t.values[0]), min(trials, key=lambda t: t.values[0])
     trials = [control(t) if t in (worst, best) else t for t in trials]
-    said = pruning_lines(told([*trials, trial("pruned", {5: 9.0})]))
-    assert "; of 2 controls 1 would have been pruned, none of them among the best 10%." in said
+    text = pruning_lines(study_with([*trials, trial("pruned", {5: 9.0})]))
+    assert "; of 2 controls 1 would have been pruned, none of them among the best 10%." in text
 
 
 def test_a_control_that_came_from_behind_counts_as_lost() -> None:
-    losses, final = foretelling(np.random.default_rng(0), 20)
+    losses, final = predictive(np.random.default_rng(0), 20)
     losses[0], final[0] = 9.0, 0.5
     trials = complete((losses, final))
-    said = pruning_lines(told([control(trials[0]), *trials[1:], trial("pruned", {5: 9.0})]))
-    assert "; of 1 controls 1 would have been pruned, 1 of them among the best 10%." in said
+    text = pruning_lines(study_with([control(trials[0]), *trials[1:], trial("pruned", {5: 9.0})]))
+    assert "; of 1 controls 1 would have been pruned, 1 of them among the best 10%." in text
 
 
 def test_more_than_nine_in_ten_may_have_been_pruned_or_wait() -> None:
     trials = [control(t) if t.number == 0 else t for t in proven(6)]
     gone = [trial("pruned", {5: 9.0, 10: 9.0}) for _ in range(90)]
     waiting = [optuna.trial.create_trial(state=optuna.trial.TrialState.WAITING) for _ in range(10)]
-    assert "90 pruned" in pruning_lines(told([*trials, *gone, *waiting]))
+    assert "90 pruned" in pruning_lines(study_with([*trials, *gone, *waiting]))
 
 
-@pytest.mark.parametrize(("finished", "said"), [(0, "0 finished"), (4, "4 finished")])
-def test_few_finished_trials_are_why_none_was_pruned(finished: int, said: str) -> None:
-    assert f"none pruned: {said} trials, 6 are needed first." in pruning_lines(told(proven(finished)))
+@pytest.mark.parametrize(("finished", "text"), [(0, "0 finished"), (4, "4 finished")])
+def test_few_finished_trials_are_why_none_was_pruned(finished: int, text: str) -> None:
+    assert f"none pruned: {text} trials, 6 are needed first." in pruning_lines(study_with(proven(finished)))
 
 
 def test_a_primed_study_needs_two_finished_trials() -> None:
-    study = told(proven(1))
-    taught = {str(step): shown.tolist() for step, shown in earlier_sums(proven(40)).items()}
-    study.proxies.set_user_attr("lessons:", taught)
+    study = study_with(proven(1))
+    table = {str(step): sums.tolist() for step, sums in earlier_sums(proven(40)).items()}
+    study.proxies.set_user_attr("lessons:", table)
     assert "none pruned: 1 finished trials, 2 are needed first." in pruning_lines(study)
 
 
-def test_what_is_not_proven_prunes_nothing_and_is_said() -> None:
-    said = pruning_lines(told(complete(unrelated(np.random.default_rng(1), 40))))
+def test_an_unproven_relation_prunes_nothing_and_the_summary_says_so() -> None:
+    text = pruning_lines(study_with(complete(unrelated(np.random.default_rng(1), 40))))
     expected = r"none pruned: losses so far aren't shown to predict final ones \(probability \d+% at most\)"
-    assert re.search(expected, said), said
+    assert re.search(expected, text), text
 
 
-def test_a_proven_relation_without_a_prune_is_said_with_its_first_report() -> None:
-    said = pruning_lines(told(proven()))
-    assert "none pruned: from 5% on losses are shown to predict final ones" in said
+def test_a_proven_relation_without_pruned_trials_is_named_with_its_first_report() -> None:
+    text = pruning_lines(study_with(proven()))
+    assert "none pruned: from 5% on losses are shown to predict final ones" in text
 
 
 def relations(*proofs: float) -> list[Relation]:

@@ -1,4 +1,4 @@
-"""A study is read once for all that is shown of it, and what follows from that is computed once: by counting calls."""
+"""A study is read once for all that is shown of it, and derived values are computed once: by counting calls."""
 
 import io
 import sys
@@ -39,22 +39,22 @@ ONCE: tuple[Callable[..., Any], ...] = (
     *(results.confirmed_among, results.noise, results.transfer),
     *(promotion._entrants, promotion._rung_state, make_pruner, hardware_line, cost.bill, cost.affordable_runs),
 )
-"""What reads or weighs a whole study."""
+"""Functions that read or evaluate a whole study."""
 
 
 @contextmanager
 def counted(*functions: Callable[..., Any]) -> Iterator[Counter[str]]:
-    """How often these functions are called meanwhile, whatever name they are called by."""
+    """Count the calls of these functions in the block, under whatever names."""
     names: dict[CodeType, str] = {f.__code__: f.__name__ for f in functions}
-    found: Counter[str] = Counter()
+    calls_by_name: Counter[str] = Counter()
 
     def note(frame: FrameType, event: str, argument: Any) -> None:
         if event == "call" and frame.f_code in names:
-            found[names[frame.f_code]] += 1
+            calls_by_name[names[frame.f_code]] += 1
 
     sys.setprofile(note)
     try:
-        yield found
+        yield calls_by_name
     finally:
         sys.setprofile(None)
 
@@ -69,10 +69,10 @@ def log_back_with_figures(study: LinkedStudy) -> None:
 
 def export_with_its_runs(study: LinkedStudy) -> None:
     """As `export --bundle … --out …` does: of one moment."""
-    facts = read(study)
-    render(best_export(facts), "toml")
-    render(top_export(facts, 3), "json")
-    confirmation_export(facts, 1)
+    snapshot = read(study)
+    render(best_export(snapshot), "toml")
+    render(top_export(snapshot, 3), "json")
+    confirmation_export(snapshot, 1)
 
 
 SHOWN: dict[str, Callable[[LinkedStudy], object]] = {
@@ -105,9 +105,11 @@ def test_a_study_is_read_and_weighed_once(study: LinkedStudy, name: str) -> None
 
 def test_what_is_shown_stays_of_the_moment_that_was_read(database: Database) -> None:
     study = stored(database, plan(trials=18))
-    facts = read(study)
+    snapshot = read(study)
     study.confirmations.set_user_attr("race", "over since")
-    study.confirmations.add_trial(facts.runs[-1])
-    assert facts.race_line == ""
-    assert sum(c.seeds for c in facts.confirmed) == sum(c.seeds for c in read(study).confirmed)  # the same seed again
-    assert len(read(study).runs) == len(facts.runs) + 1
+    study.confirmations.add_trial(snapshot.runs[-1])
+    assert snapshot.race_line == ""
+    assert sum(c.seeds for c in snapshot.confirmed) == sum(
+        c.seeds for c in read(study).confirmed
+    )  # the same seed again
+    assert len(read(study).runs) == len(snapshot.runs) + 1

@@ -71,8 +71,8 @@ def test_a_difference_that_is_not_worth_a_word_or_of_few_runs() -> None:
 
 
 def test_workers_alike_are_rarely_called_slow() -> None:
-    said = sum(bool(worker_differences(PLAN, noisy(seed))) for seed in range(200))
-    assert said / 200 <= 0.06
+    warned = sum(bool(worker_differences(PLAN, noisy(seed))) for seed in range(200))
+    assert warned / 200 <= 0.06
 
 
 def noisy(seed: int) -> list[FrozenTrial]:

@@ -15,13 +15,13 @@ PLAN = plan()
 
 def test_all_that_is_paid_is_spent_on_something() -> None:
     proxies, runs = searched(PLAN, 24)
-    found = costs(facts_of(PLAN, proxies, runs, workers=[entry(minutes=1000)]))
-    assert found.total_hours == pytest.approx(1000 / 60)
-    assert found.total_usd == pytest.approx(10.0)
+    spending = costs(facts_of(PLAN, proxies, runs, workers=[entry(minutes=1000)]))
+    assert spending.total_hours == pytest.approx(1000 / 60)
+    assert spending.total_usd == pytest.approx(10.0)
     ended = [t for t in proxies if t.user_attrs.get("failure") is None]
     by_hand = (330 * len(ended), 1700 * len(runs), 30 * len(ended) + 100 * len(runs))
-    assert found.hours[:3] == pytest.approx([seconds / 3600 for seconds in by_hand])
-    assert len(found.hours) == len(KINDS)
+    assert spending.hours[:3] == pytest.approx([seconds / 3600 for seconds in by_hand])
+    assert len(spending.hours) == len(KINDS)
 
 
 @pytest.mark.parametrize("hours", [-8, 0, 5.5, 9])
@@ -39,16 +39,16 @@ def test_a_worker_is_called_by_its_number_and_its_device_where_they_differ() -> 
     assert [p.worker for p in worker_spans(facts_of(PLAN, workers=two))] == ["worker 1 (A GPU)", "worker 2 (Other)"]
 
 
-def test_no_host_and_no_folder_is_told() -> None:
+def test_no_host_and_no_folder_is_shown() -> None:
     gpus = [{"device": d, "host": h, "torch": "2"} for d, h in (("A", "host-a"), ("B", "host-b"))]
     proxies = [
         made(PLAN, i, 1.5 + i / 9, params(i), provenance=gpus[i % 2], worker=f"host-{'ab'[i % 2]}/{i % 2}")
         for i in range(6)
     ]
-    facts = facts_of(PLAN, proxies)
-    (told,) = [c.sentence for c in anonymous_caveats(facts) if c.name == "hardware"]
-    assert "host-" not in told
-    assert "A (3 runs by worker 1), B (3 runs by worker 2)" in told
+    snapshot = facts_of(PLAN, proxies)
+    (sentence,) = [c.sentence for c in anonymous_caveats(snapshot) if c.name == "hardware"]
+    assert "host-" not in sentence
+    assert "A (3 runs by worker 1), B (3 runs by worker 2)" in sentence
     assert 'source = "text.parquet"' in anonymous_study_file(PLAN)
     assert "somebody" not in anonymous_study_file(PLAN)
-    assert math.isclose(costs(facts).total_usd, 6 * 0.1 * 0.6)  # who never registered was there for its trials
+    assert math.isclose(costs(snapshot).total_usd, 6 * 0.1 * 0.6)  # an unregistered worker counts for its trials

@@ -35,14 +35,14 @@ def test_lower_is_mann_and_whitneys_where_all_ran_at_the_same_time() -> None:
 def test_what_time_explains_is_not_lower() -> None:
     """All improve with time, and those inside came late: rarely called lower, but when they really are."""
     rng = np.random.default_rng(7)
-    order, called, found = np.arange(40), 0, 0
+    order, false_alarms, detected = np.arange(40), 0, 0
     for _ in range(300):
         inside = rng.random(40) < order / 40
         values = -order / 10 + rng.standard_normal(40)
-        called += chance_of_lower(values.tolist(), order.tolist(), inside.tolist()) <= 0.05
-        found += chance_of_lower((values - 2 * inside).tolist(), order.tolist(), inside.tolist()) <= 0.05
-    assert called / 300 <= 0.08
-    assert found / 300 > 0.9
+        false_alarms += chance_of_lower(values.tolist(), order.tolist(), inside.tolist()) <= 0.05
+        detected += chance_of_lower((values - 2 * inside).tolist(), order.tolist(), inside.tolist()) <= 0.05
+    assert false_alarms / 300 <= 0.08
+    assert detected / 300 > 0.9
 
 
 def test_the_permutation_test_is_that_over_every_order() -> None:
@@ -66,8 +66,8 @@ def test_many_groups_that_do_not_differ_rarely_look_odd() -> None:
     groups = [f"worker {i % 8}" for i in range(48)]
     odd = 0
     for _ in range(400):
-        found = largest_offset_p(rng.standard_normal(48), groups, sorted(set(groups)))
-        odd += min(p for _, p in found.values()) <= 0.05
+        offsets = largest_offset_p(rng.standard_normal(48), groups, sorted(set(groups)))
+        odd += min(p for _, p in offsets.values()) <= 0.05
     assert odd / 400 <= 0.08
 
 
@@ -80,24 +80,24 @@ def pairs(rng: np.random.Generator, n: int, spread: float, noise: float) -> tupl
 def test_a_narrower_spread_alone_is_no_fall(narrower: float) -> None:
     """A search that closes in: the correlation falls, and the noise is what it was."""
     rng = np.random.default_rng(2)
-    called, lower = 0, 0.0
+    false_alarms, lower = 0, 0.0
     for _ in range(400):
         first, second = pairs(rng, 25, 1.0, 0.3), pairs(rng, 25, narrower, 0.3)
         fall = fall_over_time(np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]]))
-        called += fall.p <= 0.05
+        false_alarms += fall.p <= 0.05
         lower += fall.before - fall.after
-    assert called / 400 <= 0.08
+    assert false_alarms / 400 <= 0.08
     assert narrower == 1.0 or lower / 400 > 0.05
 
 
 def test_a_relation_that_is_lost_is_a_fall() -> None:
     rng = np.random.default_rng(3)
-    found = 0
+    detected = 0
     for _ in range(100):
         first, second = pairs(rng, 20, 1.0, 0.3), rng.standard_normal((2, 20))
         fall = fall_over_time(np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]]))
-        found += fall.p <= 0.01
-    assert found > 85
+        detected += fall.p <= 0.01
+    assert detected > 85
 
 
 def test_one_odd_run_is_no_fall() -> None:
@@ -110,15 +110,15 @@ def test_one_odd_run_is_no_fall() -> None:
 
 def test_equal_correlations_rarely_look_like_a_fall_with_progress() -> None:
     rng = np.random.default_rng(4)
-    called = found = 0
+    false_alarms = detected = 0
     for _ in range(400):
         true, *noises = rng.standard_normal((4, 30))
         early, late, final = (true + 0.5 * e for e in noises)
-        called += fall_with_progress(early, late, final).p <= 0.05
+        false_alarms += fall_with_progress(early, late, final).p <= 0.05
         worse = fall_with_progress(final + 0.2 * noises[0], late + noises[1], final)
-        found += worse.p <= 0.05
-    assert called / 400 <= 0.08
-    assert found / 400 > 0.9
+        detected += worse.p <= 0.05
+    assert false_alarms / 400 <= 0.08
+    assert detected / 400 > 0.9
 
 
 def test_the_least_gap_is_where_students_test_turns() -> None:

@@ -18,7 +18,7 @@ from storage.server.address import write_secret
 
 
 def mistakes(folder: Path) -> list[tuple[str, str]]:
-    """A path of each kind that can't be a new file, and what is said of it."""
+    """Yield a path of each kind that can't be a new file, with the message about it."""
     (folder / "file").write_text("x")
     return [
         (str(folder), f"is {folder}, but that is a folder; name a file in it"),
@@ -28,12 +28,12 @@ def mistakes(folder: Path) -> list[tuple[str, str]]:
     ]
 
 
-def test_each_mistake_is_said_in_a_sentence(tmp_path: Path) -> None:
-    for given, said in mistakes(tmp_path):
+def test_each_mistake_has_a_message(tmp_path: Path) -> None:
+    for given, message in mistakes(tmp_path):
         with pytest.raises(SearchError) as raised:
             out_file.write(Path(given), "text", "--html")
         assert str(raised.value).startswith(f"--html is {given}, ")
-        assert said in str(raised.value)
+        assert message in str(raised.value)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
@@ -54,11 +54,11 @@ COMMANDS: dict[str, list[str]] = {
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_says_it_before_it_reads_anything(command: str, tmp_path: Path) -> None:
     (tmp_path / "a.png").mkdir()
-    for given, said in [*mistakes(tmp_path), (str(tmp_path / "a.png"), "that is a folder")]:
+    for given, message in [*mistakes(tmp_path), (str(tmp_path / "a.png"), "that is a folder")]:
         if command == "plot" and not given.endswith(".png"):
             continue
         done = CliRunner().invoke(app, [*COMMANDS[command], given])
-        assert said in str(done.exception), done.output
+        assert message in str(done.exception), done.output
 
 
 def test_what_is_there_already_is_kept_where_that_is_asked(tmp_path: Path) -> None:
@@ -103,11 +103,11 @@ def test_a_link_stays_a_link_and_a_pipe_a_pipe(tmp_path: Path) -> None:
 
 def test_a_credential_that_can_not_be_kept_is_refused_before_it_is_made(tmp_path: Path) -> None:
     (tmp_path / "there").write_text("x")
-    for given, said in (
+    for given, message in (
         (tmp_path / "there", "exists already; name another file, or remove it"),
         (tmp_path, "a folder"),
     ):
-        with pytest.raises(SearchError, match=f"--to is {given}.*{said}"):
+        with pytest.raises(SearchError, match=f"--to is {given}.*{message}"):
             file_for("box", str(given))
     with pytest.raises(SearchError, match=r"--to is .*there is no folder"):
         file_for("box", str(tmp_path / "there" / "box"))

@@ -28,11 +28,11 @@ def inline(text: str) -> list[Token]:
 
 
 @pytest.mark.parametrize("name", NASTY)
-def test_a_name_is_shown_as_it_is_and_does_nothing(name: str) -> None:
-    shown = " ".join(name.split())
-    found = inline(f"it is {plain(name)} here")
-    assert {t.type for t in found} <= {"text", "text_special"}
-    assert "".join(t.content for t in found) == f"it is {shown} here"
+def test_a_name_is_shown_literally_without_mark_up(name: str) -> None:
+    expected = " ".join(name.split())
+    tokens = inline(f"it is {plain(name)} here")
+    assert {t.type for t in tokens} <= {"text", "text_special"}
+    assert "".join(t.content for t in tokens) == f"it is {expected} here"
 
 
 @pytest.mark.parametrize("name", NASTY)
@@ -49,10 +49,10 @@ def test_dollars_are_no_formula() -> None:
 
 
 def test_code_of_ours_stays_code_and_a_lone_sign_is_no_code() -> None:
-    found = inline(sentence("baseline *x*; try `confirm.lr_scales = [1.0, 1.4]`."))
-    assert [t.content for t in found if t.type == "code_inline"] == ["confirm.lr_scales = [1.0, 1.4]"]
-    assert {t.type for t in found} <= HARMLESS | {"text_special"}
-    assert "".join(t.content for t in found) == "baseline *x*; try confirm.lr_scales = [1.0, 1.4]."
+    tokens = inline(sentence("baseline *x*; try `confirm.lr_scales = [1.0, 1.4]`."))
+    assert [t.content for t in tokens if t.type == "code_inline"] == ["confirm.lr_scales = [1.0, 1.4]"]
+    assert {t.type for t in tokens} <= HARMLESS | {"text_special"}
+    assert "".join(t.content for t in tokens) == "baseline *x*; try confirm.lr_scales = [1.0, 1.4]."
     assert {t.type for t in inline(sentence("trial a`b of [x](y)"))} <= {"text", "text_special"}
 
 

@@ -18,9 +18,9 @@ def test_a_value_that_is_missing_is_an_error() -> None:
 
 
 def test_every_template_can_be_parsed_and_ends_its_last_line() -> None:
-    found = sorted(Path(search.__file__).parent.rglob("*.j2"))
-    assert len(found) >= 6
-    for path in found:
+    templates = sorted(Path(search.__file__).parent.rglob("*.j2"))
+    assert len(templates) >= 6
+    for path in templates:
         text = path.read_text(encoding="utf-8")
         jinja2.Environment().parse(text)
         assert text.endswith("\n"), path

@@ -49,7 +49,7 @@ def test_numbers_sort_as_numbers_and_names_are_allowed(tmp_path: Path) -> None:
     assert read_csv(write(tmp_path / "a.csv", named)).final.tolist() == [0, 1, 10, 11, 2, 3, 4, 5, 6, 7, 8, 9]
 
 
-def test_what_diverged_counts_as_the_worst_and_is_told(tmp_path: Path) -> None:
+def test_diverged_runs_count_as_the_worst_and_a_note_says_so(tmp_path: Path) -> None:
     lines = [*rows(11), "11,0.5,nan", "11,1.0,inf", "12,0.5,70", "12,1.0,NaN"]
     curves = read_csv(write(tmp_path / "a.csv", lines))
     assert np.isfinite(curves.loss[:, 10:]).all()
@@ -68,7 +68,7 @@ def test_rows_without_a_loss_and_runs_that_end_early_are_left_out(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("lines", "head", "said"),
+    ("lines", "head", "message"),
     [
         (rows(5), "run_id,progress,loss", "has 5 whole runs, but a replay needs >= 6"),
         (rows(12, end=100), "run_id,progress,loss", "is 25, but must be between 0 and 1"),
@@ -80,9 +80,9 @@ def test_rows_without_a_loss_and_runs_that_end_early_are_left_out(tmp_path: Path
     ],
 )
 def test_a_file_that_can_t_be_replayed_is_refused_in_a_sentence(
-    tmp_path: Path, lines: list[str], head: str, said: str
+    tmp_path: Path, lines: list[str], head: str, message: str
 ) -> None:
-    with pytest.raises(SearchError, match=said) as caught:
+    with pytest.raises(SearchError, match=message) as caught:
         read_csv(write(tmp_path / "a.csv", lines, head))
     assert "\n" not in str(caught.value)
 

@@ -35,8 +35,8 @@ class Killing(optuna.pruners.NopPruner):
 def test_student_s_interval_agrees_with_scipy_s() -> None:
     values = [0.4, 0.7, 0.5, 0.9, 0.6]
     expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    found = estimate(values)
-    assert (found.mean, found.low, found.high) == pytest.approx((0.62, expected.low, expected.high))
+    interval = estimate(values)
+    assert (interval.mean, interval.low, interval.high) == pytest.approx((0.62, expected.low, expected.high))
 
 
 def test_an_interval_starts_at_zero_and_one_study_has_none() -> None:
@@ -48,15 +48,15 @@ def test_an_interval_starts_at_zero_and_one_study_has_none() -> None:
 @pytest.mark.parametrize(("lost", "studies"), [(0, 50), (11, 50), (50, 50), (1, 1)])
 def test_wilson_s_interval_by_hand(lost: int, studies: int) -> None:
     """The shares p whose own standard error, √(p (1 − p) / n), puts them 1.96 of it from what was seen."""
-    found = estimate_chance([True] * lost + [False] * (studies - lost))
-    assert found.mean == lost / studies
-    assert found.low is not None
-    assert found.high is not None
-    assert 0 <= found.low <= found.mean <= found.high <= 1
-    for end in {found.low, found.high} - {0.0, 1.0}:
-        assert abs(end - found.mean) == pytest.approx(1.959964 * math.sqrt(end * (1 - end) / studies), rel=1e-5)
+    interval = estimate_chance([True] * lost + [False] * (studies - lost))
+    assert interval.mean == lost / studies
+    assert interval.low is not None
+    assert interval.high is not None
+    assert 0 <= interval.low <= interval.mean <= interval.high <= 1
+    for end in {interval.low, interval.high} - {0.0, 1.0}:
+        assert abs(end - interval.mean) == pytest.approx(1.959964 * math.sqrt(end * (1 - end) / studies), rel=1e-5)
     if (lost, studies) == (11, 50):
-        assert (found.low, found.high) == pytest.approx((0.12753, 0.35243), abs=1e-4)
+        assert (interval.low, interval.high) == pytest.approx((0.12753, 0.35243), abs=1e-4)
 
 
 def test_every_pruner_gets_every_set_in_both_settings() -> None:
@@ -83,18 +83,18 @@ def test_figures_don_t_depend_on_the_number_of_processes() -> None:
 
 def test_a_pruner_that_fails_is_named_in_a_line() -> None:
     spec = PrunerSpec("tests.search.replay.test_many_studies", "Broken", (3,))
-    part = ReplayTask(curves=made(), limit=StudyLimit(trials=4), name="mine", pruner=spec)
+    task = ReplayTask(curves=made(), limit=StudyLimit(trials=4), name="mine", pruner=spec)
     for jobs in (1, 2):
         with pytest.raises(SearchError, match=r'^pruner "mine" failed on made: IndexError: list index 3 out of range$'):
-            replay_all([part], range(2), jobs, lambda: None)
+            replay_all([task], range(2), jobs, lambda: None)
 
 
-def test_a_killed_process_is_told() -> None:
-    part = ReplayTask(
+def test_a_killed_process_is_reported() -> None:
+    task = ReplayTask(
         curves=made(), limit=StudyLimit(trials=4), name="mine", pruner=PrunerSpec(__name__, "Killing", (9,))
     )
     with pytest.raises(SearchError, match="a replaying process was killed"):
-        replay_all([part], range(2), 2, lambda: None)
+        replay_all([task], range(2), 2, lambda: None)
 
 
 def test_means_are_over_studies() -> None:

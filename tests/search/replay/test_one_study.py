@@ -48,7 +48,7 @@ class StopsAll(BasePruner):
 @pytest.mark.parametrize("seed", range(3))
 def test_three_curves_worked_by_hand(seed: int) -> None:
     """Above 5 from the second report on is stopped: the best run, halfway. Of 1 and 4 left the pick is 1."""
-    found = replay(THREE, ThresholdPruner(upper=5.0, n_warmup_steps=2), StudyLimit(trials=3), seed)
+    result = replay(THREE, ThresholdPruner(upper=5.0, n_warmup_steps=2), StudyLimit(trials=3), seed)
     expected = Score(
         cost=2.5 / 3,  # 1, 0.5 and 1
         tried=3,
@@ -59,18 +59,18 @@ def test_three_curves_worked_by_hand(seed: int) -> None:
         top_pruned=1.0,
         completed=2 / 3,
     )
-    assert asdict(found) == pytest.approx(asdict(expected))
+    assert asdict(result) == pytest.approx(asdict(expected))
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_budget_ends_the_study_and_the_whole_set_is_the_reference(seed: int) -> None:
     """Budget 1.5: two full runs are started, the second while half a run is left."""
-    found = replay(THREE, NopPruner(), StudyLimit(budget=1.5), seed)
+    result = replay(THREE, NopPruner(), StudyLimit(budget=1.5), seed)
     tried = random.Random(seed).sample(range(3), 3)[:2]
     pick = min([1.0, 0.5, 4.0][run] for run in tried)
-    assert (found.tried, found.cost, found.regret) == (2, 1.0, pick - 0.5)
-    assert found.relative_regret == (pick - 0.5) / 0.5
-    assert found.rank == pytest.approx({0.5: 0, 1.0: 1 / 3, 4.0: 2 / 3}[pick])
+    assert (result.tried, result.cost, result.regret) == (2, 1.0, pick - 0.5)
+    assert result.relative_regret == (pick - 0.5) / 0.5
+    assert result.rank == pytest.approx({0.5: 0, 1.0: 1 / 3, 4.0: 2 / 3}[pick])
 
 
 @given(
@@ -79,28 +79,28 @@ def test_a_budget_ends_the_study_and_the_whole_set_is_the_reference(seed: int) -
 @examples(max_examples=30, deadline=None)
 def test_without_pruning_every_trial_costs_one_and_the_best_is_picked(runs: list[list[float]], seed: int) -> None:
     curves = small([run[:3] for run in runs], [run[3] for run in runs])
-    found = replay(curves, NopPruner(), StudyLimit(trials=len(runs)), seed)
-    assert (found.cost, found.regret, found.relative_regret, found.rank) == (1, 0, 0, 0)
-    assert (found.best_pruned, found.top_pruned, found.completed) == (False, 0, 1)
+    result = replay(curves, NopPruner(), StudyLimit(trials=len(runs)), seed)
+    assert (result.cost, result.regret, result.relative_regret, result.rank) == (1, 0, 0, 0)
+    assert (result.best_pruned, result.top_pruned, result.completed) == (False, 0, 1)
 
 
 def test_a_study_that_lets_no_run_end_is_scored_as_if_it_picked_its_worst() -> None:
-    found = replay(THREE, StopsAll(), StudyLimit(trials=3), 0)
-    assert (found.cost, found.regret, found.completed) == (0.25, 3.5, 0.0)
-    assert found.rank == pytest.approx(2 / 3)
+    result = replay(THREE, StopsAll(), StudyLimit(trials=3), 0)
+    assert (result.cost, result.regret, result.completed) == (0.25, 3.5, 0.0)
+    assert result.rank == pytest.approx(2 / 3)
 
 
 def test_a_run_without_an_early_report_is_asked_about_later_ones_only() -> None:
     late = small([[math.nan, math.nan, 9.0], [1, 1, 1]], [9.0, 1.0])
-    found = replay(late, StopsAll(), StudyLimit(trials=2), 0)
-    assert found.cost == pytest.approx((0.75 + 0.25) / 2)
+    result = replay(late, StopsAll(), StudyLimit(trials=2), 0)
+    assert result.cost == pytest.approx((0.75 + 0.25) / 2)
 
 
 def test_the_best_five_percent_are_two_of_forty() -> None:
     final = [float(run) for run in range(40)]
-    found = score(final, range(40), [0, *range(2, 40)], range(40), 40.0)
-    assert (found.best_pruned, found.top_pruned, found.regret) == (False, 0.5, 0.0)
-    assert found.completed == 39 / 40
+    result = score(final, range(40), [0, *range(2, 40)], range(40), 40.0)
+    assert (result.best_pruned, result.top_pruned, result.regret) == (False, 0.5, 0.0)
+    assert result.completed == 39 / 40
 
 
 def test_settings_follow_the_size_of_the_set() -> None:
@@ -141,8 +141,8 @@ def assert_same(ours: CurveSet, theirs: ModuleType, seeds: range, budget: float)
         expected: dict[str, Any] = {row[1]: list(row[2:]) for row in theirs.job((ours.name, seed, budget))}
         for name, spec in default_pruners(20).items():
             if name in expected:
-                found = replay(ours, spec.make(), setting, seed)
-                assert list(vars(found).values()) == pytest.approx(expected[name], rel=1e-9, abs=1e-12), (name, seed)
+                result = replay(ours, spec.make(), setting, seed)
+                assert list(vars(result).values()) == pytest.approx(expected[name], rel=1e-9, abs=1e-12), (name, seed)
 
 
 @pytest.mark.parametrize("smooth", [0.0, 0.2])

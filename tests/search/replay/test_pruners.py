@@ -36,7 +36,7 @@ def test_a_call_is_read_with_its_literals() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("optuna.pruners:NopPruner()", "but must be NAME=MODULE:CALL, such as"),
         ("search.strategy.pruner:CorrelationPruner(promote=5)", "but must be NAME=MODULE:CALL, such as"),
@@ -57,8 +57,8 @@ def test_a_call_is_read_with_its_literals() -> None:
         ("none=optuna.pruners:NopPruner()", "another pruner has that name"),
     ],
 )
-def test_a_bad_pruner_is_answered_in_a_line(text: str, said: str) -> None:
-    with pytest.raises(SearchError, match=said) as caught:
+def test_a_bad_pruner_is_answered_in_a_line(text: str, message: str) -> None:
+    with pytest.raises(SearchError, match=message) as caught:
         parse_pruners([text])
     assert "\n" not in str(caught.value)
 

@@ -37,16 +37,16 @@ def whole(runs: int = 12) -> list[FrozenTrial]:
 
 
 def test_the_study_s_own_report_points_in_their_largest_unit() -> None:
-    found = curves(whole())
-    assert (found.name, found.runs, found.notes) == ("mine", 12, ())
-    assert (found.steps, found.last_step) == (tuple(range(1, 10)), 10)
-    assert found.loss[3] == pytest.approx([3 + 10 - s for s in range(1, 10)])
-    assert found.final.tolist() == list(range(12))
+    replayable = curves(whole())
+    assert (replayable.name, replayable.runs, replayable.notes) == ("mine", 12, ())
+    assert (replayable.steps, replayable.last_step) == (tuple(range(1, 10)), 10)
+    assert replayable.loss[3] == pytest.approx([3 + 10 - s for s in range(1, 10)])
+    assert replayable.final.tolist() == list(range(12))
 
 
 def test_the_final_value_need_not_be_the_last_report() -> None:
-    found = curves([trial(n / 2, falling(n)) for n in range(12)])
-    assert found.final.tolist() == [n / 2 for n in range(12)]
+    replayable = curves([trial(n / 2, falling(n)) for n in range(12)])
+    assert replayable.final.tolist() == [n / 2 for n in range(12)]
 
 
 def test_uneven_steps_stay_uneven_and_steps_from_zero_are_counted_from_one() -> None:
@@ -57,40 +57,40 @@ def test_uneven_steps_stay_uneven_and_steps_from_zero_are_counted_from_one() -> 
 
 
 def test_a_maximising_study_is_turned() -> None:
-    found = curves([trial(n / 100, {50: n / 200, 100: n / 100}) for n in range(12)], "maximize")
-    assert found.final.argmin() == 11
-    assert found.loss[11] == pytest.approx([-0.055])
-    assert "the study maximises: losses are its values with the sign turned" in found.notes
+    replayable = curves([trial(n / 100, {50: n / 200, 100: n / 100}) for n in range(12)], "maximize")
+    assert replayable.final.argmin() == 11
+    assert replayable.loss[11] == pytest.approx([-0.055])
+    assert "the study maximises: losses are its values with the sign turned" in replayable.notes
 
 
-def test_what_is_left_out_is_told_and_that_the_pruned_are_missing() -> None:
+def test_notes_say_what_is_left_out_and_that_pruned_trials_are_missing() -> None:
     others = [
         trial(0, {10: 9.0}, TrialState.PRUNED),
         trial(0, {10: 9.0}, TrialState.PRUNED),
         trial(0, {}, TrialState.FAIL),
         trial(1.0, {}),
     ]
-    found = curves([*whole(), *others])
+    replayable = curves([*whole(), *others])
     left_out = "12 of 16 trials are replayed; left out: 1 fail, 1 finished without a report, 2 pruned"
-    assert found.notes == (left_out, BIASED)
+    assert replayable.notes == (left_out, BIASED)
 
 
 @pytest.mark.parametrize(("controls", "replayed"), [(29, 41), (30, 30)])
 def test_controls_are_replayed_alone_where_they_are_enough(controls: int, replayed: int) -> None:
     drawn = [trial(100 + n, falling(100 + n), control=True) for n in range(controls)]
     others = [trial(n, falling(n), control=False) for n in range(12)]
-    found = curves([*others, *drawn, trial(0, {10: 9.0}, TrialState.PRUNED)])
-    assert found.runs == replayed
-    assert any("control trials" in note for note in found.notes) == (replayed == 30)
+    replayable = curves([*others, *drawn, trial(0, {10: 9.0}, TrialState.PRUNED)])
+    assert replayable.runs == replayed
+    assert any("control trials" in note for note in replayable.notes) == (replayed == 30)
     assert curves([*others, *drawn]).runs == 12 + controls  # nothing was pruned: all are a fair sample
 
 
 def test_trials_that_report_at_points_of_their_own_are_replayed_at_equal_steps() -> None:
     own = [trial(n, falling(n, (30 + n, 60 + n, 1000))) for n in range(12)]
-    found = curves([*own, trial(0, falling(0, (30, 500)))])
-    assert (found.runs, found.steps, found.last_step) == (12, tuple(range(1, 20)), 20)
-    assert found.loss[3][0] == pytest.approx(3 + 10 * (1 - 33 / 1000))  # the last before 5%
-    assert found.notes == (
+    replayable = curves([*own, trial(0, falling(0, (30, 500)))])
+    assert (replayable.runs, replayable.steps, replayable.last_step) == (12, tuple(range(1, 20)), 20)
+    assert replayable.loss[3][0] == pytest.approx(3 + 10 * (1 - 33 / 1000))  # the last before 5%
+    assert replayable.notes == (
         "1 of 13 runs end early, before 95% of the full run, and are left out",
         "report points differ from trial to trial or are more than 50: replayed at 20 equal steps of progress",
     )
@@ -106,9 +106,9 @@ def test_many_report_points_are_thinned_and_ends_may_differ() -> None:
 
 
 def test_diverged_trials_count_as_the_worst() -> None:
-    found = curves([*whole(), trial(float("inf"), falling(50) | {90: float("nan"), 100: float("inf")})])
-    assert found.loss[12][8] == found.final[12] == pytest.approx(59)
-    assert found.notes == ("1 of 13 runs diverged: NaN and infinite losses count as the set's worst, 59",)
+    replayable = curves([*whole(), trial(float("inf"), falling(50) | {90: float("nan"), 100: float("inf")})])
+    assert replayable.loss[12][8] == replayable.final[12] == pytest.approx(59)
+    assert replayable.notes == ("1 of 13 runs diverged: NaN and infinite losses count as the set's worst, 59",)
 
 
 def test_studies_that_can_t_be_replayed_are_refused() -> None:
@@ -143,7 +143,7 @@ def test_so_is_the_service_s_own_database(database: Database, database_url: str)
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
         ("sqlite:///none.db", "names the file none.db, but there is none"),
         ("no-such-file.log", "but must be a URL such as sqlite:///study.db"),
@@ -151,10 +151,10 @@ def test_so_is_the_service_s_own_database(database: Database, database_url: str)
     ],
 )
 def test_a_storage_that_can_t_be_opened_is_named_without_its_password(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SearchError, match=said) as caught:
+    with pytest.raises(SearchError, match=message) as caught:
         read_study("mine", url)
     assert "secret" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []

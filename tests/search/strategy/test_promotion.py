@@ -68,22 +68,22 @@ def test_the_race_widens_by_the_next_best_and_one_at_random_in_turn() -> None:
 
 
 @given(st.sets(st.integers(0, 8)), st.integers(0, 8), st.integers(0, 100))
-def test_nobody_enters_twice_and_no_baseline(chosen: set[int], count: int, seed: int) -> None:
-    """1, 2, 6 and 7 are distinct, finished and no baseline's; 3 is 2 again, 8 the baseline."""
+def test_no_proxy_enters_twice_and_no_baseline(chosen: set[int], count: int, seed: int) -> None:
+    """1, 2, 6 and 7 are distinct, finished and not baselines; 3 repeats 2, and 8 the baseline."""
     entered = numbers(proxies_to_add(PROXIES, sorted(chosen), count=count, seed=seed))
     free = {1, 2, 6, 7} - chosen
     assert len(entered) == len(set(entered)) == min(count, len(free))
     assert set(entered) <= free
 
 
-def test_an_entry_is_read_back_from_its_runs() -> None:
-    for entry in (
+def test_an_entrant_is_read_back_from_its_runs() -> None:
+    for entrant in (
         Entrant("top", None, 17, 0.7, {"x": 1.0}),
         Entrant("wider", None, 17, params={"x": 1.0}),
         Entrant("baseline", "by-hand", params={"x": 1.0}),
     ):
-        run = proxy(0, 1.3, 1.0, kind=entry.kind, **entry.attrs(101, "30m"))
-        assert entrant_of(run) == entry
+        run = proxy(0, 1.3, 1.0, kind=entrant.kind, **entrant.attrs(101, "30m"))
+        assert entrant_of(run) == entrant
         assert entrant_of(run).params == {"x": 1.0}
     assert Entrant("top", None, 17, 0.7).key == "trial 17 at lr × 0.7"
     assert Entrant("baseline", "by-hand").key == "baseline by-hand"

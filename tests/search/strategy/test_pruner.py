@@ -12,11 +12,11 @@ from optuna.trial import FrozenTrial, TrialState
 from scipy import stats
 
 from search.strategy.pruner import CorrelationPruner, PruningDecision, drawn_as_control, earlier_sums
-from tests.search.curves_made import STEPS, complete, foretelling, running, study_of, trial
+from tests.search.curves_made import STEPS, complete, predictive, running, study_of, trial
 
 
 def proven(n: int = 30, seed: int = 0) -> list[FrozenTrial]:
-    return complete(foretelling(np.random.default_rng(seed), n))
+    return complete(predictive(np.random.default_rng(seed), n))
 
 
 def judged(trials: list[FrozenTrial], reports: FrozenTrial, **settings: float) -> PruningDecision:
@@ -24,22 +24,22 @@ def judged(trials: list[FrozenTrial], reports: FrozenTrial, **settings: float) -
 
 
 def test_a_hopeless_trial_is_pruned_once_the_relation_is_proven() -> None:
-    verdict = judged(proven(), running(50, 2.4))
-    assert (verdict.prune, verdict.reason) == (True, "hopeless")
-    assert verdict.proof is not None
-    assert verdict.chance is not None
-    assert verdict.proof > 0.95
-    assert verdict.chance < 0.06
+    decision = judged(proven(), running(50, 2.4))
+    assert (decision.prune, decision.reason) == (True, "hopeless")
+    assert decision.proof is not None
+    assert decision.chance is not None
+    assert decision.proof > 0.95
+    assert decision.chance < 0.06
 
 
 def test_a_promising_trial_goes_on() -> None:
-    verdict = judged(proven(), running(50, 1.52))
-    assert (verdict.prune, verdict.reason) == (False, "promising")
+    decision = judged(proven(), running(50, 1.52))
+    assert (decision.prune, decision.reason) == (False, "promising")
 
 
 def test_what_would_be_hopeless_were_the_relation_certain_is_unproven() -> None:
-    verdict = judged(proven(6), running(50, 2.1), odds=1e-9)
-    assert (verdict.prune, verdict.reason) == (False, "unproven")
+    decision = judged(proven(6), running(50, 2.1), odds=1e-9)
+    assert (decision.prune, decision.reason) == (False, "unproven")
 
 
 @pytest.mark.parametrize(("step", "reason"), [(90, "hopeless"), (95, "late"), (100, "late")])
@@ -52,7 +52,7 @@ def test_nothing_is_pruned_before_enough_trials_finished(finished: int, reason: 
     assert judged(proven(8)[:finished], running(50, 9.0), min_trials=8).reason == reason
 
 
-def test_who_reported_nothing_goes_on_and_who_reports_nan_does_not() -> None:
+def test_a_trial_without_reports_goes_on_and_one_that_reports_nan_does_not() -> None:
     assert judged(proven(), trial("running", {}, number=99)).reason == "silent"
     assert judged([], running(5, math.nan)) == PruningDecision(True, "diverged")
 
@@ -72,14 +72,14 @@ def test_an_infinite_loss_is_behind_all_and_a_tie_is_no_worse_than_its_like() ->
     assert not judged(trials, running(50, best.intermediate_values[50])).prune
 
 
-def test_losses_that_are_all_alike_prune_nobody() -> None:
+def test_losses_that_are_all_alike_prune_no_trial() -> None:
     alike = complete((np.ones((30, 19)), np.random.default_rng(0).uniform(1, 2, 30)))
     assert not any(judged(alike, running(p, 1.0)).prune for p in STEPS)
     ended_alike = complete((np.ones((30, 19)), np.ones(30)))
     assert not any(judged(ended_alike, running(p, 1.0)).prune for p in STEPS)
 
 
-def test_where_all_diverged_nobody_is_pruned_for_it() -> None:
+def test_divergence_prunes_no_trial_if_all_diverged() -> None:
     lost = complete((np.full((10, 19), math.nan), np.full(10, math.inf)))
     assert not any(judged(lost, running(p, math.inf)).prune for p in STEPS)
     assert not any(judged(lost, running(p, 1.0)).prune for p in STEPS)
@@ -116,24 +116,24 @@ def test_trials_with_other_steps_are_read_at_their_last_report_before() -> None:
     ]
     assert judged(odd, running(50, 2.4)).prune
     assert not judged(odd, running(50, 1.3)).prune
-    assert judged(odd, running(5, 9.0)).reason == "few"  # nobody was there by 5
+    assert judged(odd, running(5, 9.0)).reason == "few"  # no trial had reported by 5
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.floats(0.5, 3.0), st.sampled_from([5, 25, 50, 90]))
 def test_only_order_matters_and_maximising_is_minimising_mirrored(seed: int, loss: float, step: int) -> None:
     rng = np.random.default_rng(seed)
-    losses, final = foretelling(rng, 20)
+    losses, final = predictive(rng, 20)
     losses += rng.uniform(0, 0.5) * rng.standard_normal(losses.shape)
     pruner = CorrelationPruner()
 
-    def verdict(change: Callable[[ndarray], ndarray], direction: Literal["minimize", "maximize"]) -> PruningDecision:
+    def decision(change: Callable[[ndarray], ndarray], direction: Literal["minimize", "maximize"]) -> PruningDecision:
         trials = complete((change(losses), change(final)))
         return pruner.judge(study_of(trials, direction), running(step, float(change(np.array(loss)))))
 
-    plain = verdict(lambda x: x, "minimize")
-    assert verdict(np.exp, "minimize") == plain
-    assert verdict(lambda x: -x, "maximize") == plain
+    plain = decision(lambda x: x, "minimize")
+    assert decision(np.exp, "minimize") == plain
+    assert decision(lambda x: -x, "maximize") == plain
 
 
 def test_a_bolder_risk_prunes_all_that_a_smaller_one_does() -> None:
@@ -165,7 +165,7 @@ def test_without_an_attribute_a_study_draws_its_controls_itself() -> None:
     assert judged(proven(), hopeless, controls=0.0).reason == "hopeless"
 
 
-def test_lessons_of_an_earlier_study_prune_from_the_second_finished_trial_on() -> None:
+def test_a_primed_pruner_prunes_from_the_second_finished_trial_on() -> None:
     earlier = earlier_sums(proven(60, seed=1))
     primed, two = CorrelationPruner(earlier=earlier), proven(2)
     assert primed.judge(study_of(two[:1]), running(50, 9.0)).reason == "few"
@@ -177,42 +177,42 @@ def test_lessons_of_an_earlier_study_prune_from_the_second_finished_trial_on() -
     assert CorrelationPruner().judge_among(two + behind, running(50, 9.0), 50).reason == "few"
 
 
-def test_lessons_of_other_steps_teach_nothing() -> None:
-    odd = {step + 1: shown for step, shown in earlier_sums(proven(60, seed=1)).items()}
+def test_earlier_sums_of_other_steps_change_nothing() -> None:
+    odd = {step + 1: sums for step, sums in earlier_sums(proven(60, seed=1)).items()}
     for loss in (1.2, 1.8, 2.4):
-        found = CorrelationPruner(earlier=odd).judge(study_of(proven(10)), running(50, loss))
-        assert found == judged(proven(10), running(50, loss))
+        decision = CorrelationPruner(earlier=odd).judge(study_of(proven(10)), running(50, loss))
+        assert decision == judged(proven(10), running(50, loss))
 
 
-def test_lessons_count_as_few_runs_however_many_there_were() -> None:
-    taught = earlier_sums(proven(200), worth=8.0)
-    assert set(taught) == set(STEPS[:-1])
-    assert all(shown[0] == pytest.approx(8.0) for shown in taught.values())
+def test_earlier_sums_count_as_few_runs_however_many_there_were() -> None:
+    sums_by_step = earlier_sums(proven(200), worth=8.0)
+    assert set(sums_by_step) == set(STEPS[:-1])
+    assert all(sums[0] == pytest.approx(8.0) for sums in sums_by_step.values())
     assert earlier_sums(proven(5), worth=8.0)[50][0] == 5.0  # no more than there were
     assert earlier_sums([]) == {}
 
 
-def test_lessons_of_a_study_that_maximises_are_those_of_its_mirror() -> None:
-    losses, final = foretelling(np.random.default_rng(0), 30)
+def test_earlier_sums_of_a_study_that_maximises_are_those_of_its_mirror() -> None:
+    losses, final = predictive(np.random.default_rng(0), 30)
     mirrored, plain = earlier_sums(complete((-losses, -final)), maximise=True), earlier_sums(complete((losses, final)))
     assert all(mirrored[step] == pytest.approx(plain[step]) for step in STEPS[:-1])
 
 
 def test_the_relation_is_scipys_over_finished_trials() -> None:
-    losses, final = foretelling(np.random.default_rng(4), 25)
+    losses, final = predictive(np.random.default_rng(4), 25)
     losses += 0.4 * np.random.default_rng(5).standard_normal(losses.shape)
     more = [trial("pruned", {50: 0.1}, number=90), trial("complete", {50: math.nan, 100: 1.0}, number=91)]
-    found = CorrelationPruner().relation(complete((losses, final)) + more, 50)
+    relation = CorrelationPruner().relation(complete((losses, final)) + more, 50)
     rho = stats.spearmanr(losses[:, STEPS.index(50)], final).statistic
-    assert (found.step, found.n) == (50, 25)
-    assert found.correlation == pytest.approx(rho)
-    assert -1 < found.bound < rho
-    assert 0.5 < found.proof < 1
+    assert (relation.step, relation.n) == (50, 25)
+    assert relation.correlation == pytest.approx(rho)
+    assert -1 < relation.bound < rho
+    assert 0.5 < relation.proof < 1
 
 
 def test_without_finished_trials_there_is_no_relation() -> None:
-    found = CorrelationPruner().relation([running(50, 1.0)], 50)
-    assert (found.n, found.correlation, found.bound, found.proof) == (0, 0.0, -1.0, 0.0)
+    relation = CorrelationPruner().relation([running(50, 1.0)], 50)
+    assert (relation.n, relation.correlation, relation.bound, relation.proof) == (0, 0.0, -1.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -232,8 +232,8 @@ def test_impossible_settings_are_refused(name: str, value: float) -> None:
 
 @pytest.mark.parametrize("odds", [0.0, math.inf])
 def test_certainty_either_way_is_possible(odds: float) -> None:
-    verdict = judged(proven(), running(50, 2.4), odds=odds)
-    assert verdict.proof == pytest.approx(1.0 if odds else 0.0)
+    decision = judged(proven(), running(50, 2.4), odds=odds)
+    assert decision.proof == pytest.approx(1.0 if odds else 0.0)
 
 
 def test_works_in_a_plain_optuna_study() -> None:

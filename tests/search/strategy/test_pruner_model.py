@@ -10,11 +10,11 @@ from scipy import integrate, stats
 from search.common.stats import normal_scores, score_among
 from search.strategy.pruner_model import Prediction, Prior, predict_best_runs, weighted_sums
 
-NOBODY = np.zeros(0)
+NONE = np.zeros(0)
 
 
-def seen(final: ndarray, score: ndarray, prior: Prior | None = None, cut: ndarray = NOBODY) -> Prediction:
-    return predict_best_runs(final, score, cut, share=0.25, best=0.02, prior=prior or Prior(odds=1.0))
+def predict(final: ndarray, score: ndarray, prior: Prior | None = None, pruned: ndarray = NONE) -> Prediction:
+    return predict_best_runs(final, score, pruned, share=0.25, best=0.02, prior=prior or Prior(odds=1.0))
 
 
 def student(final: ndarray, prior: Prior) -> tuple[ndarray, ndarray]:
@@ -65,7 +65,7 @@ def test_evidence_is_the_ratio_of_scipys_marginal_densities(n: int, correlation:
     location, shape = student(final, prior)
     related = stats.multivariate_t.logpdf(score, loc=location, shape=shape, df=prior.degrees)
     doubt = stats.norm.logpdf(score).sum()
-    assert seen(final, score, prior).log_odds == pytest.approx(math.log(3) + related - doubt, abs=1e-8)
+    assert predict(final, score, prior).log_odds == pytest.approx(math.log(3) + related - doubt, abs=1e-8)
 
 
 def test_evidence_and_prediction_are_those_of_runs_sampled_from_the_prior() -> None:
@@ -78,13 +78,13 @@ def test_evidence_and_prediction_are_those_of_runs_sampled_from_the_prior() -> N
     b += prior.slope
     deviation = np.sqrt(variance)
     likelihood = np.prod([stats.norm.pdf(z, a + b * t, deviation) for t, z in zip(final, score, strict=True)], axis=0)
-    found = seen(final, score, prior)
+    prediction = predict(final, score, prior)
     doubt = np.prod(stats.norm.pdf(score))
-    assert math.exp(found.log_odds) == pytest.approx(likelihood.mean() / doubt, rel=0.02)
+    assert math.exp(prediction.log_odds) == pytest.approx(likelihood.mean() / doubt, rel=0.02)
     best = stats.norm.ppf(0.02)
     for z in (-1.5, -0.5, 0.5, 1.5):
         tail = np.average(stats.norm.sf(z, a + b * best, deviation), weights=likelihood)
-        assert found.share_if_related(z) == pytest.approx(tail, abs=0.005)
+        assert prediction.share_if_related(z) == pytest.approx(tail, abs=0.005)
 
 
 def test_a_prediction_is_the_next_runs_share_of_the_joint_density() -> None:
@@ -98,7 +98,7 @@ def test_a_prediction_is_the_next_runs_share_of_the_joint_density() -> None:
 
     whole = integrate.quad(joint, -40, 40, points=[-2, 0, 2], limit=200)[0]
     above = integrate.quad(joint, 0.3, 40, points=[2], limit=200)[0]
-    assert seen(final, score, prior).share_if_related(0.3) == pytest.approx(above / whole, rel=1e-4)
+    assert predict(final, score, prior).share_if_related(0.3) == pytest.approx(above / whole, rel=1e-4)
 
 
 def test_doubt_is_weighed_with_the_share_of_all_runs_that_look_as_bad() -> None:
@@ -119,7 +119,7 @@ def test_without_a_relation_strong_evidence_is_as_rare_as_ville_says() -> None:
     highest = np.zeros(studies)
     for i in range(studies):
         final, score = -np.abs(rng.standard_normal(40)), rng.standard_normal(40)
-        highest[i] = max(seen(final[:n], score[:n]).log_odds for n in range(1, 41))
+        highest[i] = max(predict(final[:n], score[:n]).log_odds for n in range(1, 41))
     for k in (3, 10, 30):
         ever, bound = float((highest >= math.log(k)).mean()), 1 / k
         assert ever <= bound + 3 * math.sqrt(bound * (1 - bound) / studies)
@@ -127,7 +127,7 @@ def test_without_a_relation_strong_evidence_is_as_rare_as_ville_says() -> None:
 
 @pytest.mark.parametrize(("correlation", "low", "high"), [(0.95, 0.999, 1.0), (0.0, 0.0, 0.5)])
 def test_thirty_good_runs_tell_a_relation_from_none(correlation: float, low: float, high: float) -> None:
-    proofs = [seen(*a_study(30, correlation, seed)).proof for seed in range(20)]
+    proofs = [predict(*a_study(30, correlation, seed)).proof for seed in range(20)]
     assert low <= np.median(proofs) <= high
 
 
@@ -137,39 +137,39 @@ def test_what_was_pruned_is_made_up_for() -> None:
     for seed in range(20):
         final, other = np.random.default_rng(seed).standard_normal((2, 800))
         score = 0.5 * final + math.sqrt(0.75) * other
-        good, kept = final < stats.norm.ppf(0.25), score < 0.0
-        both = good & kept
-        truth, naive = seen(final[good], score[good]), seen(final[both], score[both])
-        found = seen(final[both], score[both], cut=score[~kept])
-        centres.append([truth.centre, naive.centre, found.centre])
-        scales.append([truth.scale, naive.scale, found.scale])
-        assert found.runs > naive.runs
+        good, unpruned = final < stats.norm.ppf(0.25), score < 0.0
+        both = good & unpruned
+        truth, naive = predict(final[good], score[good]), predict(final[both], score[both])
+        prediction = predict(final[both], score[both], pruned=score[~unpruned])
+        centres.append([truth.centre, naive.centre, prediction.centre])
+        scales.append([truth.scale, naive.scale, prediction.scale])
+        assert prediction.runs > naive.runs
     for true, naive_, found_ in (np.mean(centres, axis=0), np.mean(scales, axis=0)):
         assert abs(found_ - true) < 0.5 * abs(naive_ - true)
 
 
 def test_earlier_runs_count_as_if_they_were_these() -> None:
     final, score = a_study(12, 0.8)
-    primed = seen(final[:5], score[:5], Prior(earlier=weighted_sums(final[5:], score[5:])))
-    whole = seen(final, score, Prior())
+    primed = predict(final[:5], score[:5], Prior(earlier=weighted_sums(final[5:], score[5:])))
+    whole = predict(final, score, Prior())
     assert (primed.centre, primed.scale, primed.degrees) == pytest.approx((whole.centre, whole.scale, whole.degrees))
     assert primed.log_odds == pytest.approx(whole.log_odds)
 
 
 def test_sums_by_hand() -> None:
-    found = weighted_sums(np.array([1.0, 2.0]), np.array([3.0, -1.0]), np.array([1.0, 0.5]))
-    assert found.tolist() == [1.5, 2.0, 3.0, 2.5, 2.0, 9.5]
+    sums = weighted_sums(np.array([1.0, 2.0]), np.array([3.0, -1.0]), np.array([1.0, 0.5]))
+    assert sums.tolist() == [1.5, 2.0, 3.0, 2.5, 2.0, 9.5]
 
 
 @given(st.integers(1, 40), st.integers(0, 30), st.sampled_from([0.0, -1.0, 2.5]))
 def test_scores_that_are_all_alike_are_no_accident(n: int, cuts: int, z: float) -> None:
-    found = seen(np.linspace(-2, -1, n), np.full(n, z), cut=np.full(cuts, 2.0))
-    figures = (found.centre, found.scale, found.log_odds, found.share_as_bad(0.0))
+    prediction = predict(np.linspace(-2, -1, n), np.full(n, z), pruned=np.full(cuts, 2.0))
+    figures = (prediction.centre, prediction.scale, prediction.log_odds, prediction.share_as_bad(0.0))
     assert all(math.isfinite(f) for f in figures)
-    assert found.scale > 0
+    assert prediction.scale > 0
 
 
 @given(st.integers(1, 20), st.integers(0, 100), st.floats(-3, 3), st.floats(0, 2))
 def test_a_worse_score_is_never_likelier_among_the_best(n: int, seed: int, z: float, more: float) -> None:
-    found = seen(*a_study(n, 0.5, seed))
-    assert 0 <= found.share_as_bad(z + more) <= found.share_as_bad(z) <= 1
+    prediction = predict(*a_study(n, 0.5, seed))
+    assert 0 <= prediction.share_as_bad(z + more) <= prediction.share_as_bad(z) <= 1

@@ -1,4 +1,4 @@
-"""Turns of the race worked by hand, and what holds whatever the order of results."""
+"""Decisions of the race worked by hand, and properties that hold whatever the order of results."""
 
 import math
 import random
@@ -77,7 +77,7 @@ def test_the_one_of_the_two_with_fewer_runs_goes_first() -> None:
     assert started([c("a", 1.30, 1.31), c("b", 1.31), c("x", 1.5)]) == [("b", 1)]
 
 
-def test_who_is_closest_is_judged_by_noise_and_not_by_the_gap() -> None:
+def test_the_closest_rival_is_judged_by_noise_and_not_by_the_gap() -> None:
     """Noise: √(2 · 0.002² / 2 degrees) = 0.002, t = 4.303, so that least gaps are 0.0105 to b, 0.0086 to d.
 
     b, 0.008 behind after one run, is at 0.76 of its least gap; d, 0.007 behind after two, at 0.81.
@@ -125,7 +125,7 @@ def test_a_single_run_that_is_left_goes_to_the_leader() -> None:
     assert started([c("a", 1.30, 1.33), c("b", 1.31, 1.34), c("x", 1.50)]) == [("a", 2)]
 
 
-def test_nobody_has_more_than_the_most_seeds() -> None:
+def test_no_candidate_has_more_than_max_seeds() -> None:
     field = [c("a", 1.30, 1.33, 1.31), c("b", 1.31, 1.34, 1.32), c("x", 2.0), c("y", 2.1), c("z", 2.2)]
     now = next_runs(field, [], PROVEN, Rules(seeds=2, max_seeds=3))
     assert (now.start, now.state, now.over) == ((), "all that could still win have had 3 runs", True)
@@ -148,9 +148,9 @@ def test_runs_under_way_are_waited_for() -> None:
     assert started([c("a", 1.30, pending=1), c("b", 1.31), c("x", 1.5), c("y", 1.6)]) == [("b", 1)]
 
 
-def test_who_is_out_runs_no_more_whatever_its_mean() -> None:
+def test_a_candidate_that_is_out_runs_no_more_whatever_its_mean() -> None:
     field = [c("a", 1.30, out="diverged in a long run"), c("b", 1.31), c("d", 1.32), c("x", 1.9)]
-    assert started(field) == [("b", 1), ("d", 1)]  # who leads of those that are in, and its rival
+    assert started(field) == [("b", 1), ("d", 1)]  # the leader of those that are in, and its rival
     assert next_runs([c("a", out="pruned")], [], PROVEN, RULES).over
     assert next_runs([], [], PROVEN, RULES).state == "no run has finished"
 
@@ -219,7 +219,7 @@ def test_standing_says_why_each_gets_runs_or_none() -> None:
         c("gone", 1.6, out="diverged in a long run"),
         c("new"),
     ]
-    assert [(one.key, said) for one, said in standing(field)] == [
+    assert [(one.key, text) for one, text in standing(field)] == [
         ("a", "leads"),
         ("b", "not surely behind"),
         ("x", "behind by more than noise"),
@@ -234,11 +234,11 @@ def test_standing_says_why_each_gets_runs_or_none() -> None:
 @pytest.mark.parametrize(("rho", "sigma"), [(0.3, 0.03), (0.6, 0.1), (0.3, 0.3)])
 def test_the_race_is_no_worse_than_two_seeds_for_each(rho: float, sigma: float) -> None:
     """100 simulated studies: at equal cost regret isn't higher by more than simulation error, nor are runs."""
-    found = simulate(rho, sigma, 100)
+    figures = simulate(rho, sigma, 100)
     for race, rival in (("race", "top n × 2, same cost"), ("race of 12 at most", "top 5 × 2")):
-        worse = found[race].regret - found[rival].regret
+        worse = figures[race].regret - figures[rival].regret
         assert worse.mean() <= 2 * worse.std() / math.sqrt(len(worse))
-        assert found[race].runs.mean() <= found[rival].runs.mean()
+        assert figures[race].runs.mean() <= figures[rival].runs.mean()
     if sigma < 0.1:
-        assert found["race of 12 at most"].runs.mean() < 11
-        assert np.all(found["race"].runs <= 20)
+        assert figures["race of 12 at most"].runs.mean() < 11
+        assert np.all(figures["race"].runs <= 20)

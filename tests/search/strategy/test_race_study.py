@@ -1,4 +1,4 @@
-"""The race in whole studies: a real database, trials claimed and told as workers do, trained by a formula."""
+"""The race in whole studies: a real database, trials claimed and finished as workers do, trained by a formula."""
 
 import io
 import random
@@ -24,7 +24,7 @@ from search.study.study import LinkedStudy, open_study
 from search.study.trials import INHERITED
 from storage.queue.trial_queue import Claim
 from storage.server.database import Database, connect
-from tests.search.raced import Formula, Trainer, kinds, place, plan, who
+from tests.search.raced import Formula, Trainer, kinds, place, plan, run_key
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # as the commands do
 
@@ -49,16 +49,16 @@ def scattered(at: float) -> float:
 
 @pytest.mark.parametrize("baseline", [0.1, 1e-4], ids=["good baseline", "bad baseline"])
 @pytest.mark.parametrize("lying", [rising, scattered], ids=["opposite", "unrelated"])
-def test_a_proxy_that_lies_is_found_out_and_not_followed(lying: Formula, baseline: float, database: Database) -> None:
+def test_a_misleading_proxy_is_detected_and_not_followed(lying: Formula, baseline: float, database: Database) -> None:
     """Long runs want the highest rate, where the baseline stands or not; the proxy says the opposite, or anything."""
     study = open_study(database, plan(baseline=baseline))
     Trainer(study, lying, falling).run()
-    found, table = confirmed(study), best_export(read(study))
-    assert not transfer(found).proven
+    configurations, table = confirmed(study), best_export(read(study))
+    assert not transfer(configurations).proven
     assert "wider" in kinds(study)
     assert "NOT shown to predict" in table["transfer"]
     assert "NOT shown to predict" in status(study)
-    truth = {c.label: falling(place(c.params)) for c in found}
+    truth = {c.label: falling(place(c.params)) for c in configurations}
     assert truth[table["configuration"]] == min(truth.values())
     assert (table["configuration"] == "baseline by-hand") == (baseline == 0.1)
     favourite = min((t for t in study.proxy_trials()), key=lambda t: t.value or 0.0)
@@ -91,7 +91,10 @@ def test_only_the_better_half_climbs(database: Database) -> None:
     Trainer(study, rising, falling).run()
     runs = study.confirm_trials()
     at = {budget: [r for r in runs if r.user_attrs["budget"] == budget] for budget in ("10m", "15m", "30m")}
-    entered = {b: {(r.user_attrs["kind"], r.user_attrs.get("confirms")) for r in found} for b, found in at.items()}
+    entered = {b: {(r.user_attrs["kind"], r.user_attrs.get("confirms")) for r in group} for b, group in at.items()}
+        b: {(r.user_attrs["kind"], r.user_attrs.get("confirms")) for r in configurations}
+        for b, configurations in at.items()
+    }
     assert [len(entered[b]) for b in at] == [6, 3, 4]
     for below, above in (("10m", "15m"), ("15m", "30m")):
         best = sorted(at[below], key=lambda r: r.value or 0.0)[: len(at[below]) // 2 + (below == "15m")]
@@ -99,10 +102,10 @@ def test_only_the_better_half_climbs(database: Database) -> None:
     assert all(r.user_attrs["why"] == f"on the rung of {r.user_attrs['budget']}" for r in [*at["10m"], *at["15m"]])
     assert {e[0] for e in entered["30m"]} == {"top", "baseline", "random"}
     assert len(confirmed(study)) == 4
-    said = Counter(said for _, said in standing(race_field(study)))
-    assert said["dropped on the rung of 10m"] == 3
-    assert said["dropped on the rung of 15m"] == 1
-    assert said["has not run"] == 0
+    reasons = Counter(reason for _, reason in standing(race_field(study)))
+    assert reasons["dropped on the rung of 10m"] == 3
+    assert reasons["dropped on the rung of 15m"] == 1
+    assert reasons["has not run"] == 0
 
 
 def test_a_run_that_fails_on_a_rung_climbs_no_further(database: Database) -> None:
@@ -128,12 +131,14 @@ def test_an_export_before_the_race_is_over_says_so(database: Database) -> None:
     trainer = Trainer(study, rising, rising)
     while not confirmed(study):
         trainer.step()
-    said = [best_export(read(study))["warnings"]]
+    warnings_by_run = [best_export(read(study))["warnings"]]
     while trainer.step():
-        said.append(best_export(read(study))["warnings"])
-    unfinished = [any("is not finished" in w or "race is not over" in w for w in warnings) for warnings in said]
-    assert unfinished == [True] * (len(said) - 1) + [False]
-    assert any("race is not over" in w for warnings in said for w in warnings)
+        warnings_by_run.append(best_export(read(study))["warnings"])
+    unfinished = [
+        any("is not finished" in w or "race is not over" in w for w in warnings) for warnings in warnings_by_run
+    ]
+    assert unfinished == [True] * (len(warnings_by_run) - 1) + [False]
+    assert any("race is not over" in w for warnings in warnings_by_run for w in warnings)
 
 
 def test_a_scaled_rate_can_win_and_is_exported(database: Database, tmp_path: Path) -> None:
@@ -167,7 +172,7 @@ def test_a_scaled_rate_can_win_and_is_exported(database: Database, tmp_path: Pat
 
 
 @pytest.mark.parametrize("cap", ["max_hours = 4.0", "max_usd = 2.0"])
-def test_hours_and_dollars_stop_new_runs_and_it_is_said(cap: str, database: Database) -> None:
+def test_hours_and_dollars_stop_new_runs_and_status_says_so(cap: str, database: Database) -> None:
     """Runs of half an hour at $0.50 an hour: 8 of them are 4 hours or $2."""
     study = open_study(database, plan(cap))
     Trainer(study, rising, falling).run()
@@ -198,14 +203,14 @@ def test_what_is_promoted_by_hand_is_run_and_takes_part(database: Database) -> N
     assert promote_by_hand(study, chosen.number, 2) == 0
     for _ in range(3):
         trainer.step()
-    mine = [r for r in study.confirm_trials() if r.user_attrs.get("by_hand")]
-    assert [(r.state, r.user_attrs["seed"]) for r in mine] == [(TrialState.COMPLETE, s) for s in (100, 101)]
+    chosen_runs = [r for r in study.confirm_trials() if r.user_attrs.get("by_hand")]
+    assert [(r.state, r.user_attrs["seed"]) for r in chosen_runs] == [(TrialState.COMPLETE, s) for s in (100, 101)]
     assert len([t for t in study.proxy_trials() if t.state.is_finished()]) == 5
     trainer.run()
     (entered,) = [c for c in race_field(study) if c.key == f"trial {chosen.number}"]
     assert entered.kind == "hand"
     assert len(entered.bpb) >= 2
-    runs = Counter(who(r) for r in study.confirm_trials())
+    runs = Counter(run_key(r) for r in study.confirm_trials())
     assert max(runs.values()) == 1
     assert f"trial {chosen.number}" in {c.label for c in confirmed(study)}
 
@@ -234,9 +239,9 @@ def test_a_lost_run_is_retried_as_what_it_was_and_counts_once(database: Database
             retry = study.confirm_trials()[-1]
             assert len(study.confirm_trials()) == before + 1
             assert retry.user_attrs["retries"] == claim.number
-            kept = {k: v for k, v in claim.user_attrs.items() if k in INHERITED}
-            assert {k: v for k, v in retry.user_attrs.items() if k in INHERITED} == kept
-            assert kept.keys() >= {"seed", "budget", "lr_scale", "kind", "why"}
+            inherited = {k: v for k, v in claim.user_attrs.items() if k in INHERITED}
+            assert {k: v for k, v in retry.user_attrs.items() if k in INHERITED} == inherited
+            assert inherited.keys() >= {"seed", "budget", "lr_scale", "kind", "why"}
             lost.add(claim.number)
         else:
             trainer.train(queue, claim)
@@ -244,7 +249,7 @@ def test_a_lost_run_is_retried_as_what_it_was_and_counts_once(database: Database
     field = race_field(study)
     assert not any(c.out or c.pending for c in field)
     ended = [r for r in study.confirm_trials() if r.state == TrialState.COMPLETE]
-    assert sum(len(c.bpb) for c in field) == len(ended) == len({who(r) for r in ended}) <= 2 * len(field)
+    assert sum(len(c.bpb) for c in field) == len(ended) == len({run_key(r) for r in ended}) <= 2 * len(field)
 
 
 def test_many_workers_queue_nothing_twice_and_no_more_than_the_count(database: Database, database_url: str) -> None:
@@ -255,16 +260,16 @@ def test_many_workers_queue_nothing_twice_and_no_more_than_the_count(database: D
     failures: list[BaseException] = []
 
     def work(number: int) -> None:
-        mine = connect(database_url)
+        own = connect(database_url)
         try:
-            opened = open_study(mine, study.plan)
+            opened = open_study(own, study.plan)
             for _ in range(40):
                 promote(opened)
                 Trainer(opened, rising, falling, name=f"worker {number}").step()
         except BaseException as error:
             failures.append(error)
         finally:
-            mine.close()
+            own.close()
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(5)]
     for thread in threads:
@@ -274,7 +279,7 @@ def test_many_workers_queue_nothing_twice_and_no_more_than_the_count(database: D
     assert failures == []
     seed_runs.run()
     runs, field = study.confirm_trials(), race_field(study)
-    assert max(Counter(who(r) for r in runs).values()) == 1
+    assert max(Counter(run_key(r) for r in runs).values()) == 1
     assert {r.state for r in runs} == {TrialState.COMPLETE}
     assert len(runs) <= study.plan.confirm.seeds * len(field)
     assert due_runs(study).decision.over
@@ -288,8 +293,8 @@ def test_priming_by_an_earlier_study(database: Database) -> None:
         for percent in earlier.plan.report_points():
             Trial(earlier.proxies, claim.trial_id).report(rising(at) + (100 - percent) / 100, percent)
         earlier.proxy_queue.finish(claim.trial_id, TrialState.COMPLETE, rising(at))
-    with pytest.raises(SearchError, match='`primed_by` is "nobody", but no study here has that name'):
-        open_study(database, plan(pruner='primed_by = "nobody"'), prime=prime)
+    with pytest.raises(SearchError, match='`primed_by` is "missing", but no study here has that name'):
+        open_study(database, plan(pruner='primed_by = "missing"'), prime=prime)
     with pytest.raises(SearchError, match=r"whose proxy.report_every is 5, but must be 10"):
         open_study(database, plan(pruner='primed_by = "earlier"', proxy="report_every = 10"), prime=prime)
     study = open_study(database, plan(pruner='primed_by = "earlier"'), prime=prime)

@@ -19,12 +19,12 @@ TRIALS = [
 ]
 
 
-def same(found: np.ndarray, expected: list[float]) -> None:
-    np.testing.assert_allclose(found, np.array(expected))
+def same(losses: np.ndarray, expected: list[float]) -> None:
+    np.testing.assert_allclose(losses, np.array(expected))
 
 
 def test_losses_at_a_step_by_hand() -> None:
-    """Who left before is behind; who isn't there yet, and who failed, takes no part; a gap keeps the loss before."""
+    """Trials pruned before are behind; those not there yet, and failed ones, are left out; gaps keep the last loss."""
     runs = ReportedLosses.from_trials(TRIALS)
     same(runs.at(10), [3.0, 4.0, 5.0, 6.0, 7.0, math.inf])
     same(runs.at(20), [2.0, 4.0, math.inf, 2.5, math.nan, -math.inf])
@@ -34,7 +34,7 @@ def test_losses_at_a_step_by_hand() -> None:
     assert (runs.steps, runs.finished, runs.ended) == ([10, 20, 30], 3, 4)
 
 
-def test_scores_at_a_step_are_among_those_who_came_so_far() -> None:
+def test_scores_at_a_step_are_among_trials_that_came_so_far() -> None:
     ppf = stats.norm.ppf
     expected = [*ppf([0.3, 0.7, 0.9, 0.5]), math.nan, ppf(0.1)]
     same(ReportedLosses.from_trials(TRIALS).scores_at(20), expected)
@@ -47,7 +47,7 @@ def test_a_study_that_maximises_is_turned_round() -> None:
     same(runs.final, [-0.9, -0.5, math.nan])
 
 
-def test_cut_trials_are_those_whose_last_report_is_here() -> None:
+def test_pruned_trials_at_a_step_are_those_whose_last_report_is_there() -> None:
     trials = [trial("pruned", {10: 5.0}), trial("pruned", {10: 4.0, 20: 4.0}), *TRIALS, trial("pruned", {})]
     runs = ReportedLosses.from_trials(trials)
     assert (runs.pruned_at(10), runs.pruned_at(20), runs.pruned_at(30)) == ([0, 4], [1], [])
@@ -69,7 +69,7 @@ def test_good_runs_are_a_quarter_of_all_that_ended(finished: int, pruned: int, g
     assert scores == pytest.approx(stats.norm.ppf((np.arange(good) + 0.5) / ended))
 
 
-def test_nothing_told_is_nothing_known() -> None:
+def test_without_ended_trials_nothing_is_known() -> None:
     for trials in ([], [trial("running", {10: 1.0})], [trial("fail", {10: 1.0})]):
         runs = ReportedLosses.from_trials(trials)
         assert (runs.finished, runs.ended, runs.steps, runs.good[0]) == (0, 0, [], [])

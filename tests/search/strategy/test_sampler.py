@@ -139,7 +139,7 @@ def test_what_does_not_fit_is_avoided(kind: str) -> None:
         return sum(p["n_layer"] > 8 for p in drawn)
 
     assert too_deep("out_of_memory") <= draws / 5
-    assert too_deep("error") >= draws * 4 / 5  # where nothing is told of them
+    assert too_deep("error") >= draws * 4 / 5  # such failures are left out of the history
 
 
 PLAN = """
@@ -242,7 +242,7 @@ def test_a_retry_is_given_the_same_even_if_its_worker_died_before_setting_it(dat
         assert train(study, retry) == given
 
 
-def test_settling_twice_changes_nothing(database: Database) -> None:
+def test_ensuring_parameters_twice_changes_nothing(database: Database) -> None:
     study = open_study(database, plan("random", 5))
     train(study, claimed(study))
     claim = claimed(study)

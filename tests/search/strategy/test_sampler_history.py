@@ -34,7 +34,7 @@ COMPLETE = [
 ]
 
 
-def told(kind: str, *more: FrozenTrial) -> list[FrozenTrial]:
+def history_of(kind: str, *more: FrozenTrial) -> list[FrozenTrial]:
     return sampler_history(kind, [*COMPLETE, *more], SPACE)[len(COMPLETE) :]
 
 
@@ -42,46 +42,46 @@ def told(kind: str, *more: FrozenTrial) -> list[FrozenTrial]:
     ("loss", "counts_as"),
     [(2.0, 1.0), (2.2, 1.25), (3.2, 2.25), (1.0, 1.0), (9.0, 3.0), (math.nan, 3.0), (math.inf, 3.0)],
 )
-def test_a_gaussian_process_is_told_where_a_pruned_trial_stood(loss: float, counts_as: float) -> None:
-    (seen,) = told("gp", trial(TrialState.PRUNED, reports={20: 0.1, 50: loss}))
+def test_a_gaussian_process_gets_a_pruned_trial_with_an_estimated_final_value(loss: float, counts_as: float) -> None:
+    (seen,) = history_of("gp", trial(TrialState.PRUNED, reports={20: 0.1, 50: loss}))
     assert seen.state == TrialState.COMPLETE
     assert seen.value == pytest.approx(counts_as)
 
 
-def test_standing_at_a_step_that_none_finished_through_is_the_worst() -> None:
-    (seen,) = told("gp", trial(TrialState.PRUNED, reports={30: 0.1}))
+def test_a_trial_pruned_at_a_step_that_no_finished_trial_has_is_the_worst() -> None:
+    (seen,) = history_of("gp", trial(TrialState.PRUNED, reports={30: 0.1}))
     assert seen.value == 3.0
 
 
 @pytest.mark.parametrize("why", ["diverged", "out_of_memory"])
 def test_a_configurations_own_fault_counts_as_the_worst(why: str) -> None:
     failed = trial(TrialState.FAIL, why=why, reports={5: 0.1})
-    (seen,) = told("gp", failed)
+    (seen,) = history_of("gp", failed)
     assert (seen.state, seen.value) == (TrialState.COMPLETE, 3.0)
-    (seen,) = told("tpe", failed)
+    (seen,) = history_of("tpe", failed)
     assert (seen.state, seen.intermediate_values) == (TrialState.PRUNED, {})
 
 
 @pytest.mark.parametrize("why", ["lost", "interrupted", "error"])
 def test_other_failures_say_nothing(why: str) -> None:
-    assert told("tpe", trial(TrialState.FAIL, why=why)) == told("gp", trial(TrialState.FAIL, why=why)) == []
+    assert history_of("tpe", trial(TrialState.FAIL, why=why)) == history_of("gp", trial(TrialState.FAIL, why=why)) == []
 
 
-def test_tpe_is_told_how_far_a_pruned_trial_came() -> None:
-    (seen,) = told("tpe", trial(TrialState.PRUNED, 2.2, reports={20: 3.0, 50: 2.2}))
+def test_tpe_gets_a_pruned_trial_with_its_last_report() -> None:
+    (seen,) = history_of("tpe", trial(TrialState.PRUNED, 2.2, reports={20: 3.0, 50: 2.2}))
     assert (seen.state, seen.intermediate_values) == (TrialState.PRUNED, {50: 2.2})
 
 
 def test_a_result_that_is_no_number_is_no_result() -> None:
-    (seen,) = told("tpe", trial(TrialState.COMPLETE, math.inf))
+    (seen,) = history_of("tpe", trial(TrialState.COMPLETE, math.inf))
     assert (seen.state, seen.intermediate_values) == (TrialState.PRUNED, {})
 
 
 def test_what_runs_or_waits_is_running_with_what_it_was_given() -> None:
     waiting = create_trial(state=TrialState.WAITING, system_attrs={"fixed_params": {"max_lr": 0.25}})
-    (seen,) = told("tpe", waiting)
+    (seen,) = history_of("tpe", waiting)
     assert (seen.state, seen.params) == (TrialState.RUNNING, {"max_lr": 0.25})
-    assert told("tpe", create_trial(state=TrialState.WAITING)) == []
+    assert history_of("tpe", create_trial(state=TrialState.WAITING)) == []
     assert trial_params(waiting) == {"max_lr": 0.25}
 
 

@@ -8,7 +8,7 @@ import pytest
 from search.strategy.pruner import CorrelationPruner, earlier_sums
 from search.strategy.study_pruner import make_pruner, may_be_pruned, race_pruner
 from search.study.study import LinkedStudy
-from tests.search.curves_made import complete, foretelling
+from tests.search.curves_made import complete, predictive
 from tests.search.made import PLAN
 
 ASKED = replace(PLAN, pruner=replace(PLAN.pruner, risk=0.1, odds=2.0, min_trials=9, controls=0.2))
@@ -20,9 +20,9 @@ def linked(study: optuna.Study) -> LinkedStudy:
 
 
 def test_a_studys_pruner_is_what_its_plan_asks_for() -> None:
-    made = make_pruner(linked(optuna.create_study()))
-    assert (made.risk, made.odds, made.min_trials, made.controls) == (0.1, 2.0, 9, 0.2)
-    assert (made.earlier, made.needed) == ({}, 9)
+    pruner = make_pruner(linked(optuna.create_study()))
+    assert (pruner.risk, pruner.odds, pruner.min_trials, pruner.controls) == (0.1, 2.0, 9, 0.2)
+    assert (pruner.earlier, pruner.needed) == ({}, 9)
 
 
 def test_the_plans_defaults_are_the_pruners() -> None:
@@ -31,20 +31,20 @@ def test_the_plans_defaults_are_the_pruners() -> None:
     assert (default.risk, default.odds, default.min_trials, default.controls) == asked
 
 
-def test_what_a_study_was_taught_survives_its_storage() -> None:
-    taught = earlier_sums(complete(foretelling(np.random.default_rng(0), 40)))
+def test_earlier_sums_survive_their_storage() -> None:
+    sums_by_step = earlier_sums(complete(predictive(np.random.default_rng(0), 40)))
     study = optuna.create_study()
-    study.set_user_attr("lessons:", {str(step): [float(v) for v in shown] for step, shown in taught.items()})
-    made = make_pruner(linked(study))
-    assert set(made.earlier) == set(taught)
-    assert all(made.earlier[step] == pytest.approx(taught[step]) for step in taught)
-    assert made.needed == 2
+    study.set_user_attr("lessons:", {str(step): [float(v) for v in sums] for step, sums in sums_by_step.items()})
+    pruner = make_pruner(linked(study))
+    assert set(pruner.earlier) == set(sums_by_step)
+    assert all(pruner.earlier[step] == pytest.approx(sums_by_step[step]) for step in sums_by_step)
+    assert pruner.needed == 2
 
 
 def test_long_runs_are_few_and_none_of_them_is_a_control() -> None:
-    made = race_pruner(ASKED)
-    assert (made.risk, made.odds) == (0.1, 2.0)
-    assert (made.needed, made.best, made.controls) == (4, 0.1, 0.0)
+    pruner = race_pruner(ASKED)
+    assert (pruner.risk, pruner.odds) == (0.1, 2.0)
+    assert (pruner.needed, pruner.best, pruner.controls) == (4, 0.1, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -65,8 +65,8 @@ def test_only_first_long_runs_of_the_best_proxies_may_be_pruned(attrs: dict[str,
 
 
 @pytest.mark.parametrize("odd", ["yes", True, [1], {"x": [1] * 6}, {"20": [1]}, {"20": "abcdef"}, {"20": [True] * 6}])
-def test_what_is_no_lesson_teaches_nothing(odd: Any) -> None:
+def test_malformed_earlier_sums_are_ignored(odd: Any) -> None:
     study = optuna.create_study()
     study.set_user_attr("lessons:", odd)
-    made = make_pruner(linked(study))
-    assert (made.earlier, made.needed) == ({}, 9)
+    pruner = make_pruner(linked(study))
+    assert (pruner.earlier, pruner.needed) == ({}, 9)

@@ -82,10 +82,10 @@ def get(app: Any, path: str) -> tuple[str, bytes]:
 def test_a_worker_stores_weights_and_samples_and_the_dashboard_offers_them(database: Database, home: Path) -> None:
     """A real study: one proxy, the baseline, and its confirmation, each trained for a second."""
     study = made(database, ('budget = "2s"', 'budget = "1s"'), ("top = 1", "top = 0"), ("seeds = 2", "seeds = 1"))
-    said: list[str] = []
-    Worker(study, "one", CPU, StopRequest(), said.append).run()
+    lines: list[str] = []
+    Worker(study, "one", CPU, StopRequest(), lines.append).run()
     (run,) = study.confirm_trials()
-    assert run.state == TrialState.COMPLETE, said
+    assert run.state == TrialState.COMPLETE, lines
     names = {"confirm-0.pt", "record-0.txt", "samples-0.txt"}
     assert {(f.trial, f.filename) for f in artifact_files(study.confirmations)} == {(0, name) for name in names}
     here = home / "checkpoints" / study.folder / "confirm-0.pt"
@@ -101,9 +101,9 @@ def test_a_worker_stores_weights_and_samples_and_the_dashboard_offers_them(datab
 
     app = wsgi(database.storage, artifact_store=ReadArtifacts(database))
     status, body = get(app, f"/api/studies/{study.confirmations._study_id}")
-    (shown,) = json.loads(body)["trials"]
+    (trial,) = json.loads(body)["trials"]
     assert status == "200 OK"
-    links = {a["filename"]: a["artifact_id"] for a in shown["artifacts"]}
+    links = {a["filename"]: a["artifact_id"] for a in trial["artifacts"]}
     assert links.keys() == names
     link = f"/artifacts/{study.confirmations._study_id}/{run._trial_id}/{links['confirm-0.pt']}"
     assert get(app, link) == ("200 OK", here.read_bytes())
@@ -121,11 +121,11 @@ def test_a_finished_trial_takes_a_file_once(study: LinkedStudy, tmp_path: Path) 
 
 
 def test_weights_over_the_limit_stay_where_they_are_and_the_rest_is_stored(database: Database, weights: Path) -> None:
-    study, said = made(database, ("[workers]", "[workers]\nartifact_mb = 0.01")), list[str]()
+    study, lines = made(database, ("[workers]", "[workers]\nartifact_mb = 0.01")), list[str]()
     assert weights.stat().st_size > 10_000
-    keep_confirmed(study, finished(study), weights, CPU, said.append)
+    keep_confirmed(study, finished(study), weights, CPU, lines.append)
     assert [f.filename for f in artifact_files(study.confirmations)] == ["samples-0.txt"]
-    (line,) = said
+    (line,) = lines
     assert line.startswith("note: not all of confirm-0's files could be stored: the file is larger than 0.01 MB")
 
 
@@ -148,31 +148,31 @@ def test_an_upload_outlives_an_absence_of_the_database(
         write(self, name, body)
 
     monkeypatch.setattr(PostgresArtifactStore, "write", once)
-    said: list[str] = []
-    keep_confirmed(study, finished(study), weights, CPU, said.append)
-    assert said == []
+    lines: list[str] = []
+    keep_confirmed(study, finished(study), weights, CPU, lines.append)
+    assert lines == []
     assert [f.filename for f in artifact_files(study.confirmations)] == ["confirm-0.pt", "samples-0.txt"]
 
 
 @pytest.mark.parametrize("write", [passing, broken])
-def test_an_upload_that_fails_is_said_and_never_raised(
+def test_an_upload_that_fails_is_reported_and_never_raised(
     write: Callable[..., NoReturn], study: LinkedStudy, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(PostgresArtifactStore, "write", write)
     monkeypatch.setattr("search.worker.trial_files.PATIENCE_SECONDS", 0.0)
-    said: list[str] = []
-    keep_confirmed(study, finished(study), weights, CPU, said.append)
-    assert len(said) == 1
-    assert said[0].startswith("note: not all of confirm-0's files could be stored: ")
+    lines: list[str] = []
+    keep_confirmed(study, finished(study), weights, CPU, lines.append)
+    assert len(lines) == 1
+    assert lines[0].startswith("note: not all of confirm-0's files could be stored: ")
     assert artifact_files(study.confirmations) == []
 
 
 def test_weights_that_cannot_be_read_are_stored_all_the_same(study: LinkedStudy, tmp_path: Path) -> None:
     (tmp_path / "confirm-0.pt").write_bytes(b"no weights")
-    said: list[str] = []
-    keep_confirmed(study, finished(study), tmp_path / "confirm-0.pt", CPU, said.append)
+    lines: list[str] = []
+    keep_confirmed(study, finished(study), tmp_path / "confirm-0.pt", CPU, lines.append)
     assert [f.filename for f in artifact_files(study.confirmations)] == ["confirm-0.pt"]
-    assert [line.split(":")[1] for line in said] == [" confirm-0 has no samples"]
+    assert [line.split(":")[1] for line in lines] == [" confirm-0 has no samples"]
 
 
 def test_an_errors_trace_is_stored_without_secrets(study: LinkedStudy, home: Path, database_url: str) -> None:
@@ -206,13 +206,13 @@ def test_the_dashboard_shows_the_files_of_every_study_and_takes_none(study: Link
     text = PLAN.replace("[workers]", '[workers]\nartifacts = "s3://bucket/x"')
     open_study(study.database, Plan.parse(text, name="afar", origin="test"))
     (tmp_path / "a.txt").write_text("ours")
-    found = attach(study, study.confirmations, finished(study), tmp_path / "a.txt")
+    artifact_id = attach(study, study.confirmations, finished(study), tmp_path / "a.txt")
     store = ReadArtifacts(study.database)
-    assert store.open_reader(found).read() == b"ours"
+    assert store.open_reader(artifact_id).read() == b"ours"
     with pytest.raises(StorageError, match="can't be added"):
         store.write("x", io.BytesIO(b"x"))
     with pytest.raises(StorageError, match="can't be removed"):
-        store.remove(found)
+        store.remove(artifact_id)
 
 
 def test_only_the_nearest_of_many_names_are_offered() -> None:

@@ -80,15 +80,15 @@ def test_a_bill_by_hand(database: Database) -> None:
     clock.set(1800)
     registry.seen(cheap)
     registry.seen(dear)
-    found = study_bill(study)
-    assert found.spent == pytest.approx(0.25 + 0.5 + 0.3)
-    assert found.bound == pytest.approx(1.0 * (240 + 30) / 3600)
-    assert found.cap == 10
+    current = study_bill(study)
+    assert current.spent == pytest.approx(0.25 + 0.5 + 0.3)
+    assert current.bound == pytest.approx(1.0 * (240 + 30) / 3600)
+    assert current.cap == 10
     assert bill(study, [], 10).spent == pytest.approx(0.3)
 
 
 def test_a_slower_machines_longer_budget_counts(database: Database) -> None:
-    """Twice as long is $0.10: one fits under 16 cents, a second only for who takes $0.05."""
+    """Twice as long is $0.10: one fits under 16 cents, a second only at $0.05."""
     study = open_study(database, capped(0.16))
     ServerClock(database)
     slow, quick = (enter(registry_of(study), n) for n in ("slow", "quick"))
@@ -159,7 +159,7 @@ MOST_OVERHEAD = 60.0
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_fleet_spends_its_cap_and_no_more_than_the_overhead_beyond_it(database: Database, seed: int) -> None:
-    """The last to be refused left less than its next run's price unspent: the cap isn't kept by doing nothing."""
+    """At the last refusal less than the next run's price is unspent: the cap doesn't hold merely by doing nothing."""
     cap = 1.5
     study = open_study(database, capped(cap))
     fleet = Fleet(study, ServerClock(database), random.Random(seed))
@@ -181,10 +181,12 @@ def test_racing_workers_do_not_share_the_last_dollars(database: Database, databa
 
     def work(index: int) -> None:
         own = connect(database_url)
-        mine = load_study(own, "capped")
-        name = enter(registry_of(mine), f"w{index}")
-        queue, fidelity = (mine.proxy_queue, mine.plan.proxy) if index % 3 else (mine.confirm_queue, mine.plan.confirm)
-        allowed = Purse(mine, name).allows(fidelity)
+        study = load_study(own, "capped")
+        name = enter(registry_of(study), f"w{index}")
+        queue, fidelity = (
+            (study.proxy_queue, study.plan.proxy) if index % 3 else (study.confirm_queue, study.plan.confirm)
+        )
+        allowed = Purse(study, name).allows(fidelity)
         start.wait()
         while isinstance(queue.claim(name, 400, "", allowed), Claim):
             pass
@@ -240,9 +242,9 @@ def _waits_for_a_lock(database: Database) -> bool:
 
 def test_a_worker_says_why_it_takes_no_more_and_ends(database: Database, home: Any) -> None:
     study = open_study(database, capped(0.04))
-    said: list[str] = []
-    Worker(study, "one", torch.device("cpu"), StopRequest(), said.append, _never, look=_at_once).run()
-    assert [line for line in said if "cost cap" in line] == [
+    lines: list[str] = []
+    Worker(study, "one", torch.device("cpu"), StopRequest(), lines.append, _never, look=_at_once).run()
+    assert [line for line in lines if "cost cap" in line] == [
         "cost cap: $0.00 spent, $0.00 bound by runs under way, $0.05 for the next run: more than max_usd, $0.04. "
         "`lilm-search start --study capped --max-usd N` raises it."
     ]
@@ -276,9 +278,9 @@ def test_waiting_ends_where_no_run_fits_any_more(database: Database, home: Any) 
     taken = [t for t in study.confirm_trials() if t.state == TrialState.WAITING]
     for trial in taken:
         study.database.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-    said: list[str] = []
-    Worker(study, "idle", torch.device("cpu"), StopRequest(), said.append, _never, look=_at_once).run()
-    assert "cost cap" in said[-1]
+    lines: list[str] = []
+    Worker(study, "idle", torch.device("cpu"), StopRequest(), lines.append, _never, look=_at_once).run()
+    assert "cost cap" in lines[-1]
 
 
 def _at_once(device: torch.device) -> Machine:
@@ -312,13 +314,13 @@ def test_a_launchs_price_stays_with_its_cap(database: Database) -> None:
     assert with_cap(database, free, None, price=0.5).cost.usd_per_gpu_hour == 0.5
 
 
-def test_a_cap_that_the_file_changes_is_said(database: Database) -> None:
-    said: list[str] = []
-    open_study(database, with_cap(database, capped(3), 7.0, say=said.append))
-    with_cap(database, capped(3), 7.0, say=said.append)
-    assert said == []
-    with_cap(database, capped(3), None, say=said.append)
-    assert said == ["note: the cap was $7.00 and is $3.00 now, the study file's; --max-usd 7 keeps it"]
+def test_a_cap_that_the_file_changes_is_reported(database: Database) -> None:
+    lines: list[str] = []
+    open_study(database, with_cap(database, capped(3), 7.0, say=lines.append))
+    with_cap(database, capped(3), 7.0, say=lines.append)
+    assert lines == []
+    with_cap(database, capped(3), None, say=lines.append)
+    assert lines == ["note: the cap was $7.00 and is $3.00 now, the study file's; --max-usd 7 keeps it"]
 
 
 @pytest.mark.parametrize("section", ["cost", "confirm"])

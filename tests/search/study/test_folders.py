@@ -34,10 +34,10 @@ def test_a_studys_folder_is_its_own_and_stays(database: Database, embedded_url: 
     other.close()
 
 
-@pytest.mark.parametrize("known", ["", "../" * 12, 7])
-def test_a_study_without_an_id_has_its_name_alone(database: Database, known: object) -> None:
+@pytest.mark.parametrize("stored", ["", "../" * 12, 7])
+def test_a_study_without_an_id_has_its_name_alone(database: Database, stored: object) -> None:
     """Those from before there were any go on where they were; and no path is made of anything else."""
-    opened(database).proxies.set_user_attr(ID, known)
+    opened(database).proxies.set_user_attr(ID, stored)
     assert load_study(database, "tiny").folder == "tiny"
 
 

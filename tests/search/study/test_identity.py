@@ -101,9 +101,9 @@ def test_a_study_already_mixed_up_is_refused(database: Database, marked: str) ->
         load_study(database, "made")
     with pytest.raises(HalvesError, match=r'"made-confirm".*earlier study named "made"'):
         open_study(database, plan(baseline=0.05))
-    found, said = of_database(database, None, Template(""), prompts=False)
-    assert not found
-    assert 'made is left out: the Optuna study "made-confirm"' in said[0]
+    entries, lines = of_database(database, None, Template(""), prompts=False)
+    assert not entries
+    assert 'made is left out: the Optuna study "made-confirm"' in lines[0]
     url = database.engine.url
     where = {"host": url.host, "port": url.port, "user": url.username, "dbname": url.database, "password": url.password}
     assert [seen.confirmed for seen in glance.studies(where)] == [0]
@@ -130,24 +130,24 @@ def test_runs_of_proxies_that_are_not_here_are_anothers(database: Database) -> N
     assert not are_halves(study.proxies, study.confirmations)
 
 
-def test_a_deleted_half_is_made_anew_and_said(database: Database) -> None:
+def test_a_deleted_half_is_created_again_and_reported(database: Database) -> None:
     study = open_study(database, plan())
     confirm(study)
     delete(database, "made-confirm")
     with pytest.raises(HalvesError, match=r'are gone.*"made-confirm" was deleted.*start --study made` makes it anew'):
         load_study(database, "made")
-    said: list[str] = []
-    again = open_study(database, plan(), said.append)
-    assert said == ['note: the confirmation runs of "made" were deleted: "made-confirm" was created again, empty']
+    lines: list[str] = []
+    again = open_study(database, plan(), lines.append)
+    assert lines == ['note: the confirmation runs of "made" were deleted: "made-confirm" was created again, empty']
     assert [t.state for t in again.confirm_trials()] == [TrialState.WAITING]
     assert again.confirmations.user_attrs[ID] == again.proxies.user_attrs[ID] == study.proxy_queue.identity
     assert again.folder == study.folder
     assert again.runs_folder != again.folder  # whose files are named by the numbers of other runs
-    open_study(database, plan(), said.append)
-    assert len(said) == 1
+    open_study(database, plan(), lines.append)
+    assert len(lines) == 1
 
 
-def test_credentials_reach_a_half_made_anew(database: Database) -> None:
+def test_credentials_reach_a_half_created_again(database: Database) -> None:
     study = open_study(database, plan())
     ids = [study.proxies._study_id, study.confirmations._study_id]
     issued = roles.new(database, ids, name="box", lifetime_seconds=60)
@@ -184,7 +184,7 @@ def test_every_command_says_so_in_a_sentence(
         assert (code, "Traceback" in err, cure in err) == (1, False, True), f"{command}: {err}"
 
 
-def test_start_refuses_leftovers_and_makes_a_half_anew(
+def test_start_refuses_leftovers_and_creates_a_half_again(
     database: Database, database_url: str, typed: Typed, home: Path, plan_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The whole story through the commands, as a user tells it."""
@@ -217,7 +217,7 @@ def test_names_that_end_as_halves_do(database: Database) -> None:
     with pytest.raises(SearchError, match='holds the confirmation runs of "y"'):
         open_study(database, plan(name="y-confirm"))
     delete(database, "y-confirm")
-    with pytest.raises(SearchError, match='there the confirmation runs of "y" are kept'):
+    with pytest.raises(SearchError, match='under that name the confirmation runs of "y" are kept'):
         open_study(database, plan(name="y-confirm"))
 
 
@@ -274,15 +274,15 @@ def test_a_journal_is_delivered_to_its_own_study(database: Database, tmp_path: P
     claim = study.proxy_queue.claim("one", 12)
     assert isinstance(claim, Claim)
     letter = {"queue": "made", "trial_id": claim.trial_id}
-    said: list[str] = []
+    lines: list[str] = []
     leave_letter(tmp_path, {**letter, "study": "b" * 32})
-    assert deliver_leftovers(database, study.queues, tmp_path, said.append) == 0
-    assert said == ["left out 1 reports of another study's worker"]
+    assert deliver_leftovers(database, study.queues, tmp_path, lines.append) == 0
+    assert lines == ["left out 1 reports of another study's worker"]
     leave_letter(tmp_path, {**letter, "queue": "made-confirm", "study": study.proxy_queue.identity})
     assert deliver_leftovers(database, study.queues, tmp_path) == 0  # a trial of the other half
     assert study.proxies.trials[claim.number].intermediate_values == {}
-    for known in ({"study": study.proxy_queue.identity}, {}):  # versions before this one didn't say
-        leave_letter(tmp_path, {**letter, **known})
+    for sender in ({"study": study.proxy_queue.identity}, {}):  # versions before this one didn't say
+        leave_letter(tmp_path, {**letter, **sender})
         assert deliver_leftovers(database, study.queues, tmp_path) == 1
 
 
@@ -324,7 +324,7 @@ def test_what_a_pruner_learnt_bears_the_teachers_identity(database: Database) ->
     assert study.proxies.user_attrs["lessons_from"] == {"earlier": teacher.proxy_queue.identity}
     delete(database, "earlier")
     open_study(database, plan(name="earlier"))
-    said: list[str] = []
-    again = open_study(database, plan(pruner='primed_by = "earlier"'), said.append, prime)
-    assert said == ['note: what was learnt of "earlier" (`primed_by`) stays: the study of that name is another by now']
+    lines: list[str] = []
+    again = open_study(database, plan(pruner='primed_by = "earlier"'), lines.append, prime)
+    assert lines == ['note: the results of "earlier" (`primed_by`) stay in use, though another study has that name now']
     assert make_pruner(again).earlier == make_pruner(study).earlier

@@ -118,8 +118,8 @@ def test_a_prefix_needs_something_longer_to_be_a_prefix_of() -> None:
     assert parse(TEXT).proxy.schedule == "whole"
     assert parse(text).proxy.schedule == "prefix"
     assert parse(parse(text).toml()) == parse(text)
-    said = re.escape('[confirm] `budget` is 8s, but must be > 8s, [proxy]\'s, where schedule = "prefix"')
-    with pytest.raises(StudyFileError, match=said):
+    message = re.escape('[confirm] `budget` is 8s, but must be > 8s, [proxy]\'s, where schedule = "prefix"')
+    with pytest.raises(StudyFileError, match=message):
         parse(text.replace('budget = "24s"', 'budget = "8s"'))
     with pytest.raises(StudyFileError, match="must be > 6m"):  # a sweep without confirmations
         parse(GRID.replace("repeats = 2", 'repeats = 2\nschedule = "prefix"'))

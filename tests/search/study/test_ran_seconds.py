@@ -1,4 +1,4 @@
-"""What a long run counts towards its limits, told or not."""
+"""Seconds that a confirmation run counts towards its limits, whether it reported them or not."""
 
 from datetime import datetime, timedelta
 

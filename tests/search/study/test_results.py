@@ -31,12 +31,12 @@ def test_tau_is_scipys_and_its_interval_holds_it() -> None:
     rng = np.random.default_rng(0)
     x = rng.standard_normal(12)
     y = x + 0.5 * rng.standard_normal(12)
-    found = transfer_check(x.tolist(), y.tolist())
-    assert found.tau == pytest.approx(stats.kendalltau(x, y).statistic)
-    assert found.low is not None
-    assert found.high is not None
-    assert found.tau is not None
-    assert found.low < found.tau < found.high
+    result = transfer_check(x.tolist(), y.tolist())
+    assert result.tau == pytest.approx(stats.kendalltau(x, y).statistic)
+    assert result.low is not None
+    assert result.high is not None
+    assert result.tau is not None
+    assert result.low < result.tau < result.high
 
 
 def test_the_intervals_coverage_by_simulation() -> None:
@@ -45,17 +45,17 @@ def test_the_intervals_coverage_by_simulation() -> None:
     r, n, held = 0.5, 12, 0
     for _ in range(1000):
         x, e = rng.standard_normal((2, n))
-        found = transfer_check(x.tolist(), (r * x + math.sqrt(1 - r * r) * e).tolist())
-        assert found.low is not None
-        assert found.high is not None
-        held += found.low < 2 / math.pi * math.asin(r) < found.high
+        result = transfer_check(x.tolist(), (r * x + math.sqrt(1 - r * r) * e).tolist())
+        assert result.low is not None
+        assert result.high is not None
+        held += result.low < 2 / math.pi * math.asin(r) < result.high
     assert 0.92 < held / 1000 < 0.99
 
 
 def test_perfect_order_of_few_pairs_proves_little() -> None:
     """By hand, 5 pairs: tanh(atanh 0.9 ∓ 1.96 · √0.437), the upper end being τ itself."""
-    found = transfer_check([1, 2, 3, 4, 5], [1, 2, 3, 4, 5])
-    assert (found.tau, found.low, found.high) == pytest.approx((1.0, 0.1749, 1.0), abs=1e-3)
+    result = transfer_check([1, 2, 3, 4, 5], [1, 2, 3, 4, 5])
+    assert (result.tau, result.low, result.high) == pytest.approx((1.0, 0.1749, 1.0), abs=1e-3)
 
 
 @pytest.mark.parametrize("n", [5, 6])
@@ -67,13 +67,13 @@ def test_of_all_orders_few_are_taken_for_proof(n: int) -> None:
 
 
 @pytest.mark.parametrize("n", [0, 1, 4])
-def test_too_few_pairs_are_said_plainly(n: int) -> None:
-    found = transfer_check([1.0, 2.0, 3.0, 4.0][:n], [1.0, 2.0, 3.0, 4.0][:n])
-    assert found.tau is None
-    assert f"{n} pair{' is' if n == 1 else 's are'} too few" in found.verdict
+def test_too_few_pairs_are_named_plainly(n: int) -> None:
+    result = transfer_check([1.0, 2.0, 3.0, 4.0][:n], [1.0, 2.0, 3.0, 4.0][:n])
+    assert result.tau is None
+    assert f"{n} pair{' is' if n == 1 else 's are'} too few" in result.verdict
 
 
-def test_a_proxy_that_lies_is_called_out() -> None:
+def test_a_misleading_proxy_is_called_out() -> None:
     lying = transfer_check([1, 2, 3, 4, 5, 6], [6, 5, 4, 3, 2, 1])
     assert lying.tau == pytest.approx(-1)
     assert "NOT shown to predict" in lying.verdict
@@ -110,10 +110,10 @@ LEAST = 0.127062
     ],
 )
 def test_a_lead_is_proven_where_it_is_more_than_noise(gap: float, significance: Significance, proven: bool) -> None:
-    found = lead(Ran(1.5), Ran(1.5 + gap), NOISE)
-    assert found.gap == pytest.approx(gap)
-    assert found.least == pytest.approx(LEAST, abs=1e-6)
-    assert (found.significance, found.proven) == (significance, proven)
+    result = lead(Ran(1.5), Ran(1.5 + gap), NOISE)
+    assert result.gap == pytest.approx(gap)
+    assert result.least == pytest.approx(LEAST, abs=1e-6)
+    assert (result.significance, result.proven) == (significance, proven)
 
 
 def test_a_lead_without_noise_is_unknown_and_a_tie_without_any_deviation_is_none() -> None:

@@ -52,7 +52,7 @@ ATTENTION = 'attention = { choices = ["full", "grouped"] }\n'
 
 
 @pytest.mark.parametrize(
-    ("space", "said"),
+    ("space", "message"),
     [
         (ATTENTION + 'n_kv_head = { low = 1, high = 4, when = { attention = "group" } }', "'group', but it is one of"),
         (ATTENTION + 'n_kv_head = { low = 1, high = 4, when = { attention = ["grouped", "latent"] } }', "'latent'"),
@@ -94,8 +94,8 @@ ATTENTION = 'attention = { choices = ["full", "grouped"] }\n'
         ("n_layer = { low = 1, high = 8, when = { n_head = { n_head = 2 } } }", "`when` is {'n_head': {'n_head': 2}}"),
     ],
 )
-def test_conditions_that_can_never_hold_are_refused(space: str, said: str) -> None:
-    assert said in refused(space)
+def test_conditions_that_can_never_hold_are_refused(space: str, message: str) -> None:
+    assert message in refused(space)
     assert "mine.toml: [space." in refused(space)
 
 
@@ -171,9 +171,9 @@ def test_a_condition_on_a_condition_holds_where_both_do() -> None:
     ],
 )
 def test_a_space_that_can_draw_what_cannot_be_trained_is_refused(space: str, more: str, parts: list[str]) -> None:
-    said = refused(space, more)
+    message = refused(space, more)
     for part in parts:
-        assert part in said
+        assert part in message
 
 
 @pytest.mark.parametrize(

@@ -39,15 +39,15 @@ def read(folder: Path, text: str) -> Plan | None:
     """Read a study file as the commands do; whatever else than a sentence is raised goes on."""
     path = folder / "mine.toml"
     path.write_text(text, encoding="utf-8")
-    said = ""
+    message = ""
     try:
         plan = studyfile.read(str(path))
     except SearchError as error:
-        said = str(error)
-    if not said:
+        message = str(error)
+    if not message:
         assert plan.toml()
         return plan
-    assert len(said) < 1500
+    assert len(message) < 1500
     return None
 
 
@@ -84,8 +84,8 @@ def test_no_value_of_a_baseline_or_above_the_sections_ends_in_a_trace(tmp_path: 
         read(tmp_path, with_key("baselines", "mine", form))
         read(tmp_path, with_key("baselines.mine", "batch_size", form))
         for name in ("description", "baselines", "space", "unknown", *SECTIONS):
-            kept = "\n".join(part for part in HEAD.split("\n[") if not part.strip("[\n").startswith(f"{name}]"))
-            read(tmp_path, f"{name} = {form}\n{kept}")
+            others = "\n".join(part for part in HEAD.split("\n[") if not part.strip("[\n").startswith(f"{name}]"))
+            read(tmp_path, f"{name} = {form}\n{others}")
             read(tmp_path, f"{name} = {form}\n{with_key('proxy', 'sampler', GRID)}")
 
 
@@ -126,7 +126,7 @@ def test_nesting_without_end_is_a_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("space", "more", "said"),
+    ("space", "more", "message"),
     [
         ("optimizer = { choices = 4 }", "", '`choices` is 4, but must be a list of values or absent, such as ["adamw"'),
         ('optimizer = { choices = "adamw" }', "", "`choices` is 'adamw', but must be a list"),
@@ -145,8 +145,8 @@ def test_nesting_without_end_is_a_sentence(tmp_path: Path) -> None:
         ("batch_size = { low = 1, high = 9223372036854775808 }", "", "an integer of at most 64 bits"),
     ],
 )
-def test_what_a_value_of_another_form_is_told(space: str, more: str, said: str) -> None:
-    assert said in refused(space, more)
+def test_errors_name_the_form_that_a_value_must_have(space: str, more: str, message: str) -> None:
+    assert message in refused(space, more)
 
 
 def test_the_command_line_says_it_in_a_sentence(tmp_path: Path, typed: Typed) -> None:

@@ -25,36 +25,36 @@ ODD: tuple[Any, ...] = (["x"], {"x": []}, "\x1b[2J", None, float("nan"), float("
 def test_right_ones_stay_and_wrong_ones_are_as_if_never_noted() -> None:
     right = proxy(0, 1.4, {}, tokens=3, budget="6m", baseline="hand", control=False, total_seconds=2, other=["kept"])
     wrong = proxy(1, 1.4, {}, tokens="3", budget="soon", baseline=["hand"], control=1, total_seconds=float("nan"))
-    kept, mended = with_valid_attributes([right, wrong])
-    assert kept is right
-    assert mended.user_attrs == {}
+    unchanged, cleaned = with_valid_attributes([right, wrong])
+    assert unchanged is right
+    assert cleaned.user_attrs == {}
     assert wrong.user_attrs["tokens"] == "3"  # the storage's own is left alone
-    assert (mended.number, mended.value, mended.params) == (1, 1.4, wrong.params)
+    assert (cleaned.number, cleaned.value, cleaned.params) == (1, 1.4, wrong.params)
 
 
 def test_a_retry_is_of_an_earlier_trial_and_a_seed_is_a_count() -> None:
     """A trial that retried itself would have no first try."""
-    mended = with_valid_attributes(
+    cleaned = with_valid_attributes(
         [proxy(2, 1.4, {}, retries=r, seed=s) for r, s in ((1, 0), (2, -1), (-1, 2**63), (True, True))]
     )
-    assert [t.user_attrs for t in mended] == [{"retries": 1, "seed": 0}, {}, {}, {}]
+    assert [t.user_attrs for t in cleaned] == [{"retries": 1, "seed": 0}, {}, {}, {}]
 
 
 def test_what_a_claimed_trial_says_of_itself_is_read_by_kind() -> None:
-    told = {"control": "no", "by_hand": 1, "budget": 5, "lr_scale": -1, "baseline": "mine", "other": ["kept"]}
-    assert valid_attributes(told, 3) == {"baseline": "mine", "other": ["kept"]}
-    assert told["control"] == "no"
+    snapshot = {"control": "no", "by_hand": 1, "budget": 5, "lr_scale": -1, "baseline": "mine", "other": ["kept"]}
+    assert valid_attributes(snapshot, 3) == {"baseline": "mine", "other": ["kept"]}
+    assert snapshot["control"] == "no"
 
 
 @pytest.mark.parametrize("key", sorted(VALIDATORS))
-def test_no_value_of_any_attribute_stops_what_people_read(key: str) -> None:
+def test_no_value_of_any_attribute_breaks_a_report(key: str) -> None:
     of = plan()
     for odd in ODD:
-        told = read(of, *(_with(trials, key, odd) for trials in searched(of, 12)))
-        assert glance(told).table()
+        snapshot = read(of, *(_with(trials, key, odd) for trials in searched(of, 12)))
+        assert glance(snapshot).table()
         for _, answer in ANSWERS.values():
-            assert answer(told)
-        trial_notes(told)
+            assert answer(snapshot)
+        trial_notes(snapshot)
 
 
 def read(of: Any, proxies: Sequence[FrozenTrial], runs: Sequence[FrozenTrial]) -> Snapshot:
