@@ -92,9 +92,6 @@ def test_only_the_better_half_climbs(database: Database) -> None:
     runs = study.confirm_trials()
     at = {budget: [r for r in runs if r.user_attrs["budget"] == budget] for budget in ("10m", "15m", "30m")}
     entered = {b: {(r.user_attrs["kind"], r.user_attrs.get("confirms")) for r in group} for b, group in at.items()}
-        b: {(r.user_attrs["kind"], r.user_attrs.get("confirms")) for r in configurations}
-        for b, configurations in at.items()
-    }
     assert [len(entered[b]) for b in at] == [6, 3, 4]
     for below, above in (("10m", "15m"), ("15m", "30m")):
         best = sorted(at[below], key=lambda r: r.value or 0.0)[: len(at[below]) // 2 + (below == "15m")]
