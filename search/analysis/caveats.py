@@ -190,9 +190,9 @@ def falls_with_progress(plan: Plan, proxies: Sequence[FrozenTrial]) -> list[str]
     falls = []
     for early, late in ((a, b) for i, a in enumerate(steps) for b in steps[i + 1 :]):
         rows = [(t.intermediate_values.get(early), t.intermediate_values.get(late), t.value) for t in trials]
-        known = [(x, z, y) for x, z, y in rows if None not in (x, z, y) and _finite((x, z, y))]  # type: ignore[arg-type]
-        if len(known) >= MIN_HALVES and all(len(set(column)) > 2 for column in zip(*known, strict=True)):
-            columns = [[float(v) for v in column if v is not None] for column in zip(*known, strict=True)]
+        complete = [(x, z, y) for x, z, y in rows if None not in (x, z, y) and _finite((x, z, y))]  # type: ignore[arg-type]
+        if len(complete) >= MIN_HALVES and all(len(set(column)) > 2 for column in zip(*complete, strict=True)):
+            columns = [[float(v) for v in column if v is not None] for column in zip(*complete, strict=True)]
             falls.append((fall_with_progress(*columns), early, late))
     if not falls:
         return []

@@ -28,16 +28,16 @@ MAX_NAMED = 2
 
 def worker_differences(plan: Plan, runs: Sequence[FrozenTrial]) -> list[str]:
     """Return a sentence for each difference between the workers of finished runs."""
-    known = [t for t in runs if PROVENANCE in t.user_attrs]
+    recorded = [t for t in runs if PROVENANCE in t.user_attrs]
     sentences = [
-        _differing("workers' devices", known, lambda t: _provenance(t, "device")),
-        _differing("workers' versions of torch", known, lambda t: _provenance(t, "torch")),
-        _precisions(plan, known),
-        _compiled(known),
-        _scaled(known),
+        _differing("workers' devices", recorded, lambda t: _provenance(t, "device")),
+        _differing("workers' versions of torch", recorded, lambda t: _provenance(t, "torch")),
+        _precisions(plan, recorded),
+        _compiled(recorded),
+        _scaled(recorded),
     ]
-    for device in sorted({_provenance(t, "device") for t in known}):
-        sentences.append(_speeds(device, [t for t in known if _provenance(t, "device") == device]))
+    for device in sorted({_provenance(t, "device") for t in recorded}):
+        sentences.append(_speeds(device, [t for t in recorded if _provenance(t, "device") == device]))
     return [text for text in sentences if text]
 
 
@@ -109,15 +109,15 @@ def _speeds(device: str, runs: Sequence[FrozenTrial]) -> str | None:
     """
     timed = [t for t in runs if (attributes_of(t).tokens_per_second or 0) > 0]
     workers = [_worker(t) for t in timed]
-    kept = [w for w, n in Counter(workers).items() if MIN_RUNS <= n <= len(workers) - MIN_RUNS]
-    if not kept:
+    candidates = [w for w, n in Counter(workers).items() if MIN_RUNS <= n <= len(workers) - MIN_RUNS]
+    if not candidates:
         return None
     shapes = _shapes([_settings(t) for t in timed])
     if len(timed) < 3 * shapes.shape[1]:
         return None
     speed = np.log([t.user_attrs[TOKENS_PER_SECOND] for t in timed])
     residual = speed - shapes @ np.linalg.lstsq(shapes, speed, rcond=None)[0]
-    offsets = largest_offset_p(residual, workers, kept)
+    offsets = largest_offset_p(residual, workers, candidates)
     name, (offset, p) = min(offsets.items(), key=lambda item: (item[1][1], -abs(item[1][0])))
     change = math.expm1(offset)
     if p > LEVEL or abs(change) <= MIN_DIFFERENCE:

@@ -1,1 +1,1 @@
-"""What every package may use: errors, durations, folders, signals, exit codes, statistics, safe text."""
+"""Shared by all packages: errors, durations, folders, signals, exit codes, statistics, safe text."""

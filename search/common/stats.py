@@ -159,14 +159,14 @@ def permutation_p(x: Numbers, y: Numbers) -> float:
     return float((1 + (sums >= observed - 1e-9).sum()) / (1 + len(sums)))
 
 
-def largest_offset_p(values: Numbers, groups: Sequence[str], kept: Sequence[str]) -> dict[str, tuple[float, float]]:
-    """Return for each kept group its mean minus that of all other values, and the p of so large an offset.
+def largest_offset_p(values: Numbers, groups: Sequence[str], judged: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Return for each judged group its mean minus that of all other values, and the p of so large an offset.
 
-    Groups are shuffled over the values, and an offset is compared with the largest one over all kept groups, so that
+    Groups are shuffled over the values, and an offset is compared with the largest one over all judged groups, so that
     p is corrected for looking at many groups.
     """
     numbers = np.asarray(values, dtype=float)
-    member = np.array([[g == k for k in kept] for g in groups], dtype=float)
+    member = np.array([[g == k for k in judged] for g in groups], dtype=float)
     size = member.sum(axis=0)
 
     def offsets(rows: Float[ndarray, "draws n"]) -> Float[ndarray, "draws groups"]:
@@ -178,7 +178,7 @@ def largest_offset_p(values: Numbers, groups: Sequence[str], kept: Sequence[str]
     largest = np.abs(offsets(np.take(numbers, _shuffles(len(numbers))))).max(axis=1)
     return {
         name: (float(offset), float((1 + (largest >= abs(offset) - 1e-12).sum()) / (1 + DRAWS)))
-        for name, offset in zip(kept, observed, strict=True)
+        for name, offset in zip(judged, observed, strict=True)
     }
 
 

@@ -27,7 +27,7 @@ class RecordedRun:
     progress: Float[ndarray, " n"]
     """Fraction of the full run at each recorded loss, ascending."""
     loss: Float[ndarray, " n"]
-    """Lower is better; NaN or infinite where it diverged."""
+    """Loss at each of these, lower being better; NaN or infinite if the run diverged."""
     final: float
     """Final loss, by which the run is judged."""
 

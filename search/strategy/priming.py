@@ -23,10 +23,10 @@ def prime(database: Database, plan: Plan, say: Say) -> dict[str, Any]:
     such study, or its trials had another budget, schedule or report points: their curves would mislead.
     """
     name = plan.pruner.primed_by
-    mine = attributes(database, plan.name) if exists(database, plan.name) else {}
+    own = attributes(database, plan.name) if exists(database, plan.name) else {}
     earlier = optuna.load_study(study_name=name, storage=database.storage) if name and exists(database, name) else None
-    if name and f"lessons:{name}" in mine:
-        primed_by = mine.get(LEARNT_FROM, {}).get(name, "")
+    if name and f"lessons:{name}" in own:
+        primed_by = own.get(LEARNT_FROM, {}).get(name, "")
         if earlier is not None and primed_by and primed_by != study_identity(earlier):
             say(f'note: the results of "{name}" (`primed_by`) stay in use, though another study has that name now')
         return {}
@@ -41,4 +41,4 @@ def prime(database: Database, plan: Plan, say: Say) -> dict[str, Any]:
             raise SearchError(f'[pruner] `primed_by` is "{name}", whose {key} is {its!r}, but must be {ours!r} as here')
     sums_by_step = earlier_sums(with_valid_attributes(earlier.get_trials(deepcopy=False)))
     table = {str(step): [float(v) for v in sums] for step, sums in sums_by_step.items()}
-    return {f"lessons:{name}": table, LEARNT_FROM: mine.get(LEARNT_FROM, {}) | {name: study_identity(earlier)}}
+    return {f"lessons:{name}": table, LEARNT_FROM: own.get(LEARNT_FROM, {}) | {name: study_identity(earlier)}}

@@ -29,8 +29,8 @@ class ReportedLosses:
     @classmethod
     def from_trials(cls, trials: Sequence[FrozenTrial], *, maximise: bool = False) -> "ReportedLosses":
         """Return the losses of the finished, pruned and running ones among these trials."""
-        known = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)]
-        return cls(known, -1.0 if maximise else 1.0)
+        usable = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)]
+        return cls(usable, -1.0 if maximise else 1.0)
 
     @cached_property
     def final(self) -> Losses:

@@ -69,7 +69,7 @@ def _warn_of_shown_password(url: str | None) -> None:
 
     if url and any(url in argument for argument in sys.argv[1:]) and has_secret(url):
         typer.echo(
-            "warning: everybody on this machine can read a password on the command line; "
+            "warning: all users of this machine can read a password on the command line; "
             "use LILM_SEARCH_STORAGE, or --storage file:PATH",
             err=True,
         )

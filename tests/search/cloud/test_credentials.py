@@ -142,7 +142,7 @@ def test_a_rented_machine_finishes_a_study(
     assert "box is revoked" in credential("revoke", "box")
     late = box.run(*work, "--storage", address, **authority)
     assert late.returncode == 1
-    assert "everybody on this machine can read a password on the command line" in late.stderr
+    assert "all users of this machine can read a password on the command line" in late.stderr
     assert "lilm-search credential new" in late.stderr
     assert ":***@" in late.stderr
 
