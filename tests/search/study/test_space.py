@@ -87,7 +87,7 @@ ATTENTION = 'attention = { choices = ["full", "grouped"] }\n'
         (
             "n_layer = { low = 1, high = 2, when = { window = 8 } }\nn_head = { low = 1, high = 2, when = { n_layer = 1"
             " } }\nwindow = { choices = [8, 9], when = { n_head = 1 } }",
-            "whose own condition hangs on `n_layer`",
+            "whose own condition depends on `n_layer`",
         ),
         ("n_layer = { low = 1, high = 8, when = { n_lair = 2 } }", "`n_lair`, which is not a setting"),
         ("n_layer = { low = 1, high = 8, when = [] }", "`when` is [], but must be a table"),
