@@ -134,7 +134,9 @@ def test_a_deleted_half_is_created_again_and_reported(database: Database) -> Non
     study = open_study(database, plan())
     confirm(study)
     delete(database, "made-confirm")
-    with pytest.raises(HalvesError, match=r'are gone.*"made-confirm" was deleted.*start --study made` creates it again'):
+    with pytest.raises(
+        HalvesError, match=r'are gone.*"made-confirm" was deleted.*start --study made` creates it again'
+    ):
         load_study(database, "made")
     lines: list[str] = []
     again = open_study(database, plan(), lines.append)
