@@ -1,6 +1,6 @@
 """Trains one language model under a time budget and measures its bits per byte.
 
-What programs outside may rely on is named here, and stays where its file moves: `from model import train, load`.
+The public names, which stay when files move: `from model import train, load`.
 """
 
 from importlib import import_module
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from model.training.train import train
 
 
-_DOORS = {
+_PUBLIC = {
     "DataConfig": "model.config",
     "ModelConfig": "model.config",
     "Report": "model.training.result",
@@ -45,7 +45,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for: the records of `model.config` alone need no torch."""
-    if name not in _DOORS:
+    """Import a public name when it is first used: the records of `model.config` need no torch."""
+    if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_DOORS[name]), name)
+    return getattr(import_module(_PUBLIC[name]), name)

@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all."""
+"""Files and folders that are written whole or not at all."""
 
 import contextlib
 import os
@@ -9,10 +9,10 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a place beside the path; what is written there takes its name, at once, where the block ends well.
+    """Yield a temporary path beside this one; what is written there is renamed to it if the block ends without error.
 
-    A file replaces one that was there; a folder only an empty one. A link stays, and what it stands for is replaced;
-    a device or pipe, such as /dev/stdout, is written to as it is.
+    A file replaces an existing one; a folder only an empty one. A symbolic link stays, and its target is replaced;
+    a device or pipe, such as /dev/stdout, is written to directly.
     """
     if is_device(path):
         yield path
@@ -29,12 +29,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def is_device(path: Path) -> bool:
-    """Return whether a path is there and neither a file nor a folder."""
+    """Return whether a path exists and is neither a file nor a folder."""
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def why_not(path: Path, error: OSError) -> str:
-    """Return why a path can't be read or written, naming the folder where that is what is missing."""
+    """Return why a path can't be read or written; if its folder is missing, say so."""
     if isinstance(error, FileNotFoundError) and not path.parent.exists():
         return f"the folder {path.parent} does not exist"
     return error.strerror or str(error)

@@ -1,4 +1,4 @@
-"""The records that say what is trained: data, tokenizer, model, training."""
+"""Settings of what is trained: data, tokenizer, model, training."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,9 @@ from model.settings import Settings, setting
 MIN_VOCAB = 320  # 256 bytes, three signs, and something to begin with
 MAX_VOCAB = 65_536  # token ids are kept in uint16
 PROTOCOL = "every token once, windows of the context without overlap, lossless tokenizer"
-"""The name of the protocol of `model.evaluate`, which goes with every result: figures of another one bear another
-name, and one that a tokenizer loses text under has `lossy` in it."""
+"""Name of the evaluation protocol of `model.evaluate`, recorded with every result.
+
+Results of another protocol have another name; with a tokenizer that loses text it contains `lossy`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What can go wrong while one configuration is prepared and trained."""
+"""Errors of preparing and training one configuration."""
 
 
 class ModelError(Exception):
@@ -17,13 +17,13 @@ class VocabularyError(DataError):
     """The text doesn't allow a tokenizer of this size."""
 
     least: int | None = None
-    """The smallest vocabulary that holds the text's characters, where that is what failed."""
+    """Smallest vocabulary that holds the text's characters, if the one asked for is smaller."""
     most: int | None = None
-    """The largest that the text is enough for, where that is what failed."""
+    """Largest vocabulary that the text is enough for, if the one asked for is larger."""
 
 
 class CheckpointError(ModelError):
-    """A checkpoint is missing, unreadable, or not one of ours."""
+    """A checkpoint is missing, unreadable, or not one of lilm-search."""
 
 
 class DivergedError(ModelError):

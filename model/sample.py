@@ -1,17 +1,17 @@
-"""Letting a trained network write on."""
+"""Samples: text that a trained network writes after a prompt."""
 
 import torch
 
 from model.formats.checkpoint import Checkpoint
-from model.formats.sample_text import lay_out
+from model.formats.sample_text import format_samples
 from model.network.device import autocast, precision
 
 PROMPTS = ("caitlin stood on the", "jayden had a jolly good time", "in japanese culture, women are often")
-"""What every confirmed network is asked to go on from."""
+"""Prompts of the samples that are kept of every confirmed network."""
 
 
 COLDEST = 1e-6
-"""Temperature below which the likeliest token is taken: logits divided by less leave the range of float32."""
+"""Temperature below which the likeliest token is taken: dividing logits by less would overflow float32."""
 
 
 @torch.inference_mode()
@@ -26,8 +26,8 @@ def sample(
 ) -> str:
     """Return what follows the prompt, until the document ends or `max_tokens` are written.
 
-    Each token is drawn among the `top_k` likeliest; a temperature of 0 takes the likeliest. Of a prompt longer
-    than the context only its end is seen.
+    Each token is drawn among the `top_k` likeliest; a temperature of 0 takes the likeliest. If the
+    prompt is longer than the context, only its end is used.
     """
     network, tokenizer = checkpoint.network, checkpoint.tokenizer
     device = network.embedding.weight.device
@@ -42,19 +42,19 @@ def sample(
         if token == tokenizer.separator:
             break
         ids.append(token)
-    whole, given = tokenizer.decode(ids[1:]), tokenizer.decode(start[1:])
-    return whole[len(given) :]
+    text, decoded_prompt = tokenizer.decode(ids[1:]), tokenizer.decode(start[1:])
+    return text[len(decoded_prompt) :]
 
 
 def _draw(logits: torch.Tensor, temperature: float, top_k: int, generator: torch.Generator) -> int:
     if temperature < COLDEST:
         return int(logits.argmax())
-    best, places = logits.topk(min(top_k, len(logits)))
-    chosen = torch.multinomial(torch.softmax(best / temperature, dim=-1), 1, generator=generator)
-    return int(places[chosen])
+    best, tokens = logits.topk(min(top_k, len(logits)))
+    index = torch.multinomial(torch.softmax(best / temperature, dim=-1), 1, generator=generator)
+    return int(tokens[index])
 
 
 def samples(checkpoint: Checkpoint, *, max_tokens: int = 100, seed: int = 0) -> str:
-    """Return what a network makes of the standard prompts, as text for people; `read_samples` reads it back."""
+    """Return samples from the standard prompts as one text for people; `read_samples` reads it back."""
     written = {prompt: sample(checkpoint, prompt, max_tokens=max_tokens, seed=seed) for prompt in PROMPTS}
-    return lay_out(f"{max_tokens} tokens at most, temperature 0.8, top 50, seed {seed}", written)
+    return format_samples(f"{max_tokens} tokens at most, temperature 0.8, top 50, seed {seed}", written)

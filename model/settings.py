@@ -1,8 +1,8 @@
-"""Frozen records whose every field says its type, range and meaning, and that refuse anything else.
+"""Frozen records whose fields declare type, range and meaning; other keys and values are refused.
 
 A record is a frozen, keyword-only dataclass that inherits `Settings` and declares its fields with
 `setting(...)`. Building one checks each value; `parse` builds one from a TOML table and names the nearest
-known key when it meets an unknown one. Reference documentation is generated from the same declarations.
+existing key for an unknown one. Reference documentation is generated from the same declarations.
 """
 
 import difflib
@@ -19,7 +19,7 @@ from model.errors import SettingsError
 S = TypeVar("S", bound="Settings")
 
 MOST_SHOWN = 200
-"""Characters of a value in a message."""
+"""Most characters of a value in a message."""
 
 
 def setting(
@@ -39,27 +39,27 @@ def setting(
 
 
 def deeper(value: Any, levels: int = 20) -> bool:
-    """Return whether lists and tables lie in one another deeper than so many levels, which no file of ours has.
+    """Return whether lists and tables are nested deeper than this many levels, which no valid file needs.
 
-    Where they do, whoever writes such a value out recurses too deeply.
+    Writing such a value would exceed the recursion limit.
     """
-    inside = [value]
+    values = [value]
     for _ in range(levels):
-        if not inside:
+        if not values:
             return False
-        inside = [v for t in inside for v in (t.values() if isinstance(t, dict) else t if isinstance(t, list) else ())]
-    return bool(inside)
+        values = [v for t in values for v in (t.values() if isinstance(t, dict) else t if isinstance(t, list) else ())]
+    return bool(values)
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a sentence naming the known name most like this one, or all of them when none is close."""
-    known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"did you mean `{close[0]}`?" if close else f"known: {', '.join(known) or 'none'}"
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """Return a sentence with the allowed name most like this one, or with all if none is close."""
+    allowed = sorted(allowed)
+    close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
+    return f"did you mean `{close[0]}`?" if close else f"known: {', '.join(allowed) or 'none'}"
 
 
 def shown(value: Any) -> str:
-    """Return a value that a person wrote as a message can hold it: however long, deep or many-digited it is."""
+    """Return a person's value as text for a message, however long or deeply nested it is."""
     try:
         text = repr(list(value) if isinstance(value, tuple) else value)
     except (ValueError, RecursionError):  # an integer of more than 4300 digits, tables within tables without end
@@ -68,7 +68,7 @@ def shown(value: Any) -> str:
 
 
 def is_finite(value: float) -> bool:
-    """Return whether a number is one that every part can count with: no infinity, no integer of more than 64 bits."""
+    """Return whether a number is finite and, if an integer, has at most 64 bits."""
     return -(2**63) <= value < 2**63 if isinstance(value, int) else math.isfinite(value)
 
 
@@ -76,7 +76,7 @@ _types: dict[type[Any], dict[str, Any]] = {}
 
 
 def types_of(record: type[Any]) -> dict[str, Any]:
-    """Return the types of a record's fields, which are slow to find out."""
+    """Return the types of a record's fields, cached since finding them is slow."""
     if record not in _types:
         _types[record] = typing.get_type_hints(record)
     return _types[record]
@@ -89,7 +89,7 @@ class Settings:
     def __post_init__(self) -> None:
         hints = types_of(type(self))
         for f in fields(self):
-            # TOML and JSON write 1.0 as 1, and only lists where a record holds a tuple.
+            # TOML and JSON may write 1.0 as 1, and have lists for tuples.
             value = _fit(getattr(self, f.name), hints[f.name])
             object.__setattr__(self, f.name, value)
             _check(f, value, hints[f.name])
@@ -100,20 +100,20 @@ class Settings:
         if not isinstance(table, Mapping):
             raise SettingsError(f"{where} is {shown(table)}, but must be a table")
         prefix = f"{where} " if where else ""
-        known = {f.name: f for f in fields(cls)}
+        keys = {f.name: f for f in fields(cls)}
         for key in table:
-            if key not in known:
-                raise SettingsError(f"{prefix}`{key}` is not a key here; {nearest(key, known)}")
-        missing = [n for n, f in known.items() if _required(f) and n not in table]
+            if key not in keys:
+                raise SettingsError(f"{prefix}`{key}` is not a key here; {nearest(key, keys)}")
+        missing = [n for n, f in keys.items() if _required(f) and n not in table]
         if missing:
-            raise SettingsError(f"{prefix}`{missing[0]}` is missing: {known[missing[0]].metadata.get('doc', '')}")
+            raise SettingsError(f"{prefix}`{missing[0]}` is missing: {keys[missing[0]].metadata.get('doc', '')}")
         try:
             return cls(**table)
         except SettingsError as error:
             raise SettingsError(f"{prefix}{error}") from None
 
     def table(self) -> dict[str, Any]:
-        """Return the record as a plain table; what is None has no place in TOML and is left out."""
+        """Return the record as a plain table, without fields that are None, which TOML can't hold."""
         pairs = ((f.name, getattr(self, f.name)) for f in fields(self))
         return {k: _as_written(v) for k, v in pairs if v is not None}
 
@@ -123,19 +123,19 @@ def _required(f: "Field[Any]") -> bool:
 
 
 def _as_written(value: Any) -> Any:
-    """Return a value in TOML's own types, which have lists where a record holds tuples."""
+    """Return a value in TOML's own types, with lists for tuples."""
     if isinstance(value, dict):
         return {k: _as_written(v) for k, v in value.items()}
     return list(value) if isinstance(value, tuple) else value
 
 
 def _options(hint: Any) -> tuple[Any, ...]:
-    """Return the types of which a value must have one."""
+    """Return the types that a value may have."""
     return typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
 
 
 def _fit(value: Any, hint: Any) -> Any:
-    """Return the value in the type that the record holds it in, where it can have that type."""
+    """Return the value converted to the record's type, if it can be."""
     if type(value) is hint:
         return value
     options = _options(hint)
@@ -173,7 +173,7 @@ _PLURALS = {int: "integers", float: "numbers", str: "strings"}
 
 
 def type_name(hint: Any) -> str:
-    """Return a type as a person who writes TOML calls it."""
+    """Return the name of a type for people who write TOML."""
     if typing.get_origin(hint) is tuple:
         return f"a list of {_PLURALS.get(typing.get_args(hint)[0], 'values')}"
     if typing.get_origin(hint) is dict:

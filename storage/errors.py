@@ -1,4 +1,4 @@
-"""What can go wrong between us and the study's database; no message ever holds a password."""
+"""Errors of the study's database; no message ever holds a password."""
 
 
 class StorageError(Exception):
@@ -22,7 +22,7 @@ class DeniedError(StorageError):
 
 
 class GoneError(StorageError):
-    """What was worked on has been deleted from the database."""
+    """The study has been deleted from the database."""
 
 
 class EmbeddedError(StorageError):
@@ -34,5 +34,5 @@ class ArtifactSizeError(StorageError):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text; its kind where it has none."""
+    """Return the first line of an error's text; its type if it has none."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

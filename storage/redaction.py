@@ -1,4 +1,4 @@
-"""Secrets kept out of everything that is printed or stored: known ones by their text, others by where they stand."""
+"""Redaction of secrets in all that is printed or stored: known ones by their text, others by their position."""
 
 import codecs
 import json
@@ -11,66 +11,66 @@ from urllib.parse import quote, quote_plus, unquote
 
 HIDDEN = "***"
 _LONG = 12
-"""Characters from which a secret is hidden inside other words too: a shorter one may be a common word."""
+"""Length from which a secret is hidden inside other words too: a shorter one may be a common word."""
 _PIECE = 4
-"""Characters from which a piece of a broken address is hidden: shorter ones tell little, and stand everywhere."""
+"""Length from which a piece of a broken address is hidden: shorter ones reveal little, and are common."""
 _MOST_WORDS = 12
-"""Words of a broken address above which not every run of them is kept, but those at its ends and single ones."""
+"""Most words of a broken address of which each sequence is hidden; of more, single ones and those at its ends."""
 
 _known: set[str] = set()
 
 _DATABASES = r"(?:postgres(?:ql)?|mysql|mariadb|rediss?|sqlite|oracle|mssql|cockroachdb)(?:\+\w+)?"
 _HEAD = re.compile(rf"(?i)(?:file:)?(?:{_DATABASES}://|postgresql(?:\+\w+)?:?/*|//)|file:")
-"""How an address may begin; anything else before a colon is taken for a user."""
+"""Beginning of an address; anything else before a colon is taken for a user."""
 _GOOD = re.compile(r"[\w+]+://[^:/@]*(?::(?P<password>[^@]*))?@[^@]*", re.S)
 """An address whose login ends at its one @, as SQLAlchemy reads it too."""
 _LOGIN = re.compile(r"([\w.+-]*):[^\s@:/?#]*")
-"""A login whose user can be told from its password for sure."""
+"""A login whose user can safely be told from its password."""
 _PORTLESS = re.compile(r"(?![\da-fA-F:.]*$)([\w.+-]*:)(?!\d*(?:[/?]|$))(.*)", re.S)
-"""What stands where host and port should: a login whose @ was forgotten, or is written otherwise."""
+"""A login in the place of host and port, because its @ was forgotten or encoded."""
 _SETTING = r"\b(?:pg|ssl)?passw(?:or)?d(?:['\"]?\s*=|['\"]\s*:)"
 
 _WHOLE = (
     r"(?:(?:[\w.+-]*:(?:\*\*\*|PASSWORD)|[\w.+-]+|\*\*\*)@)?"
     r"(?:\[[\w:.%]+\]|[\w.%,-]*)(?::\d+|:PORT)?(?:[/?][^\s@\"']*)?(?=[\"'`,;:.)\]}]*(?:\s|$)|\")"
 )
-"""An address with nothing secret in it, to where it ends in a text."""
+"""An address without a secret, up to its end in a text."""
 _IN_LINE = r"(?:(?!\"[\s,:}\])]|\"$)[^\n])*"
-"""What may belong to a broken address: the line, up to the end of a quotation."""
+"""The possible extent of a broken address: the line, up to the end of a quotation."""
 _FORMS = (
     re.compile(rf"(?im)(?<![\w+])({_DATABASES}:/++)(?!{_WHOLE})({_IN_LINE})@"),
     re.compile(r"(://)(?![\w.\[\]-]+:\d{1,5}/)([^\s\"@]*:[^\s\"]*)@"),
     re.compile(r"(?<![^\s\"'(<\[{=])((?:postgres\w*)?//|)(?!(?:hf|mailto):)([\w.+-]*:(?!//)[^\s\"]*)@(?!sha256:)"),
 )
-"""Addresses in a text: of a database, of anything else, and without a scheme; of each the login is hidden."""
+"""Addresses in a text whose login is hidden: of a database, of anything else, and without a scheme."""
 
 
-def keep_secret(secret: str | None) -> None:
-    """Hide this text, also as it stands in a URL or in quotes, wherever `redact` is applied from now on."""
+def hide_secret(secret: str | None) -> None:
+    """Hide this text, also as encoded in a URL or in quotes, wherever `redact` is applied from now on."""
     if secret:
         _known.update({secret, quote(secret, safe=""), quote_plus(secret), quote(secret, safe=" +")})
         _known.update({repr(secret)[1:-1], json.dumps(secret)[1:-1]})
 
 
-def keep_address(text: str | None) -> None:
-    """Hide the password of what may be an address; of a broken one, whose parts can't be told, every piece of it."""
+def hide_address(text: str | None) -> None:
+    """Hide the password of a text that may be an address; if its parts can't be told, every piece of the login."""
     if not text:
         return
     if good := _GOOD.fullmatch(text.strip()):
-        keep_secret(good["password"])
-        keep_secret(unquote(good["password"] or ""))
+        hide_secret(good["password"])
+        hide_secret(unquote(good["password"] or ""))
         return
     for secret in _suspects(text.strip()):
-        keep_secret(secret if len(secret) >= _PIECE else None)
+        hide_secret(secret if len(secret) >= _PIECE else None)
         for piece in (*_pieces(secret), *_pieces(unquote(secret))):
-            keep_secret(piece)
+            hide_secret(piece)
 
 
-def keep_given(texts: Iterable[str | None]) -> None:
-    """Hide the passwords of all that looks like an address among what a person gave: arguments, settings."""
+def hide_given(texts: Iterable[str | None]) -> None:
+    """Hide the passwords in all arguments and settings of a person that look like an address."""
     for text in texts:
         if text and (_without_logins(text) != text or re.search(_SETTING, text, re.I)):
-            keep_address(re.sub(r"^--[\w-]+=", "", text))
+            hide_address(re.sub(r"^--[\w-]+=", "", text))
 
 
 def is_broken(address: str) -> bool:
@@ -79,7 +79,7 @@ def is_broken(address: str) -> bool:
 
 
 def has_secret(address: str) -> bool:
-    """Return whether a password stands in what may be an address."""
+    """Return whether a text that may be an address has a password."""
     good = _GOOD.fullmatch(address.strip())
     return bool(good["password"] if good else any(_suspects(address.strip()))) or bool(
         re.search(_SETTING, address, re.I)
@@ -87,8 +87,8 @@ def has_secret(address: str) -> bool:
 
 
 def _suspects(address: str) -> Iterator[str]:
-    """Yield what may be secret in a broken address: its login after a user's name, values of settings."""
-    values = [found[1] for found in re.finditer(rf"{_SETTING}(.*?)(?=\s+\w+\s*=|&|$)", address, re.S | re.I)]
+    """Yield the parts of a broken address that may be secret: its login after the user's name, values of settings."""
+    values = [match[1] for match in re.finditer(rf"{_SETTING}(.*?)(?=\s+\w+\s*=|&|$)", address, re.S | re.I)]
     yield from (value.strip(" '\"") for value in values)
     if values and "://" not in address:
         return
@@ -107,7 +107,7 @@ def _end_of_head(address: str) -> int:
 
 
 def _pieces(secret: str) -> Iterator[str]:
-    """Yield what a parser that takes it apart at any signs may show of it."""
+    """Yield the pieces of a secret that a parser, splitting it at any sign, may show."""
     words = list(re.finditer(r"\w+", secret))
     last = len(words) - 1
     for i, first in enumerate(words):
@@ -119,8 +119,8 @@ def _pieces(secret: str) -> Iterator[str]:
 
 
 def shown_address(address: str) -> str:
-    """Return what may be an address as it may be shown: all before its last @ is hidden, but for a user's name."""
-    keep_address(address)
+    """Return a text that may be an address with all before its last @ hidden, except a user's name."""
+    hide_address(address)
     address = address.strip()
     start = _end_of_head(address)
     login, at, rest = address[start:].rpartition("@")
@@ -132,7 +132,7 @@ def shown_address(address: str) -> str:
 
 
 def _without_password(login: str) -> str:
-    """Return the user's name of a good login; nothing of any other."""
+    """Return a login with its password hidden; of one that can't be split, nothing."""
     if re.fullmatch(r"[\w.+-]+", login) or login in ("USER:PASSWORD", HIDDEN):
         return login
     user = _LOGIN.fullmatch(login)
@@ -140,7 +140,7 @@ def _without_password(login: str) -> str:
 
 
 def redact(text: str) -> str:
-    """Return the text without known secrets, without what stands before the @ of an address, and without passwords."""
+    """Return the text with known secrets, the logins of addresses, and passwords hidden."""
     for secret in sorted(_known, key=len, reverse=True):
         if secret in text:
             text = re.sub(_pattern(secret), HIDDEN, text)
@@ -158,10 +158,10 @@ def _without_logins(text: str) -> str:
     return re.sub(r'(?<=host name ")[^\n]*@', f"{HIDDEN}@", text)
 
 
-def _hide_login(found: "re.Match[str]") -> str:
-    head, login = found.groups()
+def _hide_login(match: "re.Match[str]") -> str:
+    head, login = match.groups()
     if not head and re.search(rf"(?i)(?:{_DATABASES}|https?)://", login):
-        return found[0]  # an address after a word, which has been seen to
+        return match[0]  # an address after a word, which another form has handled
     return f"{head}{_without_password(login)}@"
 
 
@@ -171,37 +171,37 @@ def _pattern(secret: str) -> str:
     return before + re.escape(secret) + after
 
 
-_PLAIN = str.maketrans(
+_ASCII = str.maketrans(
     {
         **dict(zip("–—−⁻╍─━·•×÷█▇▆▅▄▃▂▁“”„‘’", '------=|*x/#*+=-.__"""\'\'', strict=True)),
         **{"±": "+-", "→": "->", "≤": "<=", "≥": ">=", "°": "", "√": "sqrt ", "½": "1/2", "€": "EUR", "ß": "ss"},
         **{"ρ": "rho", "σ": "sigma", "τ": "tau", "Σ": "sum", "Φ": "Phi"},
     }
 )
-"""Signs that we print, in ASCII."""
+"""ASCII for the signs that are printed."""
 
 
-def plain(text: str) -> str:
+def to_ascii(text: str) -> str:
     """Return the text in ASCII: signs spelt out, letters without their accents, anything else as a question mark."""
-    letters = unicodedata.normalize("NFKD", text.translate(_PLAIN))
+    letters = unicodedata.normalize("NFKD", text.translate(_ASCII))
     return (
         "".join(c for c in letters if not unicodedata.combining(c))
-        .translate(_PLAIN)
+        .translate(_ASCII)
         .encode("ascii", "replace")
         .decode()
     )
 
 
-def _in_plain(error: UnicodeError) -> tuple[str, int]:
+def _encode_in_ascii(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeEncodeError)
-    return plain(error.object[error.start : error.end]), error.end
+    return to_ascii(error.object[error.start : error.end]), error.end
 
 
-codecs.register_error("lilm-search.plain", _in_plain)
+codecs.register_error("lilm-search.plain", _encode_in_ascii)
 
 
 class _Guarded:
-    """A text stream that hides secrets in what is written to it, and never fails at a sign that it can't show."""
+    """A text stream that hides secrets in its output, and never fails at a sign that it can't show."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
@@ -217,13 +217,13 @@ class _Guarded:
             self.write(line)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "buffer":  # typer would write around us to the bytes of a stream that is ASCII
+        if name == "buffer":  # or typer would write directly to the bytes of a stream that is ASCII
             raise AttributeError(name)
         return getattr(self._stream, name)
 
 
 def guard_streams() -> None:
-    """Hide secrets in all that this process prints from now on, and replace what a terminal or file can't show."""
+    """Hide secrets in all that this process prints from now on, and replace signs that the output can't show."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is not None and not isinstance(stream, _Guarded):
@@ -231,7 +231,7 @@ def guard_streams() -> None:
 
 
 def print_file(text: str) -> None:
-    """Print a file's text: on a terminal as far as it can be shown, to anything else in UTF-8, whatever the locale."""
+    """Print a file's text: on a terminal with signs replaced that it can't show, else in UTF-8 in any locale."""
     if hasattr(sys.stdout, "reconfigure") and not sys.stdout.isatty():
         sys.stdout.reconfigure(encoding="utf-8", errors=sys.stdout.errors)
     sys.stdout.write(text)

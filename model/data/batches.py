@@ -1,4 +1,4 @@
-"""Training batches: whole documents in shuffled order, packed without padding, without end."""
+"""Training batches: an endless stream of whole documents in shuffled order, packed without padding."""
 
 import numpy as np
 import torch
@@ -15,12 +15,12 @@ class Batches:
         tokens: documents, each with its separator at the end.
         separator: the token before the first document.
         context: tokens per sequence.
-        seed: of the order, drawn anew for every pass over the documents.
+        seed: seed of the order, which is drawn anew for every pass over the documents.
 
     """
 
     def __init__(self, tokens: Tokens, separator: int, context: int, seed: int) -> None:
-        self._ids = np.asarray(tokens.ids)  # slicing a memory map itself costs microseconds each time
+        self._ids = np.asarray(tokens.ids)  # slicing a memory map takes microseconds each time
         self._starts = np.asarray(tokens.starts)
         self._context = context
         self._random = np.random.default_rng(seed)
@@ -43,7 +43,7 @@ class Batches:
         return torch.from_numpy(sliding_window_view(stream, self._context + 1)[:: self._context].copy())
 
     def skip(self, tokens: int) -> None:
-        """Go on, on a fresh stream, as if so many had been handed out."""
+        """Advance a fresh stream as if it had returned this many tokens."""
         if tokens:
             passes, self._done = divmod(tokens - 1, int(self._ends[-1]))
             for _ in range(passes):
@@ -55,22 +55,22 @@ class Batches:
             self._last = int(last[0])
 
     def _shuffle(self) -> None:
-        """Begin a pass: the k-th document of the new order is the pass's tokens up to ends[k]."""
+        """Begin a pass: its k-th document ends at position ends[k] of the pass's tokens."""
         self._order = self._random.permutation(len(self._starts) - 1)
         self._ends = np.cumsum(np.diff(self._starts)[self._order])
         self._done = 0
 
     def _fill(self, out: np.ndarray) -> int:
-        """Write what is left of the pass, as far as it fits, and return how many tokens that was.
+        """Write the next tokens of the pass, as many as fit, and return their number.
 
-        All at once, not document by document: a batch may hold a thousand short ones or a sliver of a long one.
+        All at once rather than document by document: a batch may hold a thousand short ones or a part of a long one.
         """
         done, stop = self._done, min(self._done + len(out), int(self._ends[-1]))
         first = np.searchsorted(self._ends, done, side="right")
         last = np.searchsorted(self._ends, stop, side="left")
         ends = self._ends[first : last + 1]
         counts = np.diff(np.minimum(ends, stop), prepend=done)
-        shifts = self._starts[self._order[first : last + 1] + 1] - ends  # from a place in the pass to one in ids
+        shifts = self._starts[self._order[first : last + 1] + 1] - ends  # from places in the pass to places in ids
         out[: stop - done] = self._ids[np.arange(done, stop) + np.repeat(shifts, counts)]
         self._done = stop
         return stop - done

@@ -1,7 +1,7 @@
-"""Folders that are whole or not there: built beside their place, moved into it under a lock.
+"""Cached folders that are complete or absent: built under another name, then renamed under a lock.
 
-Many processes may want the same folder at once: one builds it, the others wait and find it. One that is cut off
-leaves an `.unfinished` folder, which nobody reads and the next one clears away.
+Many processes may need the same folder at once: one builds it, the others wait. A process that is killed leaves an
+`.unfinished` folder, which no process reads and the next one removes.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def locked(cache: Path, name: str) -> contextlib.AbstractContextManager[Any]:
-    """Return a lock of this name among all processes of the machine."""
+    """Return a lock of this name, respected by all processes of the machine."""
     from filelock import FileLock
 
     folder = cache / "locks"
@@ -21,23 +21,23 @@ def locked(cache: Path, name: str) -> contextlib.AbstractContextManager[Any]:
 
 
 def scratch(folder: Path) -> Path:
-    """Return an empty folder beside the one that is to be built."""
-    place = folder.with_name(f"{folder.name}.unfinished")
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True)
-    return place
+    """Return an empty folder in which to build this one."""
+    unfinished = folder.with_name(f"{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    return unfinished
 
 
-def finish(place: Path, folder: Path, facts: dict[str, Any]) -> None:
-    """Write what the folder must hold, and move it from its scratch place to its own."""
-    sizes = {f.name: f.stat().st_size for f in place.iterdir()}
-    (place / "meta.json").write_text(json.dumps({"sizes": sizes, **facts}))
+def finish(unfinished: Path, folder: Path, meta: dict[str, Any]) -> None:
+    """Record the files' sizes and `meta` in meta.json, and rename the scratch folder to its own name."""
+    sizes = {f.name: f.stat().st_size for f in unfinished.iterdir()}
+    (unfinished / "meta.json").write_text(json.dumps({"sizes": sizes, **meta}))
     shutil.rmtree(folder, ignore_errors=True)
-    place.rename(folder)
+    unfinished.rename(folder)
 
 
-def whole(folder: Path) -> bool:
-    """Return whether the folder is there with every file at its full size."""
+def is_complete(folder: Path) -> bool:
+    """Return whether the folder exists with every file at its full size."""
     try:
         sizes = json.loads((folder / "meta.json").read_text())["sizes"]
         return all((folder / name).stat().st_size == size for name, size in sizes.items())

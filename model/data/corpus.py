@@ -1,7 +1,7 @@
-"""Text made ready for training, once: read, split, tokenized, measured, and kept on disk by content.
+"""A corpus: text read, split, tokenized and measured once, and cached on disk by its content.
 
-Everything is built in a folder beside and moved into place under a lock, so that many workers share one
-preparation and one that was cut off leaves nothing that another would use.
+Everything is built under another name and renamed under a lock, so that many workers share one preparation, and one
+that is killed leaves nothing that another would use.
 """
 
 import contextlib
@@ -20,32 +20,34 @@ import numpy as np
 
 from model.config import DataConfig, TokenizerConfig
 from model.data import sources as text
-from model.data import tokenizer_cache as trained
-from model.data.cache import finish, locked, scratch, whole
+from model.data import tokenizer_cache
+from model.data.cache import finish, is_complete, locked, scratch
 from model.data.tokenizer import Tokenizer, train_tokenizer
 from model.data.tokens import Tokens, evenly
 from model.errors import DataError
 
-FORMAT = 3  # of what is cached; raise it when tokens come out differently
+FORMAT = 3
+"""Version of the cached tokens; raise it when the same text gives other tokens."""
 CHUNK_BYTES = 4_000_000
+"""Bytes of text that are tokenized at a time."""
 
 OnProgress = Callable[[str, int, int | None], None]
-"""Called with a stage, the bytes done, and the bytes there are (None: not known)."""
+"""Called with a stage, the bytes done, and all bytes (None: not known)."""
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A prepared text with its tokenizer, and what counting alone says of its bits per byte."""
+    """A prepared text with its tokenizer, and the bits per byte of two models that only count."""
 
     train: Tokens
     validation: Tokens
     tokenizer: Tokenizer
     text_sha256: str
-    """Of all documents of both parts, in order."""
+    """SHA-256 of all documents of both parts, in order."""
     uniform_bpb: float
-    """BPB on the validation text, separators included, of giving every token equal probability."""
+    """BPB on the validation text, separators included, if every token has equal probability."""
     unigram_bpb: float
-    """The same of giving each token its add-one frequency in the training text."""
+    """The same if each token's probability is its add-one frequency in the training text."""
 
 
 def prepare(
@@ -55,17 +57,17 @@ def prepare(
     on_progress: OnProgress = lambda stage, done, total: None,
     proto: bytes | None = None,
 ) -> Corpus:
-    """Return the corpus, from the cache where it is there already.
+    """Return the corpus, from the cache if it is there.
 
-    `proto` is a tokenizer's bytes that are to be used, whatever these settings would give here. Raises `DataError`
-    for text that can't be read, is empty, or doesn't come back the same from the tokenizer.
+    `proto` is the tokenizer to use, as bytes; None: one trained with these settings. Raises `DataError` for text
+    that can't be read, is empty, or isn't the same after encoding and decoding.
     """
     sha = text_sha256(data, cache, on_progress)
     proto = proto or tokenizer_bytes(sha, tokenizer, cache, on_progress)
     folder = tokens_folder(cache, sha, hashlib.sha256(proto).hexdigest())
-    if not whole(folder):
+    if not is_complete(folder):
         with locked(cache, folder.name):
-            if not whole(folder):
+            if not is_complete(folder):
                 _tokenize(cache / "text" / sha, folder, Tokenizer(proto), on_progress)
     return _open(folder, sha)
 
@@ -73,15 +75,15 @@ def prepare(
 def validation(
     data: DataConfig, tokenizer: Tokenizer, cache: Path, on_progress: OnProgress = lambda stage, done, total: None
 ) -> tuple[Tokens, str]:
-    """Return the validation part alone under this tokenizer, and the sha-256 of the whole text."""
+    """Return only the validation part, in this tokenizer's tokens, and the SHA-256 of the whole text."""
     sha = text_sha256(data, cache, on_progress)
     folder = tokens_folder(cache, sha, tokenizer.sha256)
-    if whole(folder):
+    if is_complete(folder):
         return _tokens(folder, "validation"), sha
-    with tempfile.TemporaryDirectory() as place:
-        _encode(cache / "text" / sha, Path(place), "validation", tokenizer, on_progress)
-        found = _tokens(Path(place), "validation")
-        return replace(found, ids=np.array(found.ids)), sha
+    with tempfile.TemporaryDirectory() as temporary:
+        _encode(cache / "text" / sha, Path(temporary), "validation", tokenizer, on_progress)
+        tokens = _tokens(Path(temporary), "validation")
+        return replace(tokens, ids=np.array(tokens.ids)), sha
 
 
 def tokenizer_bytes(
@@ -90,29 +92,29 @@ def tokenizer_bytes(
     cache: Path,
     on_progress: OnProgress = lambda stage, done, total: None,
 ) -> bytes:
-    """Return the tokenizer of a text that is in the cache, trained where it isn't there yet."""
+    """Return the tokenizer of a text that is in the cache; train it unless it is there too."""
 
     def train() -> bytes:
         on_progress(f"training {config.kind} tokenizer, {config.vocab_size} tokens", 0, None)
         return train_tokenizer(_sample(cache / "text" / text_sha256, config.sample_bytes), config)
 
-    return trained.keep(cache, text_sha256, config, train)
+    return tokenizer_cache.get_or_train(cache, text_sha256, config, train)
 
 
 def tokens_folder(cache: Path, text_sha256: str, tokenizer_sha256: str) -> Path:
-    """Return where a text's tokens are kept, its tokenizer with them."""
+    """Return the folder of a text's tokens and their tokenizer in the cache."""
     key = hashlib.sha256(json.dumps([FORMAT, text_sha256, tokenizer_sha256]).encode()).hexdigest()
     return cache / "tokens" / key[:32]
 
 
 def text_sha256(data: DataConfig, cache: Path, on_progress: OnProgress = lambda stage, done, total: None) -> str:
-    """Return the identity of the source's text, which is then whole in the cache; read only where it isn't yet."""
+    """Return the SHA-256 of the source's text, after reading it into the cache unless it is there."""
     source = text.fingerprint(data)
     index = cache / "sources" / source
-    if sha := _known(index):
+    if sha := _cached_sha(index):
         return sha
     with locked(cache, f"source-{source}"):
-        if sha := _known(index):
+        if sha := _cached_sha(index):
             return sha
         sha = _read_text(data, cache, source, on_progress)
         index.parent.mkdir(parents=True, exist_ok=True)
@@ -122,32 +124,32 @@ def text_sha256(data: DataConfig, cache: Path, on_progress: OnProgress = lambda 
     return sha
 
 
-def _known(index: Path) -> str | None:
+def _cached_sha(index: Path) -> str | None:
     sha = index.read_text() if index.exists() else ""
-    return sha if sha and whole(index.parent.parent / "text" / sha) else None
+    return sha if sha and is_complete(index.parent.parent / "text" / sha) else None
 
 
 def _read_text(data: DataConfig, cache: Path, source: str, on_progress: OnProgress) -> str:
-    """Write the documents of both parts as they come; returns the sha-256 of all of them."""
-    place = scratch(cache / "text" / f"reading-{source[:16]}")
+    """Write the documents of both parts into the cache; return the SHA-256 of all of them."""
+    unfinished = scratch(cache / "text" / f"reading-{source[:16]}")
     with contextlib.ExitStack() as stack:
-        files = {part: stack.enter_context((place / f"{part}.utf8").open("wb")) for part in text.PARTS}
+        files = {part: stack.enter_context((unfinished / f"{part}.utf8").open("wb")) for part in text.PARTS}
         sha, lengths = _write_documents(text.documents(data), files, on_progress)
     for part in text.PARTS:
-        np.save(place / f"{part}.lengths.npy", lengths[part])
+        np.save(unfinished / f"{part}.lengths.npy", lengths[part])
     folder = cache / "text" / sha
     with locked(cache, f"text-{sha}"):  # other sources may hold the same text
-        if whole(folder):
-            shutil.rmtree(place)
+        if is_complete(folder):
+            shutil.rmtree(unfinished)
         else:
-            finish(place, folder, {})
+            finish(unfinished, folder, {})
     return sha
 
 
 def _write_documents(
     documents: Iterator[tuple[text.Part, str]], files: Mapping[text.Part, IO[bytes]], on_progress: OnProgress
 ) -> tuple[str, dict[text.Part, np.ndarray]]:
-    digest, done, told = hashlib.sha256(), 0, 0
+    digest, done, reported = hashlib.sha256(), 0, 0
     lengths = {part: array("q") for part in text.PARTS}  # not a list: there may be ten million
     for part, document in documents:
         raw = document.encode("utf-8")
@@ -155,9 +157,9 @@ def _write_documents(
         files[part].write(raw)
         lengths[part].append(len(raw))
         done += len(raw)
-        if done - told >= CHUNK_BYTES:
+        if done - reported >= CHUNK_BYTES:
             on_progress("reading text", done, None)
-            told = done
+            reported = done
     on_progress("reading text", done, done)
     return digest.hexdigest(), {part: np.array(lengths[part]) for part in text.PARTS}
 
@@ -180,7 +182,7 @@ def _chunks(folder: Path, part: str, chosen: np.ndarray | None = None) -> Iterat
 
 
 def _sample(folder: Path, sample_bytes: int) -> Iterator[str]:
-    """Yield the lines of training documents, evenly spread, until there are about so many bytes.
+    """Yield lines of training documents, evenly spread, of about this many bytes in all.
 
     Whole documents would teach newline pieces: 3 to 9% more bytes per token, yet 0.04 to 0.12 BPB worse after 1000
     to 1500 steps of a small network (unigram, 2048 and 6144 tokens; built-in text and BabyLM; 2 or 3 seeds).
@@ -196,22 +198,24 @@ def _sample(folder: Path, sample_bytes: int) -> Iterator[str]:
 
 
 def _tokenize(source: Path, folder: Path, tokenizer: Tokenizer, on_progress: OnProgress) -> None:
-    place = scratch(folder)
-    (place / trained.FILE).write_bytes(tokenizer.proto)
-    train_counts = _encode(source, place, "train", tokenizer, on_progress)
-    _encode(source, place, "validation", tokenizer, on_progress)
-    uniform, unigram = bounds(train_counts, _tokens(place, "validation"))
-    finish(place, folder, {"uniform_bpb": uniform, "unigram_bpb": unigram})
+    unfinished = scratch(folder)
+    (unfinished / tokenizer_cache.FILE).write_bytes(tokenizer.proto)
+    train_counts = _encode(source, unfinished, "train", tokenizer, on_progress)
+    _encode(source, unfinished, "validation", tokenizer, on_progress)
+    uniform, unigram = bounds(train_counts, _tokens(unfinished, "validation"))
+    finish(unfinished, folder, {"uniform_bpb": uniform, "unigram_bpb": unigram})
 
 
-def _encode(source: Path, place: Path, part: text.Part, tokenizer: Tokenizer, on_progress: OnProgress) -> np.ndarray:
-    """Write the part's tokens and where its documents start; returns how often each token occurs."""
+def _encode(
+    source: Path, unfinished: Path, part: text.Part, tokenizer: Tokenizer, on_progress: OnProgress
+) -> np.ndarray:
+    """Write the part's tokens and its documents' starts; return int64 (vocabulary,): how often each token occurs."""
     text_bytes = np.load(source / f"{part}.lengths.npy")
     counts = np.zeros(tokenizer.vocab_size, dtype=np.int64)
     starts = np.zeros(len(text_bytes) + 1, dtype=np.int64)
     separator = np.array([tokenizer.separator], dtype=np.uint16)
     done, done_bytes, total_bytes = 0, 0, int(text_bytes.sum())
-    with (place / f"{part}.u16").open("wb") as file:
+    with (unfinished / f"{part}.u16").open("wb") as file:
         for chunk in _chunks(source, part):
             encoded = tokenizer.encode(chunk)
             if part == "validation":
@@ -224,8 +228,8 @@ def _encode(source: Path, place: Path, part: text.Part, tokenizer: Tokenizer, on
             done_bytes += int(text_bytes[done : done + len(chunk)].sum())
             done += len(chunk)
             on_progress(f"encoding {part}, {tokenizer.vocab_size} tokens", done_bytes, total_bytes)
-    np.save(place / f"{part}.starts.npy", starts)
-    shutil.copyfile(source / f"{part}.lengths.npy", place / f"{part}.lengths.npy")
+    np.save(unfinished / f"{part}.starts.npy", starts)
+    shutil.copyfile(source / f"{part}.lengths.npy", unfinished / f"{part}.lengths.npy")
     return counts
 
 
@@ -236,11 +240,11 @@ def _check_lossless(tokenizer: Tokenizer, documents: list[str], encoded: list[np
 
 
 def bounds(train_counts: np.ndarray, validation: Tokens) -> tuple[float, float]:
-    """Return the BPB of a uniform guess, and of add-one unigram frequencies, on the validation tokens."""
+    """Return the BPB of uniform probabilities, and of add-one unigram frequencies, on the validation tokens."""
     bits = math.log(2) * int(validation.text_bytes.sum())
     probabilities = (train_counts + 1) / (train_counts.sum() + len(train_counts))
-    seen = np.bincount(validation.ids, minlength=len(train_counts))
-    unigram = -float((seen * np.log(probabilities)).sum()) / bits
+    counts = np.bincount(validation.ids, minlength=len(train_counts))
+    unigram = -float((counts * np.log(probabilities)).sum()) / bits
     return validation.uniform_bpb(len(train_counts)), unigram
 
 
@@ -250,12 +254,12 @@ def _tokens(folder: Path, part: text.Part) -> Tokens:
 
 
 def _open(folder: Path, sha: str) -> Corpus:
-    facts = json.loads((folder / "meta.json").read_text())
+    meta = json.loads((folder / "meta.json").read_text())
     return Corpus(
         train=_tokens(folder, "train"),
         validation=_tokens(folder, "validation"),
-        tokenizer=Tokenizer((folder / trained.FILE).read_bytes()),
+        tokenizer=Tokenizer((folder / tokenizer_cache.FILE).read_bytes()),
         text_sha256=sha,
-        uniform_bpb=facts["uniform_bpb"],
-        unigram_bpb=facts["unigram_bpb"],
+        uniform_bpb=meta["uniform_bpb"],
+        unigram_bpb=meta["unigram_bpb"],
     )

@@ -1,4 +1,4 @@
-"""Where documents come from: built-in prose, local files, Hugging Face data sets."""
+"""Sources of documents: built-in prose, local files, Hugging Face data sets."""
 
 import ast
 import contextlib
@@ -21,7 +21,8 @@ from model.errors import DataError
 Part = Literal["train", "validation"]
 PARTS: tuple[Part, ...] = ("train", "validation")
 HUB = "hf:"
-READING = 1  # raise it when the same source comes to give other documents: what was read before is then read anew
+READING = 1
+"""Version of reading; raise it when the same source gives other documents, so that cached ones are read again."""
 
 
 def documents(config: DataConfig) -> Iterator[tuple[Part, str]]:
@@ -31,25 +32,25 @@ def documents(config: DataConfig) -> Iterator[tuple[Part, str]]:
     unless a `validation_split` is named. Raises `DataError` for text that can't be used, at the end for an empty part.
     """
     rows: Counter[Part] = Counter()
-    found: Counter[Part] = Counter()
-    first = last = -1  # of the rows that hold text
+    documents_in: Counter[Part] = Counter()
+    first = last = -1  # indices of the rows that hold text
     for part, group in _grouped(config):
         for number, row in enumerate(group, start=rows.total()):
             if row:
                 first, last = number if first < 0 else first, number
         rows[part] += len(group)
         if document := "\n".join(group):
-            found[part] += 1
+            documents_in[part] += 1
             yield part, document
-    if not found:
+    if not documents_in:
         raise DataError(f"{config.source} holds no text: {rows.total()} rows, all of them empty")
     for part in PARTS:
-        if not found[part]:
+        if not documents_in[part]:
             raise DataError(_nothing_left(config, part, rows, first, last))
 
 
-def one_row(source: str) -> str:
-    """Return what is the matter with a text of which one row alone holds anything, and its cure."""
+def one_row_message(source: str) -> str:
+    """Return the error message, with its remedy, for a text of which only one row holds anything."""
     return (
         f"{source} holds one row of text, but needs two or more: one to train on, one to measure BPB on. "
         "`max_row_bytes = 2500` in [data] cuts a long row into pieces"
@@ -57,12 +58,15 @@ def one_row(source: str) -> str:
 
 
 def _nothing_left(config: DataConfig, part: Part, rows: Counter[Part], first: int, last: int) -> str:
-    """Return why a part is empty, and what fills both: the first row that holds text is held out, the last is not."""
+    """Return the error message for an empty part, with settings under which neither is empty.
+
+    They hold out the first row with text (index `first`), and not the last.
+    """
     if config.validation_split is not None:
         key, split = ("split", config.split) if part == "train" else ("validation_split", config.validation_split)
         return f"{config.source}: split {split!r} has no text for {part}; name another one with `{key}`"
     if first == last:
-        return one_row(config.source)
+        return one_row_message(config.source)
     return (
         f"{config.source}: no document is left for {part}: of {rows.total()} rows, {rows['validation']} are held out. "
         f"Change `holdout_period` ({config.holdout_period}) and `holdout_rows` ({config.holdout_rows}) in [data], "
@@ -71,9 +75,9 @@ def _nothing_left(config: DataConfig, part: Part, rows: Counter[Part], first: in
 
 
 def fingerprint(config: DataConfig) -> str:
-    """Return a cheap identity of the source as it is now: changes when its files or its reading change.
+    """Return a cheap identity of the source, which changes when its files or its reading change.
 
-    A data set of the hub is taken to stay what it was when it was first read: it may be out of reach.
+    A data set of the hub is taken to be unchanged since it was first read: the hub may be unreachable.
     """
     return hashlib.sha256(json.dumps([READING, config.table(), _state(config)]).encode()).hexdigest()
 
@@ -96,15 +100,15 @@ def _stamps(files: Iterable[Path]) -> list[Any]:
 def _grouped(config: DataConfig) -> Iterator[tuple[Part, list[str]]]:
     """Group neighbouring rows of one part; a document never straddles training and validation."""
     group: list[str] = []
-    held: Part | None = None
+    group_part: Part | None = None
     for part, row in _rows(config):
-        if held is not None and (part != held or len(group) == config.rows_per_document):
-            yield held, group
+        if group_part is not None and (part != group_part or len(group) == config.rows_per_document):
+            yield group_part, group
             group = []
-        held = part
+        group_part = part
         group.append(row)
-    if held is not None:
-        yield held, group
+    if group_part is not None:
+        yield group_part, group
 
 
 def _rows(config: DataConfig) -> Iterator[tuple[Part, str]]:
@@ -124,7 +128,7 @@ def _rows(config: DataConfig) -> Iterator[tuple[Part, str]]:
 
 
 def _cut(rows: Iterator[str], most: int | None) -> Iterator[str]:
-    """Cut rows longer than so many bytes: in a piece's second half, where a line or else a word ends, if one does."""
+    """Cut rows into pieces of `most` bytes at most: after a line or else a word that ends in a piece's second half."""
     for row in rows:
         raw, begin = b"" if most is None else row.encode("utf-8"), 0
         while most is not None and len(raw) - begin > most:
@@ -146,9 +150,9 @@ def _source_rows(config: DataConfig) -> Iterator[str]:
 
 
 def builtin_prose() -> Iterator[str]:
-    """Yield the English prose that every Python carries: help topics, then the standard library's docstrings.
+    """Yield the English prose that comes with Python: help topics and the standard library's docstrings.
 
-    In a fixed order that mixes long and short, each text once; modules are parsed, never imported.
+    Each text comes once, in a fixed order that mixes both and all lengths; modules are parsed, never imported.
     """
     from pydoc_data.topics import topics
 
@@ -160,8 +164,8 @@ def _docstrings() -> Iterator[str]:
     root = Path(sysconfig.get_path("stdlib"))
     skipped = {"test", "tests", "idlelib", "lib2to3", "site-packages", "__pycache__", "pydoc_data"}
     for path in root.rglob("*.py"):
-        inside = path.relative_to(root)
-        if skipped & set(inside.parts) or inside.parts[0].removesuffix(".py") not in sys.stdlib_module_names:
+        relative = path.relative_to(root)
+        if skipped & set(relative.parts) or relative.parts[0].removesuffix(".py") not in sys.stdlib_module_names:
             continue
         for node in ast.walk(ast.parse(path.read_bytes())):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
@@ -169,7 +173,7 @@ def _docstrings() -> Iterator[str]:
 
 
 def hub_name(source: str) -> str:
-    """Return what the `datasets` library is asked for; raises `DataError` for a folder that it would misread."""
+    """Return the name of a source for the `datasets` library; raises `DataError` for a folder that it would misread."""
     name = source.removeprefix(HUB)
     if Path(name).is_dir() and glob.has_magic(str(Path(name).resolve())):
         raise DataError(
@@ -195,7 +199,7 @@ def _hub_rows(config: DataConfig, split: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _without_retry_notes() -> Iterator[None]:
-    """Each try to reach the hub is logged twice; what is to be known of them is in the error."""
+    """Silence the log of the block's attempts to reach the hub; the error has all that matters."""
     logger = logging.getLogger("huggingface_hub")
     before = logger.level
     logger.setLevel(logging.ERROR)

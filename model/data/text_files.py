@@ -1,4 +1,4 @@
-"""Local files of text: which ones a path or glob names, and the rows of each kind."""
+"""Local files of text: those that a path or glob names, and the rows of each kind."""
 
 import glob
 import json
@@ -12,8 +12,10 @@ from model.config import DataConfig
 from model.errors import DataError
 
 SUFFIXES = (".txt", ".jsonl", ".parquet")
-ROWS_AT_ONCE = 1000  # of a column: bounds the memory of long rows
-READ_AT_ONCE = 1 << 20  # bytes of a parquet file; by default a whole row group, which may be the whole file
+ROWS_AT_ONCE = 1000
+"""Rows of a column that are read at once, which limits the memory of long rows."""
+READ_AT_ONCE = 1 << 20
+"""Bytes of a parquet file that are read at once; by default a whole row group is, which may be the whole file."""
 ARRAY = "the rows of one JSON array come on lines of their own by: jq -c '.[]' FILE > NEW-FILE.jsonl"
 
 
@@ -31,17 +33,17 @@ def local_files(source: str) -> list[Path]:
 
 
 def expanded(source: str) -> Path:
-    """Return a path with a leading ~ spelled out; as it is where that is nobody's, which a file may be called."""
+    """Return a path with a leading ~ expanded, unless no user has that name: then a file may be called so."""
     return Path(os.path.expanduser(source))  # noqa: PTH111
 
 
 def _pattern(source: str) -> str:
-    """Return the pattern that a source is; a name that is there is taken as it is, since [1] or * may be part of it."""
+    """Return a source as a glob pattern; names of existing files are escaped, since [1] or * may be part of them."""
     path = expanded(source)
-    there, parts = Path(path.anchor), path.relative_to(path.anchor).parts
-    while parts and os.path.lexists(there / parts[0]):
-        there, parts = there / parts[0], parts[1:]
-    return str(Path(glob.escape(str(there)), *parts))
+    existing, parts = Path(path.anchor), path.relative_to(path.anchor).parts
+    while parts and os.path.lexists(existing / parts[0]):
+        existing, parts = existing / parts[0], parts[1:]
+    return str(Path(glob.escape(str(existing)), *parts))
 
 
 def local_rows(config: DataConfig) -> Iterator[str]:
@@ -55,7 +57,7 @@ def local_rows(config: DataConfig) -> Iterator[str]:
 
 
 def lines(file: Path) -> Iterator[tuple[str, str]]:
-    r"""Yield each line, without its \n or \r\n, after its place for messages; no other sign ends a line."""
+    r"""Yield each line's place, for messages, and its text without \n or \r\n; no other sign ends a line."""
     with file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             place = f"{file}, line {number}"
@@ -111,12 +113,12 @@ def _parquet_rows(file: Path, column: str) -> Iterator[str]:
             check_column("column", column, table.schema_arrow.names, file)
             batches = table.iter_batches(batch_size=ROWS_AT_ONCE, columns=[column])
             yield from values(batches, file, column)
-    except (pyarrow.ArrowException, ValueError) as error:  # the latter of its columns' names
+    except (pyarrow.ArrowException, ValueError) as error:  # ValueError: odd names of columns
         raise DataError(f"{file}: not a parquet file, or a damaged one: {short(error)}") from None
 
 
 def check_column(kind: str, column: str, names: list[str], place: Path | str) -> None:
-    """Raise `DataError` where there is no column, or key, of this name."""
+    """Raise `DataError` if there is no column, or key, of this name."""
     if column not in names:
         cure = "; name one with --column, or `column` in [data]" if names else ""
         raise DataError(f"{place}: has no {kind} `{column}`; there are: {', '.join(names) or 'none'}{cure}")
@@ -127,12 +129,12 @@ def values(batches: Iterable[Any], place: Path | str, column: str) -> Iterator[s
     number = 0
     for batch in batches:
         try:
-            found = batch.column(0).to_pylist()
+            column_values = batch.column(0).to_pylist()
         except UnicodeDecodeError:
             raise DataError(f"{place}: `{column}` is not UTF-8 text in some row after {number}") from None
         except RecursionError:
             raise DataError(f"{place}: `{column}` is lists nested too deeply to be read, but must be text") from None
-        for value in found:
+        for value in column_values:
             number += 1
             yield _text(value, f"{place}, row {number}", column)
 

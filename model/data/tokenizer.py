@@ -13,17 +13,17 @@ from model.config import MIN_VOCAB, TokenizerConfig
 from model.errors import DataError, VocabularyError
 
 SPACE = "\u2581"
-"""Sign that SentencePiece writes for a space; in a text it would come back as one."""
+"""Sign by which SentencePiece represents a space; in a text it would be decoded as one."""
 RESERVED = (SPACE, "\u2585", "<unk>", "<s>", "</s>", "<0x")
-"""Signs and names that SentencePiece keeps for itself, and that stand in no text as it sees it.
+"""Signs and names that SentencePiece reserves, which are replaced in all texts before it sees them.
 
-Its trainer skips every line with U+2585, and learns nothing of the names of its own pieces (`<0x` begins those of the
-bytes): without a word in both cases. It keeps U+0000 and U+001F, too, but a sign of one byte costs one token anyway.
+Its trainer silently skips every line with U+2585, and silently ignores the names of its own pieces (`<0x` begins those
+of the bytes). It reserves U+0000 and U+001F too, but a sign of one byte takes one token anyway.
 """
 ESCAPE = "\ue000"
-"""Sign before a digit that stands for a sign which stands for something else: of private use, ours to mean so."""
+"""Escape sign, of Unicode's private use area: with a digit after it, it stands for one of the signs in `INSTEAD`."""
 UNKNOWN = "\ufffd"
-"""Text of the unknown piece, which nothing encodes to: a tokenizer that has it escapes all of `RESERVED`."""
+"""Text of the unknown piece, to which no text is encoded: a tokenizer that has it escapes all of `RESERVED`."""
 
 Pairs = Sequence[tuple[str, str]]
 INSTEAD = [chr(ord(ESCAPE) + number) for number in range(len(RESERVED) + 1)]
@@ -31,16 +31,19 @@ REPLACED: Pairs = (
     *((sign, f"{ESCAPE}{number}") for number, sign in enumerate(INSTEAD)),
     *zip(RESERVED, INSTEAD[1:], strict=True),
 )
-"""What is replaced before encoding, in this order, and by what: one sign for each, as quickly learned as any other."""
+"""Replacements before encoding, in this order: each by one sign, which is learned as quickly as any other."""
 REPLACED_ONCE: Pairs = ((ESCAPE, f"{ESCAPE}0"), (SPACE, f"{ESCAPE}1"))
-"""The same of tokenizers without `UNKNOWN`, from before: each goes on as it was trained."""
+"""The same for older tokenizers, without `UNKNOWN`, which go on as they were trained."""
 
-SENTENCE_CHARS = 1 << 16  # longer texts are cut: the trainer silently skips what is longer than its limit
-SENTENCE_BYTES = 1 << 20  # that limit (by default 4192), well above 4 bytes for each of these characters
+SENTENCE_CHARS = 1 << 16
+"""Length at which texts are cut: the trainer silently skips those longer than its limit."""
+SENTENCE_BYTES = 1 << 20
+"""That limit (by default 4192), well above 4 bytes for each of these characters."""
 
-WHERE = "`vocab_size` of [space], [tokenizer] and every baseline"
+SETTINGS = "`vocab_size` of [space], [tokenizer] and every baseline"
 
-TRAINING_THREADS = 8  # fixed: the bytes of the model depend on it, and must not on the machine's cores
+TRAINING_THREADS = 8
+"""Threads of the trainer: fixed, since the model's bytes depend on it, and must not depend on the machine."""
 
 
 def cpu_count() -> int:
@@ -49,9 +52,9 @@ def cpu_count() -> int:
 
 
 def escape(text: str, replaced: Pairs = REPLACED) -> str:
-    """Return the text without anything that SentencePiece reserves."""
+    """Return the text with all that SentencePiece reserves replaced."""
     if text.isascii() and "<" not in text:
-        return text  # at once, as most are
+        return text  # the quick way, for most texts
     for sign, instead in replaced:
         text = text.replace(sign, instead)
     return text
@@ -69,7 +72,7 @@ def unescape(text: str, replaced: Pairs = REPLACED) -> str:
 def train_tokenizer(sample: Iterable[str], config: TokenizerConfig) -> bytes:
     """Return a serialized model trained on these texts, the same bytes for the same texts on every machine.
 
-    A newline is learned only inside a text, not at its end. Raises `VocabularyError` where the texts don't
+    A newline is learned only inside a text, not at its end. Raises `VocabularyError` if the texts don't
     allow the vocabulary.
     """
     out = io.BytesIO()
@@ -82,15 +85,15 @@ def train_tokenizer(sample: Iterable[str], config: TokenizerConfig) -> bytes:
             normalization_rule_name="identity",
             remove_extra_whitespaces=False,
             byte_fallback=True,
-            # Rare characters are spelt in bytes: a small vocabulary has better uses for its places. On the
+            # Rare characters are spelt in bytes, since a small vocabulary has better uses for its tokens. On the
             # built-in text this gave 2.3% more bytes per token than 1.0 at 512 tokens, 0.3% at 1024.
             character_coverage=0.9995,
-            # But never the space, however rare: every text begins with one, which goes again only as a piece.
+            # But never the space, however rare: every text is given one at its beginning, removed only as a piece.
             required_chars=SPACE,
             unk_surface=UNKNOWN,
             max_sentence_length=SENTENCE_BYTES,
             num_threads=TRAINING_THREADS,
-            minloglevel=3,  # what goes wrong is raised, and told once
+            minloglevel=3,  # errors are raised, and need not be logged too
         )
     except RuntimeError as error:
         raise _refusal(config, str(error)) from None
@@ -104,15 +107,15 @@ def _sentences(sample: Iterable[str]) -> Iterator[str]:
 
 
 def _refusal(config: TokenizerConfig, message: str) -> VocabularyError:
-    """Return SentencePiece's reason in our words, where it is one of those that users meet."""
+    """Return an error for SentencePiece's message, with a reason and a remedy for those that users meet."""
     most = re.search(r"Please set it to a value <= (\d+)", message)
     least = re.search(r"required_chars\D+\d+ vs (\d+)", message)
     if most and int(most[1]) < MIN_VOCAB:
         reason = f"it is enough for {most[1]}, fewer than any vocabulary has; give more text, or more varied"
     elif most:
-        reason = f"there is too little of it; set {WHERE} to at most {most[1]}, or give more text"
+        reason = f"there is too little of it; set {SETTINGS} to at most {most[1]}, or give more text"
     elif least:
-        reason = f"its characters alone need at least {least[1]}; set {WHERE} to that or more"
+        reason = f"its characters alone need at least {least[1]}; set {SETTINGS} to that or more"
     elif "sentences_.empty()" in message:
         reason = "there is none"
     else:
@@ -125,20 +128,20 @@ def _refusal(config: TokenizerConfig, message: str) -> VocabularyError:
 
 
 class Tokenizer:
-    """A trained tokenizer; raises `DataError` for bytes that are none."""
+    """A trained tokenizer; raises `DataError` if the bytes aren't a SentencePiece model."""
 
     proto: bytes
     """The serialized SentencePiece model."""
     sha256: str
-    """Of `proto`."""
+    """SHA-256 of `proto`."""
     vocab_size: int
     separator: int
     """The token that ends every document; no text encodes to it."""
     replaced: Pairs
-    """What is replaced before encoding, in this order, and by what; undone after decoding."""
+    """Replacements before encoding, in this order; undone after decoding."""
 
     def __init__(self, proto: bytes) -> None:
-        if not proto:  # SentencePiece takes it for "load later"
+        if not proto:  # SentencePiece would wait for a model
             raise DataError("not a SentencePiece model: it is empty")
         try:
             self._pieces = sentencepiece.SentencePieceProcessor(model_proto=proto)

@@ -1,4 +1,4 @@
-"""Tokenizers that were trained on a text, kept by what they were trained from: text and settings."""
+"""Cache of trained tokenizers, by the text and the settings that they were trained with."""
 
 import hashlib
 import json
@@ -6,33 +6,36 @@ from collections.abc import Callable
 from pathlib import Path
 
 from model.config import TokenizerConfig
-from model.data.cache import finish, locked, scratch, whole
+from model.data.cache import finish, is_complete, locked, scratch
 
-FORMAT = 2  # of what is cached; raise it when a tokenizer comes out differently
-NAMES = 1  # of keys, which studies keep: one that has its tokenizers goes on with them, whatever would be trained now
+FORMAT = 2
+"""Version of the cached tokenizers; raise it when the same text and settings give another one."""
+NAMES = 1
+"""Version of the keys, which studies store: a study keeps its tokenizers even if others would be trained now."""
 FILE = "tokenizer.model"
+"""Name of a tokenizer's file."""
 
 
 def key(text_sha256: str, config: TokenizerConfig) -> str:
-    """Return the name of the tokenizer that these settings give on this text."""
+    """Return the name of the tokenizer of this text and these settings."""
     return hashlib.sha256(json.dumps([NAMES, text_sha256, config.table()]).encode()).hexdigest()[:32]
 
 
-def known(cache: Path, text_sha256: str, config: TokenizerConfig) -> bytes | None:
-    """Return the tokenizer's bytes where it is in the cache."""
+def get(cache: Path, text_sha256: str, config: TokenizerConfig) -> bytes | None:
+    """Return the tokenizer's bytes; None if it isn't in the cache."""
     folder = _folder(cache, text_sha256, config)
-    return (folder / FILE).read_bytes() if whole(folder) else None
+    return (folder / FILE).read_bytes() if is_complete(folder) else None
 
 
-def keep(cache: Path, text_sha256: str, config: TokenizerConfig, train: Callable[[], bytes]) -> bytes:
-    """Return the tokenizer's bytes from the cache, where `train` puts them first if need be: one process trains."""
+def get_or_train(cache: Path, text_sha256: str, config: TokenizerConfig, train: Callable[[], bytes]) -> bytes:
+    """Return the tokenizer's bytes from the cache; if it isn't there, one process calls `train` and stores them."""
     folder = _folder(cache, text_sha256, config)
-    if not whole(folder):
+    if not is_complete(folder):
         with locked(cache, f"tokenizer-{folder.name}"):
-            if not whole(folder):
-                place = scratch(folder)
-                (place / FILE).write_bytes(train())
-                finish(place, folder, {"settings": config.table()})
+            if not is_complete(folder):
+                unfinished = scratch(folder)
+                (unfinished / FILE).write_bytes(train())
+                finish(unfinished, folder, {"settings": config.table()})
     return (folder / FILE).read_bytes()
 
 

@@ -1,4 +1,4 @@
-"""Tokenized documents, back to back, with the bytes that they are of."""
+"""Tokenized documents, back to back, with their numbers of bytes."""
 
 import math
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ class Tokens:
     """Documents back to back, each followed by the separator."""
 
     ids: np.ndarray
-    """uint16, all tokens."""
+    """uint16 (tokens): all documents' tokens."""
     starts: np.ndarray
     """int64 (documents + 1): document i is ids[starts[i]:starts[i + 1]], its separator included."""
     text_bytes: np.ndarray
-    """int64 (documents): raw UTF-8 bytes of each, the separator not counted."""
+    """int64 (documents): raw UTF-8 bytes of each document, the separator not counted."""
 
     @property
     def bytes_per_token(self) -> float:
@@ -23,15 +23,15 @@ class Tokens:
         return int(self.text_bytes.sum()) / len(self.ids)
 
     def bpb(self, nats_per_token: float) -> float:
-        """Return the bits per byte of these documents that so many nats for each token are, separators included."""
+        """Return the bits per byte of these documents at this mean loss per token, separators included."""
         return len(self.ids) * nats_per_token / (math.log(2) * int(self.text_bytes.sum()))
 
     def uniform_bpb(self, vocab_size: int) -> float:
-        """Return the BPB of giving every token of the vocabulary equal probability, on these documents."""
+        """Return the BPB of these documents if every token of the vocabulary has equal probability."""
         return self.bpb(math.log(vocab_size))
 
     def subset(self, least_bytes: int) -> "Tokens":
-        """Return whole documents, evenly spread, of at least so many bytes; everything when there are fewer."""
+        """Return whole documents, evenly spread, of at least this many bytes; all if they have fewer."""
         chosen = evenly(self.text_bytes, least_bytes)
         if len(chosen) == len(self.text_bytes):
             return self
@@ -41,9 +41,9 @@ class Tokens:
 
 
 def evenly(sizes: np.ndarray, least: int) -> np.ndarray:
-    """Return the indices of items, evenly spread, whose sizes sum to at least so much; all when they don't.
+    """Return the indices of items, evenly spread, whose sizes sum to at least `least`; all if they don't.
 
-    Report points are measured on such a choice: another rule would change every figure of a study in progress.
+    Losses at report points are measured on such documents: another rule would change all losses of a running study.
     """
     n, total = len(sizes), int(sizes.sum())
     if total <= least:

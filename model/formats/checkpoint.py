@@ -1,4 +1,4 @@
-"""One file that holds a trained network, its tokenizer and what is known of it."""
+"""A checkpoint: one file with a trained network, its tokenizer and information about its training."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Checkpoint:
 
 
 def save(path: Path, network: Transformer, tokenizer: Tokenizer, info: dict[str, Any]) -> None:
-    """Write the file at once or not at all; `info` holds plain values."""
+    """Write the file whole or not at all; `info` holds plain values. Raises `CheckpointError`."""
     weights = {k: v.detach().cpu() for k, v in network.state_dict().items()}
     content = {
         "format": FORMAT,
@@ -49,7 +49,7 @@ def load(path: Path, device: torch.device) -> Checkpoint:
         content = torch.load(path, map_location=device, weights_only=True)
     except OSError as error:
         raise CheckpointError(f"{path}: can't be read: {error.strerror or error}") from None
-    except Exception:  # bytes that are no checkpoint fail in whatever way the unpickler meets them
+    except Exception:  # other bytes make the unpickler fail in any way
         raise CheckpointError(
             f"{path}: not a checkpoint, bundle or folder of lilm-search, or a damaged one; "
             "`train --out` writes a checkpoint, `export --bundle` or `--huggingface` the others"
@@ -71,14 +71,14 @@ def assemble(
     info: dict[str, Any],
     device: torch.device,
 ) -> Checkpoint:
-    """Return the parts of a file as a network ready for use; raises `CheckpointError` where they don't fit."""
+    """Make a network ready for use of a file's parts; raises `CheckpointError` if they don't fit together."""
     try:
         tokenizer, settings = Tokenizer(proto), ModelConfig.parse(config)
         if not isinstance(info, dict):
             raise CheckpointError(f"what is known of it is {info!r:.40}, but must be a table")
-        held, wanted = sum(map(_held, weights.values())), count_parameters(settings, tokenizer.vocab_size)
-        if held != wanted:  # before memory is taken for what a file only claims to hold
-            raise CheckpointError(f"it holds {held:,} weights, but its settings need {wanted:,}")
+        stored, needed = sum(map(_stored, weights.values())), count_parameters(settings, tokenizer.vocab_size)
+        if stored != needed:  # before memory is allocated for weights that a file only claims to have
+            raise CheckpointError(f"it holds {stored:,} weights, but its settings need {needed:,}")
         network = Transformer(settings, tokenizer.vocab_size)
         network.load_state_dict(weights)
     except (AttributeError, TypeError, RuntimeError, ModelError) as error:
@@ -86,6 +86,6 @@ def assemble(
     return Checkpoint(network.to(device).eval(), tokenizer, info)
 
 
-def _held(weights: torch.Tensor) -> int:
-    """Return how many weights the file really holds for a tensor: its strides, or no storage, may claim any number."""
+def _stored(weights: torch.Tensor) -> int:
+    """Return the number of weights that the file stores for a tensor, which its shape and strides may overstate."""
     return 0 if weights.is_meta else min(weights.numel(), weights.untyped_storage().nbytes() // weights.element_size())

@@ -1,4 +1,4 @@
-"""Every form in which a trained model is kept, through one door: a checkpoint, a folder of plain files, a bundle."""
+"""Loading a trained model in any of its forms: a checkpoint, a folder of plain files, a bundle."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,10 +36,10 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _files_in(folder: Path) -> dict[str, bytes]:
-    """Return the files that loading needs, each as its checksum says where the folder has checksums."""
+    """Return the files that loading needs; raises `CheckpointError` if one differs from its checksum."""
     try:
-        there = {n: folder / n for n in (*NEEDED, INFO, archive.SUMS) if (folder / n).is_file()}
-        files = {name: path.read_bytes() for name, path in there.items()}
+        paths = {n: folder / n for n in (*NEEDED, INFO, archive.SUMS) if (folder / n).is_file()}
+        files = {name: path.read_bytes() for name, path in paths.items()}
     except OSError as error:
         raise CheckpointError(f"{folder}: can't be read: {error.strerror or error}") from None
     if archive.SUMS in files:

@@ -1,7 +1,7 @@
 """A trained network as a Hugging Face-style folder of plain files: safetensors weights, JSON, the tokenizer.
 
-Nothing in such files can be executed. `config.json` names its dimensions as transformers does, for people and tools;
-what is loaded is built from the trainer's own record in it, `settings`.
+Nothing in such files can be executed. `config.json` names dimensions as transformers does, for people and tools; the
+network is built from this project's own settings in it, `settings`.
 """
 
 import json
@@ -22,7 +22,7 @@ NEEDED = (WEIGHTS, CONFIG, TOKENIZER)
 ARCHITECTURE = "LilmTransformer"
 FORMAT = "lilm-search model 1"
 ACTIVATIONS = {"gelu": "gelu_pytorch_tanh", "relu2": "relu2", "swiglu": "silu"}
-"""What transformers calls the MLPs' nonlinearities."""
+"""Names of the MLPs' nonlinearities in transformers."""
 
 
 def files_of(checkpoint: Checkpoint) -> dict[str, bytes]:
@@ -43,7 +43,7 @@ def files_of(checkpoint: Checkpoint) -> dict[str, bytes]:
 
 
 def checkpoint_of(files: Mapping[str, bytes], origin: Path, device: torch.device) -> Checkpoint:
-    """Return what `files_of` was given; raises `CheckpointError` that names `origin`."""
+    """Return the checkpoint of these files, the reverse of `files_of`; raises `CheckpointError` that names `origin`."""
     import safetensors
     import safetensors.torch
 

@@ -1,4 +1,4 @@
-"""One zip file that holds a model's files, with their checksums.
+"""A bundle: one zip file with a model's files and their checksums.
 
 Writing gives the same bytes for the same files on every machine. Reading trusts nothing: entries are plain names,
 stored uncompressed, no larger together than the file itself, and each has its checksum; nothing is unpacked to disk.
@@ -15,8 +15,8 @@ from model.errors import CheckpointError
 
 SUMS = "SHA256SUMS"
 EDITABLE = "README.md"
-"""Has no checksum: whoever publishes a model adds a licence to it."""
-LONG_AGO = (1980, 1, 1, 0, 0, 0)
+"""File without a checksum, since people who publish a model add a licence to it."""
+TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 LINE = re.compile(r"([0-9a-f]{64})  (\S+)")
 ENCRYPTED = 0x1
@@ -30,9 +30,9 @@ def with_sums(files: Mapping[str, bytes]) -> dict[str, bytes]:
 
 
 def check_sums(files: Mapping[str, bytes], origin: Path) -> None:
-    """Raise `CheckpointError` where a file differs from its checksum, or has none."""
+    """Raise `CheckpointError` if a file differs from its checksum, or has none."""
     lines = files[SUMS].decode(errors="replace").splitlines()
-    sums = {found[2]: found[1] for line in lines if (found := LINE.fullmatch(line))}
+    sums = {match[2]: match[1] for line in lines if (match := LINE.fullmatch(line))}
     for name, content in files.items():
         if name in (SUMS, EDITABLE):
             continue
@@ -43,19 +43,19 @@ def check_sums(files: Mapping[str, bytes], origin: Path) -> None:
 
 
 def pack(path: Path, files: Mapping[str, bytes]) -> None:
-    """Write the files and their checksums as a zip, at once or not at all; raises `CheckpointError`."""
+    """Write the files and their checksums as a zip, whole or not at all; raises `CheckpointError`."""
     try:
         with replacing(path) as unfinished, zipfile.ZipFile(unfinished, "w", zipfile.ZIP_STORED) as archive:
             for name, content in sorted(with_sums(files).items()):
-                entry = zipfile.ZipInfo(name, LONG_AGO)
-                entry.create_system, entry.external_attr = 3, 0o644 << 16  # as if made on Unix, by anybody
+                entry = zipfile.ZipInfo(name, TIMESTAMP)
+                entry.create_system, entry.external_attr = 3, 0o644 << 16  # as if made on Unix, whatever the machine
                 archive.writestr(entry, content)
     except OSError as error:
         raise CheckpointError(f"{path}: can't be written: {why_not(path, error)}") from None
 
 
 def is_archive(path: Path) -> bool:
-    """Return whether a file is a zip of ours; torch's own files are zips of another kind."""
+    """Return whether a file is a bundle; torch's own files are zips without checksums."""
     try:
         with zipfile.ZipFile(path) as archive:
             return SUMS in archive.namelist()
@@ -80,13 +80,15 @@ def unpack(path: Path) -> dict[str, bytes]:
 
 
 def _check_entries(entries: list[zipfile.ZipInfo], path: Path) -> None:
-    """Raise `CheckpointError` for what `pack` never writes."""
+    """Raise `CheckpointError` for entries that `pack` never writes."""
     if len(entries) > MOST_ENTRIES:
         raise CheckpointError(f"{path}: refused: it has {len(entries)} entries; a bundle has {MOST_ENTRIES} at most")
     names = [entry.filename for entry in entries]
-    odd = next((n for n in names if not NAME.fullmatch(n) or names.count(n) > 1), None)
-    if odd is not None:
-        raise CheckpointError(f"{path}: refused: an entry is called {odd!r}; a bundle's have plain names, each once")
+    bad_name = next((n for n in names if not NAME.fullmatch(n) or names.count(n) > 1), None)
+    if bad_name is not None:
+        raise CheckpointError(
+            f"{path}: refused: an entry is called {bad_name!r}; a bundle's have plain names, each once"
+        )
     for entry in entries:
         if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
             raise CheckpointError(

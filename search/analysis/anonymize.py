@@ -13,7 +13,7 @@ from search.study.plan import Plan
 from search.study.study_file import source_name
 from search.study.trials import attributes_of
 from storage.redaction import redact
-from storage.registry.workers import Entry
+from storage.registry.workers import RegisteredWorker
 
 BUCKET = "s3://a-bucket"
 """Stands in for the address of a study's bucket."""
@@ -32,7 +32,7 @@ def anonymous_caveats(snapshot: Snapshot) -> list[Caveat]:
 
 
 def with_numbered_workers(
-    caveats: Sequence[Caveat], workers: Sequence[Entry], trials: Sequence[FrozenTrial]
+    caveats: Sequence[Caveat], workers: Sequence[RegisteredWorker], trials: Sequence[FrozenTrial]
 ) -> list[Caveat]:
     """Return caveats with numbers in place of workers' names, which contain host names."""
     names = labels_by_worker(workers, trials)

@@ -10,8 +10,8 @@ from optuna.trial import FrozenTrial
 from search.analysis.caveats import Caveat, caveats
 from search.analysis.importance import Importance, importance
 from search.analysis.pruning_summary import pruning_lines
-from search.machine.admission import hardware_line, pinned_machine
-from search.machine.hardware import Machine
+from search.machine.admission import hardware_line, pinned_hardware
+from search.machine.hardware import Hardware
 from search.strategy.promotion import Race, race_line
 from search.strategy.pruner import CorrelationPruner, Relation
 from search.strategy.study_pruner import make_pruner
@@ -21,7 +21,7 @@ from search.study.results import Confirmed, Noise, Transfer, confirmed, noise, t
 from search.study.study import LinkedStudy, ReadStudy
 from search.study.trials import finished
 from storage.queue.liveness_sql import last_signs
-from storage.registry.workers import Entry
+from storage.registry.workers import RegisteredWorker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Snapshot:
 
     study: ReadStudy
     """The study with its trials and attributes as they were read."""
-    workers: Sequence[Entry]
+    workers: Sequence[RegisteredWorker]
     """All workers of the study, past ones included, in the order of their starts."""
 
     @property
@@ -59,7 +59,7 @@ class Snapshot:
     @cached_property
     def slots(self) -> int:
         """Number of proxy trials that count towards `[proxy] trials`; a lost one and its retry count once."""
-        return self.study.proxy_queue.slots(self.proxies)
+        return self.study.proxy_queue.counted(self.proxies)
 
     @cached_property
     def confirmed(self) -> Sequence[Confirmed]:
@@ -135,9 +135,9 @@ class Snapshot:
         return not self.plan.confirmations or self.race.due_runs.decision.over
 
     @cached_property
-    def pinned(self) -> Machine | None:
+    def pinned(self) -> Hardware | None:
         """The machine that the study is pinned to; None before its first worker."""
-        return pinned_machine(self.study)
+        return pinned_hardware(self.study)
 
     @cached_property
     def hardware(self) -> str:
@@ -152,4 +152,4 @@ class Snapshot:
 
 def read(study: LinkedStudy) -> Snapshot:
     """Return a snapshot of a study as it is now."""
-    return Snapshot(study=study.at_one_moment(), workers=registry_of(study).entries())
+    return Snapshot(study=study.at_one_moment(), workers=registry_of(study).workers())

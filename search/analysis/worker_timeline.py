@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.analysis.snapshot import Snapshot
 from search.study.cost import budget_seconds
 from search.study.trials import attributes_of
-from storage.registry.workers import Entry
+from storage.registry.workers import RegisteredWorker
 
 HALF_HOUR = 1800.0
 """Seconds; time zones differ by multiples of it."""
@@ -64,13 +64,13 @@ def worker_spans(snapshot: Snapshot) -> list[WorkerSpan]:
     ]
 
 
-def worker_labels(workers: Sequence[Entry]) -> list[str]:
+def worker_labels(workers: Sequence[RegisteredWorker]) -> list[str]:
     """Return the labels of workers, in their order."""
     alike = len({e.device for e in workers}) < 2
     return [f"worker {i}" + ("" if alike else f" ({e.device})") for i, e in enumerate(workers, start=1)]
 
 
-def labels_by_worker(workers: Sequence[Entry], trials: Sequence[FrozenTrial]) -> dict[str, str]:
+def labels_by_worker(workers: Sequence[RegisteredWorker], trials: Sequence[FrozenTrial]) -> dict[str, str]:
     """Return the label of each worker by its name; workers that were never registered come last."""
     labels = dict(zip((e.name for e in workers), worker_labels(workers), strict=True))
     for t in trials:
@@ -99,7 +99,9 @@ def trial_spans(snapshot: Snapshot) -> list[TrialSpan]:
     return spans
 
 
-def _span(snapshot: Snapshot, worker: str, entry: Entry | None, proxy: bool, t: FrozenTrial, shift: float) -> TrialSpan:
+def _span(
+    snapshot: Snapshot, worker: str, entry: RegisteredWorker | None, proxy: bool, t: FrozenTrial, shift: float
+) -> TrialSpan:
     assert t.datetime_start is not None
     start = epoch(t.datetime_start) + shift
     last = epoch(t.datetime_complete) + shift if t.datetime_complete else (entry.now if entry else start)
@@ -123,7 +125,7 @@ def epoch(when: datetime) -> float:
     return when.replace(tzinfo=UTC).timestamp()
 
 
-def zone_shift(entry: Entry, trials: Sequence[FrozenTrial]) -> float:
+def zone_shift(entry: RegisteredWorker, trials: Sequence[FrozenTrial]) -> float:
     """Return the seconds to add to trials' times so that they lie within their worker's lifetime.
 
     Optuna stores times in the machine's own zone, the registry by the server's clock; zones differ by half hours.

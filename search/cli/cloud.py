@@ -10,7 +10,7 @@ from search.study.connection import open_database
 
 if TYPE_CHECKING:
     from search.cloud.launch import Asked
-    from storage.access.roles import Issued
+    from storage.access.roles import NewCredential
 
 
 credential_app = typer.Typer(
@@ -52,7 +52,7 @@ def new(
     _tell(issued, chosen, study, target, here_alone=not (storage or stored_url()))
 
 
-def _tell(issued: "Issued", name: str, study: str, target: Path | None, *, here_alone: bool) -> None:
+def _tell(issued: "NewCredential", name: str, study: str, target: Path | None, *, here_alone: bool) -> None:
     typer.echo(f"{name}: good for {study} until {issued.expires:%Y-%m-%d %H:%M} UTC (role {issued.role})", err=True)
     if here_alone:
         typer.echo(

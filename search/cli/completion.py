@@ -25,7 +25,7 @@ def _stored() -> list[str]:
 
     try:
         url = storage_url()
-        where = glance.elsewhere(url) if url else glance.running(paths.home() / "postgres")
+        where = glance.url_settings(url) if url else glance.embedded_settings(paths.home() / "postgres")
         return [seen.name for seen in glance.studies(where)] if where else []
     except Exception:  # a shell that completes must neither wait nor complain
         return []

@@ -20,13 +20,13 @@ def ending(error: Exception) -> tuple[int, str | None]:
     from model.errors import ModelError
     from search.common.errors import SearchError
     from storage.errors import BusyError, StorageError, UnreachableError
-    from storage.server.database import is_passing, refusal
+    from storage.server.database import is_transient, refusal
 
     if isinstance(error, SearchError | ModelError | StorageError):
         return AWAY if isinstance(error, UnreachableError | BusyError) else REFUSED, str(error)
     if refused := refusal(error):
         return REFUSED, str(refused)
-    return (AWAY, "the database went away; try again once it is back") if is_passing(error) else (FAULT, None)
+    return (AWAY, "the database went away; try again once it is back") if is_transient(error) else (FAULT, None)
 
 
 UsageError: Any = typer.BadParameter.__mro__[1]

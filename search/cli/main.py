@@ -50,10 +50,10 @@ take a quarter of their time."""
 def main() -> None:
     """Run the command line; a person's mistake ends in a line or two, never in a traceback."""
     from search.cli.error_messages import ending, refuse_unusable
-    from storage.redaction import guard_streams, keep_given
+    from storage.redaction import guard_streams, hide_given
 
     guard_streams()
-    keep_given([*sys.argv[1:], os.environ.get("LILM_SEARCH_STORAGE"), os.environ.get("LILM_SEARCH_STORAGE_FILE")])
+    hide_given([*sys.argv[1:], os.environ.get("LILM_SEARCH_STORAGE"), os.environ.get("LILM_SEARCH_STORAGE_FILE")])
     try:
         refuse_unusable(sys.argv[1:])
         code = app(prog_name="lilm-search", standalone_mode=False)

@@ -36,7 +36,7 @@ def start(
     from search.cli.start_display import LiveDisplay
     from search.common.signals import StopRequest
     from search.machine.preparation import prepare_all
-    from search.machine.shared_text import fetch, share
+    from search.machine.shared_text import fetch_tokenizers, publish_tokenizers
     from search.machine.slots import slots
     from search.strategy.priming import prime
     from search.study.identity import restore
@@ -52,13 +52,13 @@ def start(
         )
         stop.install()
         restore(database, plan.name, typer.echo)  # before text is prepared for minutes
-        fetch(database, plan.name)
+        fetch_tokenizers(database, plan.name)
         with preparing(console) as progress:
             prepare_all(plan, progress, stop)
         if stop():
             raise typer.Exit(130)
         opened = open_study(database, plan, typer.echo, prime=prime)
-        share(opened)
+        publish_tokenizers(opened)
         display = LiveDisplay(console)
         display.know(opened)
         with display:
@@ -110,7 +110,7 @@ def worker(
     from search.common.signals import StopRequest
     from search.study.study import load_study
     from search.worker.pool import IDENTITY, TOKEN, worker_name
-    from search.worker.registration import present
+    from search.worker.registration import registered
     from search.worker.worker import Worker
 
     chosen = pick_device(device)
@@ -126,5 +126,5 @@ def worker(
         opened = load_study(database, study, os.environ.get(IDENTITY, ""))
         leave = partial(os._exit, 130)
         name = worker_name(os.getpid(), os.environ.get(TOKEN))
-        with present(opened, name, chosen):
+        with registered(opened, name, chosen):
             Worker(opened, name, chosen, stop, say, leave=leave).run()

@@ -8,7 +8,7 @@ from search.common import paths
 from search.common.next_commands import State, command, next_commands
 
 if TYPE_CHECKING:
-    from storage.server.quick_look import Glimpse
+    from storage.server.quick_look import StudyCounts
 
 MOST = 8
 """Studies that are listed, the latest."""
@@ -41,7 +41,7 @@ def _state(url: str | None) -> str:
 
     where = None
     try:
-        where = glance.elsewhere(url) if url else glance.running(paths.home() / "postgres")
+        where = glance.url_settings(url) if url else glance.embedded_settings(paths.home() / "postgres")
         found = glance.studies(where) if where else []
     except Exception as error:  # this text must come, whatever ails the server
         return f"{_server(url)} can't be looked into: {_reason(error)}\nWhat is wrong: lilm-search doctor"
@@ -63,14 +63,14 @@ def _reason(error: Exception) -> str:
     return redact(first_line(error))
 
 
-def _listed(found: Sequence["Glimpse"]) -> str:
+def _listed(found: Sequence["StudyCounts"]) -> str:
     width = max(len(g.name) for g in found)
     lines = [f"  {g.name:<{width}}  {state(g)}\n  {'':<{width}}  {_next(g)}" for g in found[-MOST:]]
     head = f"Studies (the latest {MOST} of {len(found)}):" if len(found) > MOST else "Studies:"
     return "\n".join([head, *lines, "", ANOTHER])
 
 
-def state(seen: "Glimpse") -> str:
+def state(seen: "StudyCounts") -> str:
     """Return where a study stands, in a line."""
     parts = [f"{seen.proxies} of {seen.asked} proxies" if seen.asked else f"{seen.proxies} proxies"]
     parts += [f"{seen.confirmed} confirmation runs" + (f", {seen.to_confirm} to come" if seen.to_confirm else "")]
@@ -79,7 +79,7 @@ def state(seen: "Glimpse") -> str:
     return "; ".join(parts)
 
 
-def _next(seen: "Glimpse") -> str:
+def _next(seen: "StudyCounts") -> str:
     state = State(over=seen.over, worked_on=bool(seen.workers), confirmed=bool(seen.confirmed))
     return next_commands("welcome", seen.name, state)[0]
 

@@ -19,7 +19,9 @@ from storage.server.address import is_local
 from storage.server.database import Database
 
 
-def issue(database: Database, study: str, name: str, expires: str, connections: int | None = None) -> roles.Issued:
+def issue(
+    database: Database, study: str, name: str, expires: str, connections: int | None = None
+) -> roles.NewCredential:
     """Make a credential for a study of ours, which is two of Optuna's. Raises `SearchError` or `StorageError`."""
     try:
         lifetime_seconds = parse_duration(expires)
@@ -52,7 +54,7 @@ def file_for(name: str, to: str | None) -> Path | None:
     return path
 
 
-def credential_text(database: Database, issued: roles.Issued, study: str, host: str | None) -> str:
+def credential_text(database: Database, issued: roles.NewCredential, study: str, host: str | None) -> str:
     """Return the credential as a worker's file holds it: what it is in a comment, and its URL."""
     address = worker_url(database.engine.url, issued, host)
     note = f"# lilm-search: works on {study} until {issued.expires:%Y-%m-%d %H:%M} UTC; keep it private"
@@ -92,7 +94,7 @@ def revoke(database: Database, name: str) -> tuple[int, int]:
     return ended, sum(study.release_worker(worker) for worker in workers) if study else 0
 
 
-def worker_url(owners: sa.URL, issued: roles.Issued, host: str | None) -> sa.URL:
+def worker_url(owners: sa.URL, issued: roles.NewCredential, host: str | None) -> sa.URL:
     """Return the owner's address with the credential's login, at the host that the machine can reach.
 
     What stands in the owner's URL about files of its own machine is left out.

@@ -14,7 +14,7 @@ from search.show.columns import Column, Columns
 from search.study.cost import bill, registry_of, stored_cap
 from search.study.study import LinkedStudy
 from search.study.trials import attributes_of, run_label
-from storage.registry.workers import Entry
+from storage.registry.workers import RegisteredWorker
 
 COLUMNS = (
     Column(name="worker"),
@@ -31,7 +31,7 @@ DEVICE = 2
 
 def fleet(study: LinkedStudy, rented: Sequence[Machine]) -> Group:
     """Return every worker there was, machines that have none yet, and the sum."""
-    entries = registry_of(study).entries()
+    entries = registry_of(study).workers()
     running, done = _running(study), _done(study)
     rows = [
         _row(e, doing(e, running.get(e.name)), done[e.name]) for e in sorted(entries, key=lambda e: e.state == "ended")
@@ -48,13 +48,13 @@ def fleet(study: LinkedStudy, rented: Sequence[Machine]) -> Group:
     return Group(Text(title, style="bold"), *table, Text(_sum(study, entries)))
 
 
-def _row(e: Entry, does: str, trials: int) -> tuple[str, ...]:
+def _row(e: RegisteredWorker, does: str, trials: int) -> tuple[str, ...]:
     price = f"{e.usd_per_hour:.2f}" if e.alive else "–"
     seen = f"{format_duration(max(1.0, e.silent_seconds))} ago"
     return e.name, e.launch or "–", e.device, does, str(trials), price, f"{e.usd:.2f}", seen
 
 
-def doing(entry: Entry, trial: tuple[bool, FrozenTrial] | None) -> str:
+def doing(entry: RegisteredWorker, trial: tuple[bool, FrozenTrial] | None) -> str:
     """Return what a worker does now, in a few words."""
     if not entry.alive:
         return entry.state
@@ -76,7 +76,7 @@ def _done(study: LinkedStudy) -> Counter[str]:
     return Counter(attributes_of(t).worker or "" for t in ended)
 
 
-def _sum(study: LinkedStudy, entries: Sequence[Entry]) -> str:
+def _sum(study: LinkedStudy, entries: Sequence[RegisteredWorker]) -> str:
     total = bill(study, entries, stored_cap(study))
     states = Counter(e.state for e in entries)
     counts = ", ".join(f"{states[s]} {s}" for s in ("alive", "dead", "ended") if states[s]) or "none yet"

@@ -11,7 +11,7 @@ import yaml
 from search.cloud.worker_script import FOLDER, STORAGE, Bundle, Work, environment, install_rented, workers
 from search.common.durations import format_duration
 from search.common.errors import SearchError
-from search.machine.gpu_catalog import known_gpu, split
+from search.machine.gpu_catalog import rentable_gpu, split
 from search.study.plan import Plan
 
 IDLE_MINUTES = 5
@@ -96,7 +96,7 @@ def rental(
     work = Work(study=plan.name, gpus=gpus, seconds=seconds, usd_per_hour=each)
     return Rental(
         name=launch_name(plan.name, token),
-        gpu=name if name == CPU else known_gpu(name),
+        gpu=name if name == CPU else rentable_gpu(name),
         machines=workers_asked // per_machine,
         clouds=clouds,
         spot=spot,

@@ -9,7 +9,7 @@ from search.cloud.skypilot import find_sky, need_sky
 from search.common.errors import SearchError
 from search.study.cost import registry_of
 from search.study.study import LinkedStudy
-from storage.registry.workers import Entry
+from storage.registry.workers import RegisteredWorker
 
 
 def take_down(study: LinkedStudy, names: Sequence[str], everything: bool, say: Callable[[str], None]) -> None:
@@ -17,7 +17,7 @@ def take_down(study: LinkedStudy, names: Sequence[str], everything: bool, say: C
 
     Raises `SearchError` where a name means none, or SkyPilot doesn't end one.
     """
-    entries = registry_of(study).entries()
+    entries = registry_of(study).workers()
     meant = chosen(entries, names, everything)
     known = _rented(study, meant)
     machines = [m for m in known if everything or any(n == m or is_of_launch(n, m) for n in names)]
@@ -38,7 +38,7 @@ def take_down(study: LinkedStudy, names: Sequence[str], everything: bool, say: C
     withdraw_all(study.database, machines, say)
 
 
-def _rented(study: LinkedStudy, meant: Sequence[Entry]) -> list[str]:
+def _rented(study: LinkedStudy, meant: Sequence[RegisteredWorker]) -> list[str]:
     """Return the study's machines that SkyPilot has; without SkyPilot, and with nothing rented, none."""
     if any(_mine(study, e.launch) and e.alive for e in meant):
         need_sky()
@@ -50,7 +50,7 @@ def _mine(study: LinkedStudy, machine: str) -> bool:
     return is_machine_of(study.plan.name, machine, study.proxy_queue.identity)
 
 
-def _settle(study: LinkedStudy, entry: Entry, ended: bool, say: Callable[[str], None]) -> None:
+def _settle(study: LinkedStudy, entry: RegisteredWorker, ended: bool, say: Callable[[str], None]) -> None:
     """Hand on the trial of a worker that is gone; one that SkyPilot didn't rent, and lives, is only named."""
     if entry.alive and not ended:
         say(f"{entry.name}: not rented through SkyPilot here; stop it on its machine")
@@ -59,13 +59,13 @@ def _settle(study: LinkedStudy, entry: Entry, ended: bool, say: Callable[[str], 
     study.database.retrying(partial(registry_of(study).give_up, entry.name))
 
 
-def chosen(entries: Sequence[Entry], names: Sequence[str], everything: bool) -> list[Entry]:
+def chosen(entries: Sequence[RegisteredWorker], names: Sequence[str], everything: bool) -> list[RegisteredWorker]:
     """Return the workers that haven't ended and are meant by a worker's, a machine's or a launch's name."""
     open_ones = [e for e in entries if e.state != "ended"]
     return open_ones if everything else [e for e in open_ones if any(_meant(n, e) for n in names)]
 
 
-def _meant(name: str, entry: Entry) -> bool:
+def _meant(name: str, entry: RegisteredWorker) -> bool:
     return name in (entry.name, entry.machine, entry.launch) or is_of_launch(name, entry.launch)
 
 

@@ -1,4 +1,4 @@
-"""The study's server: whether it answers and admits us, its connections, clock, and how long our login lasts."""
+"""Check of the study's server: whether it answers and admits this user, its connections, its clock, the login's end."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -15,11 +15,11 @@ from storage.server.embedded import START_SECONDS
 Opening = Callable[[], AbstractContextManager[Database]]
 
 CLOCK_SECONDS, WRONG_CLOCK_SECONDS = 5.0, 300.0
-"""Differences that are noted, and bad: certificates and what is said of times go wrong."""
+"""Differences of clocks from which they are a note, and a problem: certificates are refused, and times are wrong."""
 SOON_SECONDS = 6 * 3600.0
-"""Before its end, a login is noted."""
+"""Time before a login's end from which it is a note."""
 
-# Who may use the last connections is no worker: those that are reserved are left out.
+# Without the connections reserved for superusers, since no worker is one.
 CONNECTIONS = sa.text(
     """
     SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int AS most,
@@ -38,12 +38,12 @@ LOGIN = sa.text(
 
 
 def checks(opening: Opening, kind: str) -> list[Check]:
-    """Return the check of the server; `kind` is what it is called. An embedded one may have to be made first."""
+    """Return the check of the server, which findings call `kind`; an embedded one may have to be created first."""
     return [Check(name="database", look=lambda: look(opening, kind), seconds=3.0 * START_SECONDS)]
 
 
 def look(opening: Opening, kind: str) -> Iterator[Finding]:
-    """Connect, and look at what the server says of itself."""
+    """Connect, and check version, connections, clock and login."""
     try:
         with opening() as database:
             yield ok("database", f"{kind} {database.server_version()} answers")
@@ -57,11 +57,11 @@ def look(opening: Opening, kind: str) -> Iterator[Finding]:
 
 
 def of_error(error: StorageError) -> Finding:
-    """Return what a refusal or absence means, apart from what to do about it."""
-    said = str(error)
-    if "too many connections" in said or "connection slots" in said:
+    """Return the finding for an error of the server, with its cure."""
+    message = str(error)
+    if "too many connections" in message or "connection slots" in message:
         cure = "end some clients; raise the server's max_connections, or `credential new --connections N`"
-    elif "not proven to be that server" in said:
+    elif "not proven to be that server" in message:
         cure = "export LILM_SEARCH_CA=/path/to/the/authority.crt (from the study's machine: docs/deploy.md)"
     elif isinstance(error, LoginError):
         cure = "lilm-search credential new --study STUDY (by the study's owner) makes another login"
@@ -71,23 +71,23 @@ def of_error(error: StorageError) -> Finding:
         cure = "ask the study's owner, or use the owner's login"
     elif isinstance(error, EmbeddedError):
         cure = "export LILM_SEARCH_HOME=/a/folder/open/to/all, or name a server in LILM_SEARCH_STORAGE"
-    elif "or later is needed" in said:
+    elif "or later is needed" in message:
         cure = f"upgrade the server to PostgreSQL {OLDEST_SERVER} or later"
     else:
-        return bad("database", said)
-    return bad("database", said.split(". ")[0].rstrip("."), cure)
+        return bad("database", message)
+    return bad("database", message.split(". ")[0].rstrip("."), cure)
 
 
 def _connections(database: Database) -> Iterator[Finding]:
     with database.engine.connect() as connection:
-        found = connection.execute(CONNECTIONS).one()
-    free = found.most - found.used
-    own_free = found.own_most - found.own_used if found.own_most >= 0 else free
+        row = connection.execute(CONNECTIONS).one()
+    free = row.most - row.used
+    own_free = row.own_most - row.own_used if row.own_most >= 0 else free
     left = min(free, own_free)
-    room = max(0, left + 1) // MOST_CONNECTIONS  # the one that asks is about to go
+    room = max(0, left + 1) // MOST_CONNECTIONS  # this one is about to be closed
     if room < 1:
         whose = "our login" if own_free < free else "the server"
-        most = found.own_most if own_free < free else found.most
+        most = row.own_most if own_free < free else row.most
         cure = "credential new --connections N" if own_free < free else "raise max_connections, or end some clients"
         yield bad("connections", f"{whose} admits {most}, of which {left} are free: no worker has room", cure)
     elif room < 8:
@@ -97,35 +97,35 @@ def _connections(database: Database) -> Iterator[Finding]:
 
 
 def _clock(database: Database) -> Iterator[Finding]:
-    with database.alone() as connection:
+    with database.autocommit() as connection:
         connection.execute(CLOCK)  # the first call on a connection takes longer
         before = time.time()
-        there = float(connection.execute(CLOCK).scalar_one())
+        server_time = float(connection.execute(CLOCK).scalar_one())
         after = time.time()
-    yield of_clock(there - (before + after) / 2, (after - before) / 2)
+    yield of_clock(server_time - (before + after) / 2, (after - before) / 2)
 
 
 def of_clock(ahead: float, sure: float) -> Finding:
-    """Return what it means that the server's clock is so many seconds ahead of ours, give or take some."""
+    """Return the finding for a server's clock that is `ahead` seconds ahead of this machine's, ± `sure` seconds."""
     off = max(0.0, abs(ahead) - sure)
     if off < CLOCK_SECONDS:
         return ok("clock", "the server's and ours agree")
     which = "ahead of" if ahead > 0 else "behind"
-    said = f"the server's is {format_duration(off)} {which} ours"
+    difference = f"the server's is {format_duration(off)} {which} ours"
     cure = "set both by the network: timedatectl set-ntp true"
-    return (bad if off >= WRONG_CLOCK_SECONDS else note)("clock", said, cure)
+    return (bad if off >= WRONG_CLOCK_SECONDS else note)("clock", difference, cure)
 
 
 def login(database: Database) -> Iterator[Finding]:
-    """Look whether our login ends, and when."""
+    """Check whether the login ends, and when."""
     with database.engine.connect() as connection:
-        found = connection.execute(LOGIN).one_or_none()
-    if found is None:
+        row = connection.execute(LOGIN).one_or_none()
+    if row is None:
         return
     cure = "lilm-search credential new --study STUDY --expires 48h (by the study's owner)"
-    if found.seconds <= 0:
-        yield bad("login", f"{found.name} has expired", cure)
-    elif found.seconds < SOON_SECONDS:
-        yield note("login", f"{found.name} ends in {format_duration(found.seconds)}", cure)
+    if row.seconds <= 0:
+        yield bad("login", f"{row.name} has expired", cure)
+    elif row.seconds < SOON_SECONDS:
+        yield note("login", f"{row.name} ends in {format_duration(row.seconds)}", cure)
     else:
-        yield ok("login", f"{found.name} is good for {format_duration(found.seconds)}")
+        yield ok("login", f"{row.name} is good for {format_duration(row.seconds)}")

@@ -1,4 +1,4 @@
-"""A finding, and how checks are run: each by itself, bounded in time; one that crashes or hangs hides no other."""
+"""Findings, and the running of checks: each in a thread with a time limit; one that crashes or hangs hides no other."""
 
 import queue
 import threading
@@ -13,7 +13,7 @@ from storage.errors import first_line
 from storage.redaction import redact
 
 SECONDS = 30.0
-"""That a check may take, unless it says otherwise."""
+"""Longest time of a check, unless it has its own limit."""
 
 State = Literal["BAD", "note", "ok"]
 ORDER: tuple[State, ...] = ("BAD", "note", "ok")
@@ -22,19 +22,20 @@ STYLES = {"BAD": "bold red", "note": "yellow", "ok": "green"}
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check, or of a part of it."""
 
     state: State
-    """BAD keeps work from being done, or spoils it; a note may; ok doesn't."""
+    """BAD: prevents or spoils work; note: may do so; ok: doesn't."""
     name: str
     found: str
+    """The finding, as a sentence."""
     cure: str = ""
-    """What to do, as a command where there is one."""
+    """Remedy, as a command if there is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """A question, asked by calling `look`."""
+    """A check, made by calling `look`."""
 
     name: str
     look: Callable[[], Iterable[Finding]]
@@ -42,11 +43,11 @@ class Check:
 
 
 def examine(checks: Sequence[Check]) -> list[Finding]:
-    """Ask all at once and return what was found, the worst first, else in the order of the checks."""
+    """Make all checks at once; return their findings, the worst first, else in the order of the checks."""
     running = [(check, _started(check)) for check in checks]
-    found = [finding for check, answer in running for finding in _answered(check, answer)]
-    hidden = [replace(f, found=redact(f.found), cure=redact(f.cure)) for f in found]  # before lines are folded
-    return sorted(hidden, key=lambda finding: ORDER.index(finding.state))
+    findings = [finding for check, answer in running for finding in _answered(check, answer)]
+    redacted = [replace(f, found=redact(f.found), cure=redact(f.cure)) for f in findings]  # before lines are folded
+    return sorted(redacted, key=lambda finding: ORDER.index(finding.state))
 
 
 def _started(check: Check) -> "queue.Queue[list[Finding] | BaseException]":
@@ -64,31 +65,31 @@ def _started(check: Check) -> "queue.Queue[list[Finding] | BaseException]":
 
 def _answered(check: Check, answer: "queue.Queue[list[Finding] | BaseException]") -> list[Finding]:
     try:
-        found = answer.get(timeout=check.seconds)
+        result = answer.get(timeout=check.seconds)
     except queue.Empty:
         return [Finding(state="BAD", name=check.name, found=f"no answer within {check.seconds:g} s: something hangs")]
-    if isinstance(found, BaseException):
-        said = f"this check itself failed: {type(found).__name__}: {first_line(found)}"
-        return [Finding(state="note", name=check.name, found=said)]
-    return found
+    if isinstance(result, BaseException):
+        message = f"this check itself failed: {type(result).__name__}: {first_line(result)}"
+        return [Finding(state="note", name=check.name, found=message)]
+    return result
 
 
 def table(findings: Sequence[Finding]) -> Table:
-    """Return the findings for people, a cure under what it cures."""
-    shown = Table.grid(padding=(0, 1))
-    shown.add_column(width=4)
-    shown.add_column(no_wrap=True)
-    shown.add_column(overflow="fold")
+    """Return the findings as a table for people, each with its cure below."""
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(width=4)
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
     for finding in findings:
         lines = Text(finding.found)
         if finding.cure:
             lines.append(f"\n→ {finding.cure}", style="" if finding.state == "ok" else "bold")
-        shown.add_row(Text(finding.state, style=STYLES[finding.state]), finding.name, lines)
-    return shown
+        grid.add_row(Text(finding.state, style=STYLES[finding.state]), finding.name, lines)
+    return grid
 
 
 def summary(findings: Sequence[Finding]) -> str:
-    """Return what it comes to, in a line."""
+    """Return a line with the number of problems and notes."""
     bad, notes = (sum(f.state == state for f in findings) for state in ("BAD", "note"))
     noted = f"{notes} note{'s' * (notes != 1)}" if notes else ""
     if bad:
@@ -97,7 +98,7 @@ def summary(findings: Sequence[Finding]) -> str:
 
 
 def as_table(findings: Sequence[Finding]) -> dict[str, Any]:
-    """Return the findings for machines."""
+    """Return the findings as a plain table for JSON."""
     return {"well": all(f.state != "BAD" for f in findings), "findings": [asdict(f) for f in findings]}
 
 
@@ -112,5 +113,5 @@ def note(name: str, found: str, cure: str = "") -> Finding:
 
 
 def bad(name: str, found: str, cure: str = "") -> Finding:
-    """Return a finding that keeps work from being done, or spoils it."""
+    """Return a finding that prevents or spoils work."""
     return Finding(state="BAD", name=name, found=found, cure=cure)

@@ -1,4 +1,4 @@
-"""This machine as a worker of a study: the study, its plan, its hardware, its cap, its text."""
+"""Check of this machine as a worker of a study: the study, its plan, its hardware, its cost cap, its text."""
 
 import tomllib
 from collections.abc import Callable, Iterator
@@ -11,8 +11,8 @@ from search.common.errors import HalvesError, SearchError
 from search.doctor import text as data
 from search.doctor.database import Opening
 from search.doctor.finding import Check, Finding, bad, note, ok
-from search.machine.admission import pinned_machine
-from search.machine.hardware import Machine, compare, look
+from search.machine.admission import pinned_hardware
+from search.machine.hardware import Hardware, compare, detect_hardware
 from search.study import study_file as studyfile
 from search.study.identity import refuse_leftovers
 from search.study.study import LinkedStudy, exists, load_study
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 
 
 def checks(opening: Opening, name: str, device: Callable[[], "torch.device"]) -> list[Check]:
-    """Return the check of a study, which a server elsewhere may hold."""
+    """Return the check of a study, which may be on another machine's server."""
     return [Check(name="study", look=lambda: examine(opening, name, device), seconds=3.0 * START_SECONDS + 60.0)]
 
 
 def examine(opening: Opening, name: str, device: Callable[[], "torch.device"]) -> Iterator[Finding]:
-    """Look at the study as a worker of this machine would find it."""
+    """Check the study as a worker of this machine would find it."""
     try:
         with opening() as database:
-            yield from _of(database, name, device)
+            yield from _study(database, name, device)
     except SearchError as error:
         yield bad("study", str(error))
     except (StorageError, OSError):
         yield note("study", "its database doesn't answer: see there")
 
 
-def _of(database: Database, name: str, device: Callable[[], "torch.device"]) -> Iterator[Finding]:
+def _study(database: Database, name: str, device: Callable[[], "torch.device"]) -> Iterator[Finding]:
     named = studyfile.study_name(name)
     if not exists(database, named):
         refuse_leftovers(database, named)
@@ -61,7 +61,7 @@ def _of(database: Database, name: str, device: Callable[[], "torch.device"]) -> 
 
 
 def _not_opened(name: str) -> Iterator[Finding]:
-    """Look at the file of a study that the database doesn't hold."""
+    """Check the file of a study that isn't in the database."""
     try:
         plan = studyfile.read(name)
     except SearchError as error:
@@ -72,7 +72,7 @@ def _not_opened(name: str) -> Iterator[Finding]:
 
 
 def _unreadable(database: Database, name: str, error: SearchError) -> Finding:
-    """Tell a plan of a newer version, which names what this one doesn't know, from one that is damaged."""
+    """Return the finding for a plan that can't be read: one of a newer version, or a damaged one."""
     text = optuna.load_study(study_name=name, storage=database.storage).user_attrs.get("plan", "")
     try:
         tomllib.loads(text)
@@ -83,24 +83,24 @@ def _unreadable(database: Database, name: str, error: SearchError) -> Finding:
 
 
 def _hardware(study: LinkedStudy, device: Callable[[], "torch.device"]) -> Finding:
-    pinned = pinned_machine(study)
+    pinned = pinned_hardware(study)
     if pinned is None:
         return ok("hardware", "no worker has begun: the first one's hardware becomes the study's")
     try:
-        return of_hardware(pinned, look(device()), study.plan.workers.mixed_hardware)
+        return of_hardware(pinned, detect_hardware(device()), study.plan.workers.mixed_hardware)
     except ModelError as error:
         return bad("hardware", str(error), "end what fills the GPU's memory: nvidia-smi lists it")
 
 
-def of_hardware(pinned: Machine, here: Machine, mixed: bool) -> Finding:
-    """Return whether the study admits this machine."""
-    found = compare(pinned, here)
-    if mixed and found.scale is not None:
-        return ok("hardware", f"{here.label}: the study mixes hardware, budgets × {found.scale:.2f}")
-    if found.refused:
+def of_hardware(pinned: Hardware, here: Hardware, mixed: bool) -> Finding:
+    """Return the finding on whether the study admits this machine's hardware."""
+    comparison = compare(pinned, here)
+    if mixed and comparison.scale is not None:
+        return ok("hardware", f"{here.label}: the study mixes hardware, budgets × {comparison.scale:.2f}")
+    if comparison.refused:
         cure = "rent the study's hardware, or open another study here: start --as NEW-NAME"
-        return bad("hardware", found.said, found.remedy.rstrip(", ") or cure)
-    return ok("hardware", found.said or f"{here.label}, as the study's, reference step {here.speed}")
+        return bad("hardware", comparison.difference, comparison.remedy.rstrip(", ") or cure)
+    return ok("hardware", comparison.difference or f"{here.label}, as the study's, reference step {here.speed}")
 
 
 def _cap(study: LinkedStudy) -> Iterator[Finding]:
@@ -113,5 +113,5 @@ def _cap(study: LinkedStudy) -> Iterator[Finding]:
     if not line:
         yield ok("cost", f"below its cap, ${study.plan.cost.max_usd:.2f}")
         return
-    said, _, _ = line.partition(". ")
-    yield bad("cost", said, f"lilm-search start --study {study.plan.name} --max-usd N (by the study's owner)")
+    sentence, _, _ = line.partition(". ")
+    yield bad("cost", sentence, f"lilm-search start --study {study.plan.name} --max-usd N (by the study's owner)")

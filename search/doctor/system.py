@@ -1,4 +1,4 @@
-"""This machine without its GPU: Python, packages, disk, memory, cores, compiler."""
+"""Checks of this machine except its GPU: Python, packages, disk, memory, cores, compiler."""
 
 import importlib.metadata
 import os
@@ -14,11 +14,13 @@ from search.common import paths
 from search.doctor.finding import Check, Finding, bad, note, ok
 
 OURS = ("search", "model", "storage", "studies")
+"""Packages of lilm-search."""
 HOME_BYTES, TEMP_BYTES = 5e9, 1e9
+"""Free bytes needed in LILM_SEARCH_HOME and in the folder of temporary files."""
 WORKER_BYTES = 1e9
-"""A worker's memory on a CPU, about: half of it before it trains anything."""
+"""Approximate memory of a worker on a CPU, half of it before it trains anything."""
 FILES = 256
-"""Open files that a worker needs at most, its libraries' included."""
+"""Most open files that a worker needs, its libraries' included."""
 CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -37,7 +39,7 @@ def checks() -> list[Check]:
 
 
 def python() -> Iterator[Finding]:
-    """Look at the interpreter."""
+    """Check the interpreter."""
     version = ".".join(map(str, sys.version_info[:3]))
     if sys.maxsize < 2**32:
         yield bad("python", f"{version} for 32 bits, for which there is no torch", "install a Python for 64 bits")
@@ -46,14 +48,14 @@ def python() -> Iterator[Finding]:
 
 
 def foreign_owners() -> dict[str, list[str]]:
-    """Return the distributions other than ours that own one of our package names."""
+    """Return other distributions that own a package name of lilm-search, by name."""
     owners = importlib.metadata.packages_distributions()
-    found = {name: [d for d in owners.get(name, []) if d != "lilm-search"] for name in OURS}
-    return {name: dists for name, dists in found.items() if dists}
+    foreign = {name: [d for d in owners.get(name, []) if d != "lilm-search"] for name in OURS}
+    return {name: dists for name, dists in foreign.items() if dists}
 
 
 def packages() -> Iterator[Finding]:
-    """Look for others that own our packages' names."""
+    """Check for other distributions with packages of the same names."""
     foreign = foreign_owners()
     for name, dists in foreign.items():
         yield bad("packages", f"`{name}` also comes from {', '.join(dists)}", f"pip uninstall {' '.join(dists)}")
@@ -62,7 +64,7 @@ def packages() -> Iterator[Finding]:
 
 
 def disk(home: Path) -> Iterator[Finding]:
-    """Look whether the folder of everything that we keep can be written, and has room."""
+    """Check that LILM_SEARCH_HOME can be written, and has room."""
     existing = next(p for p in (home, *home.parents) if p.exists())
     cure = "export LILM_SEARCH_HOME=/a/folder/with/room"
     try:
@@ -82,14 +84,14 @@ def disk(home: Path) -> Iterator[Finding]:
 
 
 def temporary(folder: Path) -> Iterator[Finding]:
-    """Look whether the folder of temporary files has room and may hold programs, which compilers make."""
+    """Check that the folder of temporary files has room and may hold programs, which compilers make."""
     cure = "export TMPDIR=/a/folder/with/room"
     free, flags = shutil.disk_usage(folder).free, os.statvfs(folder).f_flag
     if free < TEMP_BYTES:
         yield bad("temporary", f"{free / 1e9:.2g} GB free in {folder}; {TEMP_BYTES / 1e9:.0f} GB are needed", cure)
     elif flags & os.ST_NOEXEC:
-        said = f"{folder} is mounted noexec: what compilers make there can't be run"
-        yield note("temporary", said, "export TMPDIR=/a/folder/where/programs/run")
+        message = f"{folder} is mounted noexec: what compilers make there can't be run"
+        yield note("temporary", message, "export TMPDIR=/a/folder/where/programs/run")
     else:
         yield ok("temporary", f"{free / 1e9:.0f} GB free in {folder}")
 
@@ -97,7 +99,7 @@ def temporary(folder: Path) -> Iterator[Finding]:
 def memory(
     cgroup: Path = CGROUP, meminfo: Path = Path("/proc/meminfo"), shared: Path = Path("/dev/shm")
 ) -> Iterator[Finding]:
-    """Look whether memory holds the workers that `start` starts here, within a container's limit."""
+    """Check that memory suffices for the workers that `start` starts here, within a container's limit."""
     from search.machine.slots import slots
 
     workers = len(slots())
@@ -115,8 +117,8 @@ def memory(
     else:
         yield ok("memory", f"{free / 1e9:.0f} GB{within} free for {workers} workers")
     if shared.exists() and (size := shutil.disk_usage(shared).total) < 60e6:
-        said = f"{shared} has {size / 1e6:.0f} MB, which PostgreSQL may outgrow"
-        yield note("memory", said, "docker run --shm-size 1g …")
+        message = f"{shared} has {size / 1e6:.0f} MB, which PostgreSQL may outgrow"
+        yield note("memory", message, "docker run --shm-size 1g …")
 
 
 def _available(meminfo: Path) -> float:
@@ -125,7 +127,7 @@ def _available(meminfo: Path) -> float:
 
 
 def _number(file: Path) -> float | None:
-    """Return the first number in a control group's file; None where there is no limit, or no such file."""
+    """Return the first number in a control group's file; None if there is no limit, or no such file."""
     try:
         text = file.read_text(encoding="ascii").split()[0]
     except (OSError, IndexError):
@@ -134,7 +136,7 @@ def _number(file: Path) -> float | None:
 
 
 def cores(cgroup: Path = CGROUP) -> Iterator[Finding]:
-    """Look whether a container's share of time is less than the cores that it sees."""
+    """Check whether a container's share of processor time is less than the cores that it sees."""
     seen = cpu_count()
     try:
         quota, period = (cgroup / "cpu.max").read_text(encoding="ascii").split()
@@ -142,15 +144,15 @@ def cores(cgroup: Path = CGROUP) -> Iterator[Finding]:
     except (OSError, ValueError):
         share = None
     if share is not None and share < 0.8 * seen:
-        said = f"{seen} cores are seen, but the container may use the time of {share:g}: threads stop one another"
+        message = f"{seen} cores are seen, but the container may use the time of {share:g}: threads stop one another"
         whole = max(1, int(share))
-        yield note("cores", said, f"taskset -c 0-{whole - 1} lilm-search start …, or --threads {whole} for a worker")
+        yield note("cores", message, f"taskset -c 0-{whole - 1} lilm-search start …, or --threads {whole} for a worker")
     else:
         yield ok("cores", f"{seen} CPU core{'s' * (seen != 1)}; a worker alone uses all of them")
 
 
 def files() -> Iterator[Finding]:
-    """Look how many files a process may have open."""
+    """Check how many files a process may have open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if 0 <= soft < FILES:
         may = "" if hard < 0 or hard >= FILES else " (as root, or in /etc/security/limits.conf)"
@@ -160,7 +162,7 @@ def files() -> Iterator[Finding]:
 
 
 def compiler() -> Iterator[Finding]:
-    """Look whether networks can be compiled here, as long runs are."""
+    """Check whether networks can be compiled here, as those of long runs are."""
     import torch
 
     from model.training.step import missing_compiler

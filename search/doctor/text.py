@@ -1,4 +1,4 @@
-"""A text: whether it is there, can be read, has the column, and is text; of the hub, whether we may have it."""
+"""Check of a text: whether it exists, can be read and has the column; for the hub, whether access is granted."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,8 +11,9 @@ from model.errors import DataError
 from search.doctor.finding import Check, Finding, bad, ok
 
 READING_SECONDS = 5.0
-"""That a text is read for: what is wrong with it is mostly wrong from the beginning."""
+"""Seconds for which a text is read: faults mostly show from the beginning."""
 HUB_SECONDS = 10.0
+"""Longest wait for the hub."""
 
 
 def checks(config: DataConfig) -> list[Check]:
@@ -21,7 +22,7 @@ def checks(config: DataConfig) -> list[Check]:
 
 
 def look(config: DataConfig, clock: Callable[[], float] = time.monotonic) -> Iterator[Finding]:
-    """Look at a text as a study would read it."""
+    """Check a text by reading it as a study would."""
     name = config.source.removeprefix(HUB)
     if name != config.source and not Path(name).exists():
         yield from of_hub(name)
@@ -33,7 +34,7 @@ def look(config: DataConfig, clock: Callable[[], float] = time.monotonic) -> Ite
 
 
 def _read(config: DataConfig, clock: Callable[[], float]) -> str:
-    """Read documents for some seconds, and return how many there were."""
+    """Read documents for some seconds, and return a sentence with their number."""
     end, count, size = clock() + READING_SECONDS, 0, 0
     for _, text in documents(config):
         count, size = count + 1, size + len(text)
@@ -42,16 +43,16 @@ def _read(config: DataConfig, clock: Callable[[], float]) -> str:
     return f"{count:,} documents ({size / 1e6:.2g} million characters), all can be read"
 
 
-def _cure(config: DataConfig, said: str) -> str:
-    if "not UTF-8" in said:
+def _cure(config: DataConfig, message: str) -> str:
+    if "not UTF-8" in message:
         return "iconv -f LATIN1 -t UTF-8 FILE > NEW-FILE (or what it is written in)"
-    if "no column" in said or "no key" in said:
+    if "no column" in message or "no key" in message:
         try:
             columns = " or ".join(c for c in first_rows(config.source).columns if c)
             return f"--column {columns}" if columns else ""
         except DataError:
             return ""
-    if "no file matches" in said:
+    if "no file matches" in message:
         return "check the path: ls FILE; a study file's paths start from its own folder"
     return ""
 
@@ -68,13 +69,15 @@ def of_hub(name: str) -> Iterator[Finding]:
         yield bad("data", f"{HUB}{name} is gated", f"ask for access on its page; {token}")
     except errors.RepositoryNotFoundError:
         yield bad("data", f"the hub knows no {name}, or shows it only to some", f"check the name; {token}")
-    except Exception as error:  # of several libraries, without a common base
-        said = f"the hub can't be asked for {name}: {_kind(error)}"
-        yield bad("data", said, "curl -sI https://huggingface.co | head -1; text that has been prepared is still used")
+    except Exception as error:  # errors of several libraries, without a common base
+        message = f"the hub can't be asked for {name}: {_kind(error)}"
+        yield bad(
+            "data", message, "curl -sI https://huggingface.co | head -1; text that has been prepared is still used"
+        )
     else:
         yield ok("data", f"{HUB}{name} can be had from the hub")
 
 
 def _kind(error: BaseException) -> str:
-    said = next(iter(str(error).strip().splitlines()), "")
-    return f"{type(error).__name__}: {said}"[:160] if said else type(error).__name__
+    line = next(iter(str(error).strip().splitlines()), "")
+    return f"{type(error).__name__}: {line}"[:160] if line else type(error).__name__

@@ -25,7 +25,7 @@ from search.common.errors import SearchError
 from search.export.download import bring
 from search.export.export import entry_export, found_in, render, to_train_again
 from search.export.model_card import card
-from search.machine.provenance import nameless
+from search.machine.provenance import without_host
 from search.study.results import Confirmed
 from search.study.study import LinkedStudy
 from search.study.study_file import source_name
@@ -169,4 +169,4 @@ def _claim(study: LinkedStudy, entry: Confirmed, run: FrozenTrial | None, traine
     data = study.plan.data.table()
     data["source"] = source_name(data["source"])
     named = {"study": study.plan.name, "configuration": entry.label}
-    return {**named, **claim, "data": data, "provenance": nameless(info.get("provenance", {}))}
+    return {**named, **claim, "data": data, "provenance": without_host(info.get("provenance", {}))}

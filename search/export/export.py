@@ -16,8 +16,8 @@ from search.common.errors import SearchError
 from search.common.next_commands import command
 from search.export.reader import LIST
 from search.export.script import script
-from search.machine.admission import budget_machine
-from search.machine.provenance import nameless
+from search.machine.admission import budget_hardware
+from search.machine.provenance import without_host
 from search.study.results import Confirmed, Noise, Significance, ended_on, lead
 from search.study.study import LinkedStudy
 from search.study.trials import attributes_of
@@ -73,12 +73,12 @@ def entry_export(facts: Snapshot, entry: Confirmed) -> dict[str, Any]:
 
 def to_train_again(study: LinkedStudy, params: Mapping[str, Any], run: FrozenTrial) -> dict[str, Any]:
     """Return what training a configuration again needs: text, settings, the hardware of its budget, versions."""
-    machine = budget_machine(study, run)
+    machine = budget_hardware(study, run)
     return {
         "data": study.plan.data.table(),
         **study.plan.configuration(params).table(),
         **({"hardware": machine.table()} if machine else {}),
-        "provenance": nameless(attributes_of(run).provenance),
+        "provenance": without_host(attributes_of(run).provenance),
     }
 
 

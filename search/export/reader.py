@@ -22,7 +22,7 @@ from search.study.settings import Fidelity
 from search.study.space import RECORDS
 
 if TYPE_CHECKING:
-    from search.machine.hardware import Machine
+    from search.machine.hardware import Hardware
 
 LIST = "configurations"
 """Key of the exports in a file of several."""
@@ -56,7 +56,7 @@ class Claimed:
     """From seed to seed."""
     noise_of: str
     """The runs that it was measured on."""
-    machine: "Machine | None"
+    machine: "Hardware | None"
     """The hardware whose seconds the budget counts."""
     provenance: Mapping[str, Any]
     """With the hashes of text and tokenizer."""
@@ -88,7 +88,7 @@ class Export:
     @cached_property
     def claim(self) -> Claimed:
         """What it claims; raises `SearchError` that names file and key."""
-        from search.machine.hardware import Machine
+        from search.machine.hardware import Hardware
 
         path, table = self.path, self.table
         result = _typed(path, table, "result", dict)
@@ -98,7 +98,7 @@ class Export:
         if not seeds or not all(type(s) is int for s in seeds):
             raise SearchError(f"{path}: `seeds` is {seeds!r}, but must be a list of integers")
         try:
-            machine = Machine.parse(table["hardware"], "[hardware]") if "hardware" in table else None
+            machine = Hardware.parse(table["hardware"], "[hardware]") if "hardware" in table else None
         except SettingsError as error:
             raise SearchError(f"{path}: {error}") from None
         return Claimed(

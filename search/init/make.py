@@ -1,4 +1,4 @@
-"""`init`: looks at the text and at this machine, writes the study file, says what was found and what to check."""
+"""`init`: inspects the text and this machine, writes the study file, and prints what to check."""
 
 import os
 from collections.abc import Callable
@@ -13,19 +13,20 @@ from model.errors import DeviceMemoryError
 from model.training.reference_step import Reference, tokens_per_second
 from search.common.errors import SearchError
 from search.common.next_commands import next_commands
-from search.init.inspect_text import Ask, Text, look
-from search.init.sizing import Size, Speed, longer
+from search.init.inspect_text import Ask, Text, inspect
+from search.init.sizing import Size, Speed, confirm_budget
 from search.init.study_text import check_free, count, human, render, write
-from search.init.vocabulary import fitted
+from search.init.vocabulary import fit_vocabularies
 from search.machine.gpu_catalog import usd_per_hour
-from search.machine.hardware import Machine
-from search.machine.hardware import look as look_at_machine
+from search.machine.hardware import Hardware, detect_hardware
 from search.machine.slots import slots
 from search.study.study_file import study_name
 
 Say = Callable[[str], None]
 FEW_BYTES = 2e6
+"""Size below which a text is called little."""
 MANY_PASSES = 4.0
+"""Passes of a confirmation run over the text above which more text is advised."""
 
 
 def make(
@@ -36,30 +37,30 @@ def make(
         raise SearchError(f"--out is {out}, but must end in .toml")
     name = study_name(str(out))
     if budget:
-        longer(budget)  # refused before anything is read
+        confirm_budget(budget)  # refused before anything is read
     check_free(out, force)
-    text = look(source, column, ask)
-    machine, memory = here(device)
-    text, sized = fitted(text, machine, memory, budget, measuring(device))
+    text = inspect(source, column, ask)
+    machine, memory = worker_hardware(device)
+    text, sized = fit_vocabularies(text, machine, memory, budget, speed_meter(device))
     price = usd_per_hour(machine.name) if machine.kind == "cuda" else (0.0, "your own machine")
-    write(out, render(name, text, machine, sized, beside(source, out), price), force)
+    write(out, render(name, text, machine, sized, relative_source(source, out), price), force)
     for line in report(text, machine, sized, out):
         say(line)
 
 
-def here(device: torch.device) -> tuple[Machine, float]:
-    """Return what one worker of `start` would have here, and its memory in bytes."""
+def worker_hardware(device: torch.device) -> tuple[Hardware, float]:
+    """Return the hardware that one worker of `start` would have on this machine, and its memory in bytes."""
     if device.type == "cuda":
-        machine = look_at_machine(device)
+        machine = detect_hardware(device)
         return machine, machine.memory_gib * 2**30
     fleet = slots()
     if fleet[0].device == "cpu":
         torch.set_num_threads(fleet[0].threads)
-    return look_at_machine(device), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / max(1, len(fleet))
+    return detect_hardware(device), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / max(1, len(fleet))
 
 
-def measuring(device: torch.device) -> Speed:
-    """Return what measures a network's tokens a second, in a second or two each."""
+def speed_meter(device: torch.device) -> Speed:
+    """Return a function that measures a network's tokens per second, in a second or two."""
 
     def speed(network: ModelConfig, vocab: int) -> float:
         shape = Reference(network=network, vocab_size=vocab, batch_size=16, rounds=3, round_seconds=0.2)
@@ -71,21 +72,21 @@ def measuring(device: torch.device) -> Speed:
     return speed
 
 
-def beside(source: str, out: Path) -> str:
-    """Return the source as the file is to name it: what lies below the file's folder, by its path from there."""
+def relative_source(source: str, out: Path) -> str:
+    """Return the source for the study file: a path below the file's folder becomes relative to it."""
     if source == "builtin" or source.startswith("hf:"):
         return source
     path, folder = expanded(source).absolute(), out.absolute().parent
     return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
 
-def report(text: Text, machine: Machine, sized: Size, out: Path) -> list[str]:
-    """Return what was found, what to check, and what to do next."""
+def report(text: Text, machine: Hardware, sized: Size, out: Path) -> list[str]:
+    """Return lines with the properties found, what to check, and what to do next."""
     by_hand = sized.by_hand
     deep = f"{by_hand.n_layer} layer{'s' * (by_hand.n_layer > 1)}"
     network = f"{deep} of width {by_hand.d_model}, vocabulary {sized.vocab_size}"
     first = text.first[0][:60].replace("\n", " ")
-    found = [
+    properties = [
         f"  text     {_amount(text)}; {_rows(text)}",
         f"  machine  {machine.label}, reference step {machine.speed}",
         f"  by hand  {network}: about {sized.tokens_per_param:,.0f} tokens per parameter in {sized.confirm}",
@@ -94,7 +95,7 @@ def report(text: Text, machine: Machine, sized: Size, out: Path) -> list[str]:
     ]
     return [
         "Found:",
-        *found,
+        *properties,
         "Check:",
         *(f"  – {c}" for c in checks(text, sized, first)),
         f"Wrote {out}. Next:",
@@ -116,16 +117,16 @@ def _rows(text: Text) -> str:
 
 
 def checks(text: Text, sized: Size, first: str) -> list[str]:
-    """Return what a person should look at before hours are spent."""
-    shown = "".join(c if c.isprintable() else "?" for c in first)
-    found = [f'is this the text you mean? "{shown}"']
+    """Return what a person should check before hours are spent."""
+    printed = "".join(c if c.isprintable() else "?" for c in first)
+    lines = [f'is this the text you mean? "{printed}"']
     if text.others:
-        found.append(f"other columns hold text, too: {', '.join(text.others)}; --column takes another")
+        lines.append(f"other columns hold text, too: {', '.join(text.others)}; --column takes another")
     if text.total_bytes is not None and text.total_bytes < FEW_BYTES:
-        found.append(f"{human(text.total_bytes)} is little text: networks learn it by heart, and BPB says little")
+        lines.append(f"{human(text.total_bytes)} is little text: networks learn it by heart, and BPB says little")
     elif sized.passes is not None and sized.passes > MANY_PASSES:
-        found.append(
+        lines.append(
             f"a {sized.confirm} run passes over the text about {sized.passes:.0f} times; more text may help more"
         )
-    found.append("the budget of [confirm] is the training time that the answer is for")
-    return found
+    lines.append("the budget of [confirm] is the training time that the answer is for")
+    return lines

@@ -1,4 +1,4 @@
-"""A study's size, from how fast this machine is and how much text there is: budgets, networks, what is held out."""
+"""A study's size, from this machine's speed and the amount of text: budgets, networks, text held out."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -9,22 +9,22 @@ from model.training.reference_step import ON_CPU, ON_GPU
 from search.common.durations import parse_duration
 from search.common.errors import SearchError
 from search.init.inspect_text import Text
-from search.machine.hardware import Machine
+from search.machine.hardware import Hardware
 
 BYTES_PER_TOKEN = 3.0
-"""About, of a small vocabulary on prose."""
+"""Approximate bytes per token of a small vocabulary on prose."""
 BYTES_PER_PARAMETER = 16
-"""Weight, gradient and AdamW's two moments, in float32."""
+"""Bytes of a parameter's weight, gradient and two moments of AdamW, in float32."""
 LONGER = 5
-"""Times the proxy's budget that a confirmation run has."""
+"""Ratio of a confirmation run's budget to a proxy's."""
 
 GPU_TOKENS_PER_PARAM, CPU_TOKENS_PER_PARAM = 70.0, 20.0
-"""What the hand-made network is to get in a confirmation run: the recipe's rule of thumb, and Chinchilla's."""
+"""Tokens per parameter of the hand-made network in a confirmation run: the recipe's rule of thumb, and Chinchilla's."""
 
 Step = tuple[ModelConfig, int]
 """A network and its vocabulary."""
 
-# Width, layers and vocabulary of networks that people make by hand, each larger than the one before.
+# Width, layers and vocabulary of usual hand-made networks, each larger than the one before.
 LADDER = (
     *((32, 1, 512), (32, 2, 1024), (64, 2, 1024), (64, 3, 2048), (128, 3, 2048), (128, 4, 4096), (192, 6, 4096)),
     *((256, 8, 4096), (256, 12, 6144), (384, 12, 6144), (512, 12, 8192), (512, 16, 8192), (768, 16, 12288)),
@@ -34,45 +34,45 @@ LADDER = (
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """What a study of this text on this machine is given."""
+    """Budgets, networks and held-out text of a study of one text on one machine."""
 
     budget: str
     confirm: str
     trials: int
     tokenizer: str
-    """Its kind."""
+    """Kind of the tokenizer."""
     by_hand: ModelConfig
     vocab_size: int
     batch_size: int
     tokens_per_param: float
-    """Of the hand-made network within a confirmation run: what the ladder was climbed for."""
+    """Tokens per parameter of the hand-made network in a confirmation run."""
     tokens_per_second: float
-    """Of that network, measured in a few steps."""
+    """Throughput of that network, measured in a few steps."""
     layers: tuple[int, int]
     heads: tuple[int, int]
     head_dims: tuple[int, ...]
     vocabularies: tuple[int, ...]
     batches: tuple[int, ...]
     most_parameters: int
-    """Of the largest network in the space."""
+    """Parameters of the largest network in the space."""
     passes: float | None
-    """Over the text, of one confirmation run; None where its size is unknown."""
+    """Passes of a confirmation run over the text; None if its size is unknown."""
     hours: float
-    """Of one worker, for all runs, less what pruning saves."""
+    """Hours of one worker for all runs, without what pruning saves."""
     holdout: tuple[int, int]
-    """Of every so many rows, so many are held out."""
+    """Length of a period in rows, and the rows held out of each."""
     validation_bytes: float | None
 
 
 Speed = Callable[[ModelConfig, int], float]
-"""Tokens a second of a network with a vocabulary, on one worker; 0 where it doesn't fit into memory."""
+"""Tokens per second of a network with a vocabulary, on one worker; 0 if it doesn't fit into memory."""
 
 
-def size(text: Text, machine: Machine, memory_bytes: float, budget: str | None, speed_of: Speed) -> Size:
-    """Return the study's size; raises `SearchError` for a budget that is none."""
+def size(text: Text, machine: Hardware, memory_bytes: float, budget: str | None, speed_of: Speed) -> Size:
+    """Return the study's size; raises `SearchError` if the budget isn't a duration."""
     gpu = machine.kind == "cuda"
     budget = budget or ("6m" if gpu else "1m")
-    confirm = longer(budget)
+    confirm = confirm_budget(budget)
     wanted = GPU_TOKENS_PER_PARAM if gpu else CPU_TOKENS_PER_PARAM
     vocabulary = _vocabulary(text)
     seconds = parse_duration(confirm)
@@ -107,8 +107,8 @@ def size(text: Text, machine: Machine, memory_bytes: float, budget: str | None, 
     )
 
 
-def longer(budget: str) -> str:
-    """Return a confirmation run's budget for a proxy's; raises `SearchError`."""
+def confirm_budget(budget: str) -> str:
+    """Return the budget of a confirmation run for a proxy's; raises `SearchError` if that isn't a duration."""
     try:
         seconds = LONGER * parse_duration(budget)
     except ValueError as error:
@@ -118,25 +118,25 @@ def longer(budget: str) -> str:
 
 
 def _ladder(context: int) -> list[Step]:
-    """Return the networks with heads of 16 to 64, two at least."""
-    found = []
+    """Return the networks of the ladder, with two heads or more, of 16 to 64 dimensions."""
+    steps = []
     for width, n_layer, vocab in LADDER:
         head_dim = next(d for d in (64, 32, 16) if width // d >= (4 if width >= 256 else 2))
-        found.append(
+        steps.append(
             (ModelConfig(n_layer=n_layer, n_head=width // head_dim, head_dim=head_dim, context=context), vocab)
         )
-    return found
+    return steps
 
 
 def _vocabulary(text: Text) -> Callable[[int], int]:
-    """Return what brings a number of tokens within what the text's characters need and its size allows."""
+    """Return a function that limits a vocabulary to the sizes that the text allows."""
     least, total = text.least_vocabulary, text.total_bytes
     most = text.most_vocabulary if total is None else max(least, int(total / 400) // 64 * 64)
     return lambda wanted: min(max(wanted, least), most, text.most_vocabulary)
 
 
-def _guess(steps: Sequence[Step], machine: Machine, wanted: float, seconds: float) -> int:
-    """Return the highest step that reaches the tokens per parameter, were operations as fast as in the reference."""
+def _guess(steps: Sequence[Step], machine: Hardware, wanted: float, seconds: float) -> int:
+    """Return the highest step that reaches the tokens per parameter at the reference step's operations per second."""
     reference = ON_GPU if machine.kind == "cuda" else ON_CPU
     operations = machine.reference_tokens_per_second * flops_per_token(reference.network, reference.vocab_size)
     reached = [
@@ -146,9 +146,9 @@ def _guess(steps: Sequence[Step], machine: Machine, wanted: float, seconds: floa
 
 
 def climb(steps: Sequence[Step], start: int, wanted: float, seconds: float, speed_of: Speed) -> tuple[Step, float]:
-    """Return the highest step that reaches the wanted tokens per parameter as measured, and its tokens a second.
+    """Return the highest step that reaches the wanted tokens per parameter when measured, and its tokens per second.
 
-    From where a guess says, up while the next one reaches them too, or down until one does.
+    Starts at a guess; goes up while the next step reaches them too, or down until one does.
     """
     here, speed = start, speed_of(*steps[start])
     if speed * seconds < wanted * count_parameters(*steps[here]):
@@ -170,7 +170,7 @@ def _fits(model: ModelConfig, vocab: int, memory_bytes: float) -> bool:
 
 
 def _head_dims(by_hand: int) -> tuple[int, ...]:
-    """Return the widths of a head to search: the hand-made one's, and half of it where that isn't too narrow."""
+    """Return the widths of a head to search: the hand-made one's, and half of it if that isn't too narrow."""
     return (16, 32) if by_hand == 16 else (by_hand // 2, by_hand)
 
 
@@ -188,7 +188,7 @@ def _ranges(
 
 
 def holdout(text: Text, gpu: bool) -> tuple[tuple[int, int], float | None]:
-    """Hold out about 1%, of a small text up to a tenth, in whole documents; and say how many bytes that is."""
+    """Return which rows to hold out, and their bytes: about 1%, up to a tenth of a small text, in whole documents."""
     wanted = 4e6 if gpu else 5e5
     total, group = text.total_bytes, text.rows_per_document
     share = 0.01 if total is None else min(0.1, wanted / total)

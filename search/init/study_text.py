@@ -1,4 +1,4 @@
-"""The study file itself: every line explained, what was found beside it, the first rows quoted."""
+"""The text of the study file: every line explained, with measurements in comments, and the first rows quoted."""
 
 import json
 from pathlib import Path
@@ -11,15 +11,15 @@ from search.common.durations import format_duration
 from search.common.templates import fill
 from search.init.inspect_text import Text
 from search.init.sizing import CPU_TOKENS_PER_PARAM, GPU_TOKENS_PER_PARAM, Size
-from search.machine.hardware import Machine
+from search.machine.hardware import Hardware
 from search.study.plan import Plan
 
 QUOTED = 84
-"""Characters of a row that are shown."""
+"""Characters of a row that are quoted."""
 
 
-def render(name: str, text: Text, machine: Machine, size: Size, source: str, price: tuple[float, str]) -> str:
-    """Return the file's text; it is a plan by itself."""
+def render(name: str, text: Text, machine: Hardware, size: Size, source: str, price: tuple[float, str]) -> str:
+    """Return the file's text, which is a valid plan."""
     quick = size.trials < 100
     written = fill(
         __package__,
@@ -51,7 +51,7 @@ def render(name: str, text: Text, machine: Machine, size: Size, source: str, pri
 
 
 def check_free(path: Path, force: bool) -> None:
-    """Raise `SearchError` where the file can't be written, or is there already and isn't to be written over."""
+    """Raise `SearchError` if the file can't be written, or exists and `force` isn't given."""
     out_file.check(path, new=_unless(force))
 
 
@@ -65,14 +65,14 @@ def _unless(force: bool) -> str | None:
 
 
 def quoted(text: str) -> str:
-    """Return the beginning of a text as one line that any terminal and TOML comment can hold."""
-    shown = text if len(text) <= QUOTED else text[:QUOTED]
-    safe = json.dumps(shown, ensure_ascii=False)
-    return printable(safe) + ("…" if shown != text else "")
+    """Return the beginning of a text as one line that is safe on any terminal and in a TOML comment."""
+    beginning = text if len(text) <= QUOTED else text[:QUOTED]
+    safe = json.dumps(beginning, ensure_ascii=False)
+    return printable(safe) + ("…" if beginning != text else "")
 
 
 def printable(text: str) -> str:
-    """Return the text with what no comment may hold, or what a terminal would obey, escaped."""
+    """Return the text with signs escaped that no comment may hold, or that control a terminal."""
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
 
@@ -93,7 +93,7 @@ def _line(setting: str, comment: str) -> str:
 
 
 def human(size: float) -> str:
-    """Return a number of bytes as people say it."""
+    """Return a number of bytes for people."""
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if size >= factor:
             return f"{size / factor:.3g} {unit}"
@@ -101,7 +101,7 @@ def human(size: float) -> str:
 
 
 def count(number: float) -> str:
-    """Return a number as people say it."""
+    """Return a number for people."""
     for unit, factor in ((" billion", 1e9), (" million", 1e6)):
         if number >= factor:
             return f"{number / factor:.3g}{unit}"

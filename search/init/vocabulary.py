@@ -1,4 +1,4 @@
-"""Which vocabularies a text allows: tried on what `start` will train the tokenizer on, or on as much as is read."""
+"""The vocabularies that a text allows: tried on the text that `start` will train the tokenizer on, or part of it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -8,23 +8,23 @@ from model.data.sources import HUB, documents
 from model.errors import DataError, VocabularyError
 from search.init.inspect_text import Text, cut
 from search.init.sizing import Size, Speed, holdout, size
-from search.machine.hardware import Machine
+from search.machine.hardware import Hardware
 
 READ_BYTES = 64_000_000
-"""Of text that is read at most."""
+"""Most bytes of text that are read."""
 SAMPLE_BYTES = TokenizerConfig().sample_bytes
-"""Of it, evenly spread, that are tried: as many as a tokenizer is trained on."""
+"""Bytes of it, evenly spread, that are tried: as many as a tokenizer is trained on."""
 FEW = 5
-"""Of so many lines one is tried first: a large vocabulary that these allow, all do."""
+"""One line in so many is tried first: if these allow a large vocabulary, all do."""
 
 LEAST = 320
-"""The smallest that a tokenizer may have."""
+"""Smallest vocabulary that a tokenizer may have."""
 SPARE = 8
-"""Tokens beside the characters that the smallest vocabulary has."""
+"""Tokens for pieces of several characters in the smallest vocabulary."""
 UNREAD = 1.25
-"""Times the characters found, where not all text was tried."""
+"""Factor on the number of characters found, if not all text was tried."""
 NOT_CHARACTERS = 259
-"""Tokens of a vocabulary: 256 bytes, and three signs."""
+"""Tokens of any vocabulary that aren't characters: 256 bytes and three signs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,14 +33,14 @@ class Sample:
 
     lines: Sequence[str]
     whole: bool
-    """Whether these are all of them: the very ones that `start` will train a tokenizer on."""
+    """Whether these are exactly the lines that `start` will train a tokenizer on."""
     validation_bytes: float | None
-    """Held out, where the source was read to its end."""
+    """Bytes held out; None if the source wasn't read to its end."""
 
 
 def read(text: Text, holdout: tuple[int, int]) -> Sample:
-    """Return lines of what the study will train on; raises `DataError` where its text can't be used."""
-    if text.source.startswith(HUB):  # to read on, all of it would be brought here
+    """Return lines of the study's training text; raises `DataError` if it can't be used."""
+    if text.source.startswith(HUB):  # reading on would download all of it
         return Sample(lines=_lines(text.beginning), whole=False, validation_bytes=None)
     config = DataConfig(
         source=text.source,
@@ -51,40 +51,43 @@ def read(text: Text, holdout: tuple[int, int]) -> Sample:
         max_row_bytes=text.max_row_bytes,
     )
     share = min(1.0, SAMPLE_BYTES / min(READ_BYTES, text.total_bytes or READ_BYTES))
-    kept, done, held, chosen = 0.0, 0.0, 0.0, list[str]()
+    chosen_bytes, done, held_out, chosen = 0.0, 0.0, 0.0, list[str]()
     for part, document in documents(config):
         length = len(document.encode("utf-8"))
         done += length
         if part == "validation":
-            held += length
-        elif kept <= share * done:
+            held_out += length
+        elif chosen_bytes <= share * done:
             chosen += _lines([document])
-            kept += length
+            chosen_bytes += length
         if done > READ_BYTES:
             return Sample(lines=chosen, whole=False, validation_bytes=None)
-    return Sample(lines=chosen, whole=share == 1.0, validation_bytes=held)
+    return Sample(lines=chosen, whole=share == 1.0, validation_bytes=held_out)
 
 
 def _lines(texts: Iterable[str]) -> list[str]:
     return [line for text in texts for line in text.splitlines(keepends=True)]
 
 
-def least(sample: Sample) -> int:
-    """Return the smallest vocabulary that holds the characters, a multiple of 64; with room where these aren't all."""
+def smallest_vocabulary(sample: Sample) -> int:
+    """Return the smallest vocabulary that holds all characters, a multiple of 64.
+
+    It has some room if the sample isn't the whole text.
+    """
     try:
-        _try(sample.lines, "bpe", LEAST)  # either kind needs the same, and this one is quick
+        _try(sample.lines, "bpe", LEAST)  # both kinds need the same, and this one is quick
     except VocabularyError as error:
         if error.least is None:
-            return LEAST  # `most` tells
-        wanted = NOT_CHARACTERS + (error.least - NOT_CHARACTERS) * (1.0 if sample.whole else UNREAD) + SPARE
-        return 64 * -int(-wanted // 64)
+            return LEAST  # `largest_vocabulary` reports it
+        needed = NOT_CHARACTERS + (error.least - NOT_CHARACTERS) * (1.0 if sample.whole else UNREAD) + SPARE
+        return 64 * -int(-needed // 64)
     return LEAST
 
 
-def most(sample: Sample, kind: str, vocabulary: int) -> int | None:
-    """Return the largest vocabulary that the text is enough for, None where it is enough for this one.
+def largest_vocabulary(sample: Sample, kind: str, vocabulary: int) -> int | None:
+    """Return the largest vocabulary that the text is enough for; None if it is enough for this one.
 
-    Nothing is tried on what is much less than a tokenizer will be trained on.
+    Returns None, too, if the sample is much smaller than the text that a tokenizer will be trained on.
     """
     if not sample.whole and sum(map(len, sample.lines)) < SAMPLE_BYTES / 5:
         return None
@@ -100,21 +103,23 @@ def most(sample: Sample, kind: str, vocabulary: int) -> int | None:
     return None
 
 
-def fitted(text: Text, machine: Machine, memory_bytes: float, budget: str | None, speed_of: Speed) -> tuple[Text, Size]:
+def fit_vocabularies(
+    text: Text, machine: Hardware, memory_bytes: float, budget: str | None, speed_of: Speed
+) -> tuple[Text, Size]:
     """Return the text with the vocabularies that it allows, and a study's size with none but these.
 
-    Raises `DataError` where the text can't be used, or allows none.
+    Raises `DataError` if the text can't be used, or allows none.
     """
     text = cut(text)
     sample = read(text, holdout(text, machine.kind == "cuda")[0])
-    lowest, kind = least(sample), "unigram" if machine.kind == "cuda" else "bpe"
+    lowest, kind = smallest_vocabulary(sample), "unigram" if machine.kind == "cuda" else "bpe"
     text = replace(text, least_vocabulary=lowest)
     while True:
-        found = replace(size(text, machine, memory_bytes, budget, speed_of), tokenizer=kind)
-        highest = most(sample, kind, found.vocabularies[-1])
+        sized = replace(size(text, machine, memory_bytes, budget, speed_of), tokenizer=kind)
+        highest = largest_vocabulary(sample, kind, sized.vocabularies[-1])
         if highest is None:
-            return text, found if sample.validation_bytes is None else replace(
-                found, validation_bytes=sample.validation_bytes
+            return text, sized if sample.validation_bytes is None else replace(
+                sized, validation_bytes=sample.validation_bytes
             )
         if highest >= LEAST:
             rounded = highest // 64 * 64

@@ -1,4 +1,4 @@
-"""Whether a study admits this machine: its first worker's hardware is pinned, and others are compared with it."""
+"""Admission of a machine to a study: the first worker's hardware is pinned, and other workers' compared with it."""
 
 import json
 from dataclasses import dataclass
@@ -6,73 +6,77 @@ from dataclasses import dataclass
 from optuna.trial import FrozenTrial
 
 from search.common.errors import HardwareError
-from search.machine.hardware import Comparison, Machine, compare
+from search.machine.hardware import Comparison, Hardware, compare
 from search.study.study import LinkedStudy, agree
 from search.study.trials import attributes_of
 
 ATTRIBUTE = "hardware"
-"""Of the study: the pinned machine, as JSON."""
+"""Study attribute with the pinned hardware, as JSON."""
 
 
 @dataclass(frozen=True)
 class Admission:
-    """On what terms a machine works for a study."""
+    """Terms on which a machine works for a study."""
 
     budget_scale: float = 1.0
-    """Factor on every budget, so that it does the work of the pinned machine."""
-    said: str = ""
-    """What people should know of it."""
+    """Factor on every budget, with which it does as much work as the pinned hardware."""
+    note: str = ""
+    """How its hardware differs, for people; empty if it doesn't."""
 
 
-def admit(study: LinkedStudy, here: Machine) -> Admission:
-    """Pin the machine where it is the study's first, else compare it with the pinned one.
+def admit(study: LinkedStudy, here: Hardware) -> Admission:
+    """Pin this hardware if it is the study's first, else compare it with the pinned one.
 
-    Raises `HardwareError` where results would not compare.
+    Raises `HardwareError` if results would not be comparable.
     """
-    pinned = Machine.parse(json.loads(agree(study, ATTRIBUTE, json.dumps(here.table()))))
-    found = compare(pinned, here)
-    if study.plan.workers.mixed_hardware and found.scale is not None:
-        scaled = found.scale != 1.0
-        return Admission(found.scale, f"{found.said}: budgets × {found.scale:.2f}" if scaled else found.said)
-    if found.refused:
-        raise HardwareError(_refusal(found))
-    return Admission(said=found.said)
+    pinned = Hardware.parse(json.loads(agree(study, ATTRIBUTE, json.dumps(here.table()))))
+    comparison = compare(pinned, here)
+    difference = comparison.difference
+    if study.plan.workers.mixed_hardware and comparison.scale is not None:
+        scaled = comparison.scale != 1.0
+        return Admission(comparison.scale, f"{difference}: budgets × {comparison.scale:.2f}" if scaled else difference)
+    if comparison.refused:
+        raise HardwareError(_refusal(comparison))
+    return Admission(note=difference)
 
 
-def _refusal(found: Comparison) -> str:
+def _refusal(comparison: Comparison) -> str:
     mix = ", or set mixed_hardware = true in the study file's [workers], which scales budgets by the ratio"
-    remedy = found.remedy or "Use the study's hardware, "
+    remedy = comparison.remedy or "Use the study's hardware, "
     other = "start another study with --as NEW-NAME"
     return (
-        f"{found.said}; what a time budget buys would not compare. "
-        f"{remedy}{'' if found.scale else 'or '}{other}{mix if found.scale else ''}."
+        f"{comparison.difference}; what a time budget buys would not compare. "
+        f"{remedy}{'' if comparison.scale else 'or '}{other}{mix if comparison.scale else ''}."
     )
 
 
-def pinned_machine(study: LinkedStudy) -> Machine | None:
-    """Return the study's pinned machine; None before its first worker."""
+def pinned_hardware(study: LinkedStudy) -> Hardware | None:
+    """Return the hardware pinned to the study; None before its first worker."""
     text = study.proxy_attributes().get(ATTRIBUTE)
-    return Machine.parse(json.loads(text)) if text else None
+    return Hardware.parse(json.loads(text)) if text else None
 
 
-def machine_of(trial: FrozenTrial) -> Machine | None:
-    """Return the machine that a trial was trained on, where that is known."""
+def hardware_of(trial: FrozenTrial) -> Hardware | None:
+    """Return the hardware that a trial was trained on; None if it wasn't recorded."""
     table = attributes_of(trial).provenance.get("hardware")
-    return Machine.parse(table) if table else None
+    return Hardware.parse(table) if table else None
 
 
-def budget_machine(study: LinkedStudy, run: FrozenTrial) -> Machine | None:
-    """Return the machine whose seconds a run's nominal budget means: its own, unless the budget was scaled to it."""
-    return pinned_machine(study) if attributes_of(run).budget_scale is not None else machine_of(run)
+def budget_hardware(study: LinkedStudy, run: FrozenTrial) -> Hardware | None:
+    """Return the hardware for which a run's nominal budget holds.
+
+    That is the pinned one if the budget was scaled, else the run's own; None if it wasn't recorded.
+    """
+    return pinned_hardware(study) if attributes_of(run).budget_scale is not None else hardware_of(run)
 
 
 def hardware_line(study: LinkedStudy) -> str:
-    """Return the pinned class and how its workers compare, in a sentence; empty before its first worker."""
-    pinned = pinned_machine(study)
+    """Return a sentence on the pinned hardware and the workers' speeds; empty before the study's first worker."""
+    pinned = pinned_hardware(study)
     if pinned is None:
         return ""
     trials = [*study.proxy_trials(), *study.confirm_trials()]
-    speeds = [m.reference_tokens_per_second for t in trials if (m := machine_of(t)) and m.kind == pinned.kind]
+    speeds = [h.reference_tokens_per_second for t in trials if (h := hardware_of(t)) and h.kind == pinned.kind]
     shares = [speed / pinned.reference_tokens_per_second for speed in speeds]
     spread = f", workers at {min(shares):.0%} to {max(shares):.0%} of it" if shares else ""
     scaled = sum(attributes_of(t).budget_scale is not None for t in trials)

@@ -1,9 +1,9 @@
-"""What a worker runs on: the class of its hardware, and the throughput of the reference step there.
+"""The hardware of a worker: its class, and the throughput of the reference step on it.
 
 The first worker's class and the throughput of its reference step are pinned to the study. GPUs of another class, or
-below 90% of the pinned reference, are refused, or, where the study mixes hardware, get a budget scaled by the ratio
-of the references. On CPUs several workers share the cores and such timings are noisy, and the number of threads is
-a matter of how many workers `start` was asked for: another processor is refused, the rest is only said.
+below 90% of the pinned reference, are refused, or, if the study mixes hardware, get a budget scaled by the ratio
+of the references. On CPUs several workers share the cores, so that such timings are noisy, and the number of threads
+depends on how many workers `start` was asked for: another processor is refused, other differences are only noted.
 """
 
 import platform
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     import torch
 
 SLOWEST = 0.9
-"""Share of the pinned reference below which a machine counts as throttled or shared."""
+"""Share of the pinned throughput below which a GPU counts as throttled or shared."""
 MEMORY_TOLERANCE = 0.1
-"""Drivers hold back different parts of a card's memory; a card of another size differs by more."""
+"""Relative difference of memory within one class: drivers reserve different amounts; other cards differ by more."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Machine(Settings):
-    """What one worker trains on, and how fast it ran the reference step when the worker started."""
+class Hardware(Settings):
+    """A worker's device, and how fast it ran the reference step when the worker started."""
 
     kind: str = setting(doc="kind of device", choices=("cuda", "cpu"))
     name: str = setting(doc="the GPU's name, or the processor's")
@@ -35,22 +35,26 @@ class Machine(Settings):
 
     @property
     def label(self) -> str:
-        """Its class, as people read it."""
-        return f"{self.name} ({self.memory_gib:.0f} GiB)" if self.kind == "cuda" else f"{self.name} ({self.workforce})"
+        """Class of the hardware, as people read it."""
+        return (
+            f"{self.name} ({self.memory_gib:.0f} GiB)"
+            if self.kind == "cuda"
+            else f"{self.name} ({self.threads_in_words})"
+        )
 
     @property
-    def workforce(self) -> str:
-        """Threads on a CPU, in words."""
-        return workforce(self.threads)
+    def threads_in_words(self) -> str:
+        """Number of threads on a CPU, in words."""
+        return in_words(self.threads)
 
     @property
     def speed(self) -> str:
-        """Its throughput, as people read it."""
+        """Throughput of the reference step, as people read it."""
         return f"{self.reference_tokens_per_second:,.0f} tokens/s"
 
 
-def look(device: "torch.device") -> Machine:
-    """Return what this device is, and time the reference step on it."""
+def detect_hardware(device: "torch.device") -> Hardware:
+    """Return the class of a device, and time the reference step on it."""
     import torch
 
     from model.training.reference_step import reference_tokens_per_second
@@ -58,28 +62,28 @@ def look(device: "torch.device") -> Machine:
     speed = reference_tokens_per_second(device)
     if device.type != "cuda":
         threads = torch.get_num_threads()
-        return Machine(kind="cpu", name=processor(), threads=threads, reference_tokens_per_second=speed)
+        return Hardware(kind="cpu", name=processor(), threads=threads, reference_tokens_per_second=speed)
     card = torch.cuda.get_device_properties(device)
     memory = round(card.total_memory / 2**30, 1)
-    return Machine(kind="cuda", name=card.name, memory_gib=memory, reference_tokens_per_second=speed)
+    return Hardware(kind="cuda", name=card.name, memory_gib=memory, reference_tokens_per_second=speed)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How a machine stands to the pinned one."""
+    """How a worker's hardware compares with the pinned one."""
 
-    said: str = ""
-    """What differs; empty where nothing does that matters."""
+    difference: str = ""
+    """What differs, in words; empty if nothing that matters does."""
     refused: bool = False
     """Whether a study that doesn't mix hardware refuses it."""
     scale: float | None = 1.0
-    """Factor on a budget for equal work; None where the two can't be compared."""
+    """Factor on a budget for equal work; None if the two can't be compared."""
     remedy: str = ""
-    """What might make it equal."""
+    """What a person could do to make them equal; ends in ", "."""
 
 
-def compare(pinned: Machine, here: Machine) -> Comparison:
-    """Return what differs between the pinned machine and this one."""
+def compare(pinned: Hardware, here: Hardware) -> Comparison:
+    """Compare a worker's hardware with the one pinned to the study."""
     both = f"{here.label}, reference step {here.speed}, is not the study's {pinned.label}, {pinned.speed}"
     ratio = pinned.reference_tokens_per_second / here.reference_tokens_per_second
     if here.kind != pinned.kind:
@@ -88,17 +92,17 @@ def compare(pinned: Machine, here: Machine) -> Comparison:
         return Comparison(both, True, ratio)
     share = f"{here.label} runs the reference step at {1 / ratio:.0%} of the study's {pinned.speed}"
     if here.kind == "cpu" and here.threads != pinned.threads:
-        return Comparison(f"{share} with {pinned.workforce}", False, ratio)
+        return Comparison(f"{share} with {pinned.threads_in_words}", False, ratio)
     if here.kind == "cpu":
         return Comparison(share if 1 / ratio < SLOWEST else "")
     if 1 / ratio < SLOWEST:
-        return Comparison(f"{share}: throttled, shared or capped", True, ratio, _COOL)
+        return Comparison(f"{share}: throttled, shared or capped", True, ratio, _REMEDY)
     if ratio < SLOWEST:
         return Comparison(f"{share}: the study's first worker may have been throttled or shared", False, ratio)
     return Comparison()
 
 
-_COOL = (
+_REMEDY = (
     "Let it cool, end what else runs on it, or reset its power limit (`nvidia-smi -q -d PERFORMANCE,POWER` says why), "
 )
 
@@ -113,10 +117,10 @@ def device_name(device: "torch.device") -> str:
 
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
-    return f"{processor()} ({workforce(torch.get_num_threads())})"
+    return f"{processor()} ({in_words(torch.get_num_threads())})"
 
 
-def workforce(threads: int) -> str:
+def in_words(threads: int) -> str:
     """Return a number of threads in words."""
     return f"{threads} thread{'s' if threads != 1 else ''}"
 

@@ -1,7 +1,7 @@
-"""Where and with what a run was trained: enough to tell two machines' results apart, and to train it again.
+"""Provenance of a run: enough to tell two machines' results apart, and to train it again.
 
-Names of people, folders and passwords have no place in it; the host's name stays in the study, whose workers are
-called by it, and is left out of exports.
+It holds no names of people, no folders and no passwords. The host's name stays in the study, whose workers are named
+after it, and is left out of exports.
 """
 
 import importlib.metadata
@@ -25,26 +25,27 @@ if TYPE_CHECKING:
 
     from model.data.corpus import Corpus
     from model.training.result import Result
-    from search.machine.hardware import Machine
+    from search.machine.hardware import Hardware
 
 
 LIBRARIES = ("numpy", "optuna", "sentencepiece")
-GPU_FACTS = {
+"""Libraries whose versions are recorded."""
+GPU_DETAILS = {
     "driver_version": "driver",
     "power.limit": "power_limit_watts",
     "clocks.max.sm": "max_clock_mhz",
     "clocks.max.memory": "max_memory_clock_mhz",
 }
-"""What `nvidia-smi` is asked for, and what we call it."""
+"""Queries to `nvidia-smi`, and the keys of their answers in the provenance."""
 
 
 @cache
 def source_version() -> dict[str, Any]:
-    """Return the package's version, and the commit where it runs from a checkout or was installed from git."""
+    """Return the package's version, and its commit if it runs from a checkout or was installed from git."""
     version: dict[str, Any] = {"lilm_search": importlib.metadata.version("lilm-search")}
-    here = checkout()
-    if (here / ".git").exists() and (commit := _git(here, "rev-parse", "HEAD")):
-        changed = bool(_git(here, "status", "--porcelain", "--untracked-files=no"))
+    folder = checkout()
+    if (folder / ".git").exists() and (commit := _git(folder, "rev-parse", "HEAD")):
+        changed = bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))
         return version | {"commit": commit, "changed_since_commit": changed}
     installed = json.loads(importlib.metadata.distribution("lilm-search").read_text("direct_url.json") or "{}")
     commit = installed.get("vcs_info", {}).get("commit_id")
@@ -54,14 +55,14 @@ def source_version() -> dict[str, Any]:
 def _git(folder: Path, *arguments: str) -> str:
     if not shutil.which("git"):
         return ""
-    done = subprocess.run(
+    process = subprocess.run(
         ["git", "-C", str(folder), *arguments], capture_output=True, encoding="utf-8", errors="replace", check=False
     )
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return process.stdout.strip() if process.returncode == 0 else ""
 
 
-def provenance(device: "torch.device", precision: str, machine: "Machine | None" = None) -> dict[str, Any]:
-    """Return what a run's result may depend on besides its configuration and data."""
+def provenance(device: "torch.device", precision: str, hardware: "Hardware | None" = None) -> dict[str, Any]:
+    """Return versions and hardware: what a run's result may depend on besides its configuration and data."""
     import torch
 
     image = os.environ.get("LILM_SEARCH_IMAGE")
@@ -72,56 +73,56 @@ def provenance(device: "torch.device", precision: str, machine: "Machine | None"
         **{name: importlib.metadata.version(name) for name in LIBRARIES},
         "device": device_name(device),
         **(_cuda(device) if device.type == "cuda" else {}),
-        **({"hardware": machine.table()} if machine else {}),
+        **({"hardware": hardware.table()} if hardware else {}),
         "precision": precision,
         "host": platform.node(),
         **({"image": image} if image else {}),
     }
 
 
-def of_run(
-    device: "torch.device", result: "Result", machine: "Machine | None", *, seed: int, budget_seconds: float
+def run_provenance(
+    device: "torch.device", result: "Result", hardware: "Hardware | None", *, seed: int, budget_seconds: float
 ) -> dict[str, Any]:
     """Return the provenance of one run that has ended."""
-    own = {"seed": seed, "budget_seconds": budget_seconds, "mode": result.mode, "micro_batch": result.micro_batch}
-    return provenance(device, result.precision, machine) | own
+    run = {"seed": seed, "budget_seconds": budget_seconds, "mode": result.mode, "micro_batch": result.micro_batch}
+    return provenance(device, result.precision, hardware) | run
 
 
-def nameless(known: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a run's provenance as it may leave the study: without the host's name; hardware stands apart there."""
-    return {k: v for k, v in known.items() if k not in ("host", "hardware")}
+def without_host(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run's provenance for an export: without the host's name, and without hardware, which stands apart."""
+    return {k: v for k, v in provenance.items() if k not in ("host", "hardware")}
 
 
-def hashes(corpus: "Corpus") -> dict[str, str]:
-    """Return the identity of a text and of its tokenizer, and how the text is evaluated."""
+def data_hashes(corpus: "Corpus") -> dict[str, str]:
+    """Return the SHA-256 of a text and of its tokenizer, and the version of the evaluation."""
     return {"text_sha256": corpus.text_sha256, "tokenizer_sha256": corpus.tokenizer.sha256, "evaluation": PROTOCOL}
 
 
 def _cuda(device: "torch.device") -> dict[str, Any]:
     import torch
 
-    known = {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}  # type: ignore[no-untyped-call]
+    versions = {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}  # type: ignore[no-untyped-call]
     uuid = str(getattr(torch.cuda.get_device_properties(device), "uuid", ""))
-    return {k: v for k, v in known.items() if v is not None} | gpu_facts(uuid)
+    return {k: v for k, v in versions.items() if v is not None} | gpu_details(uuid)
 
 
 @cache
-def gpu_facts(uuid: str) -> dict[str, Any]:
-    """Return driver, power limit and clocks of a GPU as `nvidia-smi` tells them; nothing where it can't."""
+def gpu_details(uuid: str) -> dict[str, Any]:
+    """Return driver, power limit and clocks of a GPU from `nvidia-smi`; only what it answers with."""
     if not uuid or not (program := shutil.which("nvidia-smi")):
         return {}
     name = uuid if uuid.startswith(("GPU-", "MIG-")) else f"GPU-{uuid}"
-    asked = [f"--query-gpu={','.join(GPU_FACTS)}", "--format=csv,noheader,nounits", f"--id={name}"]
+    arguments = [f"--query-gpu={','.join(GPU_DETAILS)}", "--format=csv,noheader,nounits", f"--id={name}"]
     try:
-        done = subprocess.run(
-            [program, *asked], capture_output=True, encoding="utf-8", errors="replace", check=False, timeout=20
+        process = subprocess.run(
+            [program, *arguments], capture_output=True, encoding="utf-8", errors="replace", check=False, timeout=20
         )
     except (OSError, subprocess.TimeoutExpired):
         return {}
-    answers = [a.strip() for a in done.stdout.strip().split(",")]
-    if done.returncode or len(answers) != len(GPU_FACTS):
+    answers = [a.strip() for a in process.stdout.strip().split(",")]
+    if process.returncode or len(answers) != len(GPU_DETAILS):
         return {}
-    told = dict(zip(GPU_FACTS.values(), answers, strict=True))
-    numbers = {key: read_number(answer) for key, answer in told.items() if key != "driver"}
-    driver = {"driver": told["driver"]} if told["driver"][:1].isdigit() else {}
+    answered = dict(zip(GPU_DETAILS.values(), answers, strict=True))
+    numbers = {key: read_number(answer) for key, answer in answered.items() if key != "driver"}
+    driver = {"driver": answered["driver"]} if answered["driver"][:1].isdigit() else {}
     return driver | {key: number for key, number in numbers.items() if number is not None}

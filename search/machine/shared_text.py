@@ -1,8 +1,8 @@
 """A study's text and tokenizers, the same bytes on every machine.
 
-The text is compared. A tokenizer is trained once, by whoever needs it first, and kept with the study's files; its
-record, an attribute of the study, says which it is: `tokenizer:KEY`, with the file's id and sha-256. The first record
-stands: whoever comes second takes what is there.
+The text is compared. A tokenizer is trained once, by the first machine that needs it, and kept with the study's
+files. Its record, the study attribute `tokenizer:KEY`, names the file and its SHA-256. The first record stands: other
+machines take that tokenizer.
 """
 
 import hashlib
@@ -15,8 +15,8 @@ from pathlib import Path
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from model.config import TokenizerConfig
-from model.data import tokenizer_cache as trained
-from model.data.cache import whole
+from model.data import tokenizer_cache
+from model.data.cache import is_complete
 from model.data.corpus import Corpus, prepare, text_sha256, tokenizer_bytes, tokens_folder
 from model.errors import StoppedError
 from search.common import paths
@@ -28,13 +28,15 @@ from storage.queue.lease import lease
 from storage.server.database import Database
 
 POLL_SECONDS = 1.0
+"""Seconds between looks at whether another machine has trained the tokenizer."""
 Stop = Callable[[], bool]
+"""Returns whether stopping is asked for."""
 
 
 def agree_on_text(study: LinkedStudy) -> str:
-    """Return the text's sha-256, which must be the same everywhere for BPB to be comparable.
+    """Return the text's SHA-256, which must be the same on every machine for BPB to be comparable.
 
-    Raises `DataError` where the text can't be had here, `SearchError` where it isn't the study's.
+    Raises `DataError` if this machine can't get the text, `SearchError` if it isn't the study's.
     """
     source = study.plan.data.source
     here = text_sha256(study.plan.data, paths.cache())
@@ -48,9 +50,9 @@ def agree_on_text(study: LinkedStudy) -> str:
 
 
 def shared_corpus(study: LinkedStudy, config: TokenizerConfig, stop: Stop) -> Corpus:
-    """Return the study's text with the study's tokenizer, trained here only where nobody has, and nobody else does.
+    """Return the study's text with the study's tokenizer, trained here only if no machine has trained it or does.
 
-    Raises `StoppedError` when stopping is asked for while another worker trains it.
+    Raises `StoppedError` if stopping is asked for while another worker trains it.
     """
     data, cache = study.plan.data, paths.cache()
     text = text_sha256(data, cache)
@@ -58,36 +60,38 @@ def shared_corpus(study: LinkedStudy, config: TokenizerConfig, stop: Stop) -> Co
     return prepare(data, config, cache, proto=proto)
 
 
-def share(study: LinkedStudy) -> None:
-    """Give the study the tokenizers that this machine has prepared for it, where it has none yet."""
+def publish_tokenizers(study: LinkedStudy) -> None:
+    """Store the tokenizers that this machine has prepared with the study, unless it has them already."""
     text = agree_on_text(study)
     for config in tokenizers(study.plan):
-        proto = trained.known(paths.cache(), text, config)
+        proto = tokenizer_cache.get(paths.cache(), text, config)
         if proto is not None:
             study.database.retrying(partial(_publish, study, text, config, proto))
 
 
-def fetch(database: Database, name: str) -> None:
-    """Put the tokenizers that a study has already into this machine's cache, before anything is prepared for it."""
+def fetch_tokenizers(database: Database, name: str) -> None:
+    """Copy a study's tokenizers into this machine's cache, before anything is prepared for it."""
     if not exists(database, name):
         return
     study = load_study(database, name)
-    known = study.proxies.user_attrs
-    for config in tokenizers(study.plan) if "text_sha256" in known else []:
-        record = known.get(_attribute(known["text_sha256"], config))
-        if record:
-            _settled(study, known["text_sha256"], config, record)
+    attributes = study.proxies.user_attrs
+    text = attributes.get("text_sha256")
+    if text is None:
+        return
+    for config in tokenizers(study.plan):
+        if record := attributes.get(_attribute(text, config)):
+            _recorded(study, text, config, record)
 
 
 def _attribute(text: str, config: TokenizerConfig) -> str:
-    return f"tokenizer:{trained.key(text, config)}"
+    return f"tokenizer:{tokenizer_cache.key(text, config)}"
 
 
 def _agreed_tokenizer(study: LinkedStudy, text: str, config: TokenizerConfig, stop: Stop) -> bytes:
     name = _attribute(text, config)
     while True:
         if record := study.proxies.user_attrs.get(name):
-            return _settled(study, text, config, record)
+            return _recorded(study, text, config, record)
         with lease(study.database.engine, f"lilm-search/{study.plan.name}/{name}") as mine:
             if mine and name not in study.proxies.user_attrs:
                 return _publish(study, text, config, tokenizer_bytes(text, config, paths.cache()))
@@ -97,7 +101,7 @@ def _agreed_tokenizer(study: LinkedStudy, text: str, config: TokenizerConfig, st
 
 
 def _publish(study: LinkedStudy, text: str, config: TokenizerConfig, proto: bytes) -> bytes:
-    """Make this the study's tokenizer unless it has one; returns the one it has."""
+    """Make this the study's tokenizer unless it has one; return the study's."""
     name, sha256 = _attribute(text, config), hashlib.sha256(proto).hexdigest()
     with study.database.lock(f"lilm-search/tokenizers/{study.plan.name}"):
         record = study.proxies.user_attrs.get(name)
@@ -107,32 +111,35 @@ def _publish(study: LinkedStudy, text: str, config: TokenizerConfig, proto: byte
                 path.write_bytes(proto)
                 record = {"artifact": attach(study, study.proxies, None, path), "sha256": sha256}
             study.proxies.set_user_attr(name, record)
-    return _settled(study, text, config, record)
+    return _recorded(study, text, config, record)
 
 
-def _settled(study: LinkedStudy, text: str, config: TokenizerConfig, record: Mapping[str, str]) -> bytes:
-    """Return the bytes that a record means: this machine's own where they are the same, else the study's file."""
-    cache, wanted = paths.cache(), record["sha256"]
-    here = trained.known(cache, text, config)
-    if here is not None and _is(here, wanted):
+def _recorded(study: LinkedStudy, text: str, config: TokenizerConfig, record: Mapping[str, str]) -> bytes:
+    """Return a recorded tokenizer: this machine's own if it is the same, else the study's file.
+
+    Raises `SearchError` if neither has the recorded SHA-256.
+    """
+    cache, sha256 = paths.cache(), record["sha256"]
+    here = tokenizer_cache.get(cache, text, config)
+    if here is not None and _is(here, sha256):
         return here
-    encoded = tokens_folder(cache, text, wanted)
+    encoded = tokens_folder(cache, text, sha256)
     try:
         with (
-            (encoded / trained.FILE).open("rb")
-            if whole(encoded)
+            (encoded / tokenizer_cache.FILE).open("rb")
+            if is_complete(encoded)
             else study_artifacts(study).open_reader(record["artifact"]) as file
         ):
             proto = file.read()
-    except ArtifactNotFound:  # deleted by hand; training gives the same bytes, if this machine has the same libraries
+    except ArtifactNotFound:  # deleted by hand; with the same libraries, training gives the same bytes
         proto = here or tokenizer_bytes(text, config, cache)
-    if not _is(proto, wanted):
+    if not _is(proto, sha256):
         raise SearchError(
             f"the study's {config.kind} tokenizer of {config.vocab_size} tokens is not to be had: its file "
             f"{record['artifact']} is gone or damaged, and what can be trained here has another sha-256 than "
-            f"{wanted[:9]}…. Put the file back, or start another study."
+            f"{sha256[:9]}…. Put the file back, or start another study."
         )
-    trained.keep(cache, text, config, lambda: proto)
+    tokenizer_cache.get_or_train(cache, text, config, lambda: proto)
     return proto
 
 

@@ -1,4 +1,4 @@
-"""The places of this machine at which a worker can run: its GPUs, or shares of its cores."""
+"""Slots for workers on this machine: its GPUs, or shares of its cores."""
 
 from dataclasses import dataclass
 
@@ -6,12 +6,13 @@ import torch
 
 from model.data.tokenizer import cpu_count
 
-MOST_CPU_WORKERS = 4  # a worker holds about half a gigabyte before it trains anything
+MOST_CPU_WORKERS = 4
+"""Most workers on CPU unless asked for more: each takes about half a gigabyte before it trains anything."""
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Where one worker runs: a device, and the threads it may use there."""
+    """Place of one worker: its device, such as "cuda:0", and the threads that it may use."""
 
     device: str
     threads: int

@@ -21,9 +21,9 @@ from search.common.errors import SearchError
 from search.common.signals import StopRequest
 from search.export.export import write
 from search.export.reader import Recipe, read_export
-from search.machine.hardware import look
+from search.machine.hardware import detect_hardware
 from search.machine.preparation import Progress
-from search.machine.provenance import hashes, of_run
+from search.machine.provenance import data_hashes, run_provenance
 from search.retrain.recipe import follow, recipe_export, starting_point
 from search.study import study_file as studyfile
 from search.study.plan import Configuration, Plan
@@ -55,7 +55,8 @@ def retrain(
         "budget_seconds": budget_seconds,
         "tokens": result.tokens,
         "data": read_from(recipe.data, data).table(),
-        "provenance": of_run(device, result, None, seed=seed, budget_seconds=budget_seconds) | hashes(corpus),
+        "provenance": run_provenance(device, result, None, seed=seed, budget_seconds=budget_seconds)
+        | data_hashes(corpus),
     }
     checkpoint.save(out, result.network, corpus.tokenizer, info)
     say(account(result))
@@ -169,9 +170,9 @@ def search_by_hand(
             should_stop=stop,
         )
 
-    machine = look(device)
+    machine = detect_hardware(device)
     outcome = follow(plan, budget_seconds, trainer, say)
-    known = of_run(device, outcome.result, None, seed=seed, budget_seconds=budget_seconds) | hashes(corpus)
+    known = run_provenance(device, outcome.result, None, seed=seed, budget_seconds=budget_seconds) | data_hashes(corpus)
     known.pop("host")
     table = recipe_export(plan, outcome, budget, seed, known) | {"hardware": machine.table()}
     write(out, table, "toml")

@@ -18,7 +18,7 @@ from model.training.result import Result
 from model.training.train import train
 from search.common.errors import SearchError
 from search.export.reader import Claimed, Recipe, read_export
-from search.machine.hardware import Machine, compare, look
+from search.machine.hardware import Hardware, compare, detect_hardware
 from search.machine.preparation import Progress
 from search.retrain.train import recipes_text, train_recipe
 
@@ -95,14 +95,14 @@ class Terms:
     said: str = ""
 
 
-def terms(claimed: Machine | None, here: Machine) -> Terms:
+def terms(claimed: Hardware | None, here: Hardware) -> Terms:
     """Return on what terms a run here compares with a claim; a CPU's timings are too noisy to scale a budget by."""
     if claimed is None:
         return Terms(incomparable="the export doesn't name the hardware of its budget")
     found = compare(claimed, here)
     if not found.refused and found.scale == 1.0:
-        return Terms(said=found.said)
-    said = found.said.replace("the study's", "the export's")
+        return Terms(said=found.difference)
+    said = found.difference.replace("the study's", "the export's")
     if here.kind != "cuda" or found.scale is None:
         return Terms(incomparable=f"{said}, and a time budget buys something else there")
     return Terms(found.scale, said=f"{said}; the budget is scaled × {found.scale:.2f}")
@@ -155,7 +155,7 @@ def verify(
     agreed = check_text(claimed, corpus)
     say(f"the same: {', '.join(agreed)} (sha-256)" if agreed else "note: the export has no hash of its text")
     _as_many_threads(claimed.machine, device)
-    here = look(device)
+    here = detect_hardware(device)
     on = terms(claimed.machine, here)
     if on.said or on.incomparable:
         say(f"note: {on.said or on.incomparable}")
@@ -174,7 +174,7 @@ def verify(
     return found
 
 
-def _as_many_threads(claimed: Machine | None, device: torch.device) -> None:
+def _as_many_threads(claimed: Hardware | None, device: torch.device) -> None:
     """On a CPU take as many threads as the claimed run had, where there are so many cores."""
     if claimed is not None and claimed.kind == device.type == "cpu":
         torch.set_num_threads(max(1, min(claimed.threads, cpu_count())))

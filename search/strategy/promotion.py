@@ -131,7 +131,7 @@ def promote(study: LinkedStudy) -> int:
     with study.database.lock(f"lilm-search/promote/{plan.name}"):
         if any(not t.state.is_finished() for t in study.proxy_trials()):
             return 0
-        if study.proxy_queue.slots() < plan.proxy.trials:
+        if study.proxy_queue.counted() < plan.proxy.trials:
             return 0
         due = due_runs(study)
         added = sum(_enqueue(study, *run) for run in due.rung_runs)

@@ -168,7 +168,7 @@ def ensure_parameters(study: LinkedStudy, trial_id: int) -> None:
     if plan.space.names({**plan.fixed(), **given}) == given.keys():
         return
     with study.database.lock(f"lilm-search/draw/{plan.name}"):
-        drawn = plan_sampler(study).draw(study.proxy_queue.identified(), storage.get_trial(trial_id).number, given)
+        drawn = plan_sampler(study).draw(study.proxy_queue.with_attributes(), storage.get_trial(trial_id).number, given)
         storage.set_trial_user_attr(trial_id, SAMPLER, {"kind": drawn.kind, "seed": drawn.seed})
         storage.set_trial_system_attr(trial_id, "fixed_params", drawn.params)
 

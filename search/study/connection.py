@@ -47,14 +47,14 @@ def _patiently(connect: Callable[[], "Database"], stop: "StopRequest") -> "Datab
     """Connect, and try again while the server is away: it may be restarting, or the network coming up."""
     from storage.errors import StorageError, UnreachableError
     from storage.server.backoff import backoff
-    from storage.server.database import is_passing
+    from storage.server.database import is_transient
 
     pauses = backoff(1.0, 30.0, MAX_AWAY_SECONDS)
     while True:
         try:
             return connect()
         except Exception as error:
-            away = isinstance(error, UnreachableError) or is_passing(error)
+            away = isinstance(error, UnreachableError) or is_transient(error)
             if not away or (pause := next(pauses, None)) is None:
                 raise
             message = str(error) if isinstance(error, StorageError) else type(error).__name__

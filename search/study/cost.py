@@ -17,7 +17,7 @@ from search.common.durations import parse_duration
 from search.study.settings import Fidelity
 from search.study.study import LinkedStudy
 from search.study.trials import RESUMED_AT, attributes_of
-from storage.registry.workers import Entry, Registry
+from storage.registry.workers import RegisteredWorker, Registry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ def budget_seconds(trial: FrozenTrial, fidelity: Fidelity) -> float:
     return (attrs.budget_scale or 1.0) * parse_duration(attrs.budget or fidelity.budget)
 
 
-def bill(study: LinkedStudy, entries: Sequence[Entry], cap: float) -> Bill:
+def bill(study: LinkedStudy, entries: Sequence[RegisteredWorker], cap: float) -> Bill:
     """Return the study's bill under this cap; runs under way are assumed to use their whole budgets."""
     by_name = {e.name: e for e in entries}
     spent, bound = sum(e.usd for e in entries), 0.0
@@ -79,14 +79,14 @@ def bill(study: LinkedStudy, entries: Sequence[Entry], cap: float) -> Bill:
     return Bill(spent=spent, bound=bound, cap=cap)
 
 
-def _elapsed(trial: FrozenTrial, entry: Entry | None) -> float:
+def _elapsed(trial: FrozenTrial, entry: RegisteredWorker | None) -> float:
     claimed = attributes_of(trial).claimed_at
     return max(0.0, entry.now - claimed) if entry and claimed is not None else 0.0
 
 
 def study_bill(study: LinkedStudy) -> Bill:
     """Return the study's current bill, under the cap that is stored in the database now."""
-    return bill(study, registry_of(study).entries(), stored_cap(study))
+    return bill(study, registry_of(study).workers(), stored_cap(study))
 
 
 def stored_cap(study: LinkedStudy) -> float:
@@ -100,7 +100,7 @@ def run_usd(trials: Sequence[FrozenTrial], seconds: float, price: float) -> floa
     return (seconds + overhead_seconds(trials)) / 3600 * price
 
 
-def affordable_runs(study: LinkedStudy, workers: Sequence[Entry] | None = None) -> int | None:
+def affordable_runs(study: LinkedStudy, workers: Sequence[RegisteredWorker] | None = None) -> int | None:
     """Return the number of further confirmation runs that [confirm]'s own limits allow; None if it has no limits.
 
     `workers` are the study's; if they are not given, they are read from the database when their prices are needed.
@@ -110,7 +110,7 @@ def affordable_runs(study: LinkedStudy, workers: Sequence[Entry] | None = None) 
     if confirm.max_hours:
         limits.append(_left(study, runs, confirm.max_hours * 3600, lambda trial: 1.0, 1.0))
     if confirm.max_usd:
-        prices = {e.name: e.usd_per_hour / 3600 for e in (registry_of(study).entries() if workers is None else workers)}
+        prices = {e.name: e.usd_per_hour / 3600 for e in (registry_of(study).workers() if workers is None else workers)}
         usual = study.plan.cost.usd_per_gpu_hour / 3600
 
         def price(trial: FrozenTrial) -> float:

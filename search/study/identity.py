@@ -177,7 +177,7 @@ def _deletion(database: Database, name: str) -> str:
 
     `optuna` can't reach the embedded server, which runs only during our own commands.
     """
-    url, embedded = database.engine.url, quick_look.running(paths.home() / "postgres")
+    url, embedded = database.engine.url, quick_look.embedded_settings(paths.home() / "postgres")
     if embedded and (url.host, url.port) == (embedded["host"], embedded["port"]):
         return "in `lilm-search dashboard`"
     address = url.set(drivername="postgresql+psycopg2", query={}).render_as_string()

@@ -19,9 +19,9 @@ from search.study.study import LinkedStudy
 from storage.outbox.messages import deliver_leftovers
 
 TOKEN = "LILM_SEARCH_WORKER_TOKEN"
-"""Tells a worker what its name ends with, so that who started it knows the name too."""
+"""Environment variable with the end of a worker's name, so that the process that starts it knows the name."""
 IDENTITY = "LILM_SEARCH_STUDY_ID"
-"""Tells a worker which study it is started for, should another have taken the name."""
+"""Environment variable with the identity of the study, in case another study takes the name."""
 
 
 @dataclass
@@ -32,7 +32,8 @@ class LocalWorker:
     name: str
     process: "subprocess.Popen[bytes]"
     log: Path
-    seen_dead: bool = field(default=False)
+    death_handled: bool = field(default=False)
+    """Whether its trial has been handed on after a signal ended it."""
 
     def tail(self, lines: int = 8) -> str:
         """Return the end of its log."""
@@ -40,15 +41,15 @@ class LocalWorker:
 
 
 def spawn(study: str, slot: Slot, index: int, storage_url: str | None, identity: str = "") -> LocalWorker:
-    """Start a worker in a process group of its own, so that a terminal's Ctrl-C reaches it once, through us."""
+    """Start a worker in a session of its own, so that a terminal's Ctrl-C reaches it once, through this process."""
     folder = paths.logs(study)
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / f"worker-{index}.log"
     command = [sys.executable, "-m", "search", "worker", "--study", study, "--device", slot.device]
     command += ["--threads", str(slot.threads)]
     token = _token()
-    mine = {"LILM_SEARCH_HOME": str(paths.home()), TOKEN: token, IDENTITY: identity}
-    env = {**os.environ, "PYTHONUNBUFFERED": "1", **mine}
+    settings = {"LILM_SEARCH_HOME": str(paths.home()), TOKEN: token, IDENTITY: identity}
+    env = {**os.environ, "PYTHONUNBUFFERED": "1", **settings}
     if storage_url:
         env["LILM_SEARCH_STORAGE"] = storage_url  # not an argument: every user of the machine sees those
     with log.open("ab") as output:
@@ -68,7 +69,7 @@ def _popen(command: list[str], env: dict[str, str], output: IO[bytes]) -> "subpr
 
 
 def worker_name(pid: int, token: str | None = None) -> str:
-    """Return the name by which a worker claims: host, process, and a token, since process numbers come again."""
+    """Return the name under which a worker claims: host, process number, and a token, since numbers are reused."""
     return f"{os.uname().nodename}/{pid}-{token or _token()}"
 
 
@@ -77,17 +78,19 @@ def _token() -> str:
 
 
 POLL_SECONDS = 1.0
+"""Seconds between looks at the workers."""
 MOST_RESTARTS = 3
+"""Workers that are started, in all, in the place of those that a signal ended."""
 
 
 class Display(Protocol):
-    """What shows a running study to a person."""
+    """Shows a running study to a person."""
 
     def say(self, line: str) -> None:
         """Print one line that stays."""
 
     def update(self, study: LinkedStudy, workers: Iterable[LocalWorker]) -> None:
-        """Show where the study stands now."""
+        """Show the present state of the study."""
 
 
 def run_workers(
@@ -95,27 +98,27 @@ def run_workers(
 ) -> None:
     """Start a worker for each slot and watch them until they end or stopping is asked for.
 
-    A worker that dies is known to be dead: its trial is handed on at once and another worker takes its place.
-    Raises `SearchError` when every worker failed.
+    If a signal ends a worker, its trial is handed on at once and another worker takes its place. Raises
+    `SearchError` if every worker failed.
     """
-    crew = _Crew(study, display, storage_url)
-    crew.deliver_leftovers()
-    crew.start(slots)
+    pool = _Pool(study, display, storage_url)
+    pool.deliver_leftovers()
+    pool.start(slots)
     while True:
         if stop():
-            crew.stop()
-        crew.replace_dead()
-        study.database.retrying(lambda: display.update(study, crew.workers))
-        if not crew.alive():
+            pool.stop()
+        pool.replace_dead()
+        study.database.retrying(lambda: display.update(study, pool.workers))
+        if not pool.alive():
             break
         stop.wait(POLL_SECONDS)
-        crew.wait_when_stopping()
+        pool.wait_when_stopping()
     if not stop():
-        crew.explain_failures()
+        pool.explain_failures()
 
 
-class _Crew:
-    """The workers of this machine and who replaces whom."""
+class _Pool:
+    """The workers of this machine."""
 
     def __init__(self, study: LinkedStudy, display: Display, storage_url: str | None) -> None:
         self.workers: list[LocalWorker] = []
@@ -142,11 +145,11 @@ class _Crew:
             worker.process.send_signal(signal.SIGTERM)
 
     def replace_dead(self) -> None:
-        """Hand on the trials of workers that a signal ended, and put others in their place."""
+        """Hand on the trials of workers that a signal ended, and start others in their place."""
         for index, worker in enumerate(self.workers):
-            if worker.seen_dead or (worker.process.poll() or 0) >= 0:
+            if worker.death_handled or (worker.process.poll() or 0) >= 0:
                 continue
-            worker.seen_dead = True
+            worker.death_handled = True
             self._release(worker)
             if self._stopping:
                 continue
@@ -157,7 +160,7 @@ class _Crew:
                 self.workers[index] = self._spawn(worker.slot, index)
 
     def deliver_leftovers(self) -> None:
-        """Deliver what dead workers of this machine had written and no server has taken."""
+        """Deliver what dead workers of this machine left in their outboxes."""
         deliver_leftovers(self._study.database, self._study.queues, paths.outbox(self._study.folder), self._display.say)
 
     def _release(self, worker: LocalWorker) -> None:
@@ -165,14 +168,14 @@ class _Crew:
         self._study.release_worker(worker.name)
 
     def wait_when_stopping(self) -> None:
-        """Once stopping was asked for, sleep until a worker ends: there is nothing else to wake up for."""
+        """Wait for a worker to end, once stopping was asked for: nothing else is left to do."""
         for worker in self.alive() if self._stopping else []:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 worker.process.wait(timeout=POLL_SECONDS)
             return
 
     def explain_failures(self) -> None:
-        """Say which workers failed; raise where none was left to finish the study."""
+        """Print which workers failed; raise `SearchError` if all did."""
         failed = [w for w in self.workers if w.process.returncode]
         if failed and len(failed) == len(self.workers):
             raise SearchError(f"every worker failed; the end of {failed[0].log}:\n{failed[0].tail()}")

@@ -1,4 +1,4 @@
-"""A worker's entry in the registry of its study: where it runs, on what, and at what price."""
+"""Registration of a worker with its study: its machine, its device and its price."""
 
 import contextlib
 import os
@@ -11,21 +11,23 @@ from search.machine.hardware import device_name
 from search.study.cost import registry_of, stored_cap
 from search.study.plan import Plan
 from search.study.study import LinkedStudy
-from storage.registry.workers import Presence
+from storage.registry.workers import WorkerHeartbeat
 
 PRICE = "LILM_SEARCH_USD_PER_HOUR"
+"""Environment variable with the dollars that an hour of a worker costs."""
 LAUNCH = "LILM_SEARCH_LAUNCH"
+"""Environment variable with the name of the rented machine."""
 
 
 @contextlib.contextmanager
-def present(
+def registered(
     study: LinkedStudy, name: str, device: torch.device, environ: Mapping[str, str] = os.environ
 ) -> Iterator[None]:
-    """Enter a worker in the registry, and record its end.
+    """Register a worker while the block runs, and record its end.
 
-    Raises `SearchError` where its price isn't a number, or 0 under a cost cap, which it would never reach.
+    Raises `SearchError` if its price isn't a number, or is 0 under a cost cap, which would never be reached.
     """
-    price = price_here(study.plan, environ)
+    price = usd_per_hour_here(study.plan, environ)
     if not price and stored_cap(study):
         raise SearchError(
             f"the study's max_usd is {stored_cap(study):g}, but an hour of this worker costs 0 dollars, so that it "
@@ -33,7 +35,7 @@ def present(
         )
     registry = registry_of(study)
     study.database.retrying(
-        lambda: registry.enter(
+        lambda: registry.register(
             name,
             machine=os.uname().nodename,
             launch=environ.get(LAUNCH, ""),
@@ -41,12 +43,15 @@ def present(
             usd_per_hour=price,
         )
     )
-    with Presence(registry, name):
+    with WorkerHeartbeat(registry, name):
         yield
 
 
-def price_here(plan: Plan, environ: Mapping[str, str]) -> float:
-    """Return what an hour of a worker here costs: as its machine's renter says, else as the study says."""
+def usd_per_hour_here(plan: Plan, environ: Mapping[str, str]) -> float:
+    """Return the dollars that an hour of a worker here costs: by `PRICE`, else by the study file.
+
+    Raises `SearchError` if `PRICE` isn't a number of dollars.
+    """
     given = environ.get(PRICE)
     if given is None:
         return plan.cost.usd_per_gpu_hour

@@ -1,7 +1,7 @@
-"""Confirmation runs go on where a lost worker left them: where their states lie, and how they get to other machines.
+"""Saved training states, from which a confirmation run goes on after its worker was lost, also on another machine.
 
-A state lies on the disk of the machine that trains, one file for each run of the race, whichever of its tries wrote
-it, and only the newest. A worker that is asked to stop leaves it in the study's store too, if it has one.
+The machine that trains keeps the newest state on its disk: one file for each run, which all tries of it share. A
+worker that is asked to stop also puts it into the study's store, if there is one.
 """
 
 import contextlib
@@ -28,25 +28,25 @@ from storage.errors import first_line
 from storage.queue.trial_queue import TrialQueue
 
 MOST_SHARE = 0.02
-"""Of a run's time that writing states may take: a large network's are written less often than it reports."""
+"""Largest share of a run's time for writing states: a large network's are written less often than it reports."""
 UPLOAD_SECONDS = 20.0
-"""How long a worker that is asked to stop waits for its state to be shared; the upload may outlast it."""
+"""Seconds that a worker which is asked to stop waits for the upload of its state, which may take longer."""
 FETCH_SECONDS = 60.0
-"""How long a try waits for a database that is away, to learn where it may go on."""
+"""Seconds that a new try waits for a database that is away to fetch a state from it."""
 
 
-class States:
-    """Keeps the states of one confirmation run, and finds those of its earlier tries.
+class SavedStates:
+    """Saves the states of one confirmation run, and finds those of its earlier tries.
 
     Args:
-        study: of which it is a run.
-        number: of the claimed trial.
-        store: where machines share files; None: they don't.
-        stopping: whether this worker is asked to stop.
-        go_on: called with the reports of an earlier try and with attributes to note, once the run goes on from it.
+        study: study of the run.
+        number: number of the claimed trial.
+        store: store of files that machines share; None if they share none.
+        stopping: returns whether this worker is asked to stop.
+        go_on: called with the reports of an earlier try and with attributes to store, once the run goes on from it.
         say: prints a line for people.
-        clock: seconds, for the cost of writing.
-        sleep: waits for a state that is on its way.
+        clock: returns seconds; measures the time that writing takes.
+        sleep: called with the seconds to wait for a state that is being uploaded.
 
     """
 
@@ -71,10 +71,13 @@ class States:
         self._path = folder / f"confirm-{self._tries[0].number}.state"
         if len(self._tries) == 1:
             self._path.unlink(missing_ok=True)  # of an earlier study of this name
-        self._cost_seconds, self._written, self._mine = 0.0, clock(), False
+        self._write_seconds, self._written_at, self._file_is_ours = 0.0, clock(), False
 
     def newest(self) -> Path | None:
-        """Return the state of an earlier try that got furthest, from this disk or the study's store."""
+        """Return the furthest state of the earlier tries, from this disk or the study's store; None in a first try.
+
+        The file need not exist.
+        """
         if len(self._tries) == 1:
             return None
         if self._store is not None:
@@ -85,11 +88,11 @@ class States:
         return self._path
 
     def _fetch(self, store: ArtifactStore) -> None:
-        """Bring what the last of the earlier tries to share its state has shared, unless ours is further."""
+        """Fetch the newest state in the store, unless the one on this disk is further."""
         last, until = self._tries[-2], self._clock() + UPLOAD_SECONDS
-        # One that has just been interrupted may be uploading still.
-        coming = attributes_of(last).failure == "interrupted" and last.intermediate_values
-        wait = bool(coming) and not self._path.exists()
+        # A worker that has just been interrupted may still be uploading.
+        uploading = attributes_of(last).failure == "interrupted" and last.intermediate_values
+        wait = bool(uploading) and not self._path.exists()
         fetched = self._path.with_name(f"{self._path.name}.fetched")
         while not self._download(store, fetched):
             if not wait or self._stopping() or self._clock() >= until:
@@ -113,19 +116,25 @@ class States:
         return False
 
     def resumed(self, reports: Sequence[Report], progress: float) -> None:
-        """Note on the trial, and say, where it goes on and who had it before."""
+        """Record and print at what progress the run goes on, and which workers had it before."""
         percent = round(100 * progress, 2)
         before = [attributes_of(t).worker or "unknown" for t in self._tries[:-1]]
         self._go_on(reports, {RESUMED_AT: percent, RAN_BEFORE: before})
-        self._mine = True
+        self._file_is_ours = True
         self._say(f"goes on at {percent:.0f}%; before: {', '.join(before)}")
 
     def keep(self, seconds: float, write: Callable[[Path], None]) -> None:
-        """Write the state, unless that costs too much or another worker is further; share it when told to stop."""
+        """Write the state, unless that takes too long or another worker is further; share it if asked to stop.
+
+        Args:
+            seconds: training seconds of the state.
+            write: writes it to a path.
+
+        """
         started, stopping = self._clock(), self._stopping()
-        if not stopping and started - self._written < self._cost_seconds / MOST_SHARE:
+        if not stopping and started - self._written_at < self._write_seconds / MOST_SHARE:
             return
-        if self._mine and seconds_in(self._path) > seconds:  # it was taken over: what isn't ours is ahead
+        if self._file_is_ours and seconds_in(self._path) > seconds:  # the run was taken over; its new worker is ahead
             return
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,8 +142,8 @@ class States:
         except (CheckpointError, OSError) as error:
             self._say(f"its state is not kept: {first_line(error)}")
             return
-        self._written, self._mine = self._clock(), True
-        self._cost_seconds = self._written - started
+        self._written_at, self._file_is_ours = self._clock(), True
+        self._write_seconds = self._written_at - started
         if stopping and self._store is not None:
             self._share(self._store)
 
@@ -142,7 +151,7 @@ class States:
         most, size = self._study.plan.workers.resume_mb, self._path.stat().st_size / 1e6
         if size > most:
             return self._say(f"its state stays on this machine: {size:.0f} MB, and [workers] resume_mb is {most:g}")
-        # Not the main thread: who insists on stopping interrupts that one, while this one keeps the process for it.
+        # A thread of its own keeps the process alive, even if a second stop request interrupts the main thread.
         upload = threading.Thread(target=self._upload, args=(store, self._id(self._tries[-1])), name="upload")
         upload.start()
         return upload.join(UPLOAD_SECONDS)
@@ -155,9 +164,10 @@ class States:
             self._say(f"its state stays on this machine: {first_line(error)}")
 
     def _id(self, trial: FrozenTrial) -> str:
-        """Return the name of a try's state, which the next try knows: an ended one can't take it as an attribute.
+        """Return the name of a try's state in the store.
 
-        A bucket may hold those of another study of this name, whose trials have the same numbers.
+        The next try can work it out; it can't be an attribute, since an ended trial takes none. It has the trial's
+        number in the database, since a bucket may hold states of another study of the same name.
         """
         return f"{self._study.folder}-confirm-state-{trial._trial_id}"
 
@@ -165,14 +175,14 @@ class States:
         """Remove the states of a run that has ended."""
         self._path.unlink(missing_ok=True)
         for trial in self._tries[:-1]:
-            # It may not be there, or a rented machine's role may not remove it: then it goes with its study.
+            # It may not exist, or a rented machine's role may not remove it; then it is removed with its study.
             with contextlib.suppress(Exception):
                 if self._store is not None:
                     self._store.remove(self._id(trial))
 
 
 def tries(trials: Sequence[FrozenTrial], number: int) -> list[FrozenTrial]:
-    """Return a trial with those that it retries, the first try first."""
+    """Return all tries of a run up to this trial, the first one first."""
     chain = [trials[number]]
     while (earlier := attributes_of(chain[0]).retries) is not None:
         chain.insert(0, trials[earlier])
@@ -180,7 +190,7 @@ def tries(trials: Sequence[FrozenTrial], number: int) -> list[FrozenTrial]:
 
 
 def clear_ended(folder: Path, trials: Sequence[FrozenTrial], queue: TrialQueue) -> None:
-    """Remove what runs that have ended, here or elsewhere, left on this disk."""
+    """Remove from this disk the states of runs that have ended, here or elsewhere."""
     retried_by = {attributes_of(t).retries: t for t in trials}
     for path in folder.glob("confirm-*.state*"):
         number = int(re.findall(r"confirm-(\d+)\.state", path.name)[0])

@@ -1,4 +1,4 @@
-"""A confirmation run's record, as a small text file: who ran, what came out, its curve, and where it was trained."""
+"""A confirmation run's record as a small text: configuration, result, parameters, curve, provenance, last lines."""
 
 import json
 import re
@@ -9,24 +9,35 @@ from search.study.plan import Plan
 from search.study.trials import BASELINE, BUDGET, CONFIRMS, KIND, LR_SCALE, PROVENANCE, SEED, WHY, Attributes, label
 
 IDENTITY = (BASELINE, CONFIRMS, LR_SCALE, SEED, BUDGET, KIND, WHY, PROVENANCE)
-"""Attributes that have a line of their own, or are the last part."""
+"""Attributes that have a line or a part of their own."""
 
 
 def record(
     plan: Plan,
     name: str,
-    outcome: str,
+    end: str,
     params: Mapping[str, Any],
     attrs: Mapping[str, Any],
     reports: Mapping[int, float],
     lines: Iterable[str],
 ) -> str:
-    """Return the record of the run of this name, of its attributes, its reports by percent, and its worker's lines."""
+    """Return the record of a run.
+
+    Args:
+        plan: the study's plan.
+        name: name of the run, such as "confirmation 3".
+        end: how the run ended, in words.
+        params: its parameters.
+        attrs: its user attributes.
+        reports: validation BPB by percent of the budget.
+        lines: lines that the worker printed; those that name the run are kept.
+
+    """
     run = Attributes(attrs)
-    who = label(run.baseline, run.confirms, run.lr_scale)
+    configuration = label(run.baseline, run.confirms, run.lr_scale)
     parts = {
-        f"{name} of {plan.name}": f"{who}, seed {run.seed}, {run.budget or plan.confirm.budget}\n"
-        f"why: {run.why}\nended: {outcome}",
+        f"{name} of {plan.name}": f"{configuration}, seed {run.seed}, {run.budget or plan.confirm.budget}\n"
+        f"why: {run.why}\nended: {end}",
         "parameters": _table(params),
         "reports": "\n".join(["progress_percent,val_bpb", *(f"{p},{bpb:.6g}" for p, bpb in sorted(reports.items()))]),
         "measured": _table({k: v for k, v in attrs.items() if k not in IDENTITY}),

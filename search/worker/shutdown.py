@@ -1,23 +1,24 @@
-"""Leaving in time: a spot machine's notice is short, and a worker may be compiling or reading text when it comes."""
+"""Shutdown within a spot machine's short notice, even if the worker is compiling or reading text when it comes."""
 
 import threading
 from collections.abc import Callable
 
 from search.common.signals import StopRequest
-from storage.server.periodic import Background
+from storage.server.periodic import BackgroundThread
 
 POLL_SECONDS = 0.5
+"""Seconds between looks at whether the block has ended."""
 
 
-class Farewell(Background):
-    """Once stopping is asked for, gives the main thread a moment, then hands its trial back over its head.
+class Shutdown(BackgroundThread):
+    """Watches for a stop request; hands the trial back, interrupts the main thread and, at last, ends the process.
 
     Args:
-        stop: what is asked.
-        hand_back: gives the current trial back; may be called where there is none, or it has ended.
-        leave: ends the process where the main thread doesn't come back at all; None: nothing does.
-        moment_seconds: for the main thread to end by itself, which it does between two training steps.
-        last_seconds: after that, for it to be interrupted and for what it wrote to be delivered.
+        stop: the request.
+        hand_back: hands the current trial back to its queue; may be called when there is none, or it has ended.
+        leave: ends the process if the main thread doesn't return; None: it isn't ended.
+        stop_seconds: seconds, from the request on, for the main thread to end by itself, between two training steps.
+        delivery_seconds: seconds after that to interrupt it and to deliver the outbox.
 
     """
 
@@ -27,25 +28,25 @@ class Farewell(Background):
         hand_back: Callable[[], None],
         leave: Callable[[], None] | None = None,
         *,
-        moment_seconds: float = 3.0,
-        last_seconds: float = 12.0,
+        stop_seconds: float = 3.0,
+        delivery_seconds: float = 12.0,
     ) -> None:
         self._stop, self._hand_back, self._leave = stop, hand_back, leave
-        self._moment_seconds, self._last_seconds = moment_seconds, last_seconds
-        self._over = threading.Event()
-        super().__init__("farewell")
+        self._stop_seconds, self._delivery_seconds = stop_seconds, delivery_seconds
+        self._block_ended = threading.Event()
+        super().__init__("shutdown")
 
     def close(self) -> None:
-        """The block has ended by itself: nothing is left to hand back."""
-        self._over.set()
+        """Note that the block has ended by itself: nothing is left to hand back."""
+        self._block_ended.set()
 
     def _run(self) -> None:
         while not self._stop.wait(POLL_SECONDS):
-            if self._over.is_set():
+            if self._block_ended.is_set():
                 return
-        if self._over.wait(self._moment_seconds):
+        if self._block_ended.wait(self._stop_seconds):
             return
         self._hand_back()
         self._stop.insist()
-        if not self._over.wait(self._last_seconds) and self._leave is not None:
+        if not self._block_ended.wait(self._delivery_seconds) and self._leave is not None:
             self._leave()

@@ -3,53 +3,76 @@
 import contextlib
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import optuna
 import torch
 
+from model.data.tokenizer import Tokenizer
+from model.errors import CheckpointError
 from model.formats import checkpoint
 from model.sample import samples
+from model.training.result import Result
+from search.common import paths
 from search.study.artifacts import attach
 from search.study.study import LinkedStudy
+from search.study.trials import run_label
 from storage.errors import first_line
 from storage.queue.trial_queue import Claim
 from storage.redaction import redact
 
 Say = Callable[[str], None]
 PATIENCE_SECONDS = 300.0
-"""How long an upload waits for a database that is away: the next trial waits with it."""
+"""Seconds that an upload waits for a database that is away; the worker's next trial waits too."""
 
 
 class LastLines:
-    """Says what it is told to, and remembers the end of it."""
+    """Prints lines for people, and keeps the last ones in `lines`."""
 
     def __init__(self, say: Say, most: int = 50) -> None:
         self._say = say
         self.lines: deque[str] = deque(maxlen=most)
 
     def __call__(self, line: str) -> None:
-        """Say the line."""
+        """Print the line."""
         self.lines.append(line)
         self._say(line)
 
 
+def save_weights(
+    study: LinkedStudy, number: int, result: Result, tokenizer: Tokenizer, info: Mapping[str, Any], say: Say
+) -> Path | None:
+    """Save a confirmation run's weights on this disk; return their file.
+
+    Returns None, and says why, if the disk doesn't take them: that is no reason to lose the result.
+    """
+    weights = paths.checkpoints(study.runs_folder) / f"confirm-{number}.pt"
+    try:
+        weights.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint.save(weights, result.network, tokenizer, dict(info))
+    except (CheckpointError, OSError) as error:
+        say(f"note: {run_label(False, number)} has no weights: {error}")
+        return None
+    return weights
+
+
 def keep_confirmed(study: LinkedStudy, trial_id: int, weights: Path, device: torch.device, say: Say) -> None:
-    """Store a confirmation run's weights, and what they write on from the standard prompts; never raises."""
+    """Store a confirmation run's weights with the study, and samples from the standard prompts; never raises."""
     part, texts = study.confirmations, dict[str, str]()
-    with _said(f"{weights.stem} has no samples", say):
+    with _noted(f"{weights.stem} has no samples", say):
         texts[weights.stem.replace("confirm", "samples") + ".txt"] = samples(checkpoint.load(weights, device))
-    with _said(f"not all of {weights.stem}'s files could be stored", say):
+    with _noted(f"not all of {weights.stem}'s files could be stored", say):
         for name, text in texts.items():
             _keep_text(study, part, trial_id, name, text)
         _keep(study, part, trial_id, weights)  # last: they may be too large
 
 
 def keep_record(study: LinkedStudy, trial_id: int, number: int, text: str, say: Say) -> None:
-    """Store what is on record of a confirmation run; never raises."""
+    """Store the record of a confirmation run with the study; never raises."""
     name = f"record-{number}.txt"
-    with _said(f"{name} could not be stored", say):
+    with _noted(f"{name} could not be stored", say):
         _keep_text(study, study.confirmations, trial_id, name, redact(text))
 
 
@@ -57,7 +80,7 @@ def keep_trace(study: LinkedStudy, part: optuna.Study, claim: Claim, trace: str,
     """Store the trace of an error and the worker's last lines with the trial that failed; never raises."""
     name = f"error-{claim.number}.txt"
     text = "\n".join([trace.rstrip(), "", "The worker's last lines:", *say.lines, ""])
-    with _said(f"{name} could not be stored", say):
+    with _noted(f"{name} could not be stored", say):
         _keep_text(study, part, claim.trial_id, name, redact(text))
 
 
@@ -73,9 +96,9 @@ def _keep_text(study: LinkedStudy, part: optuna.Study, trial_id: int, name: str,
 
 
 @contextlib.contextmanager
-def _said(what: str, say: Say) -> Iterator[None]:
-    """Say what went wrong in the block, and go on: a file is no reason to fail a trial."""
+def _noted(failure: str, say: Say) -> Iterator[None]:
+    """Print a note if the block raises, and go on: a file is no reason to fail a trial."""
     try:
         yield
     except Exception as error:
-        say(f"note: {what}: {first_line(error)}")
+        say(f"note: {failure}: {first_line(error)}")

@@ -1,4 +1,4 @@
-"""A worker: claims a trial, trains it, reports and tells, until the study has nothing left for it."""
+"""A worker: claims a trial, trains it and records its result, until the study has nothing left for it."""
 
 import contextlib
 import random
@@ -20,7 +20,7 @@ from search.common import paths
 from search.common.errors import SearchError, SpaceExhaustedError
 from search.common.signals import StopRequest
 from search.machine.admission import admit
-from search.machine.hardware import Machine, look
+from search.machine.hardware import Hardware, detect_hardware
 from search.machine.preparation import tokenizers
 from search.machine.shared_text import agree_on_text, shared_corpus
 from search.show.dashboard.sync import show
@@ -28,22 +28,27 @@ from search.strategy.promotion import manual_run_waits, promote
 from search.study.artifacts import study_artifacts
 from search.study.study import LinkedStudy
 from search.study.trials import BY_HAND, run_label
-from search.worker.cost_guard import Purse
-from search.worker.shutdown import Farewell
+from search.worker.cost_guard import CostGuard
+from search.worker.run_context import RunContext
+from search.worker.shutdown import Shutdown
 from search.worker.trial_files import LastLines, keep_trace
-from search.worker.trial_run import Run, RunContext
+from search.worker.trial_run import TrialRun
 from storage.errors import GoneError, LoginError, UnreachableError
 from storage.outbox.messages import deliver_leftovers
 from storage.outbox.outbox import Outbox
 from storage.queue.heartbeat import Heartbeat, Reaper
-from storage.queue.trial_queue import Claim, Outcome, TrialQueue
+from storage.queue.trial_queue import Claim, NoClaim, TrialQueue
 from storage.server.database import refusal
 
 T = TypeVar("T")
 POLL_SECONDS = 1.0
+"""Seconds between looks at whether the outbox is empty; also the shortest wait for a trial."""
 MOST_ERRORS = 3
+"""Errors in a row after which a worker ends."""
 MOST_REAP_SECONDS = 15.0
+"""Longest interval, in seconds, at which a worker takes trials from silent ones."""
 MOST_OUTAGE_SECONDS = 900.0
+"""Seconds without an answer of the database after which a worker ends."""
 CAUSES: dict[type[BaseException], str] = {
     StoppedError: "interrupted",
     KeyboardInterrupt: "interrupted",
@@ -51,73 +56,82 @@ CAUSES: dict[type[BaseException], str] = {
     DeviceMemoryError: "out_of_memory",
     SpaceExhaustedError: "exhausted",
 }
+"""Cause of failure that is recorded for each error; "error" for any other."""
 
 
 def waiting_seconds(budget_seconds: float) -> float:
-    """Return how long a worker without a trial waits at most: each asks dozens of questions, some under one lock."""
+    """Return the longest wait of a worker without a trial, in seconds.
+
+    Asking takes dozens of queries, some of them under a lock that all workers share.
+    """
     return min(10.0, max(POLL_SECONDS, budget_seconds / 36))
 
 
 @dataclass
 class Worker:
-    """One process on one device. `say` prints a line for people; `trainer` is called as `train` is."""
+    """One process on one device."""
 
     study: LinkedStudy
     name: str
     device: torch.device
     stop: StopRequest
     say: Callable[[str], None]
+    """Prints a line for people."""
     trainer: Callable[..., Result] = train
+    """Called as `model.training.train.train` is."""
     patience_seconds: float = 2.0
-    """How long a run waits, off the clock, for the database at a report."""
+    """Seconds that a run waits, off the clock, for the database at a report."""
     store: ArtifactStore | None = None
-    """Where machines share files."""
-    moment_seconds: float = 3.0
-    """How long it has to stop by itself before its trial is handed back over its head."""
-    last_seconds: float = 12.0
-    """How long after that, for what it wrote to be delivered, before it is left."""
+    """Store of files that machines share; None for the study's own."""
+    stop_seconds: float = 3.0
+    """Seconds, once asked to stop, until the trial is handed back though the main thread still trains it."""
+    delivery_seconds: float = 12.0
+    """Seconds after that to deliver the outbox, until the process is ended."""
     leave: Callable[[], None] | None = None
-    """Ends the process where it must stop and the main thread can't be reached."""
-    look: Callable[[torch.device], Machine] = look
-    """Finds out what the device is, and how fast."""
-    machine: Machine | None = field(default=None, init=False)
-    """What it runs on, with the throughput of the reference step; known once it runs."""
+    """Ends the process if it must stop and the main thread doesn't react; None: it isn't ended."""
+    detect_hardware: Callable[[torch.device], Hardware] = detect_hardware
+    """Returns class and speed of the device."""
+    hardware: Hardware | None = field(default=None, init=False)
+    """Class of the device and throughput of the reference step; None until the worker runs."""
     budget_scale: float = field(default=1.0, init=False)
+    """Factor on every budget, with which this machine does as much work as the study's first."""
     outbox: Outbox = field(init=False)
     _training: tuple[TrialQueue, Claim] | None = field(default=None, init=False)
+    """The trial that is being trained, with its queue."""
     _errors: int = field(default=0, init=False)
-    _purse: Purse = field(init=False)
+    """Errors in a row."""
+    _cost_guard: CostGuard = field(init=False)
 
     def __post_init__(self) -> None:
-        self._purse = Purse(self.study, self.name)
-        self.say = self._said = LastLines(self.say)
+        self._cost_guard = CostGuard(self.study, self.name)
+        self.say = self._last_lines = LastLines(self.say)
 
     def run(self) -> None:
         """Work until everything is done or stopping is asked for.
 
-        Raises `DataError` before anything is claimed where the text can't be had here, and `SearchError` where
-        hardware or text isn't the study's or after errors in a row: a machine that fails must not use up the
+        Raises `DataError`, before anything is claimed, if this machine can't get the text; `SearchError` if its
+        hardware or text isn't the study's, or after errors in a row: a machine that fails must not use up the
         study's trials.
         """
-        self.store = self.store or study_artifacts(self.study)  # which refuses what can't be had here
+        self.store = self.store or study_artifacts(self.study)  # raises if this machine can't use it
         queues = self.study.queues
         database, folder = self.study.database, paths.outbox(self.study.folder)
-        every = min(MOST_REAP_SECONDS, self.study.plan.workers.grace_seconds / 4)
+        reap_seconds = min(MOST_REAP_SECONDS, self.study.plan.workers.grace_seconds / 4)
         self.outbox = Outbox(database, self.name, folder, self.say)
         with (
             contextlib.suppress(StoppedError),
             self.outbox,
-            self._farewell(),
-            Reaper(queues, database.forget_session, interval_seconds=every),
+            self._shutdown(),
+            Reaper(queues, database.forget_session, interval_seconds=reap_seconds),
         ):
             deliver_leftovers(database, queues, folder, self.say)
             self._agree_on_hardware()
             self._agree_on_text()
             self._work()
 
-    def _farewell(self) -> Farewell:
-        seconds = {"moment_seconds": self.moment_seconds, "last_seconds": self.last_seconds}
-        return Farewell(self.stop, self._hand_back, self.leave, **seconds)
+    def _shutdown(self) -> Shutdown:
+        seconds = {"stop_seconds": self.stop_seconds, "delivery_seconds": self.delivery_seconds}
+        return Shutdown(self.stop, self._hand_back, self.leave, **seconds)
 
     def _work(self) -> None:
         waiting = False
@@ -126,12 +140,12 @@ class Worker:
             if isinstance(claim, Claim):
                 waiting = False
                 self._attempt(queue, claim)
-            elif claim is Outcome.DONE:
+            elif claim is NoClaim.DONE:
                 show(self.study, self.say, self.retrying)
                 self.say("nothing left to do")
                 return
-            elif claim is Outcome.REFUSED or self.retrying(self._purse.exhausted):
-                self.say(self._purse.reason)
+            elif claim is NoClaim.REFUSED or self.retrying(self._cost_guard.exhausted):
+                self.say(self._cost_guard.reason)
                 return
             else:
                 if not waiting:
@@ -140,46 +154,49 @@ class Worker:
                 self.stop.wait(random.uniform(0.5, 1) * waiting_seconds(self.study.plan.proxy.budget_seconds))
 
     def _agree_on_hardware(self) -> None:
-        """Time the reference step, and find out on what terms this machine works for the study."""
-        here = self.machine = self.look(self.device)
+        """Time the reference step, and have this hardware compared with the study's."""
+        here = self.hardware = self.detect_hardware(self.device)
         admission = self.retrying(lambda: admit(self.study, here))
         self.budget_scale = admission.budget_scale
-        self.retrying(lambda: self._purse.measured(here.reference_tokens_per_second, self.budget_scale))
+        self.retrying(lambda: self._cost_guard.record_speed(here.reference_tokens_per_second, self.budget_scale))
         self.say(f"{here.label}, reference step {here.speed}")
-        if admission.said:
-            self.say(f"note: {admission.said}")
+        if admission.note:
+            self.say(f"note: {admission.note}")
 
     def _agree_on_text(self) -> None:
         """Prepare the text, which must be the same bytes on every machine for their BPB to be comparable."""
         agree_on_text(self.study)
-        first = tokenizers(self.study.plan)[0]  # one that the study trains with: another may not even fit the text
+        first = tokenizers(self.study.plan)[0]  # of this study: the default one may not even fit the text
         with contextlib.suppress(StoppedError):
             shared_corpus(self.study, first, self.stop)
 
-    def _claim(self) -> tuple[TrialQueue, Claim | Outcome]:
-        """Proxies come first, but for what was promoted by hand; the rest of a worker's time goes to confirmations."""
+    def _claim(self) -> tuple[TrialQueue, Claim | NoClaim]:
+        """Claim a trial: confirmations asked for by hand come first, then proxies, then other confirmations."""
         proxies, confirmations = self.study.proxy_queue, self.study.confirm_queue
-        short, long = (self._purse.allows(fidelity) for fidelity in (self.study.plan.proxy, self.study.plan.confirm))
+        short, long = (
+            self._cost_guard.permit(fidelity) for fidelity in (self.study.plan.proxy, self.study.plan.confirm)
+        )
         if self.retrying(lambda: manual_run_waits(self.study)):
-            wanted = self.retrying(lambda: confirmations.claim(self.name, None, BY_HAND, long))
-            if isinstance(wanted, Claim):
-                return confirmations, wanted
-        first = self.retrying(lambda: proxies.claim(self.name, self.study.plan.proxy.trials, "", short))
-        if isinstance(first, Claim) or first is Outcome.REFUSED:
-            return proxies, first
+            by_hand = self.retrying(lambda: confirmations.claim(self.name, None, BY_HAND, long))
+            if isinstance(by_hand, Claim):
+                return confirmations, by_hand
+        proxy = self.retrying(lambda: proxies.claim(self.name, self.study.plan.proxy.trials, "", short))
+        if isinstance(proxy, Claim) or proxy is NoClaim.REFUSED:
+            return proxies, proxy
         self.retrying(lambda: promote(self.study))
-        second = self.retrying(lambda: confirmations.claim(self.name, None, "", long))
-        if isinstance(second, Claim) or second is Outcome.REFUSED:
-            return confirmations, second
-        # The last runs may have ended between the two calls, and made others due.
-        if Outcome.WAIT in (first, second) or self.retrying(lambda: promote(self.study)):
-            return confirmations, Outcome.WAIT
-        return confirmations, Outcome.DONE
+        confirmation = self.retrying(lambda: confirmations.claim(self.name, None, "", long))
+        if isinstance(confirmation, Claim) or confirmation is NoClaim.REFUSED:
+            return confirmations, confirmation
+        # The last runs may have ended between the two claims, which makes others due.
+        if NoClaim.WAIT in (proxy, confirmation) or self.retrying(lambda: promote(self.study)):
+            return confirmations, NoClaim.WAIT
+        return confirmations, NoClaim.DONE
 
     def retrying(self, call: Callable[[], T]) -> T:
-        """Call the database, through its absences: a claim whose answer is lost goes stale and is reaped.
+        """Call the database, and call again as long as it is away.
 
-        Raises `StoppedError` where stopping is asked for meanwhile.
+        A claim whose answer is lost goes stale and is reaped. Raises `StoppedError` if stopping is asked for
+        meanwhile.
         """
         return self.study.database.retrying(call, sleep=self._sleep)
 
@@ -188,9 +205,9 @@ class Worker:
             raise StoppedError("stopped while the database was away")
 
     def delivered(self) -> bool:
-        """Wait until the database has what was written; returns False where stopping is asked for before.
+        """Wait until the database has everything in the outbox; return False if stopping is asked for before.
 
-        Raises `UnreachableError` where it stays away.
+        Raises `UnreachableError` if it stays away.
         """
         started = time.monotonic()
         while not self.outbox.wait(POLL_SECONDS):
@@ -205,16 +222,16 @@ class Worker:
         return True
 
     def _attempt(self, queue: TrialQueue, claim: Claim) -> None:
-        """Train one claimed trial; whatever happens to it is recorded."""
+        """Train one claimed trial, and record how it ended."""
         self._training = queue, claim
         proxy = queue is self.study.proxy_queue
         optuna_study = self.study.proxies if proxy else self.study.confirmations
-        heart = Heartbeat(queue, claim.trial_id, interval_seconds=self.study.plan.workers.heartbeat_seconds)
-        run: Run | None = None
+        heartbeat = Heartbeat(queue, claim.trial_id, interval_seconds=self.study.plan.workers.heartbeat_seconds)
+        run: TrialRun | None = None
         try:
-            with heart:
-                self.retrying(partial(self._purse.note, claim))
-                run = Run(self._context(), optuna_study, queue, claim, proxy, heart)
+            with heartbeat:
+                self.retrying(partial(self._cost_guard.record_claim, claim))
+                run = TrialRun(self._context(), optuna_study, queue, claim, proxy, heartbeat)
                 run.train()
             self._errors = 0
         except (UnreachableError, LoginError, GoneError):
@@ -224,9 +241,9 @@ class Worker:
                 raise gone from None
             if self.outbox.refused:
                 raise self.outbox.refused from None
-            if run is not None and run.told:
+            if run is not None and run.counted:
                 return self.say(f"note: {run.label} is counted, but what follows it was cut short: {error}")
-            if heart.lost or self.outbox.lost(claim.trial_id) or isinstance(error, UpdateFinishedTrialError):
+            if heartbeat.lost or self.outbox.lost(claim.trial_id) or isinstance(error, UpdateFinishedTrialError):
                 return self.say(f"{run_label(proxy, claim.number)}: taken over by another worker")
             self._record(queue, claim, error)
         finally:
@@ -237,21 +254,24 @@ class Worker:
         return RunContext(
             study=self.study,
             device=self.device,
-            machine=self.machine,
+            hardware=self.hardware,
             budget_scale=self.budget_scale,
             trainer=self.trainer,
             store=self.store,
             outbox=self.outbox,
             stop=self.stop,
             say=self.say,
-            last_lines=lambda: list(self._said.lines),
+            last_lines=lambda: list(self._last_lines.lines),
             retrying=self.retrying,
             delivered=self.delivered,
             patience_seconds=self.patience_seconds,
         )
 
     def _record(self, queue: TrialQueue, claim: Claim, error: BaseException) -> None:
-        """Record the cause of a failure; raises `SearchError` after errors in a row."""
+        """Record the cause of a failure.
+
+        Raises `SearchError` after errors in a row.
+        """
         label = run_label(queue is self.study.proxy_queue, claim.number)
         cause = next((cause for kind, cause in CAUSES.items() if isinstance(error, kind)), "error")
         detail = traceback.format_exc() if cause == "error" else str(error)
@@ -260,13 +280,13 @@ class Worker:
         self.delivered()
         if cause == "error":
             part = self.study.proxies if queue is self.study.proxy_queue else self.study.confirmations
-            keep_trace(self.study, part, claim, detail, self._said)
+            keep_trace(self.study, part, claim, detail, self._last_lines)
         self._errors = self._errors + 1 if cause == "error" else self._errors
         if self._errors >= MOST_ERRORS:
             raise SearchError(f"stopped after {MOST_ERRORS} errors in a row; the last: {error}") from error
 
     def _hand_back(self) -> None:
-        """Hand back what the main thread is at, which is told so when it comes to write the end."""
+        """Hand back the trial that the main thread trains; its own record of the end then changes nothing."""
         training = self._training
         if training is not None:
             self.outbox.fail(*(training[0], training[1].trial_id), "interrupted", "handed back before it had stopped")

@@ -1,7 +1,7 @@
-"""What a worker may write into a column that others read: Optuna and psycopg2 must be able to, or the study is lost."""
+"""Checks of values that a worker writes: one that Optuna or psycopg2 can't read would ruin the study for all."""
 
-# Whether Python reads a JSON text: PostgreSQL's own parser knows neither NaN nor Infinity, and takes what is nested
-# deeper, or numbers longer, than Python reads.
+# Whether Python can read a JSON text. PostgreSQL's own parser refuses NaN and Infinity, and accepts deeper nesting and
+# longer numbers than Python does.
 READABLE = r"""
 CREATE OR REPLACE FUNCTION lilm_readable(value text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, pg_temp AS $$

@@ -15,7 +15,7 @@ from storage.errors import DeniedError, StorageError
 from storage.server.database import Database, refusal
 
 CONNECTIONS = 6
-"""What a credential grants each worker: its pool's MOST_CONNECTIONS, one while connecting, and some to spare."""
+"""Connections of a credential for each worker: its pool's MOST_CONNECTIONS, one while connecting, and some spare."""
 
 MAY_MAKE_ROLES = sa.text("SELECT rolname, rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user")
 
@@ -48,7 +48,7 @@ LISTED = sa.text(
     """
 )
 
-# Of roles that the caller may signal: others' sessions are left alone rather than complained of.
+# Only sessions of roles that the caller may signal: for others the server would raise an error.
 END_SESSIONS = """
     SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
     WHERE pid <> pg_backend_pid() AND pg_has_role(usesysid, 'USAGE') AND usename
@@ -58,19 +58,19 @@ END_ONE = sa.text(END_SESSIONS + "= :role")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Issued:
-    """A new credential; the password is nowhere else."""
+class NewCredential:
+    """A new credential; its password is stored nowhere else."""
 
     role: str
     password: str
     expires: datetime
     gaps: Sequence[str]
-    """What it can do beyond its study, because others own what they would have to close."""
+    """What it can do beyond its study because others own the databases or schemas, with the cure, a sentence each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Credential:
-    """A credential as the server knows it."""
+    """A credential on the server."""
 
     role: str
     name: str
@@ -80,9 +80,9 @@ class Credential:
     connections: int
     connection_limit: int | None
     seen: datetime | None
-    """When a worker of it last said that it lives, by the server's clock."""
+    """Time of the last sign of life of a worker with it, by the server's clock."""
     state: str
-    """valid, expired, or revoked where its role can't log in any more."""
+    """"valid", "expired", or "revoked" if its role can't log in any more."""
 
 
 def new(
@@ -92,11 +92,11 @@ def new(
     name: str,
     lifetime_seconds: float,
     connections: int = CONNECTIONS,
-) -> Issued:
-    """Create a role that works on these studies, and no others, for so long.
+) -> NewCredential:
+    """Create a role that may work on these studies only, for a lifetime.
 
-    The password leaves this process in the result only: the server is sent its SCRAM verifier. Raises `DeniedError`
-    where the user may not make roles or doesn't own the tables, `StorageError` for a name in use or impossible.
+    The password is only in the result: the server is sent its SCRAM verifier. Raises `DeniedError` if the user may
+    not make roles or doesn't own the tables, `StorageError` if the name is in use or not allowed.
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", name):
         raise StorageError(f"the credential's name is {name!r}, but must be 1 to 32 of a-z, 0-9, - and _")
@@ -126,7 +126,7 @@ def new(
         for study_id in study_ids:
             entry = {"study_id": study_id, "role": role, "name": name, "expires": expires}
             connection.execute(ENTER, entry)
-        return Issued(role=role, password=password, expires=expires, gaps=rights.gaps(connection, role))
+        return NewCredential(role=role, password=password, expires=expires, gaps=rights.gaps(connection, role))
 
 
 def extend(database: Database, study_id: int, other_id: int) -> None:
@@ -136,30 +136,30 @@ def extend(database: Database, study_id: int, other_id: int) -> None:
 
 
 def listed(database: Database) -> list[Credential]:
-    """Return every credential of the database, the oldest first, and end the sessions of expired ones."""
+    """Return all credentials of the database, the oldest first; end the sessions of expired ones."""
     with database.engine.begin() as connection:
         end_expired(connection)
         return _listed(connection)
 
 
 def revoke(database: Database, name: str) -> int:
-    """End a credential, by its name or its role's, and its sessions; returns how many these were.
+    """End a credential, given its name or its role's, and its sessions; return the number of sessions.
 
-    From the first statement on it can do nothing more: what follows may be cut off, and be repeated. Raises
-    `StorageError` where there is none, `DeniedError` for one that another owner made.
+    From the first statement on the credential is useless; if the rest fails, it may be repeated. Raises
+    `StorageError` if there is no such credential, `DeniedError` if another owner made it.
     """
     with _as_owner(database) as connection:
-        found = [c for c in _listed(connection) if name in (c.name, c.role)]
-        if not found:
+        matching = [c for c in _listed(connection) if name in (c.name, c.role)]
+        if not matching:
             names = ", ".join(c.name for c in _listed(connection)) or "none"
             raise StorageError(f"no credential is named {name}; there are: {names}")
-        role = found[0].role
-        there = bool(connection.scalar(sa.text("SELECT 1 FROM pg_roles WHERE rolname = :role"), {"role": role}))
-        if there:
+        role = matching[0].role
+        exists = bool(connection.scalar(sa.text("SELECT 1 FROM pg_roles WHERE rolname = :role"), {"role": role}))
+        if exists:
             rights.run(connection, f"ALTER ROLE {rights.quoted(connection, role)} NOLOGIN")
     with _as_owner(database) as connection:
         ended = int(connection.scalar(END_ONE, {"role": role}) or 0)
-        if there:
+        if exists:
             rights.run(connection, f"DROP ROLE {rights.quoted(connection, role)}")
         connection.execute(sa.text("DELETE FROM lilm_credentials WHERE role = :role"), {"role": role})
     return ended
@@ -168,21 +168,21 @@ def revoke(database: Database, name: str) -> int:
 def workers_of(database: Database, role: str) -> list[str]:
     """Return the names of the workers that have logged in with a role."""
     with database.engine.connect() as connection:
-        found = connection.execute(sa.text("SELECT name FROM lilm_workers WHERE role = :role"), {"role": role})
-        return list(found.scalars())
+        names = connection.execute(sa.text("SELECT name FROM lilm_workers WHERE role = :role"), {"role": role})
+        return list(names.scalars())
 
 
 def end_expired(connection: sa.Connection) -> int:
-    """End the sessions of expired credentials that the caller may end; returns how many.
+    """End the sessions of expired credentials, if the caller may; return how many.
 
-    They can do nothing with any study as it is, but hold connections, and locks. May be called by anyone.
+    Such sessions can't use any study any more, but hold connections and locks. Any user may call it.
     """
     return int(connection.scalar(END_EXPIRED) or 0)
 
 
 @contextlib.contextmanager
 def _as_owner(database: Database) -> Iterator[sa.Connection]:
-    """Yield a transaction of someone who may make roles, one at a time; a refusal is told as ours."""
+    """Yield a transaction, under a lock, of a user who may make roles; raise a refusal as a `StorageError`."""
     try:
         with database.lock("lilm-search/credentials"), database.engine.begin() as connection:
             user, may = connection.execute(MAY_MAKE_ROLES).one()
@@ -195,7 +195,7 @@ def _as_owner(database: Database) -> Iterator[sa.Connection]:
         raise refusal(error) or error from None
 
 
-# Groups that have rights on this database's tables: it may have been renamed, or restored under them.
+# Groups that have rights on this database's tables, also from before it was renamed or restored.
 GROUPS = sa.text(
     """
     SELECT rolname FROM pg_class, aclexplode(relacl), pg_roles
@@ -207,28 +207,29 @@ OWN_GROUP = sa.text("SELECT concat(:prefix ::text, oid) FROM pg_database WHERE d
 
 
 def _groups(connection: sa.Connection) -> list[str]:
-    """Return the roles that hold this database's rights, one created where none does; new credentials join the first.
+    """Return the groups that hold rights on this database, after creating one if there is none.
 
-    Its name is the database's number, since roles are the whole server's, and names go from one database to another.
+    New credentials join the first. Its name has the database's oid, since roles belong to the whole server, and a
+    database may be renamed.
     """
     own = connection.execute(OWN_GROUP, {"prefix": rights.GROUPS}).scalar_one()
-    if found := connection.execute(GROUPS, {"prefix": rights.GROUPS, "own": own}).scalars().all():
-        return list(found)
+    if groups := connection.execute(GROUPS, {"prefix": rights.GROUPS, "own": own}).scalars().all():
+        return list(groups)
     if not connection.scalar(sa.text("SELECT 1 FROM pg_roles WHERE rolname = :name"), {"name": own}):
         rights.run(connection, f"CREATE ROLE {rights.quoted(connection, own)} NOLOGIN NOINHERIT")
     return [own]
 
 
 def _let_owner_end_sessions(connection: sa.Connection, role: str) -> None:
-    """Make the owner a member: who isn't may not end a role's sessions. It gives the owner no right it hasn't."""
+    """Make the owner a member of the role, as ending its sessions requires; the owner gains no other right."""
     if not connection.scalar(sa.text("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")):
         rights.run(connection, f"GRANT {rights.quoted(connection, role)} TO CURRENT_USER")
 
 
 def _listed(connection: sa.Connection) -> list[Credential]:
-    found = []
+    credentials = []
     for row in connection.execute(LISTED).mappings():
         state = "revoked" if not row["login"] else "expired" if row["expired"] else "valid"
-        kept = {k: v for k, v in row.items() if k not in ("login", "expired")}
-        found.append(Credential(**kept, state=state))
-    return found
+        columns = {k: v for k, v in row.items() if k not in ("login", "expired")}
+        credentials.append(Credential(**columns, state=state))
+    return credentials

@@ -1,8 +1,8 @@
-"""What a worker's role may do: its own study's rows, and no more. Installed once per database, by its owner.
+"""Rights of a worker's role: on the rows of its own study only. The database's owner installs them once.
 
-Rights are granted to one group per database, of which every credential is a member; which rows they reach is
-settled by row security, to which the table's owner and superusers are not subject. Rules name no role, so that a
-backup of the database can be restored on a server that has none of them, and its database be renamed.
+Rights are granted to one group per database, of which every credential is a member. Row security, which doesn't bind
+the tables' owner and superusers, limits them to rows. Its rules name no role, so that a backup can be restored on a
+server that has none of the roles, and the database can be renamed.
 """
 
 import hashlib
@@ -14,17 +14,17 @@ import sqlalchemy as sa
 from storage.access.json_guard import BEAT, FLOAT, JSON, READABLE, TIME
 
 GROUPS = "lilm_workers_"
-"""What every group's name begins with, on the whole server."""
+"""Prefix of the groups' names, on the whole server."""
 
-MINE = "((SELECT lilm_studies()) IS NULL OR study_id = ANY ((SELECT lilm_studies())::integer[]))"
-FREE = "(SELECT lilm_studies()) IS NULL"
-TRIAL = "EXISTS (SELECT FROM trials t WHERE t.trial_id = {table}.trial_id)"  # whose own rule is MINE
+OWN_STUDY = "((SELECT lilm_studies()) IS NULL OR study_id = ANY ((SELECT lilm_studies())::integer[]))"
+NOT_A_WORKER = "(SELECT lilm_studies()) IS NULL"
+OWN_TRIAL = "EXISTS (SELECT FROM trials t WHERE t.trial_id = {table}.trial_id)"  # whose own rule is OWN_STUDY
 UNFINISHED = "EXISTS (SELECT FROM trials t WHERE t.trial_id = {table}.trial_id AND t.state IN ('WAITING', 'RUNNING'))"
 UNFAILED = "EXISTS (SELECT FROM trials t WHERE t.trial_id = {table}.trial_id AND t.state <> 'FAIL')"
-OWNERS_FACT = "(key IN ('id', 'plan', 'confirms', 'confirmed_in', 'remade') OR starts_with(key, 'lessons'))"
-AGREED_FACT = "(key IN ('text_sha256', 'hardware') OR starts_with(key, 'tokenizer:'))"
-"""What the first worker settles for all: later ones may not change it."""
-SHOWN = "(starts_with(key, 'dashboard:') OR starts_with(key, 'artifacts:'))"
+OWNER_KEYS = "(key IN ('id', 'plan', 'confirms', 'confirmed_in', 'remade') OR starts_with(key, 'lessons'))"
+FIXED_KEYS = "(key IN ('text_sha256', 'hardware') OR starts_with(key, 'tokenizer:'))"
+"""Study attributes that the first worker sets; later ones may not change them."""
+DASHBOARD_KEYS = "(starts_with(key, 'dashboard:') OR starts_with(key, 'artifacts:'))"
 
 TIMES = " AND ".join(TIME.format(column=column) for column in ("datetime_start", "datetime_complete"))
 VALUE, REPORT = FLOAT.format(column="value"), FLOAT.format(column="intermediate_value")
@@ -32,37 +32,41 @@ VALUE, REPORT = FLOAT.format(column="value"), FLOAT.format(column="intermediate_
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table's rights: which columns may be given and changed, and of which rows."""
+    """Rights on a table: the columns that may be inserted and updated, and the rows."""
 
-    rows: str = MINE
-    """Rows that can be seen, and be asked to change."""
+    rows: str = OWN_STUDY
+    """SQL condition on the rows that can be read."""
     insert: tuple[str, ...] = ()
+    """Columns that may be inserted."""
     insert_check: str = "true"
+    """SQL condition on an inserted row."""
     update: tuple[str, ...] = ()
+    """Columns that may be updated."""
     update_check: str = "true"
+    """SQL condition on an updated row."""
     sequence: str = ""
-    """The column that counts by itself: never given, or a number taken early would stop other studies."""
+    """Serial column, which may not be inserted: a number used early would make other studies' inserts fail."""
 
 
 _ATTRIBUTE = ("key", "value_json")
 _WORKER = ("machine", "launch", "device", "reference", "usd_per_hour", "started", "seen", "ended")
 
 TABLES: Mapping[str, Table] = {
-    # Optuna locks a study's row, which needs the right to update: of a column, and then to nothing.
-    "studies": Table(update=("study_id",), update_check=FREE),
+    # Optuna locks a study's row, for which the right to update a column is needed; the check lets nothing change.
+    "studies": Table(update=("study_id",), update_check=NOT_A_WORKER),
     "study_directions": Table(),
     "study_user_attributes": Table(
         insert=("study_id", *_ATTRIBUTE),
-        insert_check=f"({FREE} OR NOT {OWNERS_FACT}) AND {JSON}",
+        insert_check=f"({NOT_A_WORKER} OR NOT {OWNER_KEYS}) AND {JSON}",
         update=("value_json",),
-        update_check=f"({FREE} OR NOT ({OWNERS_FACT} OR {AGREED_FACT})) AND {JSON}",
+        update_check=f"({NOT_A_WORKER} OR NOT ({OWNER_KEYS} OR {FIXED_KEYS})) AND {JSON}",
         sequence="study_user_attribute_id",
     ),
     "study_system_attributes": Table(
         insert=("study_id", *_ATTRIBUTE),
-        insert_check=f"({FREE} OR {SHOWN}) AND {JSON}",
+        insert_check=f"({NOT_A_WORKER} OR {DASHBOARD_KEYS}) AND {JSON}",
         update=("value_json",),
-        update_check=f"({FREE} OR {SHOWN}) AND {JSON}",
+        update_check=f"({NOT_A_WORKER} OR {DASHBOARD_KEYS}) AND {JSON}",
         sequence="study_system_attribute_id",
     ),
     "trials": Table(
@@ -73,7 +77,7 @@ TABLES: Mapping[str, Table] = {
         sequence="trial_id",
     ),
     "trial_user_attributes": Table(
-        rows=TRIAL,
+        rows=OWN_TRIAL,
         insert=("trial_id", *_ATTRIBUTE),
         insert_check=f"{UNFINISHED} AND {JSON}",
         update=("value_json",),
@@ -81,7 +85,7 @@ TABLES: Mapping[str, Table] = {
         sequence="trial_user_attribute_id",
     ),
     "trial_system_attributes": Table(
-        rows=TRIAL,
+        rows=OWN_TRIAL,
         insert=("trial_id", *_ATTRIBUTE),
         insert_check=f"{UNFINISHED} AND {JSON}",
         update=("value_json",),
@@ -89,14 +93,14 @@ TABLES: Mapping[str, Table] = {
         sequence="trial_system_attribute_id",
     ),
     "trial_params": Table(
-        rows=TRIAL,
+        rows=OWN_TRIAL,
         insert=("trial_id", "param_name", "param_value", "distribution_json"),
         insert_check=UNFINISHED,
         sequence="param_id",
     ),
     # Optuna writes a trial's end before its value, in one transaction.
     "trial_values": Table(
-        rows=TRIAL,
+        rows=OWN_TRIAL,
         insert=("trial_id", "objective", "value", "value_type"),
         insert_check=f"{UNFAILED} AND {VALUE}",
         update=("value", "value_type"),
@@ -104,7 +108,7 @@ TABLES: Mapping[str, Table] = {
         sequence="trial_value_id",
     ),
     "trial_intermediate_values": Table(
-        rows=TRIAL,
+        rows=OWN_TRIAL,
         insert=("trial_id", "step", "intermediate_value", "intermediate_value_type"),
         insert_check=f"{UNFINISHED} AND {REPORT}",
         update=("intermediate_value", "intermediate_value_type"),
@@ -112,7 +116,7 @@ TABLES: Mapping[str, Table] = {
         sequence="trial_intermediate_value_id",
     ),
     "trial_heartbeats": Table(
-        rows=TRIAL,
+        rows=OWN_TRIAL,
         insert=("trial_id", "heartbeat"),
         insert_check=f"{UNFINISHED} AND {BEAT}",
         update=("heartbeat",),
@@ -123,16 +127,16 @@ TABLES: Mapping[str, Table] = {
     "lilm_workers": Table(
         insert=("study_id", "name", *_WORKER),
         update=_WORKER,
-        update_check=f"{FREE} OR role = current_user",
+        update_check=f"{NOT_A_WORKER} OR role = current_user",
     ),
     "lilm_credentials": Table(rows="role = current_user"),
 }
-UNRULED = ("version_info", "alembic_version")
+OPEN_TABLES = ("version_info", "alembic_version")
 """Optuna's own bookkeeping, which every client reads."""
 
-# The studies that the user may work on; null for one who isn't a worker, whose rights are what the owner granted: who
-# has a credential, or is a member of any such group, is one, or a database renamed would take workers for owners.
-# It also ends what a session may do once its credential has expired: PostgreSQL itself asks at the login only.
+# The studies that the user may work on; null for a user who isn't a worker, and has the rights that the owner granted.
+# A user with a credential, or in any of the groups, is a worker; or workers of a renamed database would be owners.
+# It also ends a session's rights once its credential has expired: PostgreSQL itself checks that at login only.
 STUDIES = """
 CREATE OR REPLACE FUNCTION lilm_studies() RETURNS integer[] LANGUAGE plpgsql STABLE SET search_path = {schema}, pg_temp
 AS $$
@@ -154,7 +158,7 @@ END
 $$
 """
 
-# What has ended stays as it ended, and a trial keeps its number: Optuna's own rules, for those who don't use Optuna.
+# Finished trials don't change, and a trial keeps its number: Optuna's own rules, for clients without Optuna.
 KEEP_FINISHED = """
 CREATE OR REPLACE FUNCTION lilm_keep_finished() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -173,14 +177,14 @@ CREATE TRIGGER lilm_keep_finished BEFORE UPDATE ON trials FOR EACH ROW
 
 
 def install(connection: sa.Connection, groups: Iterable[str]) -> None:
-    """Give the groups a worker's rights, and install the rules that confine them, where they aren't there yet.
+    """Grant the groups a worker's rights, and install the rules that limit them to rows.
 
-    The rules lock every table for a moment, so they are left alone while they are the same.
+    Installing locks every table for a moment, so that it is left out while the rules are the same.
     """
     schema = quoted(connection, _schema(connection))
     rules = list(_rules(schema))
     version = hashlib.sha256("\n".join(rules).encode()).hexdigest()[:16]
-    if not _stand(connection, version):
+    if not _installed(connection, version):
         for statement in (*rules, f"COMMENT ON FUNCTION lilm_studies() IS '{version}'"):
             run(connection, statement)
     for group in groups:
@@ -188,7 +192,7 @@ def install(connection: sa.Connection, groups: Iterable[str]) -> None:
             run(connection, statement)
 
 
-# Whether the rules are there as they were made: owners may have put some out of the way, to alter a table.
+# Whether the rules are all installed: an owner may have removed some to alter a table.
 STANDING = sa.text(
     """
     SELECT coalesce(obj_description(to_regproc('lilm_studies'), 'pg_proc') = :version, false)
@@ -200,10 +204,10 @@ STANDING = sa.text(
 )
 
 
-def _stand(connection: sa.Connection, version: str) -> bool:
+def _installed(connection: sa.Connection, version: str) -> bool:
     policies = sum(1 + bool(t.insert) + bool(t.update) for t in TABLES.values())
-    facts = {"version": version, "policies": policies, "tables": len(TABLES), "names": list(TABLES)}
-    return bool(connection.scalar(STANDING, {**facts, "schema": _schema(connection)}))
+    expected = {"version": version, "policies": policies, "tables": len(TABLES), "names": list(TABLES)}
+    return bool(connection.scalar(STANDING, {**expected, "schema": _schema(connection)}))
 
 
 def _rules(schema: str) -> Iterator[str]:
@@ -226,7 +230,7 @@ def _rules(schema: str) -> Iterator[str]:
 def _grants(group: str, schema: str) -> Iterator[str]:
     yield f"REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC"
     yield f"GRANT USAGE ON SCHEMA {schema} TO {group}"
-    for name in UNRULED:
+    for name in OPEN_TABLES:
         yield f"GRANT SELECT ON {name} TO {group}"
     for name, table in TABLES.items():
         yield f"REVOKE ALL ON {name} FROM {group}"
@@ -240,22 +244,28 @@ def _grants(group: str, schema: str) -> Iterator[str]:
 
 
 def close_databases(connection: sa.Connection, groups: Iterable[str]) -> None:
-    """Let none but the groups and whoever was named into this database, and nobody unnamed into the owner's others."""
+    """Let only the groups, and roles with a grant of their own, connect to this database.
+
+    To the owner's other databases only roles with a grant may connect.
+    """
     database = connection.scalar(sa.text("SELECT current_database()"))
-    mine = "SELECT datname FROM pg_database WHERE datdba = (SELECT oid FROM pg_roles WHERE rolname = current_user)"
-    for name in connection.execute(sa.text(mine)).scalars().all():
+    owned = "SELECT datname FROM pg_database WHERE datdba = (SELECT oid FROM pg_roles WHERE rolname = current_user)"
+    for name in connection.execute(sa.text(owned)).scalars().all():
         run(connection, f"REVOKE CONNECT, TEMPORARY ON DATABASE {quoted(connection, name)} FROM PUBLIC")
     for group in groups:
         run(connection, f"GRANT CONNECT ON DATABASE {quoted(connection, database)} TO {quoted(connection, group)}")
 
 
 def gaps(connection: sa.Connection, role: str) -> list[str]:
-    """Return what a credential can do beyond its study because others own it, with the cure, a sentence each."""
+    """Return what a credential can do beyond its study because others own the databases or schemas, with the cure.
+
+    Each is a sentence.
+    """
     open_databases = sa.text(
         "SELECT datname FROM pg_database WHERE datallowconn AND datname <> current_database() "
         "AND has_database_privilege(:role, oid, 'CONNECT') ORDER BY datname"
     )
-    found = [
+    sentences = [
         f'it may connect to the database {name}: REVOKE CONNECT ON DATABASE "{name}" FROM PUBLIC'
         for name in connection.execute(open_databases, {"role": role}).scalars()
     ]
@@ -265,10 +275,10 @@ def gaps(connection: sa.Connection, role: str) -> list[str]:
     )
     temporary, create = connection.execute(here, {"role": role}).one()
     if temporary:
-        found.append("it may create temporary tables: REVOKE TEMPORARY ON DATABASE … FROM PUBLIC, as its owner")
+        sentences.append("it may create temporary tables: REVOKE TEMPORARY ON DATABASE … FROM PUBLIC, as its owner")
     if create:
-        found.append("it may create tables: REVOKE CREATE ON SCHEMA public FROM PUBLIC, as a superuser")
-    return found
+        sentences.append("it may create tables: REVOKE CREATE ON SCHEMA public FROM PUBLIC, as a superuser")
+    return sentences
 
 
 def _schema(connection: sa.Connection) -> str:
@@ -279,10 +289,10 @@ def _schema(connection: sa.Connection) -> str:
 
 
 def run(connection: sa.Connection, statement: str) -> None:
-    """Run a statement that nobody's text is part of but quoted names; a % in it is a %."""
+    """Run a statement in which all names are quoted, and % stands for itself."""
     connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
 
 
 def quoted(connection: sa.Connection, name: str) -> str:
-    """Return a name as it stands in a statement."""
+    """Return a name quoted for a statement."""
     return str(connection.dialect.identifier_preparer.quote_identifier(name))

@@ -1,8 +1,8 @@
 """A study's files in its own database: an Optuna artifact store for small files, such as weights and samples.
 
-The contract, as for Optuna's own stores: a file is there whole or not at all, whoever is cut off; its bytes come
-back as they were; writing a name again replaces the file; one that isn't there is `ArtifactNotFound`. Files go
-through in parts, so that neither we nor the server ever hold a whole one.
+The contract, as for Optuna's own stores: a file exists whole or not at all, even if a connection breaks; its bytes come
+back unchanged; writing under the same name replaces the file; reading one that doesn't exist raises
+`ArtifactNotFound`. Files are moved in parts, so that neither client nor server ever holds a whole one.
 """
 
 import io
@@ -19,7 +19,7 @@ from storage.server.tables import artifacts
 PART_BYTES = 1 << 20
 MEGABYTE = 10**6
 
-# How many parts a file has, and none where there is no such file.
+# Number of a file's parts; 0 if it doesn't exist.
 COUNT = sa.text("SELECT count(*) FROM lilm_artifacts WHERE artifact_id = :artifact_id")
 PART = sa.text("SELECT content FROM lilm_artifacts WHERE artifact_id = :artifact_id AND part = :part")
 DELETE = sa.text("DELETE FROM lilm_artifacts WHERE artifact_id = :artifact_id")
@@ -34,10 +34,10 @@ class PostgresArtifactStore:
     """Files in the table lilm_artifacts, for `optuna.artifacts` and optuna-dashboard.
 
     Args:
-        engine: the study's database.
-        study_id: the Optuna study with which the files written here are deleted; None: none can be written. Any
-            study's files can be read: their names are unique.
-        most_bytes: the largest file that is taken; None: any.
+        engine: engine of the study's database.
+        study_id: id of the Optuna study, with which the files written here are deleted; None: for reading only.
+            Files of any study can be read: their names are unique.
+        most_bytes: size of the largest file allowed; None: any.
 
     """
 
@@ -55,7 +55,7 @@ class PostgresArtifactStore:
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
         """Store the file, in one transaction.
 
-        Raises `ArtifactSizeError` for one that is too large, `StorageError` where an earlier one may not be replaced.
+        Raises `ArtifactSizeError` if it is too large, `StorageError` if the user may not replace an earlier one.
         """
         if self._study_id is None:
             raise StorageError(f"the file {artifact_id} can't be written: these files are opened for reading only")
@@ -73,7 +73,7 @@ class PostgresArtifactStore:
     def remove(self, artifact_id: str) -> None:
         """Delete the file; raises `ArtifactNotFound`.
 
-        A worker's role may not delete: for it the file stays, in silence, until its study is deleted.
+        A worker's role may not delete: it gets no error, and the file stays until its study is deleted.
         """
         try:
             with self._engine.begin() as connection:
@@ -84,7 +84,7 @@ class PostgresArtifactStore:
                 raise
 
     def sizes(self) -> dict[str, int]:
-        """Return the bytes of each file of the study, by its id."""
+        """Return the size in bytes of each file of the study, by its id."""
         with self._engine.connect() as connection:
             return {name: int(size) for name, size in connection.execute(SIZES, {"study_id": self._study_id})}
 
@@ -127,7 +127,7 @@ class _Parts(io.RawIOBase):
     def _fetch(self, part: int) -> bytes:
         with self._engine.connect() as connection:
             content = connection.execute(PART, {"artifact_id": self._artifact_id, "part": part}).scalar()
-        if content is None:  # removed meanwhile: half a file must not pass for a whole one
+        if content is None:  # removed meanwhile: a part must not pass for the whole file
             raise _not_found(self._artifact_id)
         return bytes(content)
 

@@ -1,4 +1,4 @@
-"""A study's files in S3, by Optuna's own store; who may is settled by boto3's environment, never by a study file."""
+"""A study's files in S3, with Optuna's own store; credentials come from boto3's environment, not from a study file."""
 
 import contextlib
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ FORM = "s3://BUCKET or s3://BUCKET/PREFIX"
 
 
 class S3ArtifactStore:
-    """Files under a prefix of a bucket; the contract of `artifacts.postgres`, but removing never fails."""
+    """Files under a prefix of a bucket; as `artifacts.postgres`, but a missing file may be removed without an error."""
 
     def __init__(self, url: str) -> None:
         self._bucket, self._prefix = parse_s3(url)
@@ -31,7 +31,7 @@ class S3ArtifactStore:
             return self._store.open_reader(self._prefix + artifact_id)
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        """Store the file; S3 shows it whole or not at all."""
+        """Store the file, whole or not at all."""
         with self._explained():
             self._store.write(self._prefix + artifact_id, content_body)
 
@@ -42,7 +42,7 @@ class S3ArtifactStore:
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """Raise `StorageError` for what S3 refuses, or where it can't be reached."""
+        """Raise `StorageError` if S3 refuses a call or can't be reached."""
         from boto3.exceptions import Boto3Error
         from botocore.exceptions import BotoCoreError, ClientError
 

@@ -1,1 +1,1 @@
-"""What workers write, kept in order on disk and delivered through outages."""
+"""Messages of workers to the database, kept in order on disk and delivered through outages."""

@@ -1,4 +1,4 @@
-"""What a worker wrote and no server has acknowledged, in a file that outlives the worker."""
+"""Journal of a worker's messages that the server hasn't acknowledged: a file that outlives the worker."""
 
 import contextlib
 import fcntl
@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-Letter = dict[str, Any]
-"""One thing that a worker wrote of a trial; see `storage.outbox.messages`."""
+Message = dict[str, Any]
+"""One report, attribute or end of a trial; see `storage.outbox.messages`."""
 
 
 class Journal:
-    """Letters on their way, one to a line of a file that nobody else can read.
+    """Undelivered messages, one to a line of a file that only its owner can read.
 
     The file is locked as long as this process lives: a file that can be locked is a dead worker's.
     """
@@ -25,9 +25,9 @@ class Journal:
         self._file: int | None = None
         self._torn = False
 
-    def append(self, letter: Letter) -> None:
-        """Write a letter down; raises OSError where the disk doesn't take it, and may be called again."""
-        line = ("\n" if self._torn else "") + json.dumps(letter) + "\n"
+    def append(self, message: Message) -> None:
+        """Write a message; raises OSError if the disk doesn't take it, and may then be called again."""
+        line = ("\n" if self._torn else "") + json.dumps(message) + "\n"
         if self._file is None:
             self._file = self._create()
         self._torn = True
@@ -37,12 +37,12 @@ class Journal:
         self._torn = False
 
     def clear(self) -> None:
-        """Forget all letters: they are delivered."""
+        """Remove all messages, which have been delivered."""
         if self._file is not None:
             os.ftruncate(self._file, 0)
 
     def close(self) -> None:
-        """Let go of the file; it stays where letters are left in it."""
+        """Close the file; it is removed unless messages are left in it."""
         if self._file is not None:
             if os.fstat(self._file).st_size == 0:
                 self._path.unlink(missing_ok=True)
@@ -50,7 +50,7 @@ class Journal:
             self._file = None
 
     def _create(self) -> int:
-        """Create the file under a name that nobody looks for, and rename it once it is locked."""
+        """Create the file under a name that no other process looks for, and rename it once it is locked."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         unlocked = self._path.with_suffix(".new")
         file = os.open(unlocked, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
@@ -64,14 +64,14 @@ class Journal:
 
 
 @contextlib.contextmanager
-def dead_letters(path: Path) -> Iterator[list[Letter]]:
-    """Yield what a dead worker's file holds, and remove the file after; of a live one's, nothing.
+def leftover_messages(path: Path) -> Iterator[list[Message]]:
+    """Yield the messages in a dead worker's file, and remove the file after the block; none if the worker lives.
 
-    A line that was cut off by its writer's death is left out. An error in the block keeps the file.
+    A line that was cut off by its writer's death is left out. If the block raises, the file stays.
     """
     try:
         file = path.open("rb")
-    except FileNotFoundError:  # another has delivered it
+    except FileNotFoundError:  # another process has delivered it
         yield []
         return
     with file:
@@ -84,9 +84,9 @@ def dead_letters(path: Path) -> Iterator[list[Letter]]:
         path.unlink(missing_ok=True)
 
 
-def _whole_lines(content: bytes) -> Iterator[Letter]:
+def _whole_lines(content: bytes) -> Iterator[Message]:
     for line in content.splitlines():
         with contextlib.suppress(ValueError, RecursionError):
-            letter = json.loads(line)
-            if isinstance(letter, dict):
-                yield letter
+            message = json.loads(line)
+            if isinstance(message, dict):
+                yield message

@@ -1,13 +1,13 @@
-"""Threads of a worker that trains: one says that it lives, one takes trials from those who are silent."""
+"""Threads of a worker: one writes heartbeats of its trial, one takes trials from workers that are silent."""
 
 from collections.abc import Callable, Sequence
 
 from storage.queue.trial_queue import TrialQueue
-from storage.server.periodic import Repeated
+from storage.server.periodic import PeriodicThread
 
 
-class Heartbeat(Repeated):
-    """Beats for a trial while the block runs; `lost` says that it was taken away."""
+class Heartbeat(PeriodicThread):
+    """Writes heartbeats of a trial while the block runs; `lost` is whether the trial was taken away."""
 
     def __init__(self, queue: TrialQueue, trial_id: int, *, interval_seconds: float) -> None:
         super().__init__(f"heartbeat of trial {trial_id}", interval_seconds)
@@ -19,8 +19,8 @@ class Heartbeat(Repeated):
         return not self.lost
 
 
-class Reaper(Repeated):
-    """Takes trials from silent workers while the block runs: a worker in a long run asks for no trial meanwhile."""
+class Reaper(PeriodicThread):
+    """Takes trials from silent workers while the block runs, also when this worker claims none for a long time."""
 
     def __init__(self, queues: Sequence[TrialQueue], forget: Callable[[], None], *, interval_seconds: float) -> None:
         super().__init__("reaper", interval_seconds, after_error=forget)

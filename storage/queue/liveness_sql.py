@@ -1,16 +1,16 @@
-"""Signs of life, and who gives none: the statements behind heartbeats and reaping, by the server's clock alone."""
+"""SQL of heartbeats, and of finding workers that are silent; only the server's clock counts."""
 
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
 NOTICED = "noticed_silent"
-"""System attribute of a running trial: when, in the server's seconds, it was first found silent since its last beat."""
+"""System attribute of a running trial: server time, in seconds, of its being found silent since its last heartbeat."""
 
-# The time in an attribute, which a worker may have written: null for what is none.
+# The time in an attribute; null if it isn't one, since a worker may have written anything.
 _AT = "to_timestamp(CASE WHEN {0}.value_json ~ '^[0-9]{{1,12}}([.][0-9]{{1,12}})?$' THEN {0}.value_json::float8 END)"
 
-# A sign of life, by the server's clock; the row is Optuna's own, which has no zone and means UTC.
+# A heartbeat, by the server's clock. The row is Optuna's own; its time has no zone and is UTC.
 BEAT = sa.text(
     """
     INSERT INTO trial_heartbeats (trial_id, heartbeat)
@@ -19,8 +19,9 @@ BEAT = sa.text(
     """
 )
 
-# Who runs without a heartbeat (another program's trial, say) gets one now: its silence counts from here. Who has been
-# silent for half the grace is noticed: a server that was paused finds everyone silent, and must listen once more.
+# A trial that runs without a heartbeat (another program's, for example) gets one now, from which its silence counts.
+# A trial silent for half the grace time is noticed first: a server that was paused finds all workers silent, and must
+# wait for their next heartbeat.
 NOTICE = sa.text(
     f"""
     WITH unheard AS (
@@ -40,8 +41,8 @@ NOTICE = sa.text(
     """
 )
 
-# Running trials silent for longer than the grace, and for half of it since that was noticed; none while the server
-# itself is younger, since nobody could beat.
+# Running trials silent for longer than the grace time, and for half of it since that was noticed; none until the
+# server itself has run for the grace time, since no worker could reach it before.
 STALE = sa.text(
     f"""
     SELECT t.trial_id FROM trials t JOIN trial_heartbeats h USING (trial_id)
@@ -62,9 +63,9 @@ LAST = sa.text(
 
 
 def last_signs(engine: sa.Engine, study_id: int) -> dict[int, datetime]:
-    """Return when each trial of an Optuna study last gave a sign of life: of a finished one, about its end.
+    """Return the time of each trial's last heartbeat, by its id; a finished trial's is about its end.
 
-    Optuna's own time of the end has no zone: it is the clock of whatever machine ran the trial.
+    Optuna's own time of the end has no zone: it is by the clock of the machine that ran the trial.
     """
     with engine.connect() as connection:
         rows = connection.execute(LAST, {"study_id": study_id})

@@ -1,1 +1,1 @@
-"""Which workers a study has, and what is said of the study itself."""
+"""Registry of a study's workers, and attributes of the study itself."""

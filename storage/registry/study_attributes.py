@@ -1,4 +1,4 @@
-"""Many of a study's system attributes at once, and turns of who refreshes them: a statement each."""
+"""Many of a study's system attributes in one statement, and turns of workers at refreshing them."""
 
 import json
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from storage.server.database import Database
 
-# In the order of keys, so that two writers wait for one another rather than both for ever.
+# In the order of keys, so that two writers can't deadlock.
 WRITE = sa.text(
     """
     INSERT INTO study_system_attributes (study_id, key, value_json)
@@ -18,7 +18,7 @@ WRITE = sa.text(
     """
 )
 
-# A time that no clock of the server's can have written is a turn long past: nobody may stop the others for good.
+# A time that the server's clock can't have written counts as long past, so that no worker can stop the others for good.
 TURN = sa.text(
     r"""
     INSERT INTO study_system_attributes AS there (study_id, key, value_json)
@@ -39,10 +39,10 @@ def write_attributes(connection: sa.Connection, study_id: int, attributes: Mappi
 
 
 def take_turn(database: Database, study_id: int, key: str, seconds: float) -> bool:
-    """Return whether it is the caller's turn: one of all who ask has it, and nobody for so long after.
+    """Take a turn if the last one was more than this many seconds ago, by the server's clock; return whether it was.
 
-    By the server's clock. The attribute `key` keeps when it was.
+    Only one of several callers gets the turn. The attribute `key` holds its time.
     """
-    with database.alone() as connection:
+    with database.autocommit() as connection:
         turn = connection.execute(TURN, {"study_id": study_id, "key": key, "seconds": seconds})
         return turn.first() is not None

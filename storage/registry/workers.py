@@ -1,4 +1,4 @@
-"""Who works on a study: each worker enters itself, is seen again and again, and leaves.
+"""The workers of a study: each registers itself, records again and again that it is alive, and records its end.
 
 Only the server's clock counts, so that hours, and what they cost, don't depend on the clocks of rented machines.
 """
@@ -10,13 +10,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from storage.server.database import Database
-from storage.server.periodic import Repeated
+from storage.server.periodic import PeriodicThread
 
 SEEN_SECONDS = 20.0
+"""Seconds between a worker's signs of life."""
 LEAVE_SECONDS = 3.0
+"""Seconds to wait, at a worker's end, for the server to record it."""
 
-# Names end in a token, so that one that is here already is this worker, whose first answer was lost.
-ENTER = sa.text(
+# Names end in a token: one that is registered already is this worker's, whose first answer was lost.
+REGISTER = sa.text(
     """
     INSERT INTO lilm_workers (study_id, name, machine, launch, device, reference, usd_per_hour, started, seen)
     VALUES (:study_id, :name, :machine, :launch, :device, :reference, :usd_per_hour, now(), now())
@@ -35,10 +37,10 @@ ENDED = sa.text(
 
 MEASURED = sa.text("UPDATE lilm_workers SET reference = :reference WHERE study_id = :study_id AND name = :name")
 
-# What was known dead is not paid for any longer than it was seen.
-GIVEN_UP = sa.text("UPDATE lilm_workers SET ended = seen WHERE study_id = :study_id AND name = :name AND ended IS NULL")
+# A dead worker is paid for until it was last seen.
+LOST = sa.text("UPDATE lilm_workers SET ended = seen WHERE study_id = :study_id AND name = :name AND ended IS NULL")
 
-# A worker counts until its end; without one until now, or, silent for longer than the grace, until it was last seen.
+# A worker is paid for until its end; without one until now, or until it was last seen if silent beyond the grace time.
 WORKERS = sa.text(
     """
     SELECT name, machine, launch, device, reference, usd_per_hour,
@@ -59,46 +61,47 @@ NOW = sa.text("SELECT extract(epoch FROM now())::float8")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
-    """A worker as the registry knows it."""
+class RegisteredWorker:
+    """A worker in the registry."""
 
     name: str
     machine: str
     """Host name of the machine."""
     launch: str
-    """What rented the machine, by its name there; empty where nobody said."""
+    """Name of the rented machine; empty if it wasn't rented."""
     device: str
     reference: float | None
     """Throughput of the reference step, tokens per second."""
     usd_per_hour: float
     state: str
-    """alive, dead (silent for longer than the grace) or ended."""
+    """"alive", "dead" (silent for longer than the grace time) or "ended"."""
     silent_seconds: float
-    """Since its last sign of life."""
+    """Seconds since its last sign of life."""
     started: float
-    """Seconds since 1970, as `now`, by the server."""
+    """Time of its start, in seconds since 1970 by the server's clock."""
     now: float
+    """Time of reading, likewise."""
     paid_seconds: float
-    """From its start to its end, to now while alive, or to its last sign of life."""
+    """Seconds from its start to its end, to now while alive, or to its last sign of life if dead."""
 
     @property
     def alive(self) -> bool:
-        """Whether it works, or could."""
+        """Whether it gives signs of life."""
         return self.state == "alive"
 
     @property
     def usd(self) -> float:
-        """Dollars so far."""
+        """Dollars that it has cost so far."""
         return self.paid_seconds / 3600 * self.usd_per_hour
 
 
 class Registry:
-    """The workers of one study. Every call is one statement; who loses its answer may call again.
+    """The workers of one study. Every call is one statement, and may be repeated if its answer is lost.
 
     Args:
-        database: where the study is.
-        study: the Optuna study, which must exist, by its number or its name.
-        grace_seconds: silence after which a worker is taken for dead.
+        database: database of the study.
+        study: id or name of the Optuna study, which must exist.
+        grace_seconds: seconds of silence after which a worker is taken for dead.
 
     """
 
@@ -106,7 +109,7 @@ class Registry:
         self._database, self._grace_seconds = database, max(grace_seconds, 2 * SEEN_SECONDS)
         self._study_id = database.storage.get_study_id_from_name(study) if isinstance(study, str) else study
 
-    def enter(
+    def register(
         self,
         name: str,
         *,
@@ -116,32 +119,32 @@ class Registry:
         launch: str = "",
         reference: float | None = None,
     ) -> None:
-        """Enter a worker, whose name is its own; one that has entered already stays as it is."""
-        facts = {"machine": machine, "launch": launch, "device": device, "reference": reference}
-        self._execute(ENTER, name, usd_per_hour=usd_per_hour, **facts)
+        """Register a worker under its unique name; one that is registered already stays as it is."""
+        columns = {"machine": machine, "launch": launch, "device": device, "reference": reference}
+        self._execute(REGISTER, name, usd_per_hour=usd_per_hour, **columns)
 
     def seen(self, name: str) -> bool:
-        """Record a sign of life; returns False where the worker is recorded as ended, or unknown."""
+        """Record a sign of life; return False if the worker is recorded as ended, or unknown."""
         return self._execute(SEEN, name)
 
     def measured(self, name: str, reference: float) -> bool:
-        """Record the throughput of a worker's reference step; returns False where it never entered."""
+        """Record the throughput of a worker's reference step, in tokens/s; return False if it never registered."""
         return self._execute(MEASURED, name, reference=reference)
 
     def end(self, name: str) -> bool:
-        """Record that a worker ended now, by itself."""
+        """Record that a worker ended now; return False if it has ended before, or is unknown."""
         return self._execute(ENDED, name)
 
     def give_up(self, name: str) -> bool:
-        """Record that a worker has ended, when it was last seen."""
-        return self._execute(GIVEN_UP, name)
+        """Record that a lost worker ended when it was last seen; return as `end`."""
+        return self._execute(LOST, name)
 
-    def entries(self) -> list[Entry]:
-        """Return every worker there ever was, in the order of their starts."""
+    def workers(self) -> list[RegisteredWorker]:
+        """Return all workers, ended ones included, in the order of their starts."""
         with self._database.engine.connect() as connection:
-            given = {"study_id": self._study_id, "grace_seconds": self._grace_seconds}
-            rows = connection.execute(WORKERS, given).mappings().all()
-        return [Entry(**row) for row in rows]
+            values = {"study_id": self._study_id, "grace_seconds": self._grace_seconds}
+            rows = connection.execute(WORKERS, values).mappings().all()
+        return [RegisteredWorker(**row) for row in rows]
 
     def now(self) -> float:
         """Return the server's time in seconds since 1970."""
@@ -150,19 +153,19 @@ class Registry:
 
     def _execute(self, statement: sa.TextClause, name: str, **values: Any) -> bool:
         with self._database.engine.begin() as connection:
-            done = connection.execute(statement, {"study_id": self._study_id, "name": name, **values})
-        return bool(done.rowcount)
+            result = connection.execute(statement, {"study_id": self._study_id, "name": name, **values})
+        return bool(result.rowcount)
 
 
-class Presence(Repeated):
-    """Signs of life of one worker while the block runs, and its end.
+class WorkerHeartbeat(PeriodicThread):
+    """Records one worker's signs of life while the block runs, and its end.
 
-    A server that doesn't answer at the end is not waited for long: silence says it too.
+    It doesn't wait long for a server that is away at the end: the worker's silence shows it too.
     """
 
     def __init__(self, registry: Registry, name: str, *, interval_seconds: float = SEEN_SECONDS) -> None:
         leave = partial(registry.end, name)
-        super().__init__("presence", interval_seconds, at_end=leave, join_seconds=LEAVE_SECONDS)
+        super().__init__("worker's heartbeat", interval_seconds, at_end=leave, join_seconds=LEAVE_SECONDS)
         self._registry, self._name = registry, name
 
     def _call(self) -> bool:

@@ -1,4 +1,4 @@
-"""Where the study's server is and how to reach it safely: secrets from private files, TLS that proves who answers."""
+"""The address of the study's server: passwords from private files, and TLS that proves the server's identity."""
 
 import ipaddress
 import logging
@@ -14,13 +14,16 @@ from psycopg2.extensions import libpq_version
 from sqlalchemy import exc
 
 from storage.errors import StorageError
-from storage.redaction import has_secret, is_broken, keep_address, keep_secret, redact, shown_address
+from storage.redaction import has_secret, hide_address, hide_secret, is_broken, redact, shown_address
 
 STORAGE_FILE = "LILM_SEARCH_STORAGE_FILE"
+"""Environment variable with the path of a file that holds the URL."""
 PASSWORD_FILE = "LILM_SEARCH_PASSWORD_FILE"
+"""Environment variable with the path of a file that holds the password."""
 CA = "LILM_SEARCH_CA"
-PLAIN_WORDS = ("disable", "require", "verify-ca")
-"""TLS modes that leave something unproven, but say plainly what they do: taken where the URL itself has them."""
+"""Environment variable with the certificate authority: a file's path, or its PEM text."""
+UNPROVEN_MODES = ("disable", "require", "verify-ca")
+"""TLS modes that leave something unproven; they are accepted if the URL itself names them."""
 
 _BUNDLES = (
     *("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"),
@@ -33,12 +36,12 @@ ENCODING = (
     "that a@b is written a%40b. This asks for a password and prints it so: "
     "python3 -c 'import getpass, urllib.parse as u; print(u.quote(getpass.getpass(), safe=\"\"))'"
 )
-"""How a login is written into an address."""
+"""Explanation of how a login is written into an address."""
 
 
 def check_address(url: str) -> None:
-    """Raise `StorageError` for an address whose login can't be told from the rest; its pieces are hidden for good."""
-    keep_address(url)
+    """Raise `StorageError` for an address whose login can't be told from the rest; hide its pieces in all output."""
+    hide_address(url)
     if is_broken(url):
         raise StorageError(
             f"the address {shown_address(url)} can't be taken apart: it must be "
@@ -47,7 +50,7 @@ def check_address(url: str) -> None:
 
 
 def parse_url(url: str) -> sa.URL:
-    """Return the URL with our driver named; raises `StorageError` for one that isn't PostgreSQL's."""
+    """Return the URL with the driver psycopg2; raises `StorageError` for one that isn't PostgreSQL's."""
     check_address(url)
     try:
         address = sa.make_url(url.strip())
@@ -61,12 +64,12 @@ def parse_url(url: str) -> sa.URL:
     )
 
 
-def settled(url: str) -> sa.URL:
-    """Return the address that a URL, or a file named as file:PATH, stands for, with password and TLS settled.
+def resolve(url: str) -> sa.URL:
+    """Return the address of a URL, or of the file in file:PATH, with its password and TLS mode.
 
-    A password that isn't in the URL comes from the file LILM_SEARCH_PASSWORD_FILE, else from where PostgreSQL's
-    own programs look. Servers elsewhere must prove their name (sslmode=verify-full) to the authority in the URL
-    (sslrootcert), in LILM_SEARCH_CA, or of this machine. Raises `StorageError` for secrets that others can read.
+    A password that isn't in the URL comes from the file in LILM_SEARCH_PASSWORD_FILE, else from where PostgreSQL's
+    own programs look. Servers on other machines must prove their name (sslmode=verify-full) to the authority in the
+    URL (sslrootcert), in LILM_SEARCH_CA, or of this machine. Raises `StorageError` for a secret that others can read.
     """
     if url.strip().startswith("file:"):
         url = read_secret(file_of(url))
@@ -75,36 +78,36 @@ def settled(url: str) -> sa.URL:
         if not Path(file).expanduser().exists():  # it may be the password itself: it is not shown
             raise StorageError(f"{PASSWORD_FILE} names no file that is there, but must be a private file's path")
         address = address.set(password=read_secret(Path(file).expanduser()))
-    _keep_secrets(address)
+    _hide_secrets(address)
     return _with_tls(address)
 
 
 def file_of(url: str) -> Path:
     """Return the path in file:PATH, which may be an address that a person wrote there by mistake."""
     given = url.strip().removeprefix("file:").removeprefix("//")
-    keep_address(given if "@" in given else None)
+    hide_address(given if "@" in given else None)
     return Path(given).expanduser()
 
 
 def stored_url() -> str | None:
-    """Return the URL in the file that the environment names, where it names one."""
+    """Return file:PATH for the file in LILM_SEARCH_STORAGE_FILE; None if it isn't set."""
     file = os.environ.get(STORAGE_FILE)
     return f"file:{file}" if file else None
 
 
 def read_secret(path: Path) -> str:
-    """Return a file's first line that is no comment; raises `StorageError` where others can read the file."""
+    """Return a file's first line that is no comment; raises `StorageError` if others can read the file."""
     check_private(path)
     lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    kept = [line for line in lines if line and not line.startswith("#")]
-    if not kept:
+    contents = [line for line in lines if line and not line.startswith("#")]
+    if not contents:
         raise StorageError(f"{path} holds no secret: its first line must be it")
-    keep_secret(kept[0])
-    return kept[0]
+    hide_secret(contents[0])
+    return contents[0]
 
 
 def check_private(path: Path) -> None:
-    """Raise `StorageError` unless the file is there, and its owner alone can read it."""
+    """Raise `StorageError` unless the file exists, and only its owner can read it."""
     try:
         with path.open("rb"):
             mode = path.stat().st_mode
@@ -117,7 +120,7 @@ def check_private(path: Path) -> None:
 
 
 def write_secret(path: Path, text: str) -> None:
-    """Write a new file that its owner alone can read; raises `StorageError` where there is one already."""
+    """Write a new file that only its owner can read; raises `StorageError` if it exists."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -134,7 +137,7 @@ def write_secret(path: Path, text: str) -> None:
 
 
 def is_local(address: sa.URL) -> bool:
-    """Return whether the server is this machine's: reached by a Unix socket or a loopback address."""
+    """Return whether the server is on this machine: reached by a Unix socket or a loopback address."""
     query = {k: v if isinstance(v, str) else ",".join(v) for k, v in address.query.items()}
     hosts = [address.host, query.get("host"), query.get("hostaddr")]
     if not any(hosts):
@@ -159,18 +162,20 @@ def _with_tls(address: sa.URL) -> sa.URL:
     if given in (None, "verify-full"):
         named = "sslrootcert" in address.query
         return _with(address, sslmode="verify-full", sslrootcert=None if named else _authority(address) or _bundle())
-    if given not in PLAIN_WORDS:
+    if given not in UNPROVEN_MODES:
         if given not in ("allow", "prefer"):
-            raise StorageError(f"sslmode is {given}, but must be verify-full, {', '.join(PLAIN_WORDS)}; leave it out")
+            raise StorageError(
+                f"sslmode is {given}, but must be verify-full, {', '.join(UNPROVEN_MODES)}; leave it out"
+            )
         raise StorageError(
             f"sslmode is {given}, which proves nothing about the server {address.host}: leave it out for verify-full, "
             f"and name the server's authority with sslrootcert=FILE or {CA}; sslmode=disable where the network is safe"
         )
-    _warn(f"sslmode={given}: {_UNPROVEN[str(given)]} (server {address.host}); leave it out for verify-full")
+    _warn(f"sslmode={given}: {_RISKS[str(given)]} (server {address.host}); leave it out for verify-full")
     return _with(address, sslrootcert=_authority(address), require_auth=_scram(address))
 
 
-_UNPROVEN = {
+_RISKS = {
     "disable": "nothing is encrypted, and whoever is between can read and change all",
     "require": "encrypted, but whoever is between can pass for the server",
     "verify-ca": "any machine with a certificate of the same authority can pass for the server",
@@ -179,12 +184,12 @@ _UNPROVEN = {
 
 @cache
 def _warn(line: str) -> None:
-    """Say this once."""
+    """Log a warning, once for each text."""
     logging.getLogger("lilm_search").warning(line)
 
 
 def _scram(address: sa.URL) -> str | None:
-    """Never hand the password itself to a server that can't be told from another."""
+    """Return the login method that never sends the password itself, for a server whose identity isn't proven."""
     return "scram-sha-256" if libpq_version() >= 160_000 and "require_auth" not in address.query else None
 
 
@@ -193,7 +198,7 @@ def _with(address: sa.URL, **settings: str | None) -> sa.URL:
 
 
 def _authority(address: sa.URL) -> str | None:
-    """Return the file that LILM_SEARCH_CA stands for; None where the URL names another, or nothing is set."""
+    """Return the file of the authority in LILM_SEARCH_CA; None if it isn't set, or the URL names another."""
     if "sslrootcert" in address.query:
         return None
     given = os.environ.get(CA, "").strip()
@@ -209,7 +214,7 @@ def _authority(address: sa.URL) -> str | None:
 
 @cache
 def _private_copy(pem: str) -> str:
-    """Return a file with this text, which lives as long as the process: some machines have no place but variables."""
+    """Return a file with this text that lives as long as the process."""
     folder = tempfile.TemporaryDirectory(prefix="lilm-search-ca-")
     _folders.append(folder)
     path = Path(folder.name) / "ca.pem"
@@ -221,9 +226,9 @@ _folders: list["tempfile.TemporaryDirectory[str]"] = []
 
 
 def _bundle() -> str | None:
-    """Return this machine's own authorities; None leaves it to PostgreSQL's files in the home folder.
+    """Return the file of this machine's own authorities; None if PostgreSQL's files in the home folder are to be used.
 
-    By file, since the library that comes with psycopg2 was built to look for them where they are not.
+    The file is named since the library that comes with psycopg2 looks for it in another place.
     """
     if os.environ.get("PGSSLROOTCERT") or Path("~/.postgresql/root.crt").expanduser().exists():
         return None
@@ -231,15 +236,15 @@ def _bundle() -> str | None:
     return next((p for p in places if p and Path(p).is_file()), "system")
 
 
-def _keep_secrets(address: sa.URL) -> None:
-    keep_secret(None if address.password is None else str(address.password))
-    keep_secret(os.environ.get("PGPASSWORD"))
+def _hide_secrets(address: sa.URL) -> None:
+    hide_secret(None if address.password is None else str(address.password))
+    hide_secret(os.environ.get("PGPASSWORD"))
     for key in ("password", "sslpassword"):
         value = address.query.get(key)
-        keep_secret(value if isinstance(value, str) else None)
+        hide_secret(value if isinstance(value, str) else None)
     given = address.query.get("passfile") or os.environ.get("PGPASSFILE")
     if isinstance(given, str) and address.password is None and not os.environ.get("PGPASSWORD"):
         path = Path(given).expanduser()
         check_private(path)  # libpq would ignore a file that others can read, and then the login would fail
         for line in path.read_text(encoding="utf-8-sig").splitlines():
-            keep_secret(line.rsplit(":", 1)[-1].strip() if line.count(":") >= 4 else None)
+            hide_secret(line.rsplit(":", 1)[-1].strip() if line.count(":") >= 4 else None)

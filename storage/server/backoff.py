@@ -1,4 +1,4 @@
-"""How long to wait before each further attempt at what isn't there now."""
+"""Pauses between attempts to reach a server that is away."""
 
 import math
 import time
@@ -11,9 +11,9 @@ def backoff(
     most_seconds: float = math.inf,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[float]:
-    """Return the pauses between attempts, each twice the one before, up to the longest.
+    """Return the pauses between attempts in seconds, each twice the one before, up to the longest.
 
-    There is none any more once `most_seconds` have passed since this call: then it is time to give up.
+    They end once `most_seconds` have passed since this call: then it is time to give up.
     """
     return _pauses(first_seconds, longest_seconds, clock() + most_seconds, clock)
 

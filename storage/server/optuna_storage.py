@@ -1,4 +1,4 @@
-"""Optuna's storage, opened without alembic where its tables are known to be this version's.
+"""Optuna's storage, opened without alembic if its tables are known to be this version's.
 
 Optuna asks alembic for the tables' version at each opening, and importing alembic takes a quarter of the time in which
 a command that only looks at a study could answer.
@@ -16,31 +16,31 @@ _MADE_BY = sa.text("SELECT v.library_version, v.schema_version FROM version_info
 
 
 def open_storage(url: str, engine_options: dict[str, Any], connection: sa.Connection) -> RDBStorage:
-    """Return Optuna's storage; tables that are missing are made, others are checked, unless this version made them.
+    """Return Optuna's storage; create missing tables, and check others unless this version made them.
 
     Args:
         url: the address as Optuna's template takes it, braces doubled.
-        engine_options: of the storage's own engine.
-        connection: to the same database, outside a transaction that must be kept.
+        engine_options: options of the storage's engine.
+        connection: connection to the same database.
 
     """
     if made_by_this_version(connection):
-        return _Known(url, engine_options)
+        return _Unchecked(url, engine_options)
     return RDBStorage(url, engine_kwargs=engine_options)
 
 
 def made_by_this_version(connection: sa.Connection) -> bool:
-    """Return whether the installed Optuna made the database's tables, or has upgraded them, and finished that."""
+    """Return whether the installed version of Optuna made or upgraded the database's tables."""
     try:
         with connection.begin_nested():
             row = connection.execute(_MADE_BY).one_or_none()
-    except exc.ProgrammingError:  # there are none yet
+    except exc.ProgrammingError:  # there are no tables yet
         return False
     return row is not None and tuple(row) == (optuna.__version__, SCHEMA_VERSION)
 
 
-class _Known(RDBStorage):
-    """The storage as its own constructor leaves it, less the check."""
+class _Unchecked(RDBStorage):
+    """The storage as its own constructor makes it, without the check of the tables."""
 
     def __init__(self, url: str, engine_kwargs: dict[str, Any]) -> None:
         self.engine_kwargs = engine_kwargs

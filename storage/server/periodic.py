@@ -1,4 +1,4 @@
-"""Threads of their own that run beside a block; one kind calls the database again and again, through outages."""
+"""BackgroundThread threads that run as long as a block; one kind calls the database periodically, through outages."""
 
 import threading
 from abc import ABC, abstractmethod
@@ -8,11 +8,11 @@ from typing import Self
 
 import optuna
 
-from storage.server.database import is_passing
+from storage.server.database import is_transient
 
 
-class Background(ABC):
-    """A thread that starts with a block and is asked to end with it; a hung one doesn't keep the process."""
+class BackgroundThread(ABC):
+    """A thread that starts with a block and is asked to end with it; it doesn't keep the process alive."""
 
     def __init__(self, name: str) -> None:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -28,55 +28,61 @@ class Background(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Ask the thread to end, and wait for it as long as that makes sense."""
+        """Ask the thread to end, and wait for it if and as long as that makes sense."""
 
     @abstractmethod
     def _run(self) -> None:
-        """Do what the thread is for, until it is asked to end."""
+        """Do the thread's work until it is asked to end."""
 
 
-class Repeated(Background):
-    """Calls again after each interval; `after_error` cleans up, `at_end` is called once when the block ends.
+class PeriodicThread(BackgroundThread):
+    """A thread that makes a call after each interval.
 
-    `join_seconds` is how long that end waits for the thread, which may hang in a call over a dead network.
+    Args:
+        name: name of the thread, also in warnings.
+        interval_seconds: seconds between two calls.
+        after_error: called after a call that raised.
+        at_end: called once when the block ends.
+        join_seconds: seconds that the end of the block waits for the thread, which may hang over a dead network.
+
     """
 
     def __init__(
         self,
-        what: str,
+        name: str,
         interval_seconds: float,
         *,
         after_error: Callable[[], object] = lambda: None,
         at_end: Callable[[], object] = lambda: None,
         join_seconds: float = 1.0,
     ) -> None:
-        self._what, self._interval_seconds, self._join_seconds = what, interval_seconds, join_seconds
+        self._name, self._interval_seconds, self._join_seconds = name, interval_seconds, join_seconds
         self._after_error, self._at_end = after_error, at_end
-        self._done = threading.Event()
-        super().__init__(what)
+        self._closing = threading.Event()
+        super().__init__(name)
 
     def close(self) -> None:
-        """End it; a call that hangs is waited for no longer than `join_seconds`."""
-        self._done.set()
+        """End the thread; wait for `join_seconds` at most for a call that hangs."""
+        self._closing.set()
         self._thread.join(self._join_seconds)
 
     @abstractmethod
     def _call(self) -> bool:
-        """Do it once; returns whether to go on."""
+        """Make the call; return whether to go on."""
 
     def _run(self) -> None:
         go_on = True
-        while go_on and not self._done.wait(self._interval_seconds):
-            go_on = self._tried(self._call)
+        while go_on and not self._closing.wait(self._interval_seconds):
+            go_on = self._attempt(self._call)
         if go_on:
-            self._tried(self._at_end)
+            self._attempt(self._at_end)
 
-    def _tried(self, call: Callable[[], object]) -> bool:
-        """Call through an outage, which passes: the next call may come through. Returns whether to go on."""
+    def _attempt(self, call: Callable[[], object]) -> bool:
+        """Call, and return whether to go on; an error is no reason to end: after an outage calls succeed again."""
         try:
             return call() is not False
         except Exception as error:
             self._after_error()
-            if not is_passing(error):
-                optuna.logging.get_logger("lilm_search").warning(f"{self._what} failed: {type(error).__name__}")
+            if not is_transient(error):
+                optuna.logging.get_logger("lilm_search").warning(f"{self._name} failed: {type(error).__name__}")
             return True

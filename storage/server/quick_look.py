@@ -1,6 +1,6 @@
-"""A glance at a server's studies, by a few plain queries: quick, bounded in time, and starting nothing.
+"""Counts of a server's studies, by a few queries, within seconds, and without starting a server.
 
-For what is said by the way, completion in a shell say; whatever decides something reads the study itself.
+Only for hints such as shell completion; code that decides something reads the study itself.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from typing import Any
 import psycopg2
 
 SECONDS = 2
-"""That connecting, and a statement, may take."""
+"""Longest time to connect, and of a statement."""
 
 # A study of ours is the one with a plan; its confirmation runs are in a study named after it that bears the same
 # identity. Where either bears none, of an older version, it is the one that was made later.
@@ -42,30 +42,31 @@ GROUP BY s.study_id, s.study_name, plan.value_json, half.study_id ORDER BY s.stu
 
 
 @dataclass(frozen=True, kw_only=True)
-class Glimpse:
-    """A study as a few counts."""
+class StudyCounts:
+    """A study's name and counts."""
 
     name: str
     asked: int
-    """Proxy trials asked for; 0 where the plan doesn't say."""
+    """Proxy trials asked for; 0 if the plan can't be read."""
     proxies: int
-    """Those that have ended well or were pruned."""
+    """Proxy trials that are complete or pruned."""
     running: int
+    """Proxy trials that run."""
     confirmed: int
-    """Confirmation runs that have ended well."""
+    """Confirmation runs that are complete."""
     to_confirm: int
-    """Those that run, or wait for a worker."""
+    """Confirmation runs that run, or wait for a worker."""
     workers: int
-    """That have shown themselves within a minute."""
+    """Workers that have given a sign of life within a minute."""
 
     @property
     def over(self) -> bool:
-        """Whether nothing is known to be left to do."""
+        """Whether, by these counts, nothing is left to do."""
         return not self.running and not self.to_confirm and self.proxies >= max(1, self.asked)
 
 
-def running(folder: Path) -> dict[str, Any] | None:
-    """Return how to connect to the embedded server in this folder; None where there is none, or it doesn't run."""
+def embedded_settings(folder: Path) -> dict[str, Any] | None:
+    """Return psycopg2's settings to connect to the embedded server in this folder; None if it doesn't run."""
     try:
         (folder / "data" / "postmaster.pid").read_bytes()
         port = int(json.loads((folder / "server.json").read_text(encoding="utf-8"))["port"])
@@ -75,41 +76,41 @@ def running(folder: Path) -> dict[str, Any] | None:
     return {"host": "127.0.0.1", "port": port, "user": "lilm", "dbname": "lilm", "password": password}
 
 
-def elsewhere(url: str) -> dict[str, Any]:
-    """Return how to connect to the server of a URL; raises `StorageError` for one that can't be used."""
-    from storage.server.address import settled
+def url_settings(url: str) -> dict[str, Any]:
+    """Return psycopg2's settings to connect to a URL's server; raises `StorageError` for one that can't be used."""
+    from storage.server.address import resolve
 
-    address = settled(url)
+    address = resolve(url)
     parts = {"host": address.host, "port": address.port, "user": address.username, "dbname": address.database}
     parts["password"] = None if address.password is None else str(address.password)
     return {key: value for key, value in (parts | dict(address.query)).items() if value is not None}
 
 
-def studies(where: dict[str, Any]) -> list[Glimpse]:
-    """Return the studies of ours that the server holds; raises psycopg2's errors, none of which waits for long."""
-    with _connected(where) as connection, connection.cursor() as cursor:
+def studies(settings: dict[str, Any]) -> list[StudyCounts]:
+    """Return the studies on the server; raises psycopg2's errors, within seconds."""
+    with _connected(settings) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass('studies') IS NOT NULL AND to_regclass('lilm_workers') IS NOT NULL")
         if not cursor.fetchone()[0]:
             return []
         cursor.execute(STUDIES)
-        return [_glimpse(*row) for row in cursor.fetchall()]
+        return [_study_counts(*row) for row in cursor.fetchall()]
 
 
 @contextlib.contextmanager
-def _connected(where: dict[str, Any]) -> Iterator[Any]:
+def _connected(settings: dict[str, Any]) -> Iterator[Any]:
     options = f"-c statement_timeout={SECONDS}s -c lock_timeout={SECONDS}s"
-    given = {"connect_timeout": SECONDS, "application_name": "lilm-search glance", **where, "options": options}
-    with contextlib.closing(psycopg2.connect(**given)) as connection:
+    arguments = {"connect_timeout": SECONDS, "application_name": "lilm-search glance", **settings, "options": options}
+    with contextlib.closing(psycopg2.connect(**arguments)) as connection:
         yield connection
 
 
-def _glimpse(name: str, plan: str, *counts: int) -> Glimpse:
+def _study_counts(name: str, plan: str, *counts: int) -> StudyCounts:
     proxies, running_now, confirmed, to_confirm, workers = map(int, counts)
     try:
         asked = int(tomllib.loads(json.loads(plan))["proxy"]["trials"])
     except (ValueError, KeyError, TypeError):
         asked = 0
-    return Glimpse(
+    return StudyCounts(
         name=name,
         asked=asked,
         proxies=proxies,

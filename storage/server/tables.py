@@ -1,13 +1,13 @@
-"""Our own tables beside Optuna's: who works on a study, who may log in to it, and its small files.
+"""Tables beside Optuna's: a study's workers, its credentials and its small files.
 
-Their rows go with the study; who may read and write them is a matter of roles.
+Their rows are deleted with the study. Rights on them: `storage.access.row_rights`.
 """
 
 import sqlalchemy as sa
 
 _metadata = sa.MetaData()
 
-# Optuna's own tables are named here so that ours can refer to them; they are never created by us.
+# Optuna's own table, named here so that the others can refer to it; it is never created here.
 _studies = sa.Table("studies", sa.MetaData(), sa.Column("study_id", sa.Integer, primary_key=True))
 
 
@@ -24,7 +24,7 @@ artifacts = sa.Table(
     sa.Column("part", sa.Integer, primary_key=True),
     sa.Column("content", sa.LargeBinary, nullable=False),
 )
-"""Files in parts of bounded size; part 0 is the first."""
+"""Files, in parts of bounded size; part 0 is the first."""
 
 workers = sa.Table(
     "lilm_workers",
@@ -55,9 +55,9 @@ credentials = sa.Table(
     sa.Column("created", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
     sa.Column("expires", sa.DateTime(timezone=True), nullable=False),
 )
-"""Which database role works on which Optuna study, and until when; a credential has a row for each of its studies."""
+"""Database roles with the Optuna study that each may work on, and until when; one row per credential and study."""
 
 
 def create(engine: sa.Engine) -> None:
-    """Create the tables that are missing; needs no rights where none is."""
+    """Create the tables that are missing; needs no rights if none is."""
     _metadata.create_all(engine)

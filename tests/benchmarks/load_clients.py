@@ -21,7 +21,7 @@ from search.common.signals import StopRequest
 from search.study.plan import Plan
 from search.study.study import load_study
 from search.worker.worker import Worker
-from storage.queue.trial_queue import Claim, Outcome, TrialQueue
+from storage.queue.trial_queue import Claim, NoClaim, TrialQueue
 from storage.server.database import connect
 from tests.chaos.simulated import MACHINE, Simulated, loss
 
@@ -72,7 +72,7 @@ class TimedWorker(Worker):
 
     tape: Tape
 
-    def _claim(self) -> tuple[TrialQueue, Claim | Outcome]:
+    def _claim(self) -> tuple[TrialQueue, Claim | NoClaim]:
         self.tape.stop("tell")
         self.tape.start("ask")
         return super()._claim()
@@ -124,7 +124,7 @@ def _ours(post: Post, tape: Tape) -> None:
     trainer = timed_trainer(tape, Simulated(post.scale, slice_seconds=0.5))
     device, stop = torch.device("cpu"), StopRequest()
     worker = TimedWorker(
-        study, f"w{post.number}", device, stop, lambda line: None, trainer, look=lambda device: MACHINE
+        study, f"w{post.number}", device, stop, lambda line: None, trainer, detect_hardware=lambda device: MACHINE
     )
     worker.tape = tape
     worker.run()

@@ -82,7 +82,7 @@ def calls(database: Database, study: LinkedStudy) -> Sequence[float]:
 
     def report(own: bool) -> None:
         database.storage.set_trial_intermediate_value(mine._trial_id, 50, 2.0)
-        pruner.judge(study.proxies, mine, queue.standings.reported if own else None)
+        pruner.judge(study.proxies, mine, queue.trial_view.with_reports if own else None)
 
     reporting = processor_seconds(lambda: report(True)), processor_seconds(lambda: report(False))
     for claim in claims:

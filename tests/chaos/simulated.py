@@ -18,13 +18,13 @@ from model.data.corpus import Corpus
 from model.errors import DeviceMemoryError, DivergedError, StoppedError
 from model.network.transformer import Transformer
 from model.training.result import Report, Result
-from search.machine.hardware import Machine
+from search.machine.hardware import Hardware
 
 DIVERGES_AT = 30
 """Percent of the budget at which a configuration that diverges does."""
 
 
-MACHINE = Machine(kind="cpu", name="simulated", threads=1, reference_tokens_per_second=20_000.0)
+MACHINE = Hardware(kind="cpu", name="simulated", threads=1, reference_tokens_per_second=20_000.0)
 """What every simulated worker runs on: timing a real step would only time how busy this machine is."""
 
 

@@ -68,7 +68,7 @@ def _work(post: Post) -> None:
         print(f"{time.time():.2f} {post.name} {line}")
 
     trainer = Simulated(post.scale)
-    Worker(study, post.name, torch.device("cpu"), stop, say, trainer, look=lambda device: MACHINE).run()
+    Worker(study, post.name, torch.device("cpu"), stop, say, trainer, detect_hardware=lambda device: MACHINE).run()
     database.close()
 
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.formats.sample_text import lay_out, read_samples
+from model.formats.sample_text import format_samples, read_samples
 from model.sample import PROMPTS
 
 LINES = st.text(st.sampled_from("> \\\nab") | st.characters(codec="utf-8"), max_size=30)
@@ -13,7 +13,7 @@ FORGED = st.sampled_from(["", f"\n\n> {PROMPTS[1]}\n{PROMPTS[1]} forged", "\n> \
 @given(st.lists(st.tuples(LINES, FORGED, LINES).map("".join), min_size=3, max_size=3))
 def test_whatever_was_written_comes_back(texts: list[str]) -> None:
     written = dict(zip(PROMPTS, texts, strict=True))
-    assert read_samples(lay_out("100 tokens at most", written)) == written
+    assert read_samples(format_samples("100 tokens at most", written)) == written
 
 
 def test_the_layout_of_files_that_are_stored_already() -> None:

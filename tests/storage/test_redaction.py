@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from storage import redaction
 from storage.queue.trial_queue import Claim, TrialQueue
-from storage.redaction import guard_streams, keep_secret, redact
+from storage.redaction import guard_streams, hide_secret, redact
 from storage.server.database import Database, connect, parse_url
 
 
@@ -20,7 +20,7 @@ def forget(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @given(st.text(alphabet="abcXYZ019 !$%&/=?@:#+*-_.'\\", min_size=12), st.text(alphabet="ab1 \n:"))
 def test_a_known_secret_is_hidden_wherever_it_stands(secret: str, around: str) -> None:
-    keep_secret(secret)
+    hide_secret(secret)
     for shown in (f"{around}{secret}{around}", f"DSN: user=u password={secret} host=h", f"xx{secret}yy"):
         assert secret not in redact(shown).replace(redaction.HIDDEN, "")
 
@@ -42,7 +42,7 @@ def test_an_unknown_password_is_hidden_by_where_it_stands(text: str) -> None:
 
 
 def test_a_short_password_leaves_other_words_alone() -> None:
-    keep_secret("lilm")
+    hide_secret("lilm")
     assert redact("lilmsearch says: password lilm") == "lilmsearch says: password ***"
 
 
@@ -52,7 +52,7 @@ def test_everything_printed_is_guarded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     guard_streams()
     guard_streams()
-    keep_secret("hunter2-hunter2")
+    hide_secret("hunter2-hunter2")
     print("logged in with", "hunter2-hunter2")
     sys.stdout.writelines(["and hunter2-hunter2\n"])
     redaction.reveal("asked for: hunter2-hunter2")

@@ -25,7 +25,7 @@ from search.show.status.overview import (
 from search.show.wording import counted, span
 from search.study.results import Confirmed, Noise
 from search.study.trials import attributes_of, run_label
-from storage.registry.workers import Entry
+from storage.registry.workers import RegisteredWorker
 
 URGENT = ("waiting", "idle", "stopped", "cap")
 """Kinds of warnings to act upon; the others are caveats."""
@@ -72,12 +72,12 @@ def _state(facts: Snapshot, ahead: Forecast) -> str:
     return "running" if any(e.alive for e in facts.workers) else "stopped"
 
 
-def _moment(workers: Sequence[Entry], now: datetime) -> str:
+def _moment(workers: Sequence[RegisteredWorker], now: datetime) -> str:
     at = datetime.fromtimestamp(workers[0].now, UTC) if workers else now
     return at.isoformat(timespec="seconds")
 
 
-def worked_seconds(workers: Sequence[Entry]) -> float:
+def worked_seconds(workers: Sequence[RegisteredWorker]) -> float:
     """Return how long at least one worker was there: the length of the union of their times."""
     total, until = 0.0, float("-inf")
     for begin, end in sorted((e.started, e.started + e.paid_seconds) for e in workers):
@@ -109,7 +109,7 @@ def _running(facts: Snapshot) -> Mapping[str, tuple[bool, FrozenTrial]]:
     return {attributes_of(t).worker or "": (proxy, t) for proxy, t in running}
 
 
-def _worker(facts: Snapshot, entry: Entry) -> WorkerNow:
+def _worker(facts: Snapshot, entry: RegisteredWorker) -> WorkerNow:
     trained = [t for t in [*facts.proxies, *facts.runs] if attributes_of(t).worker == entry.name]
     ended = [t for t in trained if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     last = max(ended, key=lambda t: (t.datetime_complete is not None, t.datetime_complete), default=None)

@@ -18,7 +18,7 @@ from search.show.status.summary import Summary
 from search.show.wording import counted, span
 from search.study.study import load_study
 from storage.errors import UnreachableError
-from storage.server.database import Database, is_passing
+from storage.server.database import Database, is_transient
 
 TICK_SECONDS = 0.25
 
@@ -62,7 +62,7 @@ class Watcher:
         try:
             self.facts = self.pace.timed(self.look)
         except Exception as error:
-            if not (is_passing(error) or isinstance(error, UnreachableError)):
+            if not (is_transient(error) or isinstance(error, UnreachableError)):
                 raise
             if plain and not self._away:
                 self._say("the database doesn't answer; trying again")

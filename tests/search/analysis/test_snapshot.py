@@ -35,7 +35,7 @@ from tests.search.show.studied import plan, stored
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # as the commands do
 
 ONCE: tuple[Callable[..., Any], ...] = (
-    *(LinkedStudy.proxy_trials, LinkedStudy.confirm_trials, Registry.entries),
+    *(LinkedStudy.proxy_trials, LinkedStudy.confirm_trials, Registry.workers),
     *(results.confirmed_among, results.noise, results.transfer),
     *(promotion._entrants, promotion._rung_state, make_pruner, hardware_line, cost.bill, cost.affordable_runs),
 )

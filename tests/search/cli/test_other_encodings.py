@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from search.cli import main as cli
 from storage import redaction
-from storage.redaction import guard_streams, keep_secret, plain, print_file
+from storage.redaction import guard_streams, hide_secret, print_file, to_ascii
 from storage.server.database import Database
 from tests.conftest import run_cli
 from tests.search.show import studied
@@ -111,7 +111,7 @@ def test_no_text_fails_to_be_printed(encoding: str, text: str) -> None:
 
 
 def test_signs_are_spelt_out() -> None:
-    assert plain("0.97 ± 0.01, R² ≥ ½, 41 °C → “naïve” … – 10⁻² ▁█ 北") == (
+    assert to_ascii("0.97 ± 0.01, R² ≥ ½, 41 °C → “naïve” … – 10⁻² ▁█ 北") == (
         '0.97 +- 0.01, R2 >= 1/2, 41 C -> "naive" ... - 10-2 _# ?'
     )
     out = Bytes("latin-1")
@@ -127,7 +127,7 @@ def test_secrets_are_hidden_where_typer_would_write_bytes(monkeypatch: pytest.Mo
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(sys, "stderr", Bytes("ascii"))
     guard_streams()
-    keep_secret("hunter2-hunter3")
+    hide_secret("hunter2-hunter3")
     typer.echo("± hunter2-hunter3")
     assert out.written() == b"+- ***\n"
 

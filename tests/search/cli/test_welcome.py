@@ -10,7 +10,7 @@ from search.cli.welcome import state, welcome
 from search.study.plan import Plan
 from search.study.study import open_study
 from storage.server.database import Database
-from storage.server.quick_look import Glimpse
+from storage.server.quick_look import StudyCounts
 from tests.conftest import run_cli
 from tests.search.tiny import PLAN, TRIALS
 
@@ -59,7 +59,7 @@ def test_a_database_that_is_away_is_named_and_is_no_failure(fresh_home: Path) ->
 )
 def test_a_state_is_one_line(counts: dict[str, int], said: str) -> None:
     none = dict.fromkeys(("proxies", "running", "confirmed", "to_confirm", "workers"), 0)
-    assert state(Glimpse(name="s", asked=20, **(none | counts))) == said
+    assert state(StudyCounts(name="s", asked=20, **(none | counts))) == said
 
 
 def test_the_version_is_the_packages() -> None:

@@ -20,7 +20,7 @@ from search.cli.main import app
 from search.cloud.credentials import worker_url
 from search.common.errors import SearchError
 from search.study.study import load_study
-from storage.access.roles import Issued
+from storage.access.roles import NewCredential
 from storage.server.database import connect, parse_url
 from tests.conftest import NAMESPACE_ADDRESS, fresh_database, run_cli
 from tests.search.tiny import PLAN, TRIALS
@@ -170,7 +170,7 @@ def test_a_rented_machine_finishes_a_study(
 def test_the_workers_address(owners: str, host: str | None, expected: str) -> None:
     from datetime import UTC, datetime
 
-    issued = Issued(role="lilm_a", password="pw", expires=datetime.now(UTC), gaps=[])
+    issued = NewCredential(role="lilm_a", password="pw", expires=datetime.now(UTC), gaps=[])
     assert worker_url(parse_url(owners), issued, host).render_as_string(hide_password=False) == expected
     with pytest.raises(SearchError, match="must be HOST or HOST:PORT"):
         worker_url(parse_url(owners), issued, "db.org:many")

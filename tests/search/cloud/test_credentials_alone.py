@@ -39,7 +39,9 @@ def test_what_a_revoked_machine_trained_goes_to_others_at_once(database: Databas
     issued = issue(database, "tiny", "box", "1h")
     address = database.engine.url.set(username=issued.role, password=issued.password)
     theirs = connect(address.render_as_string(hide_password=False).replace("+psycopg2", ""))
-    Registry(theirs, "tiny", grace_seconds=60).enter("box/1", machine="box", launch="", device="cpu", usd_per_hour=0.0)
+    Registry(theirs, "tiny", grace_seconds=60).register(
+        "box/1", machine="box", launch="", device="cpu", usd_per_hour=0.0
+    )
     theirs.close()
     taken = study.proxy_queue.claim("box/1", 1)
     assert isinstance(taken, Claim)

@@ -118,14 +118,14 @@ def test_what_a_fleet_does_and_who_is_meant(database: Database, study: LinkedStu
     registry = registry_of(study)
     for index in (1, 2):
         (sky / f"lilm-tiny-3f2a-{index} is up").touch()
-        registry.enter(
+        registry.register(
             f"host{index}/7",
             machine=f"host{index}",
             launch=f"lilm-tiny-3f2a-{index}",
             device="NVIDIA GeForce RTX 4090",
             usd_per_hour=0.5,
         )
-    registry.enter("own/9", machine="own", device="CPU", usd_per_hour=0.1)
+    registry.register("own/9", machine="own", device="CPU", usd_per_hour=0.1)
     busy = study.proxy_queue.claim("host1/7", 7)
     assert isinstance(busy, Claim)
     database.storage.set_trial_intermediate_value(busy.trial_id, 40, 3.0)
@@ -142,7 +142,7 @@ def test_what_a_fleet_does_and_who_is_meant(database: Database, study: LinkedStu
     said: list[str] = []
     take_down(study, ["lilm-tiny-3f2a-1", "own/9"], False, said.append)
     assert asked_of(sky) == [{"down": ["lilm-tiny-3f2a-1"]}]
-    assert {e.name: e.state for e in registry.entries()} == {"host1/7": "ended", "host2/7": "alive", "own/9": "alive"}
+    assert {e.name: e.state for e in registry.workers()} == {"host1/7": "ended", "host2/7": "alive", "own/9": "alive"}
     assert said == ["own/9: not rented through SkyPilot here; stop it on its machine", "lilm-tiny-3f2a-1: given back"]
     first, *_, successor = study.proxy_trials()
     assert (first.state, first.user_attrs["failure"]) == (TrialState.FAIL, "lost")

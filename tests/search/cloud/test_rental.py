@@ -214,7 +214,7 @@ def test_bare_line_and_slurm_script_run_as_written(database: Database, database_
     assert done.returncode == 0, done.stderr
     assert array.wait(timeout=240) == 0
     study = load_study(database, "tiny")
-    found = registry_of(study).entries()
+    found = registry_of(study).workers()
     assert {e.launch for e in found} == {"lilm-tiny-3f2a", "lilm-tiny-3f2a-2"}
     assert {(e.state, e.usd_per_hour) for e in found} == {("ended", 0.1)}
     (trial,) = study.proxy_trials()

@@ -15,7 +15,7 @@ from search.doctor.database import Opening, checks, look, of_clock, of_error
 from search.doctor.finding import Finding, examine
 from search.study.plan import Plan
 from search.study.study import open_study
-from storage.access.roles import Issued
+from storage.access.roles import NewCredential
 from storage.errors import EmbeddedError, LoginError, StorageError
 from storage.server.database import Database, connect, parse_url
 from tests.search.tiny import PLAN
@@ -71,13 +71,13 @@ def test_refusals_have_a_cure_apart() -> None:
     assert (old.state, old.cure) == ("BAD", "upgrade the server to PostgreSQL 13 or later")
 
 
-def credential(database: Database, url: str, *, expires: str, connections: int) -> tuple[Issued, str]:
+def credential(database: Database, url: str, *, expires: str, connections: int) -> tuple[NewCredential, str]:
     open_study(database, Plan.parse(PLAN, name="tiny", origin="a test"))
     issued = issue(database, "tiny", "box", expires, connections)
     return issued, other(url, username=issued.role, password=issued.password)
 
 
-def limit(database: Database, issued: Issued, what: str) -> None:
+def limit(database: Database, issued: NewCredential, what: str) -> None:
     with database.engine.begin() as connection:
         connection.execute(sa.text(f'ALTER ROLE "{issued.role}" {what}'))
 

@@ -12,7 +12,7 @@ import torch
 from search.doctor.finding import Finding
 from search.doctor.study import examine, of_hardware
 from search.machine.admission import ATTRIBUTE
-from search.machine.hardware import Machine
+from search.machine.hardware import Hardware
 from search.study.cost import registry_of
 from search.study.plan import Plan
 from search.study.study import LinkedStudy, open_study
@@ -23,7 +23,7 @@ from tests.search.conftest import Typed
 from tests.search.tiny import PLAN
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-CARD = Machine(kind="cuda", name="NVIDIA GeForce RTX 4090", memory_gib=24, reference_tokens_per_second=100_000)
+CARD = Hardware(kind="cuda", name="NVIDIA GeForce RTX 4090", memory_gib=24, reference_tokens_per_second=100_000)
 
 
 def cpu() -> torch.device:
@@ -83,7 +83,7 @@ def test_slow_hardware_is_to_be_cooled_and_mixed_hardware_is_scaled() -> None:
 
 
 def test_a_cap_that_is_reached(database: Database, study: LinkedStudy) -> None:
-    registry_of(study).enter("one", machine="m", device="GPU", usd_per_hour=100.0)
+    registry_of(study).register("one", machine="m", device="GPU", usd_per_hour=100.0)
     with database.engine.begin() as connection:
         connection.execute(sa.text("UPDATE lilm_workers SET started = now() - interval '1 hour'"))
     assert isinstance(study.proxy_queue.claim("one", 7), Claim)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from search.common.errors import SearchError
-from search.init.inspect_text import look, rows_per_document
+from search.init.inspect_text import inspect, rows_per_document
 
 STORY = "Once upon a time there was a fox who could not sleep. It counted stars until morning came. "
 
@@ -25,7 +25,7 @@ def rows(**columns: Any) -> list[dict[str, Any]]:
 
 def test_the_only_column_of_words_is_the_text(tmp_path: Path) -> None:
     source = jsonl(tmp_path, rows(id=lambda i: f"doc-{i}", n=3, lang="en", body=lambda i: STORY * 8 + str(i)))
-    found = look(source, None, None)
+    found = inspect(source, None, None)
     assert (found.column, found.others, found.rows_per_document) == ("body", [], 1)
     assert found.total_bytes == pytest.approx(20 * len(STORY * 8), rel=0.05)
 
@@ -33,20 +33,20 @@ def test_the_only_column_of_words_is_the_text(tmp_path: Path) -> None:
 def test_two_such_columns_are_asked_for_or_refused_by_name(tmp_path: Path) -> None:
     source = jsonl(tmp_path, rows(question=lambda i: f"why is it so {i}", answer=lambda i: f"because it is {i}"))
     with pytest.raises(SearchError, match="may be any of question, answer; say which with --column"):
-        look(source, None, None)
-    assert look(source, "answer", None).column == "answer"
+        inspect(source, None, None)
+    assert inspect(source, "answer", None).column == "answer"
     asked: list[list[str]] = []
 
     def answer(question: str, choices: list[str]) -> str:
         asked.append(choices)
         return choices[1]
 
-    assert look(source, None, answer).column == "answer"
+    assert inspect(source, None, answer).column == "answer"
     assert asked == [["question", "answer"]]
 
 
 def test_the_usual_name_decides_and_the_other_is_told(tmp_path: Path) -> None:
-    found = look(
+    found = inspect(
         jsonl(tmp_path, rows(title=lambda i: f"the fox number {i}", text=lambda i: STORY + str(i))), None, None
     )
     assert (found.column, list(found.others)) == ("text", ["title"])
@@ -66,20 +66,20 @@ def test_the_usual_name_decides_and_the_other_is_told(tmp_path: Path) -> None:
 )
 def test_what_can_not_be_told_is_refused(tmp_path: Path, columns: dict[str, Any], asked: str | None, said: str) -> None:
     with pytest.raises(SearchError, match=said):
-        look(jsonl(tmp_path, rows(**columns)), asked, None)
+        inspect(jsonl(tmp_path, rows(**columns)), asked, None)
 
 
 def test_a_blank_text_is_named_without_a_column(tmp_path: Path) -> None:
     file = tmp_path / "blank.txt"
     file.write_text("\n \n\n")
     with pytest.raises(SearchError, match="its first 3 lines are blank; name another text with --data"):
-        look(str(file), None, None)
+        inspect(str(file), None, None)
 
 
 def test_one_huge_line_is_part_of_the_size(tmp_path: Path) -> None:
     file = tmp_path / "huge.txt"
     file.write_text("a line of text here\n" * 5000 + "x" * 1_000_000)
-    found = look(str(file), None, None)
+    found = inspect(str(file), None, None)
     assert (found.rows, found.exact) == (5001, True)
     assert found.total_bytes == pytest.approx(1_100_000, rel=0.06)
 
@@ -91,7 +91,7 @@ def test_lines_are_told_from_documents(tmp_path: Path) -> None:
     assert rows_per_document(["short"] * 5) == 100
     file = tmp_path / "a.txt"
     file.write_text("a line of text here\n" * 500)
-    found = look(str(file), None, None)
+    found = inspect(str(file), None, None)
     assert (found.column, found.rows_per_document) == (None, 100)
     with pytest.raises(SearchError, match="has no columns"):
-        look(str(file), "text", None)
+        inspect(str(file), "text", None)

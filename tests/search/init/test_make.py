@@ -9,7 +9,7 @@ import torch
 
 from search.common.errors import SearchError
 from search.common.signals import StopRequest
-from search.init.make import beside
+from search.init.make import relative_source
 from search.init.study_text import quoted, write
 from search.study import study_file as studyfile
 from search.study.study import open_study
@@ -99,9 +99,9 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_what_lies_below_the_file_is_named_from_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert beside("texts/*.jsonl", Path("my.toml")) == "texts/*.jsonl"
-    assert beside("texts/*.jsonl", Path("studies/my.toml")) == str(tmp_path / "texts/*.jsonl")
-    assert [beside(s, Path("my.toml")) for s in ("builtin", "hf:a/b")] == ["builtin", "hf:a/b"]
+    assert relative_source("texts/*.jsonl", Path("my.toml")) == "texts/*.jsonl"
+    assert relative_source("texts/*.jsonl", Path("studies/my.toml")) == str(tmp_path / "texts/*.jsonl")
+    assert [relative_source(s, Path("my.toml")) for s in ("builtin", "hf:a/b")] == ["builtin", "hf:a/b"]
 
 
 def test_quotes_are_one_printable_line_of_bounded_length() -> None:

@@ -8,9 +8,9 @@ from model.config import ModelConfig
 from model.network.flops import count_parameters
 from search.common.errors import SearchError
 from search.init.inspect_text import Text
-from search.init.sizing import LADDER, Size, climb, longer, size
+from search.init.sizing import LADDER, Size, climb, confirm_budget, size
 from search.init.study_text import render
-from search.machine.hardware import Machine
+from search.machine.hardware import Hardware
 from search.study.plan import Plan
 
 BABYLM = Text(
@@ -24,13 +24,13 @@ BABYLM = Text(
     rows_per_document=50,
     total_bytes=543e6,
 )
-GPU = Machine(kind="cuda", name="NVIDIA GeForce RTX 4090", memory_gib=24, reference_tokens_per_second=600_000)
-CPU = Machine(kind="cpu", name="a processor", threads=1, reference_tokens_per_second=20_000)
+GPU = Hardware(kind="cuda", name="NVIDIA GeForce RTX 4090", memory_gib=24, reference_tokens_per_second=600_000)
+CPU = Hardware(kind="cpu", name="a processor", threads=1, reference_tokens_per_second=20_000)
 POWER = {"cuda": 25e12, "cpu": 3e10}
 """Operations a second of the machines in these tests."""
 
 
-def of(text: Text, machine: Machine, memory: float = 24 * 2**30, budget: str | None = None) -> Size:
+def of(text: Text, machine: Hardware, memory: float = 24 * 2**30, budget: str | None = None) -> Size:
     def speed(network: ModelConfig, vocab: int) -> float:
         return POWER[machine.kind] / (6 * count_parameters(network, vocab))
 
@@ -38,7 +38,7 @@ def of(text: Text, machine: Machine, memory: float = 24 * 2**30, budget: str | N
 
 
 @pytest.mark.parametrize(("machine", "wanted"), [(GPU, 70), (CPU, 20)])
-def test_the_hand_made_network_is_the_largest_that_gets_its_tokens(machine: Machine, wanted: float) -> None:
+def test_the_hand_made_network_is_the_largest_that_gets_its_tokens(machine: Hardware, wanted: float) -> None:
     """Tokens per parameter are seconds · power ÷ (6 · parameters²), so that the largest has √(…) parameters at most."""
     found = of(BABYLM, machine)
     seconds = 1800 if machine is GPU else 300
@@ -90,9 +90,9 @@ def test_a_vocabulary_fits_the_text() -> None:
 
 
 def test_confirmations_are_five_times_longer() -> None:
-    assert [longer(b) for b in ("6m", "12s", "90s", "1.5m", "1h")] == ["30m", "1m", "450s", "450s", "300m"]
+    assert [confirm_budget(b) for b in ("6m", "12s", "90s", "1.5m", "1h")] == ["30m", "1m", "450s", "450s", "300m"]
     with pytest.raises(SearchError, match='--budget: "soon" is no duration'):
-        longer("soon")
+        confirm_budget("soon")
 
 
 @pytest.mark.parametrize("machine", [GPU, CPU])
@@ -107,7 +107,7 @@ def test_confirmations_are_five_times_longer() -> None:
         ),
     ],
 )
-def test_every_file_is_a_plan_and_quotes_what_is_read(machine: Machine, text: Text) -> None:
+def test_every_file_is_a_plan_and_quotes_what_is_read(machine: Hardware, text: Text) -> None:
     found = of(text, machine)
     written = render("mine", text, machine, found, 'odd "name"\\.txt', (0.5, "a price"))
     plan = Plan.parse(written, name="mine", origin="a test")

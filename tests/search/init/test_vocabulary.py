@@ -9,21 +9,21 @@ import pytest
 from model.config import DataConfig, ModelConfig, TokenizerConfig
 from model.data.corpus import text_sha256, tokenizer_bytes
 from model.errors import DataError
-from search.init.inspect_text import Text, look
+from search.init.inspect_text import Text, inspect
 from search.init.sizing import Size
-from search.init.vocabulary import fitted
-from search.machine.hardware import Machine
+from search.init.vocabulary import fit_vocabularies
+from search.machine.hardware import Hardware
 
-CPU = Machine(kind="cpu", name="a processor", threads=1, reference_tokens_per_second=20_000)
+CPU = Hardware(kind="cpu", name="a processor", threads=1, reference_tokens_per_second=20_000)
 WORDS = re.findall(r"\w+", "the quick brown fox jumps over lazy dogs and cats sleeping under tall trees by a river")
-GPU = Machine(kind="cuda", name="a GPU", memory_gib=24, reference_tokens_per_second=600_000)
+GPU = Hardware(kind="cuda", name="a GPU", memory_gib=24, reference_tokens_per_second=600_000)
 
 
-def fit(file: Path, machine: Machine = CPU) -> tuple[Text, Size]:
+def fit(file: Path, machine: Hardware = CPU) -> tuple[Text, Size]:
     def speed(network: ModelConfig, vocab: int) -> float:
         return 10_000.0
 
-    return fitted(look(str(file), None, None), machine, 2**34, None, speed)
+    return fit_vocabularies(inspect(str(file), None, None), machine, 2**34, None, speed)
 
 
 def train_all(text: Text, size: Size, cache: Path) -> None:
@@ -54,7 +54,7 @@ def test_characters_beyond_the_first_rows_raise_the_smallest(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("machine", [CPU, GPU])
-def test_few_different_words_lower_the_largest(tmp_path: Path, machine: Machine) -> None:
+def test_few_different_words_lower_the_largest(tmp_path: Path, machine: Hardware) -> None:
     file, draw = tmp_path / "a.txt", random.Random(1)
     file.write_text("".join(" ".join(draw.choices(WORDS, k=12)) + "\n" for _ in range(8000)))
     text, found = fit(file, machine)

@@ -3,18 +3,18 @@ from pathlib import Path
 import pytest
 
 from search.common.errors import SearchError
-from search.machine.gpu_catalog import known_gpu, split
+from search.machine.gpu_catalog import rentable_gpu, split
 
 
 @pytest.mark.parametrize("given", ["RTX4090", "rtx4090", "RTX-4090", "NVIDIA GeForce RTX 4090"])
 def test_spellings_of_one_name(given: str, tmp_path: Path) -> None:
-    assert known_gpu(given, tmp_path) == "RTX4090"
+    assert rentable_gpu(given, tmp_path) == "RTX4090"
 
 
 @pytest.mark.parametrize(("given", "hint"), [("RTX4900", "RTX4090"), ("H1000", "H100"), ("warp-drive", "known: A10,")])
 def test_an_unknown_name_is_refused_with_the_nearest(given: str, hint: str, tmp_path: Path) -> None:
     with pytest.raises(SearchError, match=f'--gpu is "{given}", which nobody rents out by that name') as refused:
-        known_gpu(given, tmp_path)
+        rentable_gpu(given, tmp_path)
     assert hint in str(refused.value)
 
 
@@ -22,7 +22,7 @@ def test_skypilots_catalogue_is_asked_too(tmp_path: Path) -> None:
     folder = tmp_path / "v8" / "common"
     folder.mkdir(parents=True)
     (folder / "accelerators.csv").write_text("AcceleratorName,Clouds\nRTX9090,\"['Vast']\"\n")
-    assert known_gpu("rtx9090", tmp_path) == "RTX9090"
+    assert rentable_gpu("rtx9090", tmp_path) == "RTX9090"
 
 
 def test_number_in_a_machine() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from search.machine.gpu_catalog import RTX4090_USD, by_card, usd_per_hour
+from search.machine.gpu_catalog import RTX4090_USD, rental_name, usd_per_hour
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from search.machine.gpu_catalog import RTX4090_USD, by_card, usd_per_hour
     ],
 )
 def test_cards_are_known_by_what_drivers_call_them(card: str, name: str | None) -> None:
-    assert by_card(card) == name
+    assert rental_name(card) == name
 
 
 def test_the_cheapest_in_the_catalogue_is_taken(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from model.training.result import Report, Result
 from search.analysis.worker_differences import worker_differences
 from search.common.errors import HardwareError
 from search.common.signals import StopRequest
-from search.machine.admission import hardware_line, pinned_machine
-from search.machine.hardware import Machine, compare
+from search.machine.admission import hardware_line, pinned_hardware
+from search.machine.hardware import Hardware, compare
 from search.study.plan import Plan
 from search.study.study import LinkedStudy, open_study
 from search.worker.worker import Worker
@@ -29,12 +29,12 @@ from tests.search.made import proxy
 from tests.search.tiny import PLAN
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-CARD = Machine(kind="cuda", name="NVIDIA GeForce RTX 4090", memory_gib=23.6, reference_tokens_per_second=100_000.0)
+CARD = Hardware(kind="cuda", name="NVIDIA GeForce RTX 4090", memory_gib=23.6, reference_tokens_per_second=100_000.0)
 OTHER = replace(CARD, name="NVIDIA GeForce RTX 3090", reference_tokens_per_second=50_000.0)
-CPU = Machine(kind="cpu", name="AMD EPYC", threads=2, reference_tokens_per_second=20_000.0)
+CPU = Hardware(kind="cpu", name="AMD EPYC", threads=2, reference_tokens_per_second=20_000.0)
 
 
-def at(share: float, machine: Machine = CARD, **changes: Any) -> Machine:
+def at(share: float, machine: Hardware = CARD, **changes: Any) -> Hardware:
     """The machine at this share of its speed."""
     speed = machine.reference_tokens_per_second * share
     return replace(machine, reference_tokens_per_second=speed, **changes)
@@ -60,13 +60,13 @@ def at(share: float, machine: Machine = CARD, **changes: Any) -> Machine:
     ],
 )
 def test_what_is_refused_and_by_what_a_budget_would_be_scaled(
-    pinned: Machine, here: Machine, refused: bool, scale: float | None, says: str
+    pinned: Hardware, here: Hardware, refused: bool, scale: float | None, says: str
 ) -> None:
-    found = compare(pinned, here)
-    assert found.refused == refused
-    assert found.scale == (None if scale is None else pytest.approx(scale))
-    assert says in found.said
-    assert bool(found.said) == bool(says)
+    comparison = compare(pinned, here)
+    assert comparison.refused == refused
+    assert comparison.scale == (None if scale is None else pytest.approx(scale))
+    assert says in comparison.difference
+    assert bool(comparison.difference) == bool(says)
 
 
 def made(database: Database, workers: str = "", **replacing: str) -> LinkedStudy:
@@ -100,10 +100,12 @@ def test_short_runs_are_compiled_where_long_ones_are(
 
 
 def worker(
-    study: LinkedStudy, machine: Machine, trainer: Callable[..., Result], said: list[str] | None = None
+    study: LinkedStudy, machine: Hardware, trainer: Callable[..., Result], said: list[str] | None = None
 ) -> Worker:
     say = (said if said is not None else []).append
-    return Worker(study, "one", torch.device("cpu"), StopRequest(), say, trainer, look=lambda device: machine)
+    return Worker(
+        study, "one", torch.device("cpu"), StopRequest(), say, trainer, detect_hardware=lambda device: machine
+    )
 
 
 def test_a_study_pins_its_first_workers_class_and_refuses_others_before_they_claim(
@@ -124,7 +126,7 @@ def test_a_study_pins_its_first_workers_class_and_refuses_others_before_they_cla
         assert ("mixed_hardware = true" in message) == (machine is not CPU)
         assert "\n" not in message
     assert {t.state for t in study.proxy_trials()} == {TrialState.WAITING}
-    assert pinned_machine(study) == CARD
+    assert pinned_hardware(study) == CARD
 
 
 def test_two_workers_by_hand_the_second_of_another_class(database: Database, home: Path) -> None:
@@ -132,8 +134,8 @@ def test_two_workers_by_hand_the_second_of_another_class(database: Database, hom
     first = worker(study, CARD, diverging(asked))
     first.run()
     assert asked == [1.0, 1.0, 2.0]
-    assert first.machine is not None
-    assert first.machine.reference_tokens_per_second == 100_000.0
+    assert first.hardware is not None
+    assert first.hardware.reference_tokens_per_second == 100_000.0
     with pytest.raises(HardwareError, match="RTX 3090"):
         worker(study, OTHER, diverging(asked)).run()
     assert len(asked) == 3

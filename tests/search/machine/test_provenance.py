@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from search.machine import provenance
-from search.machine.provenance import gpu_facts, source_version
+from search.machine.provenance import gpu_details, source_version
 
 NVIDIA_SMI = """#!/bin/sh
 echo "$@" > {folder}/asked
@@ -24,7 +24,7 @@ exit {code}
 def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder for an `nvidia-smi` of our own, the first on the PATH."""
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    gpu_facts.cache_clear()
+    gpu_details.cache_clear()
     return tmp_path
 
 
@@ -36,7 +36,7 @@ def install(folder: Path, answer: str, code: int = 0) -> None:
 
 def test_a_gpus_driver_limit_and_clocks_are_asked_for_by_its_id(smi: Path) -> None:
     install(smi, "550.90, 350.00, 3105, 10501")
-    assert gpu_facts("0a1b") == {
+    assert gpu_details("0a1b") == {
         "driver": "550.90",
         "power_limit_watts": 350.0,
         "max_clock_mhz": 3105.0,
@@ -62,11 +62,11 @@ def test_a_gpus_driver_limit_and_clocks_are_asked_for_by_its_id(smi: Path) -> No
 )
 def test_what_a_driver_does_not_tell_is_left_out(smi: Path, answer: str, code: int, known: dict[str, object]) -> None:
     install(smi, answer, code)
-    assert gpu_facts("GPU-0a1b") == known
+    assert gpu_details("GPU-0a1b") == known
 
 
 def test_without_the_program_nothing_is_known(smi: Path) -> None:
-    assert gpu_facts("0a1b") == {}
+    assert gpu_details("0a1b") == {}
 
 
 def test_versions_are_those_of_what_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:

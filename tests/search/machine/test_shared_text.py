@@ -12,7 +12,7 @@ import pytest
 
 from model.config import TokenizerConfig
 from model.data import corpus as corpora
-from model.data import tokenizer_cache as trained
+from model.data import tokenizer_cache
 from model.data.corpus import Corpus
 from model.data.tokenizer import Tokenizer, train_tokenizer
 from model.errors import StoppedError
@@ -21,7 +21,7 @@ from search.common.errors import SearchError
 from search.common.signals import StopRequest
 from search.machine import shared_text as shared
 from search.machine.preparation import prepare_all
-from search.machine.shared_text import agree_on_text, fetch, share, shared_corpus
+from search.machine.shared_text import agree_on_text, fetch_tokenizers, publish_tokenizers, shared_corpus
 from search.study.artifacts import artifact_files, attach, study_artifacts
 from search.study.plan import Plan
 from search.study.study import LinkedStudy, load_study, open_study
@@ -84,7 +84,7 @@ def never() -> bool:
 
 
 def kept(study: LinkedStudy) -> bytes | None:
-    return trained.known(paths.cache(), agree_on_text(study), CONFIG)
+    return tokenizer_cache.get(paths.cache(), agree_on_text(study), CONFIG)
 
 
 def test_the_second_machine_trains_none_and_has_the_same_bytes(study: LinkedStudy, machines: Machines) -> None:
@@ -105,11 +105,11 @@ def test_the_studys_tokenizer_goes_before_this_machines_own(study: LinkedStudy, 
     first = shared_corpus(study, CONFIG, never)
     machines.move("two")
     other = train_tokenizer([f"another text: {i * 7919:x}\n" for i in range(900)], CONFIG)
-    trained.keep(paths.cache(), agree_on_text(study), CONFIG, lambda: other)
+    tokenizer_cache.get_or_train(paths.cache(), agree_on_text(study), CONFIG, lambda: other)
     for _ in range(2):
         assert shared_corpus(study, CONFIG, never).tokenizer.proto == first.tokenizer.proto
     assert kept(study) == other  # still there for whom it is the right one
-    share(study)
+    publish_tokenizers(study)
     assert shared_corpus(study, CONFIG, never).tokenizer.proto == first.tokenizer.proto
 
 
@@ -118,9 +118,9 @@ def test_a_study_goes_on_with_the_tokenizer_it_has_though_another_would_be_train
 ) -> None:
     """As after an upgrade: this machine's own is of another format, and the study's tokens are here already."""
     first = shared_corpus(study, CONFIG, never)
-    monkeypatch.setattr(trained, "FORMAT", trained.FORMAT + 1)
+    monkeypatch.setattr(tokenizer_cache, "FORMAT", tokenizer_cache.FORMAT + 1)
     assert kept(study) is None
-    fetch(study.database, "mine")
+    fetch_tokenizers(study.database, "mine")
     assert kept(study) == first.tokenizer.proto
     assert shared_corpus(study, CONFIG, never).tokenizer.proto == first.tokenizer.proto
     assert machines.trained == 1
@@ -129,13 +129,13 @@ def test_a_study_goes_on_with_the_tokenizer_it_has_though_another_would_be_train
 def test_what_start_prepared_is_given_to_the_study_and_the_next_start_fetches_it(
     study: LinkedStudy, machines: Machines
 ) -> None:
-    fetch(study.database, "not made yet")
+    fetch_tokenizers(study.database, "not made yet")
     prepare_all(study.plan, lambda *stage: None, StopRequest())  # one here, the other in a process of its own
-    share(study)
-    share(study)
+    publish_tokenizers(study)
+    publish_tokenizers(study)
     assert len(artifact_files(study.proxies)) == 2
     machines.move("two")
-    fetch(study.database, "mine")
+    fetch_tokenizers(study.database, "mine")
     before = {path: path.stat().st_mtime_ns for path in (paths.cache() / "tokenizers").glob("*/tokenizer.model")}
     assert len(before) == 2
     prepare_all(study.plan, lambda *stage: None, StopRequest())

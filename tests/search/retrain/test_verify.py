@@ -25,7 +25,7 @@ from search.common.signals import StopRequest
 from search.export.export import best_export, render
 from search.export.reader import Claimed, read_export
 from search.export.runs import confirmation_export, trial_export
-from search.machine.hardware import Machine
+from search.machine.hardware import Hardware
 from search.retrain import verify as module
 from search.retrain.verify import Interval, Verdict, interval, judge, starved, terms, verify
 from search.study.plan import Plan
@@ -38,11 +38,11 @@ from tests.model.training.test_train import World
 from tests.search.tiny import PLAN
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-HERE = Machine(kind="cpu", name="a processor", threads=1, reference_tokens_per_second=20_000.0)
-CARD = Machine(kind="cuda", name="a card", memory_gib=24.0, reference_tokens_per_second=100_000.0)
+HERE = Hardware(kind="cpu", name="a processor", threads=1, reference_tokens_per_second=20_000.0)
+CARD = Hardware(kind="cuda", name="a card", memory_gib=24.0, reference_tokens_per_second=100_000.0)
 
 
-def claimed(bpb: float = 1.4, n: int = 2, noise: Noise = Noise(0.1, 4), machine: Machine | None = CARD) -> Claimed:
+def claimed(bpb: float = 1.4, n: int = 2, noise: Noise = Noise(0.1, 4), machine: Hardware | None = CARD) -> Claimed:
     return Claimed(
         label="made, trial 1",
         val_bpb=bpb,
@@ -127,12 +127,14 @@ def study(
         home = tmp_path_factory.mktemp("home")
         (home / "cache").symlink_to(cache)
         patch.setenv("LILM_SEARCH_HOME", str(home))
-        patch.setattr(module, "look", lambda device: HERE)
+        patch.setattr(module, "detect_hardware", lambda device: HERE)
         database = connect(fresh_database(embedded_url))
         plan = Plan.parse(PLAN.replace("trials = 7", "trials = 2"), name="tiny", origin="test")
         opened = open_study(database, plan)
         trainer = partial(train, clock=world)
-        Worker(opened, "one", torch.device("cpu"), StopRequest(), print, trainer, look=lambda device: HERE).run()
+        Worker(
+            opened, "one", torch.device("cpu"), StopRequest(), print, trainer, detect_hardware=lambda device: HERE
+        ).run()
         yield opened
         database.close()
 
@@ -204,7 +206,7 @@ def test_a_prefix_is_trained_again_as_a_prefix(
         asked.update(options)
         raise DivergedError("enough")
 
-    monkeypatch.setattr(module, "look", lambda device: half)
+    monkeypatch.setattr(module, "detect_hardware", lambda device: half)
     with pytest.raises(DivergedError):
         again(table, trainer=remembered)
     assert (asked["budget_seconds"], asked["horizon_seconds"], asked["seed"]) == (2.0, 4.0, 0)

@@ -11,7 +11,7 @@ from search.strategy.pruner import CorrelationPruner, Relation
 from search.study.cost import Bill
 from search.study.plan import Plan
 from search.study.study import ReadStudy
-from storage.registry.workers import Entry
+from storage.registry.workers import RegisteredWorker
 from tests.search.made import proxy
 
 TEXT = """
@@ -44,9 +44,11 @@ def run(number: int, state: TrialState, bpb: float | None = None, step: int = 0,
     return trial
 
 
-def worker(name: str, *, started: float = 0.0, paid: float = 3600.0, state: str = "alive", usd: float = 0.5) -> Entry:
+def worker(
+    name: str, *, started: float = 0.0, paid: float = 3600.0, state: str = "alive", usd: float = 0.5
+) -> RegisteredWorker:
     """A worker that has been there for so long."""
-    return Entry(
+    return RegisteredWorker(
         name=name,
         machine="box",
         launch="",
@@ -65,7 +67,7 @@ def facts(
     of: Plan,
     proxies: Sequence[FrozenTrial] = (),
     runs: Sequence[FrozenTrial] = (),
-    workers: Sequence[Entry] = (),
+    workers: Sequence[RegisteredWorker] = (),
     *,
     spent: float = 0.0,
     cap: float = 0.0,

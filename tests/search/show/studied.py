@@ -15,7 +15,7 @@ from search.study.cost import registry_of
 from search.study.plan import Plan
 from search.study.results import confirmed_among
 from search.study.study import LinkedStudy, open_study
-from storage.registry.workers import Entry
+from storage.registry.workers import RegisteredWorker
 from storage.server.database import Database
 from tests.search.show import given
 
@@ -132,9 +132,11 @@ def _proxy(of: Plan, i: int) -> FrozenTrial:
     return made(of, i, bpb, values, minutes=at, reports=curve(bpb), **attrs, **more)
 
 
-def entry(name: str = "host-a/1", *, minutes: float = 600.0, device: str = "A GPU", price: float = 0.6) -> Entry:
+def entry(
+    name: str = "host-a/1", *, minutes: float = 600.0, device: str = "A GPU", price: float = 0.6
+) -> RegisteredWorker:
     """A worker that was there from START for so long."""
-    return Entry(
+    return RegisteredWorker(
         name=name,
         machine=name.split("/")[0],
         launch="",
@@ -154,7 +156,7 @@ def facts_of(
     proxies: Sequence[FrozenTrial] = (),
     runs: Sequence[FrozenTrial] = (),
     *,
-    workers: Sequence[Entry] = (),
+    workers: Sequence[RegisteredWorker] = (),
     slots: int | None = None,
     race_over: bool = True,
 ) -> Snapshot:
@@ -183,5 +185,5 @@ def stored(database: Database, of: Plan, n: int = 18) -> LinkedStudy:
         if "confirms" in t.user_attrs:  # numbers begin after the baseline's that failed
             t.user_attrs["confirms"] += 1
         study.confirmations.add_trial(t)
-    registry_of(study).enter("host-a/1", machine="host-a", device="A GPU", usd_per_hour=0.6)
+    registry_of(study).register("host-a/1", machine="host-a", device="A GPU", usd_per_hour=0.6)
     return study

@@ -12,7 +12,7 @@ from search.study.plan import Plan
 from search.study.space import Parameter, Params, Space
 from search.study.study import LinkedStudy, load_study, open_study
 from search.study.trials import trial_params
-from storage.queue.trial_queue import Claim, Outcome
+from storage.queue.trial_queue import Claim, NoClaim
 from storage.server.database import Database, connect
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # of metric names
@@ -209,7 +209,7 @@ def test_sixteen_workers_at_once_draw_no_configuration_twice(database: Database,
         try:
             study = load_study(own, "drawn")
             start.wait(60)
-            while (claim := study.proxy_queue.claim("w", study.plan.proxy.trials)) is not Outcome.DONE:
+            while (claim := study.proxy_queue.claim("w", study.plan.proxy.trials)) is not NoClaim.DONE:
                 if isinstance(claim, Claim):
                     train(study, claim)
         except BaseException as error:

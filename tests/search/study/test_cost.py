@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from search.analysis.snapshot import read
 from search.common.errors import SearchError, StudyFileError
 from search.common.signals import StopRequest
-from search.machine.hardware import Machine
+from search.machine.hardware import Hardware
 from search.show.status.glance import glance
 from search.show.status.panels import spent
 from search.study import cost as spending
@@ -23,10 +23,10 @@ from search.study.cost import bill, registry_of, study_bill
 from search.study.plan import Plan
 from search.study.requested import with_cap
 from search.study.study import LinkedStudy, load_study, open_study
-from search.worker import registration as presence
-from search.worker.cost_guard import Purse
+from search.worker import registration
+from search.worker.cost_guard import CostGuard
 from search.worker.worker import Worker
-from storage.queue.trial_queue import Claim, Outcome
+from storage.queue.trial_queue import Claim, NoClaim
 from storage.registry.workers import Registry
 from storage.server.database import Database, connect
 from tests.search import raced
@@ -45,15 +45,15 @@ def capped(max_usd: float, *, trials: int = 400, confirm: str = "") -> Plan:
 
 
 def enter(registry: Registry, name: str, price: float = PRICE) -> str:
-    registry.enter(name, machine=name, device="GPU", usd_per_hour=price)
+    registry.register(name, machine=name, device="GPU", usd_per_hour=price)
     return name
 
 
-def take(study: LinkedStudy, purse: Purse, name: str) -> Claim | Outcome:
+def take(study: LinkedStudy, guard: CostGuard, name: str) -> Claim | NoClaim:
     """Claim a proxy as a worker does."""
-    taken = study.proxy_queue.claim(name, study.plan.proxy.trials, "", purse.allows(study.plan.proxy))
+    taken = study.proxy_queue.claim(name, study.plan.proxy.trials, "", guard.permit(study.plan.proxy))
     if isinstance(taken, Claim):
-        purse.note(taken)
+        guard.record_claim(taken)
     return taken
 
 
@@ -76,7 +76,7 @@ def test_a_bill_by_hand(database: Database) -> None:
     assert isinstance(old, Claim)
     finish(study, old, train=2130, overhead=30)
     clock.set(1680)
-    assert isinstance(take(study, Purse(study, dear), dear), Claim)
+    assert isinstance(take(study, CostGuard(study, dear), dear), Claim)
     clock.set(1800)
     registry.seen(cheap)
     registry.seen(dear)
@@ -92,13 +92,13 @@ def test_a_slower_machines_longer_budget_counts(database: Database) -> None:
     study = open_study(database, capped(0.16))
     ServerClock(database)
     slow, quick = (enter(registry_of(study), n) for n in ("slow", "quick"))
-    purse = Purse(study, slow)
-    purse.measured(10_000, 2.0)
-    assert isinstance(take(study, purse, slow), Claim)
+    guard = CostGuard(study, slow)
+    guard.record_speed(10_000, 2.0)
+    assert isinstance(take(study, guard, slow), Claim)
     assert study_bill(study).bound == pytest.approx(0.10)
-    assert take(study, purse, slow) is Outcome.REFUSED
-    assert isinstance(take(study, Purse(study, quick), quick), Claim)
-    assert {e.name: e.reference for e in registry_of(study).entries()} == {"slow": 10_000, "quick": None}
+    assert take(study, guard, slow) is NoClaim.REFUSED
+    assert isinstance(take(study, CostGuard(study, quick), quick), Claim)
+    assert {e.name: e.reference for e in registry_of(study).workers()} == {"slow": 10_000, "quick": None}
 
 
 @dataclass
@@ -127,7 +127,13 @@ class Fleet:
         self.clock.set(now)
         price = self.draw.uniform(0.3, 0.9)
         name = enter(registry_of(self.study), f"w{index}", price)
-        self.crew[index] = {"name": name, "price": price, "began": now, "purse": Purse(self.study, name), "run": None}
+        self.crew[index] = {
+            "name": name,
+            "price": price,
+            "began": now,
+            "guard": CostGuard(self.study, name),
+            "run": None,
+        }
         heapq.heappush(self.events, (now, index))
 
     def leave(self, now: float, index: int) -> None:
@@ -144,12 +150,12 @@ class Fleet:
             return self.join(now, index + 100)
         if mate["run"]:
             finish(self.study, *mate["run"])
-        taken = take(self.study, mate["purse"], mate["name"])
+        taken = take(self.study, mate["guard"], mate["name"])
         if isinstance(taken, Claim):
             share = self.draw.choice([1.0, 1.0, self.draw.random()])  # of three, one is pruned
             mate["run"] = (taken, 360 * share, self.draw.uniform(0, MOST_OVERHEAD))
             return heapq.heappush(self.events, (now + sum(mate["run"][1:]), index))
-        assert taken is Outcome.REFUSED
+        assert taken is NoClaim.REFUSED
         assert registry.end(mate["name"])
         return self.leave(now, index)
 
@@ -186,7 +192,7 @@ def test_racing_workers_do_not_share_the_last_dollars(database: Database, databa
         queue, fidelity = (
             (study.proxy_queue, study.plan.proxy) if index % 3 else (study.confirm_queue, study.plan.confirm)
         )
-        allowed = Purse(study, name).allows(fidelity)
+        allowed = CostGuard(study, name).permit(fidelity)
         start.wait()
         while isinstance(queue.claim(name, 400, "", allowed), Claim):
             pass
@@ -243,7 +249,7 @@ def _waits_for_a_lock(database: Database) -> bool:
 def test_a_worker_says_why_it_takes_no_more_and_ends(database: Database, home: Any) -> None:
     study = open_study(database, capped(0.04))
     lines: list[str] = []
-    Worker(study, "one", torch.device("cpu"), StopRequest(), lines.append, _never, look=_at_once).run()
+    Worker(study, "one", torch.device("cpu"), StopRequest(), lines.append, _never, detect_hardware=_at_once).run()
     assert [line for line in lines if "cost cap" in line] == [
         "cost cap: $0.00 spent, $0.00 bound by runs under way, $0.05 for the next run: more than max_usd, $0.04. "
         "`lilm-search start --study capped --max-usd N` raises it."
@@ -274,17 +280,17 @@ def test_waiting_ends_where_no_run_fits_any_more(database: Database, home: Any) 
     """Another trains the only proxy for $0.05 of $0.08: whoever waits for the race would only cost."""
     study = open_study(database, capped(0.08, trials=1))
     enter(registry_of(study), "busy")
-    assert isinstance(take(study, Purse(study, "busy"), "busy"), Claim)
+    assert isinstance(take(study, CostGuard(study, "busy"), "busy"), Claim)
     taken = [t for t in study.confirm_trials() if t.state == TrialState.WAITING]
     for trial in taken:
         study.database.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
     lines: list[str] = []
-    Worker(study, "idle", torch.device("cpu"), StopRequest(), lines.append, _never, look=_at_once).run()
+    Worker(study, "idle", torch.device("cpu"), StopRequest(), lines.append, _never, detect_hardware=_at_once).run()
     assert "cost cap" in lines[-1]
 
 
-def _at_once(device: torch.device) -> Machine:
-    return Machine(kind="cpu", name="a processor", threads=1, reference_tokens_per_second=20_000.0)
+def _at_once(device: torch.device) -> Hardware:
+    return Hardware(kind="cpu", name="a processor", threads=1, reference_tokens_per_second=20_000.0)
 
 
 def _never(*args: Any, **options: Any) -> Any:
@@ -293,10 +299,10 @@ def _never(*args: Any, **options: Any) -> Any:
 
 def test_a_cap_that_is_raised_holds_for_workers_that_run(database: Database) -> None:
     study = open_study(database, capped(0.04))
-    purse = Purse(study, "one")
-    assert take(study, purse, "one") is Outcome.REFUSED
+    guard = CostGuard(study, "one")
+    assert take(study, guard, "one") is NoClaim.REFUSED
     open_study(database, with_cap(database, capped(0), 1.0))
-    assert isinstance(take(study, purse, "one"), Claim)
+    assert isinstance(take(study, guard, "one"), Claim)
 
 
 def test_a_cap_stays_until_it_is_taken_away(database: Database) -> None:
@@ -340,23 +346,23 @@ def test_a_cap_without_a_price_is_refused(database: Database, section: str) -> N
 def test_a_worker_is_entered_with_its_machines_price(database: Database) -> None:
     study = open_study(database, capped(5))
     rented = {"LILM_SEARCH_USD_PER_HOUR": "0.34", "LILM_SEARCH_LAUNCH": "babylm-1"}
-    with presence.present(study, "host/1", torch.device("cpu"), rented):
-        (entry,) = registry_of(study).entries()
+    with registration.registered(study, "host/1", torch.device("cpu"), rented):
+        (entry,) = registry_of(study).workers()
         assert (entry.name, entry.launch, entry.usd_per_hour, entry.state) == ("host/1", "babylm-1", 0.34, "alive")
-    with presence.present(study, "host/2", torch.device("cpu"), {}):
-        assert registry_of(study).entries()[1].usd_per_hour == PRICE
+    with registration.registered(study, "host/2", torch.device("cpu"), {}):
+        assert registry_of(study).workers()[1].usd_per_hour == PRICE
     for wrong in ("free", "-1", "nan", "inf"):
         with (
             pytest.raises(SearchError, match=f'LILM_SEARCH_USD_PER_HOUR is "{wrong}"'),
-            presence.present(study, "host/3", torch.device("cpu"), {"LILM_SEARCH_USD_PER_HOUR": wrong}),
+            registration.registered(study, "host/3", torch.device("cpu"), {"LILM_SEARCH_USD_PER_HOUR": wrong}),
         ):
             pass
     with (
         pytest.raises(SearchError, match="max_usd is 5, but an hour of this worker costs 0 dollars"),
-        presence.present(study, "host/3", torch.device("cpu"), {"LILM_SEARCH_USD_PER_HOUR": "0"}),
+        registration.registered(study, "host/3", torch.device("cpu"), {"LILM_SEARCH_USD_PER_HOUR": "0"}),
     ):
         pass
-    assert len(registry_of(study).entries()) == 2
+    assert len(registry_of(study).workers()) == 2
 
 
 def test_the_overhead_is_what_finished_runs_had_on_average(database: Database) -> None:

@@ -44,7 +44,7 @@ def test_a_study_without_an_id_has_its_name_alone(database: Database, stored: ob
 def test_what_was_written_for_one_server_is_not_lost_to_another(
     database: Database, embedded_url: str, home: Path
 ) -> None:
-    """A worker dies with a letter that its server hadn't taken; the next one here works for another server."""
+    """A worker dies with a message that its server hadn't taken; the next one here works for another server."""
     study, other = opened(database), connect(fresh_database(embedded_url))
     claim = study.proxy_queue.claim("one", 1)
     assert isinstance(claim, Claim)

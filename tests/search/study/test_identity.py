@@ -20,14 +20,14 @@ from search.study.cost import registry_of
 from search.study.identity import ID, are_halves, confirm_name
 from search.study.plan import Plan
 from search.study.study import LinkedStudy, load_study, open_study
-from search.worker.registration import present
-from search.worker.resume import States
+from search.worker.registration import registered
+from search.worker.resume import SavedStates
 from search.worker.worker import Worker
 from storage.access import roles
 from storage.errors import GoneError
 from storage.outbox.journal import Journal
 from storage.outbox.messages import deliver_leftovers
-from storage.queue.trial_queue import Claim, Outcome
+from storage.queue.trial_queue import Claim, NoClaim
 from storage.server import quick_look as glance
 from storage.server.database import Database
 from tests.search.conftest import Typed
@@ -57,7 +57,7 @@ def forget(part: optuna.Study, database: Database, key: str = ID) -> None:
         connection.execute(sa.text(gone), {"study": part._study_id, "key": key})
 
 
-def leave_letter(folder: Path, content: dict[str, object]) -> None:
+def leave_message(folder: Path, content: dict[str, object]) -> None:
     """What a worker that died had written of its trial."""
     journal = Journal(folder)
     journal.append({"worker": "one", "report": [50, 2.0], **content})
@@ -242,11 +242,11 @@ def test_a_worker_whose_study_is_deleted_ends_with_a_sentence(database: Database
     if deleted == "made":
         with pytest.raises(GoneError, match="was deleted from the database"):
             study.database.retrying(lambda: study.proxy_queue.claim("one", 12))
-        with pytest.raises(GoneError), present(study, "one", torch.device("cpu"), {}):
+        with pytest.raises(GoneError), registered(study, "one", torch.device("cpu"), {}):
             pass
     with pytest.raises(GoneError):
         worker.retrying(lambda: study.confirm_queue.claim("one", None))
-    assert registry_of(fresh).entries() == []
+    assert registry_of(fresh).workers() == []
     assert all(t.state == TrialState.WAITING or t._trial_id == claim.trial_id for t in fresh.proxy_trials())
     assert [t.state for t in fresh.confirm_trials()] == [TrialState.WAITING]
 
@@ -254,7 +254,7 @@ def test_a_worker_whose_study_is_deleted_ends_with_a_sentence(database: Database
 def test_a_study_with_nothing_left_is_not_done_once_it_is_deleted(database: Database) -> None:
     study = open_study(database, plan())
     confirm(study)
-    assert study.confirm_queue.claim("one", None) is Outcome.DONE
+    assert study.confirm_queue.claim("one", None) is NoClaim.DONE
     delete(database, "made-confirm")
     with pytest.raises(GoneError):
         study.database.retrying(lambda: study.confirm_queue.claim("one", None))
@@ -275,25 +275,25 @@ def test_a_journal_is_delivered_to_its_own_study(database: Database, tmp_path: P
     study = open_study(database, plan())
     claim = study.proxy_queue.claim("one", 12)
     assert isinstance(claim, Claim)
-    letter = {"queue": "made", "trial_id": claim.trial_id}
+    message = {"queue": "made", "trial_id": claim.trial_id}
     lines: list[str] = []
-    leave_letter(tmp_path, {**letter, "study": "b" * 32})
+    leave_message(tmp_path, {**message, "study": "b" * 32})
     assert deliver_leftovers(database, study.queues, tmp_path, lines.append) == 0
     assert lines == ["left out 1 reports of another study's worker"]
-    leave_letter(tmp_path, {**letter, "queue": "made-confirm", "study": study.proxy_queue.identity})
+    leave_message(tmp_path, {**message, "queue": "made-confirm", "study": study.proxy_queue.identity})
     assert deliver_leftovers(database, study.queues, tmp_path) == 0  # a trial of the other half
     assert study.proxies.trials[claim.number].intermediate_values == {}
     for sender in ({"study": study.proxy_queue.identity}, {}):  # versions before this one didn't say
-        leave_letter(tmp_path, {**letter, **sender})
+        leave_message(tmp_path, {**message, **sender})
         assert deliver_leftovers(database, study.queues, tmp_path) == 1
 
 
 def test_states_to_resume_from_are_the_studys_own(database: Database, home: Path) -> None:
     """Where a bucket is shared, or runs are numbered anew, names and numbers alone would meet another's state."""
 
-    def states(study: LinkedStudy) -> States:
+    def states(study: LinkedStudy) -> SavedStates:
         number = study.confirm_trials()[-1].number
-        return States(study, number, None, stopping=lambda: False, go_on=lambda r, a: None, say=lambda line: None)
+        return SavedStates(study, number, None, stopping=lambda: False, go_on=lambda r, a: None, say=lambda line: None)
 
     study = open_study(database, plan())
     named = states(study)._id(study.confirm_trials()[0])

@@ -19,7 +19,7 @@ from search.common.signals import StopRequest
 from search.strategy.pruner import PruningDecision
 from search.study.plan import Plan
 from search.study.study import LinkedStudy, open_study
-from search.worker.trial_run import Run
+from search.worker.run_pruner import RunPruner
 from search.worker.worker import Worker
 from storage.outbox import outbox
 from storage.server import embedded as embedded_module
@@ -175,7 +175,7 @@ def test_a_verdict_that_is_not_to_be_had_lets_the_run_go_on(
     def judge(*args: Any) -> PruningDecision:
         raise unreachable()
 
-    monkeypatch.setattr(Run, "_judge", judge)
+    monkeypatch.setattr(RunPruner, "_judge_proxy", judge)
     study = opened(database)
     worker(study, Simulated()).run()
     (trial,) = study.proxy_trials()
@@ -188,8 +188,8 @@ def test_a_verdict_that_comes_late_counts_at_the_next_report_without_one(
     """That of 20% comes once the run has gone on; at 40% there is none, so that of 20% prunes."""
     gone_on = threading.Event()
 
-    def judge(self: Run, so_far: FrozenTrial, step: int) -> PruningDecision:
-        if step > 20:
+    def judge(self: RunPruner, trial: FrozenTrial, percent: int) -> PruningDecision:
+        if percent > 20:
             raise unreachable()
         assert gone_on.wait(SECONDS)
         return PruningDecision(True, "hopeless")
@@ -199,7 +199,7 @@ def test_a_verdict_that_comes_late_counts_at_the_next_report_without_one(
             gone_on.set()
             assert one.outbox.wait(SECONDS)
 
-    monkeypatch.setattr(Run, "_judge", judge)
+    monkeypatch.setattr(RunPruner, "_judge_proxy", judge)
     study = opened(database)
     trainer = Simulated(at)
     one = worker(study, trainer, patience_seconds=0.05)
@@ -245,7 +245,7 @@ def test_notice_hands_the_trial_back_while_the_trainer_hears_nothing(database: D
 
     stopped = threading.Event()
     lines: list[str] = []
-    worker(study, deaf, lines, stop=stop, moment_seconds=0.05).run()
+    worker(study, deaf, lines, stop=stop, stop_seconds=0.05).run()
     assert handed_back.is_set()
     interrupted, again = study.proxy_trials()
     assert interrupted.user_attrs["failure"] == "interrupted"

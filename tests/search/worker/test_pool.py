@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from search.machine.slots import Slot
-from search.worker import pool as fleet
+from search.worker import pool
 from search.worker.pool import TOKEN, spawn, worker_name
 
 
@@ -18,8 +18,8 @@ def test_a_process_number_that_comes_again_is_another_worker() -> None:
 
 def test_who_starts_a_worker_knows_its_name(fresh_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     says = f"import os; from search.worker.pool import *; print(worker_name(os.getpid(), os.environ['{TOKEN}']))"
-    start = fleet._popen
-    monkeypatch.setattr(fleet, "_popen", lambda command, *rest: start([sys.executable, "-c", says], *rest))
+    start = pool._popen
+    monkeypatch.setattr(pool, "_popen", lambda command, *rest: start([sys.executable, "-c", says], *rest))
     worker = spawn("tiny", Slot("cpu", 1), 0, None)
     assert worker.process.wait(60) == 0
     assert worker.tail() == worker.name

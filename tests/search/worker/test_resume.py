@@ -22,7 +22,7 @@ from search.common.signals import StopRequest
 from search.study.plan import Plan
 from search.study.study import LinkedStudy, open_study
 from search.worker import resume
-from search.worker.resume import States, tries
+from search.worker.resume import SavedStates, tries
 from search.worker.worker import Worker
 from storage.queue.trial_queue import Claim
 from storage.server.database import Database
@@ -150,10 +150,10 @@ class Bench:
         before, self.claim = self.claim, self._claim()
         assert self.claim.user_attrs["retries"] == before.number
 
-    def states(self, **options: Any) -> States:
+    def states(self, **options: Any) -> SavedStates:
         defaults = {"stopping": lambda: self.stopping, "go_on": lambda reports, attrs: None, "say": self.said.append}
         defaults |= {"clock": lambda: self.now, **options}
-        return States(self.study, self.claim.number, self.store, **defaults)  # type: ignore[arg-type]
+        return SavedStates(self.study, self.claim.number, self.store, **defaults)  # type: ignore[arg-type]
 
 
 def test_all_tries_of_a_run_share_one_file_and_its_end_removes_it(database: Database, home: Path) -> None:
@@ -260,7 +260,7 @@ def test_it_waits_for_a_state_that_is_on_its_way(database: Database, home: Path,
         early, started = bench.states(), bench.now
         bench.lose("interrupted")
 
-        def sleep(seconds: float, early: States = early, due: float = started + arrives) -> None:
+        def sleep(seconds: float, early: SavedStates = early, due: float = started + arrives) -> None:
             bench.now += seconds
             if bench.now == due:
                 bench.stopping = True

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from search.common.signals import StopRequest
 from search.study.plan import Plan
 from search.study.study import open_study
-from search.worker.shutdown import Farewell
+from search.worker.shutdown import Shutdown
 from storage.server.database import Database
 from tests.search.worker.test_outages import ONE_PROXY
 
@@ -21,18 +21,18 @@ SECONDS = 120.0
 
 def test_who_ends_in_a_moment_is_left_alone() -> None:
     stop, called = StopRequest(), threading.Event()
-    with Farewell(stop, called.set, called.set, moment_seconds=SECONDS) as farewell:
+    with Shutdown(stop, called.set, called.set, stop_seconds=SECONDS) as shutdown:
         stop.ask()
-    farewell._thread.join(SECONDS)
-    assert not farewell._thread.is_alive()
+    shutdown._thread.join(SECONDS)
+    assert not shutdown._thread.is_alive()
     assert not called.is_set()
 
 
 def test_nothing_happens_where_nobody_asks() -> None:
     called = threading.Event()
-    with Farewell(StopRequest(), called.set, called.set, moment_seconds=0, last_seconds=0) as farewell:
+    with Shutdown(StopRequest(), called.set, called.set, stop_seconds=0, delivery_seconds=0) as shutdown:
         pass
-    farewell._thread.join(SECONDS)
+    shutdown._thread.join(SECONDS)
     assert not called.is_set()
 
 
@@ -44,7 +44,7 @@ def test_the_trial_goes_first_and_the_process_last() -> None:
         order.append("left")
         gone.set()
 
-    with Farewell(stop, lambda: order.append("handed back"), leave, moment_seconds=0, last_seconds=0):
+    with Shutdown(stop, lambda: order.append("handed back"), leave, stop_seconds=0, delivery_seconds=0):
         stop.ask()
         assert gone.wait(SECONDS)
     assert order == ["handed back", "left"]
@@ -75,7 +75,7 @@ stop.install()
 study = load_study(connect(sys.argv[1]), "tiny")
 leave = partial(os._exit, 130)
 trainer = {"sleeping": sleeping, "deaf": deaf}[sys.argv[2]]
-Worker(study, "one", torch.device("cpu"), stop, print, trainer, moment_seconds=0.2, leave=leave, last_seconds=1).run()
+Worker(study, "one", torch.device("cpu"), stop, print, trainer, stop_seconds=0.2, leave=leave, delivery_seconds=1).run()
 """
 
 

@@ -10,8 +10,8 @@ from optuna.trial import TrialState
 from model.errors import CheckpointError
 from model.formats import checkpoint
 from search.common import paths
-from search.worker.cost_guard import Purse
-from search.worker.trial_run import Run
+from search.worker.cost_guard import CostGuard
+from search.worker.run_pruner import RunPruner
 from storage.errors import LoginError
 from storage.queue.trial_queue import Claim
 from storage.server.database import Database
@@ -33,7 +33,7 @@ def test_a_judge_that_fails_is_no_reason_to_end_a_run(
     def judge(*args: object) -> None:
         raise ValueError("no such thing")
 
-    monkeypatch.setattr(Run, "_judge", judge)
+    monkeypatch.setattr(RunPruner, "_judge_proxy", judge)
     study, lines = opened(database), list[str]()
     worker(study, Simulated(), lines).run()
     (trial,) = study.proxy_trials()
@@ -57,7 +57,7 @@ def test_weights_that_no_disk_takes_cost_no_result(
 
 
 def test_a_result_that_came_by_another_way_is_logged_back(database: Database, home: Path) -> None:
-    """As of a worker that was killed after it told, or whose letters another delivered."""
+    """As of a worker that was killed after it told, or whose messages another delivered."""
     study = opened(database, ONE_LONG_RUN)
     taken = study.confirm_queue.claim("gone", None)
     assert isinstance(taken, Claim)
@@ -93,13 +93,13 @@ def test_a_trial_that_is_taken_over_before_it_is_noted_is_left(
     study = opened(database)
     taken: list[int] = []
 
-    def note(purse: Purse, claim: Claim) -> None:
+    def record_claim(guard: CostGuard, claim: Claim) -> None:
         if not taken:
             taken.append(claim.trial_id)
             study.proxy_queue.fail(claim.trial_id, "lost")
             raise UpdateFinishedTrialError("ended")
 
-    monkeypatch.setattr(Purse, "note", note)
+    monkeypatch.setattr(CostGuard, "record_claim", record_claim)
     worker(study, Simulated()).run()
     lost, successor = study.proxy_trials()
     assert (lost.user_attrs["failure"], successor.state) == ("lost", TrialState.COMPLETE)

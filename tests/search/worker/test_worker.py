@@ -14,7 +14,7 @@ from search.strategy.promotion import Entrant
 from search.study.plan import Plan
 from search.study.study import open_study
 from search.worker import worker
-from storage.queue.trial_queue import Claim, Outcome
+from storage.queue.trial_queue import Claim, NoClaim
 from storage.server.database import Database
 from tests.search.tiny import PLAN
 
@@ -72,11 +72,11 @@ def test_a_worker_stays_when_the_last_run_ends_while_it_asks(
     study.proxy_queue.finish(proxy.trial_id, TrialState.COMPLETE, 2.0)
     claim = study.confirm_queue.claim
 
-    def claim_late(*args: Any, **options: Any) -> Claim | Outcome:
+    def claim_late(*args: Any, **options: Any) -> Claim | NoClaim:
         study.confirm_queue.finish(long.trial_id, TrialState.COMPLETE, 1.9)
         return claim(*args, **options)
 
     monkeypatch.setattr(study.confirm_queue, "claim", claim_late)
     asking = worker.Worker(study, "one", torch.device("cpu"), StopRequest(), lambda line: None)
-    assert asking._claim()[1] is Outcome.WAIT
+    assert asking._claim()[1] is NoClaim.WAIT
     assert isinstance(asking._claim()[1], Claim)

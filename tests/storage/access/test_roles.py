@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from storage.access import roles
 from storage.errors import DeniedError, LoginError, StorageError
-from storage.queue.trial_queue import Claim, Outcome, TrialQueue
+from storage.queue.trial_queue import Claim, NoClaim, TrialQueue
 from storage.server.database import Database, connect, parse_url
 from tests.conftest import fresh_database
 from tests.tls import NAME, TlsServer, make_authority
@@ -130,7 +130,7 @@ def plain(url: str) -> str:
     return parse_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
-def login(server: str, issued: roles.Issued) -> str:
+def login(server: str, issued: roles.NewCredential) -> str:
     return plain(parse_url(server).set(username=issued.role, password=issued.password).render_as_string(False))
 
 
@@ -248,7 +248,7 @@ def test_a_worker_can_do_its_work(yard: Yard) -> None:
     assert isinstance(taken, Claim)
     assert taken.user_attrs["retries"] == again.number
     assert queue.finish(taken.trial_id, TrialState.PRUNED, 3.0)
-    assert queue.claim("one", 0) is Outcome.WAIT  # the owner's runs
+    assert queue.claim("one", 0) is NoClaim.WAIT  # the owner's runs
     mine = optuna.load_study(study_name="mine", storage=yard.worker.storage)
     mine.set_user_attr("confirmed:trial 1", {"bpb": 1.0})
     mine.set_user_attr("confirmed:trial 1", {"bpb": 2.0})

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
 from storage.outbox import outbox as outbox_module
-from storage.outbox.journal import Journal, dead_letters
+from storage.outbox.journal import Journal, leftover_messages
 from storage.outbox.messages import deliver, deliver_leftovers
 from storage.outbox.outbox import Outbox
 from storage.queue.trial_queue import Claim, TrialQueue
@@ -88,11 +88,11 @@ def test_whatever_is_lost_on_the_way_all_arrives_in_order_and_once(
     """Each call may fail before it is made, or its answer may be lost after."""
     draw = random.Random(seed)
 
-    def unreliable(*letter: Any) -> bool:
+    def unreliable(*message: Any) -> bool:
         fate = draw.choice(["fails", "answer lost", "works", "works"])
         if fate == "fails":
             raise outage()
-        counted = deliver(*letter)
+        counted = deliver(*message)
         if fate == "answer lost":
             raise outage()
         return counted
@@ -247,12 +247,12 @@ def test_leftovers_count_only_where_their_worker_holds_the_trial(
 ) -> None:
     """Another database, made since, may have a trial of the same number."""
     trial_id = claim(queue)
-    letters = [
+    messages = [
         {"queue": STUDY, "trial_id": trial_id, "worker": "another", "report": [20, 1.0]},
         {"queue": "another", "trial_id": trial_id, "worker": "w", "report": [20, 1.0]},
         {"queue": STUDY, "trial_id": 10**6, "worker": "w", "report": [20, 1.0]},
     ]
-    (tmp_path / "left.jsonl").write_text("".join(json.dumps(letter) + "\n" for letter in letters))
+    (tmp_path / "left.jsonl").write_text("".join(json.dumps(message) + "\n" for message in messages))
     assert deliver_leftovers(database, [queue], tmp_path) == 0
     assert trials(database)[0].intermediate_values == {}
     assert list(tmp_path.iterdir()) == []
@@ -262,17 +262,17 @@ def test_a_journal_survives_a_torn_line_and_forgets_what_is_delivered(tmp_path: 
     journal = Journal(tmp_path)
     journal.append({"report": [20, 1.0]})
     (path,) = tmp_path.iterdir()
-    with dead_letters(path) as letters:
-        assert letters == []  # it isn't dead
+    with leftover_messages(path) as messages:
+        assert messages == []  # it isn't dead
     journal.clear()
     journal.append({"report": [40, 1.0]})
     journal.close()
     with path.open("a") as file:
         file.write('{"report": [60, 1')
-    with contextlib.suppress(KeyError), dead_letters(path):
+    with contextlib.suppress(KeyError), leftover_messages(path):
         raise KeyError("delivering failed")
-    with dead_letters(path) as letters:
-        assert letters == [{"report": [40, 1.0]}]
+    with leftover_messages(path) as messages:
+        assert messages == [{"report": [40, 1.0]}]
     assert not path.exists()
-    with dead_letters(path) as letters:
-        assert letters == []
+    with leftover_messages(path) as messages:
+        assert messages == []

@@ -12,8 +12,8 @@ from optuna.trial import Trial, TrialState
 
 from storage.queue.heartbeat import Heartbeat
 from storage.queue.liveness_sql import NOTICED
-from storage.queue.trial_queue import Claim, Outcome, TrialQueue
-from storage.server.database import MOST_CONNECTIONS, Database, connect, is_passing
+from storage.queue.trial_queue import Claim, NoClaim, TrialQueue
+from storage.server.database import MOST_CONNECTIONS, Database, connect, is_transient
 from tests.conftest import fresh_database
 
 GRACE_SECONDS = 60.0
@@ -142,7 +142,7 @@ def test_a_killed_workers_trial_gets_one_successor_with_its_parameters(database:
     assert successor.user_attrs == {"retries": 0, "tries": 2}
     queue = TrialQueue(database, STUDY, grace_seconds=GRACE_SECONDS)
     assert suggest(database, claim(queue)) == x
-    assert queue.slots() == 1
+    assert queue.counted() == 1
 
 
 def test_only_true_marks_a_trial_as_preferred(queue: TrialQueue) -> None:
@@ -205,7 +205,7 @@ def test_a_configurations_own_fault_is_not_retried(database: Database, queue: Tr
         cause,
         "why",
     )
-    assert queue.slots() == 1
+    assert queue.counted() == 1
 
 
 def test_an_interrupted_trial_is_back_at_once_and_costs_no_try(database: Database, queue: TrialQueue) -> None:
@@ -221,9 +221,9 @@ def test_an_interrupted_trial_is_back_at_once_and_costs_no_try(database: Databas
 def test_what_kills_machines_does_not_loop_for_ever(database: Database, queue: TrialQueue) -> None:
     for _ in range(3):
         queue.fail(claim(queue, limit=1).trial_id, "lost")
-    assert queue.claim("w", 1) is Outcome.DONE
+    assert queue.claim("w", 1) is NoClaim.DONE
     assert [t.state for t in trials(database)] == [TrialState.FAIL] * 3
-    assert queue.slots() == 1
+    assert queue.counted() == 1
 
 
 def test_the_trials_of_a_worker_known_to_be_dead_are_taken_at_once(database: Database, queue: TrialQueue) -> None:
@@ -236,10 +236,10 @@ def test_the_trials_of_a_worker_known_to_be_dead_are_taken_at_once(database: Dat
 
 def test_waiting_for_others_and_being_done(queue: TrialQueue) -> None:
     taken = claim(queue, limit=1)
-    assert queue.claim("other", 1) is Outcome.WAIT
+    assert queue.claim("other", 1) is NoClaim.WAIT
     queue.finish(taken.trial_id, TrialState.COMPLETE, 1.0)
-    assert queue.claim("other", 1) is Outcome.DONE
-    assert queue.claim("other", None) is Outcome.DONE
+    assert queue.claim("other", 1) is NoClaim.DONE
+    assert queue.claim("other", None) is NoClaim.DONE
 
 
 def test_queueing_twice_queues_once(database: Database, queue: TrialQueue) -> None:
@@ -272,7 +272,7 @@ def test_connections_that_break_in_mid_call_come_back_to_the_pool(database: Data
     for _ in range(MOST_CONNECTIONS + 1):
         with pytest.raises(sa.exc.OperationalError) as broken:
             queue.beat(taken.trial_id)
-        assert is_passing(broken.value)
+        assert is_transient(broken.value)
     with database.engine.begin() as connection:
         connection.execute(sa.text("DROP TRIGGER dying ON trial_heartbeats"))
     assert queue.beat(taken.trial_id)

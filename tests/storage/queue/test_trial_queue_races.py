@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from storage.queue.liveness_sql import NOTICED
-from storage.queue.trial_queue import Claim, Outcome, TrialQueue
+from storage.queue.trial_queue import Claim, NoClaim, TrialQueue
 from storage.server.database import Database, connect
 from tests.storage.queue.test_trial_queue import (
     GRACE_SECONDS,
@@ -167,11 +167,11 @@ def test_a_claim_whose_answer_is_lost_is_one_of_those_asked_for(
         patch.setattr(database, "atomic", unheard_commit)
         second = database.retrying(lambda: queue.claim("w", 2), sleep=lambda seconds: None)
     assert isinstance(second, Claim)
-    assert queue.claim("w", 2) is Outcome.WAIT  # the orphan has its slot
+    assert queue.claim("w", 2) is NoClaim.WAIT  # the orphan counts
     queue.finish(second.trial_id, TrialState.COMPLETE, 1.0)
     silence(database, trials(database)[0]._trial_id)
     assert claim(queue, limit=2).user_attrs["retries"] == 0
-    assert queue.slots() == 2
+    assert queue.counted() == 2
 
 
 def _take_part(url: str) -> None:
@@ -179,7 +179,7 @@ def _take_part(url: str) -> None:
     draw = random.Random(os.getpid())
     database = connect(url)
     queue = TrialQueue(database, STUDY, grace_seconds=GRACE_SECONDS, inherited=("seed",), max_tries=10**6)
-    while (taken := queue.claim(f"w{os.getpid()}", 20)) is not Outcome.DONE:
+    while (taken := queue.claim(f"w{os.getpid()}", 20)) is not NoClaim.DONE:
         if not isinstance(taken, Claim):
             queue.release_worker("forsaken")
         elif draw.random() < 0.5:

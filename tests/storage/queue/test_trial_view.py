@@ -31,7 +31,7 @@ def identities(trials: list[FrozenTrial]) -> list[tuple[Any, ...]]:
     ]
 
 
-def test_standings_are_optunas_however_trials_come_report_and_end(database: Database) -> None:
+def test_views_are_optunas_however_trials_come_report_and_end(database: Database) -> None:
     """100 random acts, with a second pair of eyes that looks only now and then, and one that looks first at the end."""
     study = optuna.create_study(study_name="s", storage=database.storage)
     queue, seldom = (TrialQueue(database, "s", grace_seconds=60.0) for _ in range(2))
@@ -53,13 +53,13 @@ def test_standings_are_optunas_however_trials_come_report_and_end(database: Data
             database.storage.set_trial_state_values(
                 ending, state, None if state == TrialState.FAIL else [draw.random()]
             )
-        assert told(queue.standings.reported()) == told(study.get_trials())
-        assert identities(queue.identified()) == identities(study.get_trials())
+        assert told(queue.trial_view.with_reports()) == told(study.get_trials())
+        assert identities(queue.with_attributes()) == identities(study.get_trials())
         if act % 19 == 0:
-            assert told(seldom.standings.reported()) == told(study.get_trials())
-            assert identities(seldom.identified()) == identities(study.get_trials())
+            assert told(seldom.trial_view.with_reports()) == told(study.get_trials())
+            assert identities(seldom.with_attributes()) == identities(study.get_trials())
     late = TrialQueue(database, "s", grace_seconds=60.0)
-    assert told(late.standings.reported()) == told(seldom.standings.reported()) == told(study.get_trials())
+    assert told(late.trial_view.with_reports()) == told(seldom.trial_view.with_reports()) == told(study.get_trials())
 
 
 def test_a_pruner_decides_as_by_optunas_own_trials(database: Database) -> None:
@@ -72,7 +72,7 @@ def test_a_pruner_decides_as_by_optunas_own_trials(database: Database) -> None:
         for step in range(10, 100, 20):
             trial.report(end + draw.gauss(0, 0.02), step)
             frozen = database.storage.get_trial(trial._trial_id)
-            verdicts.append(pruner.judge(study, frozen, queue.standings.reported))
+            verdicts.append(pruner.judge(study, frozen, queue.trial_view.with_reports))
             assert verdicts[-1] == pruner.judge(study, frozen)
         if number % 7:
             study.tell(trial, end)

@@ -7,7 +7,7 @@ import optuna
 import pytest
 import sqlalchemy as sa
 
-from storage.registry.workers import Presence, Registry
+from storage.registry.workers import Registry, WorkerHeartbeat
 from storage.server.database import Database, connect
 from tests.conftest import fresh_database
 from tests.server_clock import ServerClock
@@ -29,7 +29,7 @@ def registry(database: Database) -> Registry:
 
 
 def enter(registry: Registry, name: str, price: float = 1.0, launch: str = "") -> str:
-    registry.enter(name, machine="m1", device="GPU", usd_per_hour=price, launch=launch)
+    registry.register(name, machine="m1", device="GPU", usd_per_hour=price, launch=launch)
     return name
 
 
@@ -47,7 +47,7 @@ def test_dollars_are_hours_from_start_to_end_or_to_the_last_sign_of_life(
     clock.set(3570)
     assert registry.seen("alive")
     clock.set(3600)
-    found = {e.name: e for e in registry.entries()}
+    found = {e.name: e for e in registry.workers()}
     assert {n: e.state for n, e in found.items()} == {"ended": "ended", "alive": "alive", "dead": "dead"}
     assert {n: e.usd for n, e in found.items()} == pytest.approx({"ended": 1.0, "alive": 0.5, "dead": 1.0})
     assert found["alive"].silent_seconds == pytest.approx(30)
@@ -64,18 +64,18 @@ def test_who_has_ended_or_never_was_gives_no_sign_of_life(database: Database, re
     clock.set(200)
     assert registry.measured("one", 1234.5)
     assert not registry.measured("nobody", 1234.5)
-    assert {e.name: e.reference for e in registry.entries()} == {"one": 1234.5, "two": None}
+    assert {e.name: e.reference for e in registry.workers()} == {"one": 1234.5, "two": None}
     for name in ("one", "two", "nobody"):
         assert not registry.seen(name)
         assert not registry.end(name)
         assert not registry.give_up(name)
-    assert {e.name: e.paid_seconds for e in registry.entries()} == pytest.approx({"one": 100, "two": 0})
+    assert {e.name: e.paid_seconds for e in registry.workers()} == pytest.approx({"one": 100, "two": 0})
 
 
 def test_who_lost_the_answer_and_enters_again_is_there_once(registry: Registry) -> None:
     for price in (1.0, 2.0):
         enter(registry, "host/1-a1b2c3", price, launch="rented-1")
-    assert [(e.name, e.launch, e.usd_per_hour) for e in registry.entries()] == [("host/1-a1b2c3", "rented-1", 1.0)]
+    assert [(e.name, e.launch, e.usd_per_hour) for e in registry.workers()] == [("host/1-a1b2c3", "rented-1", 1.0)]
 
 
 def test_studies_are_apart_and_take_their_workers_with_them(database: Database, registry: Registry) -> None:
@@ -83,7 +83,7 @@ def test_studies_are_apart_and_take_their_workers_with_them(database: Database, 
     other = Registry(database, "other", grace_seconds=60)
     assert enter(registry, "w") == enter(other, "w") == "w"
     other.end("w")
-    assert [e.state for e in registry.entries()] == ["alive"]
+    assert [e.state for e in registry.workers()] == ["alive"]
     optuna.delete_study(study_name="other", storage=database.storage)
     with database.engine.connect() as connection:
         assert connection.execute(sa.text("SELECT count(*) FROM lilm_workers")).scalar_one() == 1
@@ -111,10 +111,10 @@ class _Flaky(Registry):
 def test_signs_of_life_survive_an_outage_and_the_end_is_recorded(registry: Registry) -> None:
     name = enter(registry, "w")
     flaky = _Flaky(registry, failures=3)
-    with Presence(flaky, name, interval_seconds=0.01):
+    with WorkerHeartbeat(flaky, name, interval_seconds=0.01):
         assert flaky.came_through.wait(30)
         assert flaky.calls > 3
-    assert [e.state for e in registry.entries()] == ["ended"]
+    assert [e.state for e in registry.workers()] == ["ended"]
 
 
 class _Hanging(Registry):
@@ -132,7 +132,7 @@ class _Hanging(Registry):
 def test_leaving_does_not_wait_for_a_server_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("storage.registry.workers.LEAVE_SECONDS", 0.05)
     hanging = _Hanging()
-    with Presence(hanging, "w"):
+    with WorkerHeartbeat(hanging, "w"):
         pass
     assert not hanging.answered
     hanging.over.set()

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from search.cli import main as cli
 from storage import redaction
 from storage.errors import StorageError
-from storage.redaction import keep_given, redact, shown_address
-from storage.server.address import ENCODING, parse_url, settled
+from storage.redaction import hide_given, redact, shown_address
+from storage.server.address import ENCODING, parse_url, resolve
 from tests.places import ROOT
 
 SIGNS = "@:/?#%&=+ [](){}!$'\",;\\|<>~^*é"
@@ -117,7 +117,7 @@ def test_no_command_prints_a_piece_of_a_password(words: list[str], quick: None, 
 def test_no_message_holds_a_piece_of_a_password(password: str, form: str) -> None:
     """Of each way in alone, with nothing known beforehand."""
     address = form.format(password)
-    for way in (shown_address, parse_url, settled, lambda a: settled(f"file:{a}")):
+    for way in (shown_address, parse_url, resolve, lambda a: resolve(f"file:{a}")):
         redaction._known.clear()
         try:
             answer = way(address)
@@ -179,20 +179,20 @@ def test_a_files_broken_address_is_not_shown(tmp_path: Path) -> None:
 def test_a_password_in_place_of_its_file_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LILM_SEARCH_PASSWORD_FILE", "hunter2-hunter3")
     with pytest.raises(StorageError, match="LILM_SEARCH_PASSWORD_FILE names no file that is there") as caught:
-        settled("postgresql://me@localhost/x")
+        resolve("postgresql://me@localhost/x")
     assert "hunter" not in str(caught.value)
 
 
 def test_the_cure_is_told_and_works() -> None:
     """The line that the message gives is run, with the password that it asks for on its standard input."""
     with pytest.raises(StorageError) as caught:
-        settled(f"postgresql://me:{ISSUE[0]}@localhost/x")
+        resolve(f"postgresql://me:{ISSUE[0]}@localhost/x")
     message = str(caught.value)
     assert "@ is %40" in message
     command = shlex.split(message.partition("python3 -c ")[2])
     code = command[0].replace("getpass.getpass()", "input()")
     done = subprocess.run([sys.executable, "-c", code], input=ISSUE[0], capture_output=True, text=True, check=True)
-    assert settled(f"postgresql://me:{done.stdout.strip()}@localhost/x").password == ISSUE[0]
+    assert resolve(f"postgresql://me:{done.stdout.strip()}@localhost/x").password == ISSUE[0]
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_the_cure_is_told_and_works() -> None:
     ],
 )
 def test_what_is_no_login_stays_readable(text: str) -> None:
-    keep_given(text.split())
+    hide_given(text.split())
     assert redact(text) == text
 
 
@@ -220,5 +220,5 @@ def test_a_host_alone_hides_no_other_words(host: str) -> None:
 
 def test_good_addresses_are_taken_as_ever() -> None:
     for password in ("p:w", "p/w", "p#w?x", "p w", "%40"):
-        assert settled(f"postgresql://me:{password}@localhost/x").password == password.replace("%40", "@")
-    assert settled("postgresql:///x?host=%2Ftmp").host is None
+        assert resolve(f"postgresql://me:{password}@localhost/x").password == password.replace("%40", "@")
+    assert resolve("postgresql:///x?host=%2Ftmp").host is None

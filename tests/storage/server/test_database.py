@@ -123,7 +123,7 @@ def test_a_statement_alone_is_kept_at_once_and_the_next_transaction_is_one_again
             connection.execute(sa.text("INSERT INTO kept VALUES (:x)"), {"x": x})
             raise RuntimeError("cut off after the statement")
 
-    for x, block in ((1, database.alone()), (2, database.engine.begin()), (3, database.alone())):
+    for x, block in ((1, database.autocommit()), (2, database.engine.begin()), (3, database.autocommit())):
         with pytest.raises(RuntimeError, match="cut off"):
             insert(x, block)
     with database.engine.connect() as connection:

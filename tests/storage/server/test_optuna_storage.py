@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from optuna.storages import RDBStorage
 
 from storage.server.database import Database, connect
-from storage.server.optuna_storage import _Known, made_by_this_version, open_storage
+from storage.server.optuna_storage import _Unchecked, made_by_this_version, open_storage
 
 OPEN = """
 import sys
@@ -51,7 +51,7 @@ def test_storage_without_the_check_has_all_that_optunas_own_has(database: Databa
     with database.engine.connect() as connection:
         ours = open_storage(url, {}, connection)
     theirs = RDBStorage(url)
-    assert isinstance(ours, _Known)
+    assert isinstance(ours, _Unchecked)
     own = {name: value for name, value in vars(theirs).items() if name != "_version_manager"}
     assert vars(ours).keys() == own.keys()
     plain = {name for name, value in own.items() if value is None or isinstance(value, str | int | dict)}

@@ -27,8 +27,8 @@ def test_it_counts_what_there_is(database: Database, database_url: str) -> None:
         assert isinstance(claim, Claim)
         study.proxy_queue.finish(claim.trial_id, state, 2.0)
     assert isinstance(study.proxy_queue.claim("one", TRIALS), Claim)
-    Registry(database, "tiny", grace_seconds=60).enter("one", machine="m", device="CPU", usd_per_hour=0)
-    (seen,) = glance.studies(glance.elsewhere(database_url))
+    Registry(database, "tiny", grace_seconds=60).register("one", machine="m", device="CPU", usd_per_hour=0)
+    (seen,) = glance.studies(glance.url_settings(database_url))
     states = [t.state for t in study.proxy_trials()]
     assert seen.proxies == sum(s in (TrialState.COMPLETE, TrialState.PRUNED) for s in states) == 2
     assert seen.running == states.count(TrialState.RUNNING) == 1
@@ -39,19 +39,19 @@ def test_it_counts_what_there_is(database: Database, database_url: str) -> None:
 
 def test_a_server_without_studies_has_none(embedded_url: str) -> None:
     empty = fresh_database(embedded_url)
-    assert glance.studies(glance.elsewhere(empty)) == []
+    assert glance.studies(glance.url_settings(empty)) == []
     connect(empty).close()
-    assert glance.studies(glance.elsewhere(empty)) == []
+    assert glance.studies(glance.url_settings(empty)) == []
 
 
 def test_the_embedded_server_is_found_while_it_runs(fresh_home: Path) -> None:
     folder = fresh_home / "postgres"
-    assert glance.running(folder) is None
+    assert glance.embedded_settings(folder) is None
     with embedded(folder):
-        where = glance.running(folder)
+        where = glance.embedded_settings(folder)
         assert where is not None
         assert glance.studies(where) == []
-    assert glance.running(folder) is None
+    assert glance.embedded_settings(folder) is None
 
 
 def test_a_silent_server_is_not_waited_for() -> None:
@@ -62,5 +62,5 @@ def test_a_silent_server_is_not_waited_for() -> None:
         silent.listen()  # takes the call, and says nothing
         started = time.monotonic()
         with pytest.raises(psycopg2.OperationalError, match="timeout"):
-            glance.studies(glance.elsewhere(f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/d"))
+            glance.studies(glance.url_settings(f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/d"))
         assert time.monotonic() - started < 20  # rather than for ever

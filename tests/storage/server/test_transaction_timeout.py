@@ -6,7 +6,7 @@ from sqlalchemy import exc
 
 from storage.queue.lease import lease
 from storage.server import database as module
-from storage.server.database import Database, connect, is_passing, parse_url
+from storage.server.database import Database, connect, is_transient, parse_url
 from tests.conftest import fresh_database
 
 SLEEP = sa.text("SELECT pg_sleep(50)")  # which no other limit ends
@@ -51,7 +51,7 @@ def test_a_holder_that_was_silent_learns_it_at_the_end(database: Database, monke
     other.close()
     with pytest.raises(exc.OperationalError) as caught:
         holder.__exit__(None, None, None)
-    assert is_passing(caught.value)
+    assert is_transient(caught.value)
     assert database.retrying(database.storage.get_all_studies) == []
 
 

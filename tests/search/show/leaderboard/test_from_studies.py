@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from model.config import PROTOCOL
 from model.errors import CheckpointError
 from model.formats.load import write_folder
-from model.formats.sample_text import lay_out
+from model.formats.sample_text import format_samples
 from model.formats.zip_bundle import pack
 from model.sample import PROMPTS
 from search.analysis.snapshot import read
@@ -84,7 +84,7 @@ def studies(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list
     best = best_export(read(found[1]))["result"]
     (number,) = [t.number for t in found[1].confirm_trials() if t.value == min(best["bpb_by_seed"])]
     written = dict(zip(PROMPTS, (" wall.", "", " tired\x1b[2J."), strict=True))
-    attach_samples(found[1], number, lay_out("how", written), tmp_path_factory.mktemp("samples"))
+    attach_samples(found[1], number, format_samples("how", written), tmp_path_factory.mktemp("samples"))
     yield found
     database.close()
 
@@ -190,7 +190,7 @@ def test_a_file_of_several_brings_them_all(
 
 
 def test_a_bundle_and_a_folder_bring_their_samples(table: dict[str, Any], tmp_path: Path) -> None:
-    samples = lay_out("how", {"caitlin stood on the": " wall.\x1b[2J"})
+    samples = format_samples("how", {"caitlin stood on the": " wall.\x1b[2J"})
     files = {"export.toml": render(table, "toml").encode(), "samples.txt": samples.encode()}
     pack(tmp_path / "best.zip", files)
     write_folder(tmp_path / "best", files)
