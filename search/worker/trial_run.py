@@ -25,7 +25,7 @@ from search.common.signals import StopRequest
 from search.machine.hardware import Machine
 from search.machine.provenance import hashes, nameless, of_run
 from search.machine.shared_text import shared_corpus
-from search.show.dashboard.sync import show, show_in_turn
+from search.show.dashboard.sync import update_dashboard, update_dashboard_if_due
 from search.strategy.pruner import PruningDecision, drawn_as_control
 from search.strategy.sampler import ensure_parameters
 from search.strategy.study_pruner import make_pruner, may_be_pruned, race_pruner
@@ -328,8 +328,8 @@ class Run:
         """Bring what optuna-dashboard shows up to date: after every long run, and now and then after proxies."""
         study, say = self.context.study, self.context.say
         if self.proxy:
-            return show_in_turn(study, say)
-        show(study, say, self.retrying)
+            return update_dashboard_if_due(study, say)
+        update_dashboard(study, say, self.retrying)
         lines = self.context.last_lines()
         text = record(self.plan, self.label, outcome, self.trial.params, self.attributes, self.reports, lines)
         return keep_record(study, self.claim.trial_id, self.claim.number, text, say)
