@@ -19,5 +19,5 @@ def figures_page() -> str:
 
 def _how(name: str, picture: Picture) -> str:
     """Return how to read a figure, under its name."""
-    how = getattr(picture, "how", "")
+    how = picture.how_to_read
     return f"## {name}\n\n{picture.title}. {how}" if how else ""

@@ -1,1 +1,1 @@
-"""The commands: each parses its options, calls one function, prints what it returns."""
+"""The commands of the command line: each parses its options, calls one function and prints what it returns."""

@@ -1,4 +1,4 @@
-"""The commands about rented machines: their credentials, renting them, seeing them, giving them back."""
+"""The commands for rented machines: credential, launch, fleet, down."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -41,18 +41,18 @@ def new(
 
     check_host(storage or stored_url(), host)
     with open_database(storage, "credential") as database:
-        chosen = name or default_name(database, study)
-        target = file_for(chosen, to)
-        issued = issue(database, study, chosen, expires, connections)
+        credential_name = name or default_name(database, study)
+        target = file_for(credential_name, to)
+        issued = issue(database, study, credential_name, expires, connections)
         text = credential_text(database, issued, study, host)
     if target is None:
         reveal(text)
     else:
         write_secret(target, text)
-    _tell(issued, chosen, study, target, here_alone=not (storage or stored_url()))
+    _print_issued(issued, credential_name, study, target, here_alone=not (storage or stored_url()))
 
 
-def _tell(issued: "NewCredential", name: str, study: str, target: Path | None, *, here_alone: bool) -> None:
+def _print_issued(issued: "NewCredential", name: str, study: str, target: Path | None, *, here_alone: bool) -> None:
     typer.echo(f"{name}: good for {study} until {issued.expires:%Y-%m-%d %H:%M} UTC (role {issued.role})", err=True)
     if here_alone:
         typer.echo(
@@ -165,10 +165,10 @@ def _show(asked: "Asked", storage: str | None, form: str | None, to: Path | None
     from search.cloud.launch import text
     from storage.redaction import print_file
 
-    shown, notes = text(asked, storage, form, to, image)
+    text_to_print, notes = text(asked, storage, form, to, image)
     for note in notes:
         typer.echo(f"# {note}", err=True)
-    print_file(shown)
+    print_file(text_to_print)
 
 
 @app.command()

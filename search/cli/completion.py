@@ -1,4 +1,4 @@
-"""What a shell offers after TAB: names of studies and values of options. Quick, silent, and starting nothing."""
+"""Completion in the shell: names of studies and values of options. It is quick and silent, and starts no server."""
 
 import ast
 from collections.abc import Callable
@@ -9,39 +9,39 @@ from search.study.shipped import shipped
 
 
 def study_files(incomplete: str) -> list[str]:
-    """Return the shipped studies whose names begin so; the shell itself offers files where none does."""
+    """Return the shipped studies whose names begin with `incomplete`; if none does, the shell offers files itself."""
     return [name for name in shipped() if name.startswith(incomplete)]
 
 
 def studies(incomplete: str) -> list[str]:
-    """Return the stored studies whose names begin so, where a server is up, those that ran here, and the shipped."""
-    found = [*_stored(), *earlier_studies()]
-    return list(dict.fromkeys([*(n for n in found if n.startswith(incomplete)), *study_files(incomplete)]))
+    """Return the names of studies that begin with `incomplete`: in a running server, of logs here, and shipped."""
+    names = [*_stored_names(), *earlier_studies()]
+    return list(dict.fromkeys([*(n for n in names if n.startswith(incomplete)), *study_files(incomplete)]))
 
 
-def _stored() -> list[str]:
+def _stored_names() -> list[str]:
     from search.common import paths
-    from storage.server import quick_look as glance
+    from storage.server import quick_look
 
     try:
         url = storage_url()
-        where = glance.url_settings(url) if url else glance.embedded_settings(paths.home() / "postgres")
-        return [seen.name for seen in glance.studies(where)] if where else []
-    except Exception:  # a shell that completes must neither wait nor complain
+        server = quick_look.url_settings(url) if url else quick_look.embedded_settings(paths.home() / "postgres")
+        return [study.name for study in quick_look.studies(server)] if server else []
+    except Exception:  # completion must neither wait nor print errors
         return []
 
 
-def one_of(*values: str) -> Callable[[str], list[str]]:
-    """Return what completes to these values."""
+def completion_of(*values: str) -> Callable[[str], list[str]]:
+    """Return a function that completes to these values."""
 
-    def offered(incomplete: str) -> list[str]:
+    def matching(incomplete: str) -> list[str]:
         return [value for value in values if value.startswith(incomplete)]
 
-    return offered
+    return matching
 
 
 def pictures(incomplete: str) -> list[str]:
-    """Return the names of the gallery's figures that begin so, from its text: to import it takes seconds."""
+    """Return the figures' names that begin with `incomplete`, from the gallery's source: importing it takes seconds."""
     tree = ast.parse(files("search.show.figures").joinpath("gallery.py").read_text(encoding="utf-8"))
     keys = [
         key.value

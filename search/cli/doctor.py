@@ -1,4 +1,4 @@
-"""The commands about this machine."""
+"""The command `doctor`."""
 
 from functools import partial
 from typing import Annotated
@@ -45,14 +45,14 @@ def doctor(
         checks += of_study.checks(opening, study, partial(pick_device, device))
     if data:
         checks += text.checks(DataConfig(source=local_source(data), column=column))
-    found = examine(checks)
+    findings = examine(checks)
     if json:
         import json as encoder
 
-        typer.echo(encoder.dumps(as_table(found), indent=2))
+        typer.echo(encoder.dumps(as_table(findings), indent=2))
     else:
         console = Console()
-        console.print(table(found), highlight=False)
-        console.print(f"\n{summary(found)}", highlight=False)
-    if any(f.state == "BAD" for f in found):
+        console.print(table(findings), highlight=False)
+        console.print(f"\n{summary(findings)}", highlight=False)
+    if any(f.state == "BAD" for f in findings):
         raise typer.Exit(1)

@@ -1,11 +1,11 @@
-"""The commands that bring results here: export and artifacts."""
+"""The commands that bring results to this machine: export and artifacts."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from search.cli.completion import one_of
+from search.cli.completion import completion_of
 from search.cli.options import Storage, Study
 from search.study.connection import open_database
 
@@ -21,7 +21,7 @@ def export(
         typer.Option(
             "--format",
             help="toml, json, yaml or python.",
-            autocompletion=one_of("toml", "json", "yaml", "python"),
+            autocompletion=completion_of("toml", "json", "yaml", "python"),
         ),
     ] = "toml",
     top: Annotated[
@@ -35,7 +35,7 @@ def export(
         Path | None, typer.Option(help="Write a new folder with the same files, which Hugging Face can host.")
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option(help="Weights of that configuration, where the study doesn't have them stored.")
+        Path | None, typer.Option(help="Weights of that configuration, if the study hasn't stored them.")
     ] = None,
 ) -> None:
     """Print the best confirmed configuration, with its evidence; or write it with its weights.
@@ -57,13 +57,13 @@ def export(
     if out:
         check(out)
     with open_database(storage, "export") as database:
-        facts = read(load_study(database, study))
+        snapshot = read(load_study(database, study))
         if with_weights:
-            from search.export.bundle import hand_out  # which imports torch
+            from search.export.bundle import write_release  # which imports torch
 
-            hand_out(facts, weights, bundle, huggingface, typer.echo)
+            write_release(snapshot, weights, bundle, huggingface, typer.echo)
         if out or not with_weights:
-            table = top_export(facts, top) if top else best_export(facts)
+            table = top_export(snapshot, top) if top else best_export(snapshot)
     if out:
         write(out, table, form)
         typer.echo(f"written: {out}")
@@ -86,13 +86,13 @@ def artifacts(
 
     Example: lilm-search artifacts --study babylm --get confirm-3.pt
     """
-    from search.export.download import bring, listing
+    from search.export.download import download_file, listing
     from search.study.study import load_study
 
     with open_database(storage, "artifacts") as database:
         opened = load_study(database, study)
         if get:
-            typer.echo(f"{get}: {bring(opened, get, trial, confirmation, out or Path(get))}")
+            typer.echo(f"{get}: {download_file(opened, get, trial, confirmation, out or Path(get))}")
         else:
             for line in listing(opened, trial, confirmation):
                 typer.echo(line)

@@ -1,4 +1,4 @@
-"""The command line: parses, calls, prints. Heavy imports wait inside the commands, so that --help is quick."""
+"""The command line. Slow imports are inside the commands, so that --help is quick."""
 
 import atexit
 import gc
@@ -19,18 +19,18 @@ app = typer.Typer(
     epilog="Start with: lilm-search start --study quickstart. TAB completes the names of studies once "
     "lilm-search --install-completion has been run and the shell started anew.",
 )
-for part in (study_files, start, status, report, replay, export, train, cloud, doctor):
-    app.add_typer(part.app)
+for module in (study_files, start, status, report, replay, export, train, cloud, doctor):
+    app.add_typer(module.app)
 app.add_typer(study_files.studies_app, name="studies")
 app.add_typer(cloud.credential_app, name="credential")
 
 
 @app.callback()
-def alone(
+def without_command(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
 ) -> None:
-    """Say what to do next, where no command is given."""
+    """Print what to do next, if no command is given."""
     if version:
         from importlib.metadata import version as installed
 
@@ -43,13 +43,13 @@ def alone(
 
 
 QUICK = ("artifacts", "export", "fleet", "leaderboard", "race", "report", "status", "studies", "sweep")
-"""Commands that read, print and end: what they import lives as long as they do, and garbage collection among it would
-take a quarter of their time."""
+"""Commands that read, print and end. Garbage collection is off for them: it would take a quarter of their time, and
+would find little, since imported modules live as long as the command."""
 
 
 def main() -> None:
-    """Run the command line; a person's mistake ends in a line or two, never in a traceback."""
-    from search.cli.error_messages import ending, refuse_unusable
+    """Run the command line; a user's mistake ends in a line or two, never in a traceback."""
+    from search.cli.error_messages import exit_code_and_message, refuse_unusable
     from storage.redaction import guard_streams, hide_given
 
     guard_streams()
@@ -60,7 +60,7 @@ def main() -> None:
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except Exception as error:
-        code, message = ending(error)
+        code, message = exit_code_and_message(error)
         sys.stdout.flush()
         if message is None:
             traceback.print_exc()
@@ -74,5 +74,5 @@ def run() -> None:
     """Run the command line as a process of its own, which ends with it."""
     if sys.argv[1:2] and sys.argv[1] in QUICK and "--watch" not in sys.argv:
         gc.disable()
-        atexit.register(gc.freeze)  # else all is gone through once more at the end
+        atexit.register(gc.freeze)  # otherwise all objects would be collected at exit
     main()

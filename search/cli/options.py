@@ -1,4 +1,4 @@
-"""What several commands share: their options, the database they open, the device they train on."""
+"""Options that several commands have, and the device that they train on."""
 
 from typing import Annotated, Any
 
@@ -22,18 +22,18 @@ Storage = Annotated[
         "password; without it, an embedded PostgreSQL on this machine.",
     ),
 ]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1; the default is the GPU where there is one.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1; the default is the GPU if there is one.")]
 MOST_SEED = 2**31 - 1
-"""The largest seed: torch and numpy take it, and so they do with the number of a study or a run added to it."""
+"""The largest seed. torch and numpy accept larger ones, which numbers added to it may make."""
 Rank = Annotated[
     int | None, typer.Option(min=1, help="Rank of the configuration in an export of several (--top); 1 is the best.")
 ]
 
 
 def pick_device(name: str | None) -> Any:
-    """Return the torch device of this name, or the GPU where there is one; raises `SearchError`.
+    """Return the torch device of this name, by default the GPU if there is one; raises `SearchError` if there is none.
 
-    What is compiled for it is kept on disk: another trial of the same shape finds it there.
+    Compiled kernels are cached on disk, so that another trial of the same shape finds them.
     """
     import os
 
@@ -47,12 +47,12 @@ def pick_device(name: str | None) -> Any:
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        known = device.type == "cpu" or (device.type == "cuda" and torch.cuda.is_available())
-        known = known and (device.index or 0) < max(1, torch.cuda.device_count())
+        usable = device.type == "cpu" or (device.type == "cuda" and torch.cuda.is_available())
+        usable = usable and (device.index or 0) < max(1, torch.cuda.device_count())
     except RuntimeError:
-        known = False
-    if not known:
-        there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-        unseen = "" if torch.cuda.is_available() else "; torch sees no GPU here: `lilm-search doctor` says more"
-        raise SearchError(f'--device is "{name}", but must be one of {", ".join(there)}{unseen}')
+        usable = False
+    if not usable:
+        devices = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        hint = "" if torch.cuda.is_available() else "; torch sees no GPU here: `lilm-search doctor` says more"
+        raise SearchError(f'--device is "{name}", but must be one of {", ".join(devices)}{hint}')
     return device

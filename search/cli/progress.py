@@ -1,4 +1,4 @@
-"""Progress bars of preparing text."""
+"""Progress bars for the preparation of text."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +17,8 @@ from search.machine.preparation import Progress as OnProgress
 
 
 @contextmanager
-def preparing(console: Console) -> Iterator[OnProgress]:
-    """Show the preparation of data: a bar for each stage in a terminal, a line for each elsewhere."""
+def preparation_bars(console: Console) -> Iterator[OnProgress]:
+    """Show the preparation of text: a bar for each stage in a terminal, otherwise a line for each."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),

@@ -1,4 +1,4 @@
-"""The command that tries pruners on finished runs."""
+"""The command `replay`, which tries pruners on finished runs."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,10 +31,10 @@ def replay(
         ),
     ] = None,
     studies: Annotated[int, typer.Option(min=1, help="Replayed studies for each pruner, set and setting.")] = 50,
-    trials: Annotated[int, typer.Option(min=2, help="Trials where their number is fixed, at most the set's.")] = 100,
+    trials: Annotated[int, typer.Option(min=2, help="Trials if their number is fixed, at most the set's.")] = 100,
     budget: Annotated[
         float | None,
-        typer.Option(help="Full runs where the budget is fixed; the default is a quarter of the set's, 25 at most."),
+        typer.Option(help="Full runs if the budget is fixed; the default is a quarter of the set's, 25 at most."),
     ] = None,
     pruner: Annotated[
         list[str] | None, typer.Option(metavar="NAME=MODULE:CALL", help="One more pruner; may be repeated.")
@@ -75,24 +75,24 @@ def replay(
     from search.replay.view import as_json, group_results, progress_bar, terminal, write_figure
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sys.path.append(str(Path.cwd()))  # a pruner in a file beside the user is found
+    sys.path.append(str(Path.cwd()))  # so that a pruner in a file of the current folder is found
     if budget is not None and not 0 < budget < math.inf:
         raise SearchError(f"--budget is {budget:g}, but must be a number of full runs > 0")
     if html:
         check(html, "--html")
-    given = parse_pruners(pruner or [])
+    own_pruners = parse_pruners(pruner or [])
     sets = _sets(files or [], study, storage, smooth)
-    parts = replay_tasks(sets, trials, budget, given, only or [])
+    parts = replay_tasks(sets, trials, budget, own_pruners, only or [])
     with progress_bar(Console(stderr=True), len(parts) * studies) as advance:
-        found = replay_all(parts, range(seed, seed + studies), jobs or cpu_count(), advance)
-    shown = group_results(parts, found, studies)
+        results = replay_all(parts, range(seed, seed + studies), jobs or cpu_count(), advance)
+    summaries = group_results(parts, results, studies)
     if json:
-        typer.echo(as_json(shown, seed))
+        typer.echo(as_json(summaries, seed))
     else:
         console = Console()
-        console.print(terminal(shown, console), highlight=False)
+        console.print(terminal(summaries, console), highlight=False)
     if html:
-        write_figure(shown, html)
+        write_figure(summaries, html)
         typer.echo(f"figure: {html}", err=json)
 
 

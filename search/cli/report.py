@@ -1,11 +1,11 @@
-"""The commands that draw: report, plot, leaderboard."""
+"""The commands that write figures and tables: report, plot, leaderboard."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from search.cli.completion import one_of, pictures, studies
+from search.cli.completion import completion_of, pictures, studies
 from search.cli.options import Storage, Study
 from search.study.connection import open_database
 
@@ -24,7 +24,7 @@ def report(
         typer.Option(
             "--format",
             help="html, pdf or png; the default is what --out ends in, or html.",
-            autocompletion=one_of("html", "pdf", "png"),
+            autocompletion=completion_of("html", "pdf", "png"),
         ),
     ] = None,
     show: Annotated[bool, typer.Option("--open", help="Open it in this machine's browser.")] = False,
@@ -34,15 +34,15 @@ def report(
     Example: lilm-search report --study quickstart --open
     """
     from search.analysis.snapshot import read
-    from search.show.report.page import page, place, write
+    from search.show.report.page import output_path, page, write
     from search.show.report.samples import winners_samples
     from search.study.study import load_study
 
     with open_database(storage, "report") as database:
         opened = load_study(database, study)
-        path, kind = place(opened.plan.name, out, form)
-        facts = read(opened)
-        size = write(page(facts, samples=winners_samples(opened, facts)), path, kind)
+        path, kind = output_path(opened.plan.name, out, form)
+        snapshot = read(opened)
+        size = write(page(snapshot, samples=winners_samples(opened, snapshot)), path, kind)
     typer.echo(f"report: {path} ({size / 1e6:.1f} MB)")
     if show:
         typer.launch(str(path.resolve()))
@@ -78,15 +78,15 @@ def plot(
     from search.show.figures.plot import plot as draw
 
     if name is None or list_:
-        facts = None if study is None else _facts(study, storage)
-        Console().print(listing(facts), highlight=False)
+        snapshot = None if study is None else _snapshot(study, storage)
+        Console().print(listing(snapshot), highlight=False)
         return
     picture(name)  # before a database is opened for it
     if study is None:
         raise SearchError(f"which study's? give its name: lilm-search plot {name} --study NAME")
     check_format(out := out or Path(f"{Path(study).stem}-{name}.html"))
     check(out)
-    draw(name, _facts(study, storage), out)
+    draw(name, _snapshot(study, storage), out)
     typer.echo(f"figure: {out}")
     if open_:
         import webbrowser
@@ -94,7 +94,7 @@ def plot(
         webbrowser.open(out.resolve().as_uri())
 
 
-def _facts(study: str, storage: str | None) -> Any:
+def _snapshot(study: str, storage: str | None) -> Any:
     from search.analysis.snapshot import read
     from search.study.study import load_study
 
@@ -117,13 +117,13 @@ def leaderboard(
         typer.Option(
             "--format",
             help="table, markdown, html, yaml, json or csv; the default is --out's ending, or table.",
-            autocompletion=one_of("table", "markdown", "html", "yaml", "json", "csv"),
+            autocompletion=completion_of("table", "markdown", "html", "yaml", "json", "csv"),
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="File to write; the default is to print.")] = None,
     top: Annotated[int | None, typer.Option(min=1, help="Most rows of each group.")] = None,
     prompts: Annotated[
-        bool, typer.Option("--prompts", help="In the table too: what each model writes on from the standard prompts.")
+        bool, typer.Option("--prompts", help="In the table too: what each model generates from the standard prompts.")
     ] = False,
     link: Annotated[
         str, typer.Option(help="URL of each model, with {study}, {study_id}, {configuration}, {trial} or {file} in it.")
@@ -136,22 +136,22 @@ def leaderboard(
     from search.common.errors import SearchError
     from search.common.out_file import check
     from search.show.leaderboard.boards import boards
-    from search.show.leaderboard.from_files import of_file
-    from search.show.leaderboard.from_studies import of_database
-    from search.show.leaderboard.links import Template
-    from search.show.leaderboard.output import chosen, publish
+    from search.show.leaderboard.from_files import entrants_from_file
+    from search.show.leaderboard.from_studies import entrants_from_database
+    from search.show.leaderboard.links import LinkTemplate
+    from search.show.leaderboard.output import choose_format, publish
 
     if only_models and (study or not model):
         raise SearchError("--only-models ranks files: name them with --model, and no --study")
-    form, template = chosen(form, out), Template(link)
+    form, template = choose_format(form, out), LinkTemplate(link)
     if out:
         check(out)
-    entrants = [entrant for path in model or [] for entrant in of_file(path, template)]
+    entrants = [entrant for path in model or [] for entrant in entrants_from_file(path, template)]
     if not only_models:
         with open_database(storage, "leaderboard") as database:
-            found, said = of_database(database, study, template, prompts=prompts or form != "table")
-        entrants = found + entrants
-        for line in said:
+            from_studies, notes = entrants_from_database(database, study, template, prompts=prompts or form != "table")
+        entrants = from_studies + entrants
+        for line in notes:
             typer.echo(f"note: {line}", err=True)
     publish(boards(entrants, top), form, out, prompts=prompts)
     if out:

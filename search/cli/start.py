@@ -1,4 +1,4 @@
-"""The commands that run a study: open it here with workers, or be one worker of it."""
+"""The commands that run a study: start, with this machine's workers, and worker, a single one."""
 
 from typing import Annotated, Any
 
@@ -32,7 +32,7 @@ def start(
     from rich.console import Console
 
     from search.analysis.snapshot import read
-    from search.cli.progress import preparing
+    from search.cli.progress import preparation_bars
     from search.cli.start_display import LiveDisplay
     from search.common.signals import StopRequest
     from search.machine.preparation import prepare_all
@@ -51,42 +51,42 @@ def start(
             database, requested_plan(database, study, data, column, rename, trials), max_usd, say=typer.echo
         )
         stop.install()
-        restore(database, plan.name, typer.echo)  # before text is prepared for minutes
+        restore(database, plan.name, typer.echo)  # refused before text is prepared, which may take minutes
         fetch_tokenizers(database, plan.name)
-        with preparing(console) as progress:
+        with preparation_bars(console) as progress:
             prepare_all(plan, progress, stop)
         if stop():
             raise typer.Exit(130)
         opened = open_study(database, plan, typer.echo, prime=prime)
         publish_tokenizers(opened)
         display = LiveDisplay(console)
-        display.know(opened)
+        display.skip_finished(opened)
         with display:
             run_workers(opened, slots(workers) if workers != 0 else [], storage, display, stop)
-        facts = read(opened)
-        _print_summary(console, opened, facts)
-        _print_next(console, facts)
+        snapshot = read(opened)
+        _print_summary(console, opened, snapshot)
+        _print_next(console, snapshot)
     if stop():
         raise typer.Exit(130)
 
 
-def _print_summary(console: Any, opened: Any, facts: Any) -> None:
+def _print_summary(console: Any, opened: Any, snapshot: Any) -> None:
     from search.machine.shared_text import shared_corpus
     from search.show.status.summary import summary
 
     bounds = None
-    if facts.confirmed:
-        corpus = shared_corpus(opened, opened.plan.configuration(facts.confirmed[0].params).tokenizer, lambda: False)
+    if snapshot.confirmed:
+        corpus = shared_corpus(opened, opened.plan.configuration(snapshot.confirmed[0].params).tokenizer, lambda: False)
         bounds = (corpus.uniform_bpb, corpus.unigram_bpb)
-    console.print(summary(facts, bounds), highlight=False)
+    console.print(summary(snapshot, bounds), highlight=False)
 
 
-def _print_next(console: Any, facts: Any) -> None:
+def _print_next(console: Any, snapshot: Any) -> None:
     from search.common.next_commands import State, next_commands
 
-    over = all(t.state.is_finished() for t in [*facts.proxies, *facts.runs])
-    state = State(over=over, sweep=facts.plan.is_grid, confirmed=bool(facts.confirmed))
-    lines = next_commands("start", facts.plan.name, state)
+    over = all(t.state.is_finished() for t in [*snapshot.proxies, *snapshot.runs])
+    state = State(over=over, sweep=snapshot.plan.is_grid, confirmed=bool(snapshot.confirmed))
+    lines = next_commands("start", snapshot.plan.name, state)
     console.print("\nNext:\n  " + "\n  ".join(lines), highlight=False, markup=False, soft_wrap=True)
 
 

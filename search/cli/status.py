@@ -1,4 +1,4 @@
-"""The commands that look at a study: status, race, promote, sweep, dashboard."""
+"""The commands that show a study or steer its race: status, sweep, dashboard, race, promote."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,7 +32,7 @@ def status(
     from rich.console import Console
 
     from search.analysis.snapshot import read
-    from search.show.status.glance import glance
+    from search.show.status.study_overview import study_overview
     from search.show.status.summary import summary
     from search.study.study import load_study
 
@@ -40,11 +40,11 @@ def status(
         if watch:
             _watch(database, study, every, as_json)
             return
-        facts = read(load_study(database, study))
+        snapshot = read(load_study(database, study))
         if as_json:
-            typer.echo(json.dumps(glance(facts).table(), indent=2, allow_nan=False))
+            typer.echo(json.dumps(study_overview(snapshot).table(), indent=2, allow_nan=False))
         else:
-            Console().print(summary(facts), highlight=False)
+            Console().print(summary(snapshot), highlight=False)
 
 
 def _watch(database: "Database", study: str, every: float, as_json: bool) -> None:
@@ -54,7 +54,7 @@ def _watch(database: "Database", study: str, every: float, as_json: bool) -> Non
     from search.show.status.watch import watch
     from search.study.study import known_name
 
-    known_name(database, study)  # which refuses what there isn't, before a screen is taken
+    known_name(database, study)  # refuses an unknown name before the screen is cleared
     stop = StopRequest()
     stop.install()
     watch(database, study, Console(), stop, every=every, as_json=as_json)
@@ -88,7 +88,7 @@ def dashboard(
         "127.0.0.1"
     ),
     behind_gateway: Annotated[
-        bool, typer.Option("--behind-gateway", help="A gateway with TLS and a login stands before it: docs/deploy.md.")
+        bool, typer.Option("--behind-gateway", help="It is behind a gateway with TLS and a login: docs/deploy.md.")
     ] = False,
     open_page: Annotated[
         bool | None,
@@ -116,7 +116,7 @@ def dashboard(
 
 @app.command()
 def race(study: Study, storage: Storage = None) -> None:
-    """Show the race of confirmation runs: who leads, and why each run was started or none more will be.
+    """Show the race of confirmation runs: which configuration leads, and why each run was started or no more will be.
 
     Example: lilm-search race --study quickstart
     """

@@ -16,7 +16,7 @@ app = typer.Typer()
 @app.command()
 def init(
     data: Annotated[str | None, typer.Option(help="The text: a path, a glob, hf:ORG/NAME or builtin.")] = None,
-    column: Annotated[str | None, typer.Option(help="Its column, where several hold text.")] = None,
+    column: Annotated[str | None, typer.Option(help="Its column, if several hold text.")] = None,
     out: Annotated[Path, typer.Option(help="The study file to write; its name is the study's.")] = Path("my.toml"),
     budget: Annotated[str | None, typer.Option(help="Training time of a proxy trial, such as 6m.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over an existing file.")] = False,

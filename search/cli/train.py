@@ -30,11 +30,11 @@ def train(
     """
     from rich.console import Console
 
-    from search.cli.progress import preparing
+    from search.cli.progress import preparation_bars
     from search.retrain.train import retrain
 
     console = Console()
-    with preparing(console) as progress:
+    with preparation_bars(console) as progress:
         retrain(config, budget, seed, out, data, pick_device(device), progress, typer.echo, rank)
 
 
@@ -71,7 +71,7 @@ def verify(
 
     from rich.console import Console
 
-    from search.cli.progress import preparing
+    from search.cli.progress import preparation_bars
     from search.common.errors import SearchError
     from search.retrain.verify import verify as train_again
 
@@ -88,8 +88,8 @@ def verify(
             assert study is not None
             config = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lilm-verify-"))) / "export.toml"
             config.write_text(_exported(study, storage, trial, confirmation), encoding="utf-8")
-        progress: Any = stack.enter_context(preparing(Console()))
-        found = train_again(
+        progress: Any = stack.enter_context(preparation_bars(Console()))
+        verification = train_again(
             config,
             rank=rank,
             seed=seed,
@@ -99,25 +99,25 @@ def verify(
             progress=progress,
             say=typer.echo,
         )
-    if found.answer != "yes":
+    if verification.answer != "yes":
         raise typer.Exit(1)
 
 
 def _exported(study: str, storage: str | None, trial: int | None, confirmation: int | None) -> str:
-    """Return the export that is to be verified; the study is read for nothing else."""
+    """Return the export to be verified, as TOML, from a study or one of its runs."""
     from search.analysis.snapshot import read
     from search.export.export import best_export, render
     from search.export.runs import confirmation_export, trial_export
     from search.study.study import load_study
 
     with open_database(storage, "verify") as database:
-        facts = read(load_study(database, study))
+        snapshot = read(load_study(database, study))
         if trial is not None:
-            table = trial_export(facts, trial)
+            table = trial_export(snapshot, trial)
         elif confirmation is not None:
-            table = confirmation_export(facts, confirmation)
+            table = confirmation_export(snapshot, confirmation)
         else:
-            table = best_export(facts)
+            table = best_export(snapshot)
     return render(table, "toml")
 
 
@@ -144,11 +144,11 @@ def evaluate(
     """
     from rich.console import Console
 
-    from search.cli.progress import preparing
+    from search.cli.progress import preparation_bars
     from search.retrain.evaluate import measure
 
-    with preparing(Console(stderr=True)) as progress:
-        found = measure(
+    with preparation_bars(Console(stderr=True)) as progress:
+        verification = measure(
             checkpoint,
             config=config,
             rank=rank,
@@ -158,7 +158,7 @@ def evaluate(
             progress=progress,
             say=typer.echo,
         )
-    if found.answer != "yes":
+    if verification.answer != "yes":
         raise typer.Exit(1)
 
 
@@ -177,7 +177,7 @@ def recipe(
     ),
     device: Device = None,
 ) -> None:
-    """Go through the search by hand: depth by measured speed, five learning rates, one long run.
+    """Run the recipe, as one searches by hand: depth by measured speed, five learning rates, one long run.
 
     Example: lilm-search recipe --study babylm --out recipe.toml
     """
@@ -186,7 +186,7 @@ def recipe(
     from rich.console import Console
 
     from model.errors import SettingsError, StoppedError
-    from search.cli.progress import preparing
+    from search.cli.progress import preparation_bars
     from search.common.errors import StudyFileError
     from search.common.signals import StopRequest
     from search.retrain.train import search_by_hand
@@ -200,7 +200,7 @@ def recipe(
             raise StudyFileError(f"--tokens-per-param: {error}") from None
     chosen, stop = pick_device(device), StopRequest()
     stop.install()
-    with preparing(Console()) as progress:
+    with preparation_bars(Console()) as progress:
         try:
             search_by_hand(plan, budget, seed, out, chosen, stop, progress, typer.echo)
         except StoppedError:
@@ -210,14 +210,14 @@ def recipe(
 @app.command()
 def sample(
     checkpoint: Annotated[Path, typer.Option(help="A checkpoint, a bundle (best.zip) or a folder of safetensors.")],
-    prompt: Annotated[str, typer.Option(help="What the model goes on from.")] = "",
+    prompt: Annotated[str, typer.Option(help="Text that the model continues.")] = "",
     tokens: Annotated[int, typer.Option(min=1, help="Most tokens to generate.")] = 100,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token each time.")] = 0.8,
     top_k: Annotated[int, typer.Option(min=1, help="Tokens to choose among.")] = 50,
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of the choice of tokens.")] = 0,
     device: Device = None,
 ) -> None:
-    """Let a trained model write on from a prompt.
+    """Generate text from a prompt with a trained model.
 
     Example: lilm-search sample --checkpoint best.pt --prompt "the "
     """

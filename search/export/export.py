@@ -1,4 +1,4 @@
-"""The best confirmed configurations with their evidence, as TOML, JSON, YAML or Python, and back again."""
+"""Exports: the best confirmed configurations with their evidence, as TOML, JSON, YAML or a Python script."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -25,54 +25,60 @@ from search.study.trials import attributes_of
 FORMATS = ("toml", "json", "yaml", "python")
 
 
-def best_export(facts: Snapshot) -> dict[str, Any]:
+def best_export(snapshot: Snapshot) -> dict[str, Any]:
     """Return the best confirmed configuration with everything needed to train it again elsewhere.
 
-    Baselines take part: what is exported is never worse than by hand. Raises `SearchError` when nothing has
-    been confirmed yet.
+    Baselines are ranked too, so that the export is never worse than what was made by hand. Raises `SearchError` if
+    nothing is confirmed yet.
     """
-    return entry_export(facts, found_in(facts)[0])
+    return configuration_export(snapshot, confirmed_configurations(snapshot)[0])
 
 
-def top_export(facts: Snapshot, top: int) -> dict[str, Any]:
-    """Return the best confirmed configurations, at most so many, each as `best_export` has it, with its rank."""
-    ranked = enumerate(found_in(facts)[:top], start=1)
-    return {"study": facts.plan.name, LIST: [{"rank": r, **entry_export(facts, entry)} for r, entry in ranked]}
+def top_export(snapshot: Snapshot, top: int) -> dict[str, Any]:
+    """Return the best `top` confirmed configurations, each as `best_export` returns it, with its rank."""
+    ranked = enumerate(confirmed_configurations(snapshot)[:top], start=1)
+    return {
+        "study": snapshot.plan.name,
+        LIST: [{"rank": r, **configuration_export(snapshot, entry)} for r, entry in ranked],
+    }
 
 
-def found_in(facts: Snapshot) -> Sequence[Confirmed]:
-    """Return every confirmed configuration, the best first; raises `SearchError` where there is none."""
-    found, plan = facts.confirmed, facts.plan
-    if not found and plan.is_grid and not plan.confirmations:
+def confirmed_configurations(snapshot: Snapshot) -> Sequence[Confirmed]:
+    """Return all confirmed configurations, the best first; raises `SearchError` if there is none."""
+    configurations, plan = snapshot.confirmed, snapshot.plan
+    if not configurations and plan.is_grid and not plan.confirmations:
         raise SearchError(f'"{plan.name}" is a sweep: nothing in it is confirmed; `lilm-search sweep` shows it')
-    if not found:
+    if not configurations:
         raise SearchError(
             f'nothing is confirmed yet in "{plan.name}"; `{command("start", study=plan.name)}` goes on with it'
         )
-    return found
+    return configurations
 
 
-def entry_export(facts: Snapshot, entry: Confirmed) -> dict[str, Any]:
-    """Return one of the confirmed configurations, with its evidence and all that training it again needs."""
-    pooled, found = facts.noise, facts.confirmed
-    baselines = [_evidence(c, pooled) | {"name": c.baseline} for c in found if c.baseline]
+def configuration_export(snapshot: Snapshot, entry: Confirmed) -> dict[str, Any]:
+    """Return a confirmed configuration's export: its evidence, and all that is needed to train it again."""
+    noise, configurations = snapshot.noise, snapshot.confirmed
+    baselines = [_evidence(c, noise) | {"name": c.baseline} for c in configurations if c.baseline]
     return {
-        "study": facts.plan.name,
+        "study": snapshot.plan.name,
         "configuration": entry.label,
-        "budget": facts.plan.confirm.budget,
+        "budget": snapshot.plan.confirm.budget,
         "parameters": dict(entry.params),
-        "result": _evidence(entry, pooled)
-        | {"better_than_baseline": better_than_baseline(entry, found, pooled), **noise_table(pooled, "long runs")}
-        | _day(facts, entry),
+        "result": _evidence(entry, noise)
+        | {
+            "better_than_baseline": better_than_baseline(entry, configurations, noise),
+            **noise_table(noise, "long runs"),
+        }
+        | _confirmation_day(snapshot, entry),
         "baselines": baselines,
-        "transfer": facts.transfer.verdict,
-        "warnings": _unfinished(facts) + _doubts(facts),
-        **to_train_again(facts.study, entry.params, entry.runs[0]),
+        "transfer": snapshot.transfer.verdict,
+        "warnings": _still_to_come(snapshot) + _caveat_sentences(snapshot),
+        **to_train_again(snapshot.study, entry.params, entry.runs[0]),
     }
 
 
 def to_train_again(study: LinkedStudy, params: Mapping[str, Any], run: FrozenTrial) -> dict[str, Any]:
-    """Return what training a configuration again needs: text, settings, the hardware of its budget, versions."""
+    """Return the keys of an export by which it is trained again: text, settings, hardware, versions."""
     machine = budget_hardware(study, run)
     return {
         "data": study.plan.data.table(),
@@ -82,40 +88,40 @@ def to_train_again(study: LinkedStudy, params: Mapping[str, Any], run: FrozenTri
     }
 
 
-def noise_table(pooled: Noise, of: str) -> dict[str, Any]:
-    """Return the noise from seed to seed and what it was measured on; nothing where it isn't known."""
-    known = {"deviation": pooled.deviation, "degrees": pooled.degrees, "of": of}
-    return {} if pooled.deviation is None else {"seed_noise": known}
+def noise_table(noise: Noise, measured_on: str) -> dict[str, Any]:
+    """Return the key `seed_noise`: the noise and the kind of runs it was measured on; empty if it isn't known."""
+    table = {"deviation": noise.deviation, "degrees": noise.degrees, "of": measured_on}
+    return {} if noise.deviation is None else {"seed_noise": table}
 
 
 def mean_speed(runs: Sequence[FrozenTrial]) -> float | None:
-    """Return the runs' mean tokens/s."""
-    known = [speed for t in runs if (speed := attributes_of(t).tokens_per_second) is not None]
-    return sum(known) / len(known) if known else None
+    """Return the mean of the runs' tokens per second; None if no run recorded it."""
+    speeds = [speed for t in runs if (speed := attributes_of(t).tokens_per_second) is not None]
+    return sum(speeds) / len(speeds) if speeds else None
 
 
-def _unfinished(facts: Snapshot) -> list[str]:
-    """Say what is still to come, since what is exported now may not stay the best."""
-    proxies = max(0, facts.plan.proxy.trials - facts.slots)
-    proxies += sum(not t.state.is_finished() for t in facts.proxies)
-    runs = sum(not t.state.is_finished() for t in facts.runs)
+def _still_to_come(snapshot: Snapshot) -> list[str]:
+    """Return a warning if runs are still to come, since the exported configuration may not stay the best."""
+    proxies = max(0, snapshot.plan.proxy.trials - snapshot.slots)
+    proxies += sum(not t.state.is_finished() for t in snapshot.proxies)
+    runs = sum(not t.state.is_finished() for t in snapshot.runs)
     if proxies or runs:
         return [f"the study is not finished: proxies still to come {proxies}, long runs waiting or running {runs}."]
-    race = facts.race.due_runs.decision if facts.plan.confirmations else None
+    race = snapshot.race.due_runs.decision if snapshot.plan.confirmations else None
     return [] if race is None or race.over else [f"the race is not over: {race.state}."]
 
 
-def _doubts(facts: Snapshot) -> list[str]:
-    """Return what should not be trusted blindly, with no host's name: an export is for others."""
-    return [c.sentence for c in anonymous_caveats(facts)]
+def _caveat_sentences(snapshot: Snapshot) -> list[str]:
+    """Return the caveats without names of hosts, since an export is read by others."""
+    return [c.sentence for c in anonymous_caveats(snapshot)]
 
 
-def _evidence(entry: Confirmed, pooled: Noise) -> dict[str, Any]:
-    half = pooled.half_width(entry.seeds)
+def _evidence(entry: Confirmed, noise: Noise) -> dict[str, Any]:
+    half_width = noise.half_width(entry.seeds)
     seeds = sorted(entry.bpb_by_seed)
     table: dict[str, Any] = {
         "val_bpb": entry.mean_bpb,
-        "interval_95": None if half is None else [entry.mean_bpb - half, entry.mean_bpb + half],
+        "interval_95": None if half_width is None else [entry.mean_bpb - half_width, entry.mean_bpb + half_width],
         "seeds": seeds,
         "bpb_by_seed": [entry.bpb_by_seed[s] for s in seeds],
         "tokens_per_second": mean_speed(entry.runs),
@@ -124,37 +130,37 @@ def _evidence(entry: Confirmed, pooled: Noise) -> dict[str, Any]:
     return {k: v for k, v in table.items() if v is not None}
 
 
-def _day(facts: Snapshot, entry: Confirmed) -> dict[str, str]:
-    day = ended_on(entry.runs, facts.last_signs)
+def _confirmation_day(snapshot: Snapshot, entry: Confirmed) -> dict[str, str]:
+    day = ended_on(entry.runs, snapshot.last_signs)
     return {"confirmed_on": day.isoformat()} if day else {}
 
 
-def better_than_baseline(entry: Confirmed, found: Sequence[Confirmed], pooled: Noise) -> str:
-    """Return whether it is better than what was made by hand: yes, no, not proven or unknown, and why."""
-    baselines = [c for c in found if c.baseline]
-    if entry.baseline and entry is found[0]:
-        searched = any(not c.baseline for c in found)
+def better_than_baseline(entry: Confirmed, configurations: Sequence[Confirmed], noise: Noise) -> str:
+    """Return whether a configuration beats the best baseline: yes, no, not proven or unknown, and why."""
+    baselines = [c for c in configurations if c.baseline]
+    if entry.baseline and entry is configurations[0]:
+        searched = any(not c.baseline for c in configurations)
         verdict = "the search found nothing better" if searched else "no searched configuration is confirmed"
         return f"no: the hand-made baseline is best; {verdict}"
     if entry.baseline:
         return "no: this is a hand-made baseline"
     if not baselines:
         return "unknown: no baseline has been confirmed"
-    ahead, over = lead(entry, baselines[0], pooled), baselines[0].baseline
-    if ahead.by_failure:
+    comparison, baseline_name = lead(entry, baselines[0], noise), baselines[0].baseline
+    if comparison.by_failure:
         worse = entry if entry.failed else baselines[0]
         return f"{'no' if entry.failed else 'yes'}: {worse.label} failed in some of its long runs, and ranks behind"
-    if ahead.gap < 0:
-        return f"no: worse by {-ahead.gap:.4f} BPB than {over}"
-    if ahead.proven:
-        return f"yes: by {ahead.gap:.4f} BPB over {over}"
-    known = ahead.significance is not Significance.NOT_KNOWN
-    why = "which is within the noise of its seeds" if known else "but noise is not known yet"
-    return f"not proven: by {ahead.gap:.4f} BPB over {over}, {why}"
+    if comparison.gap < 0:
+        return f"no: worse by {-comparison.gap:.4f} BPB than {baseline_name}"
+    if comparison.proven:
+        return f"yes: by {comparison.gap:.4f} BPB over {baseline_name}"
+    noise_known = comparison.significance is not Significance.NOT_KNOWN
+    why = "which is within the noise of its seeds" if noise_known else "but noise is not known yet"
+    return f"not proven: by {comparison.gap:.4f} BPB over {baseline_name}, {why}"
 
 
 def render(table: Mapping[str, Any], form: str) -> str:
-    """Return the table as text in one of `FORMATS`; raises `SearchError` on another."""
+    """Return an export as text in one of `FORMATS`; raises `SearchError` for any other format."""
     if form == "toml":
         return tomli_w.dumps(table)
     if form == "json":
@@ -169,15 +175,15 @@ def render(table: Mapping[str, Any], form: str) -> str:
 
 
 def write(path: Path, table: Mapping[str, Any], form: str) -> None:
-    """Write the table as `render` has it, at once or not at all; raises `SearchError` where it can't be written."""
+    """Write an export as `render` returns it, completely or not at all; raises `SearchError` if it can't be written."""
     out_file.write(path, render(table, form))
 
 
 def claim_line(table: Mapping[str, Any]) -> str:
-    """Return what an export claims, in a line."""
+    """Return an export's result on one line: configuration, BPB, seeds, interval, budget."""
     result = table["result"]
     bounds = result.get("interval_95")
-    sure = f", 95% interval {bounds[0]:.4f} … {bounds[1]:.4f}" if bounds else ""
-    of = f"mean of {len(result['seeds'])} seeds" if len(result["seeds"]) > 1 else "one seed"
-    named = f"{table['study']}, {table['configuration']}"
-    return f"{named}: {result['val_bpb']:.4f} BPB, {of}{sure}; budget {table['budget']}."
+    interval = f", 95% interval {bounds[0]:.4f} … {bounds[1]:.4f}" if bounds else ""
+    runs = f"mean of {len(result['seeds'])} seeds" if len(result["seeds"]) > 1 else "one seed"
+    label = f"{table['study']}, {table['configuration']}"
+    return f"{label}: {result['val_bpb']:.4f} BPB, {runs}{interval}; budget {table['budget']}."

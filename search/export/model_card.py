@@ -1,4 +1,4 @@
-"""The model card: what a model is, how it was trained, how good and how surely, where it fails, how to load it."""
+"""The model card: what a model is, its BPB with its interval, how it was trained, its limits, how to load it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,9 +12,9 @@ from search.common.durations import format_duration
 from search.common.templates import fill
 
 
-def card(table: Mapping[str, Any], claim: Mapping[str, Any], network: Transformer, samples: str) -> str:
-    """Return the card of a model: `table` is its configuration's export, `claim` is of these very weights."""
-    result, data, known = table["result"], claim["data"], claim["provenance"]
+def model_card(table: Mapping[str, Any], claim: Mapping[str, Any], network: Transformer, samples: str) -> str:
+    """Return a model's card in Markdown: `table` is its configuration's export, `claim` the info of its weights."""
+    result, data, provenance = table["result"], claim["data"], claim["provenance"]
     return fill(
         __package__,
         "model_card.md.j2",
@@ -29,8 +29,8 @@ def card(table: Mapping[str, Any], claim: Mapping[str, Any], network: Transforme
         data=data,
         held_out=data.get("validation_split")
         or f"{data['holdout_rows']} of every {data['holdout_period']} rows, held out",
-        known=known,
-        ran=(known.get("device"), known.get("precision"), _tokens(claim, network)),
+        provenance=provenance,
+        ran=(provenance.get("device"), provenance.get("precision"), _tokens(claim, network)),
         architecture=ARCHITECTURE,
         config=network.config,
         vocab_size=network.vocab_size,

@@ -1,4 +1,4 @@
-"""Exports read back from TOML, JSON, YAML, scripts, bundles and folders: what each trains, and what it claims."""
+"""Exports read back from TOML, JSON, YAML, scripts, bundles and folders: what each trains, and its stated result."""
 
 import contextlib
 import tomllib
@@ -25,56 +25,56 @@ if TYPE_CHECKING:
     from search.machine.hardware import Hardware
 
 LIST = "configurations"
-"""Key of the exports in a file of several."""
-EXPORTS = "`lilm-search export --study NAME > best.toml` writes one"
-Place = Path | zipfile.Path
-"""Of an export: a file, or one in a bundle."""
+"""Key of the list of exports, in a file that holds several."""
+HOW_TO_EXPORT = "`lilm-search export --study NAME > best.toml` writes one"
+ExportPath = Path | zipfile.Path
+"""Path of an export: a file, or a file in a bundle."""
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What `train --config` needs of an export."""
+class ExportedTraining:
+    """The part of an export that `train --config` needs."""
 
     data: DataConfig
     configuration: Configuration
     budget: str
     horizon: str | None = None
-    """Budget whose schedule is followed, where the run is the first part of a longer one."""
+    """Budget whose schedule is followed, if the run is the first part of a longer one."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Claimed:
-    """What an export says of its configuration's BPB, and of where it was measured."""
+class ExportedResult:
+    """The BPB that an export states, and where it was measured."""
 
     label: str
     """The study's name and the configuration's."""
     val_bpb: float
-    """Mean over the seeds."""
+    """Mean over the seeds, in bits per byte."""
     seeds: tuple[int, ...]
-    """Of the runs behind it."""
+    """Seeds of the runs in that mean."""
     noise: Noise
-    """From seed to seed."""
+    """Noise from seed to seed."""
     noise_of: str
-    """The runs that it was measured on."""
+    """Kind of runs that the noise was measured on."""
     machine: "Hardware | None"
-    """The hardware whose seconds the budget counts."""
+    """Hardware that the budget was spent on."""
     provenance: Mapping[str, Any]
-    """With the hashes of text and tokenizer."""
+    """Versions and settings of the first run, with the hashes of text and tokenizer."""
     tokens_per_second: float | None
-    """In training, on average."""
+    """Mean training speed of the runs."""
 
 
 @dataclass(frozen=True)
 class Export:
-    """One export as it stands in a file; its parts are looked at once they are asked for."""
+    """One export in a file; `training` and `result` are parsed when they are first used."""
 
-    path: Place
+    path: ExportPath
     table: Mapping[str, Any]
-    """All of its keys."""
+    """The whole export."""
 
     @cached_property
-    def recipe(self) -> Recipe:
-        """What it trains; raises `SearchError` that names file and key."""
+    def training(self) -> ExportedTraining:
+        """Text, settings and budget to train with; raises `SearchError` that names file and key."""
         table = self.table
         try:
             sections = {s: record.parse(table[s], f"[{s}]") for s, record in RECORDS.items()}
@@ -83,11 +83,11 @@ class Export:
             horizon = Fidelity(budget=table["horizon"]).budget if "horizon" in table else None
         except SettingsError as error:
             raise SearchError(f"{self.path}: {error}") from None
-        return Recipe(data, Configuration(**sections), budget, horizon)  # type: ignore[arg-type]
+        return ExportedTraining(data, Configuration(**sections), budget, horizon)  # type: ignore[arg-type]
 
     @cached_property
-    def claim(self) -> Claimed:
-        """What it claims; raises `SearchError` that names file and key."""
+    def result(self) -> ExportedResult:
+        """The stated BPB with its evidence; raises `SearchError` that names file and key."""
         from search.machine.hardware import Hardware
 
         path, table = self.path, self.table
@@ -101,7 +101,7 @@ class Export:
             machine = Hardware.parse(table["hardware"], "[hardware]") if "hardware" in table else None
         except SettingsError as error:
             raise SearchError(f"{path}: {error}") from None
-        return Claimed(
+        return ExportedResult(
             label=f"{table.get('study', path)}, {table.get('configuration', 'an export')}",
             val_bpb=float(_typed(path, result, "val_bpb", (int, float))),
             seeds=tuple(seeds),
@@ -113,44 +113,44 @@ class Export:
         )
 
 
-def read_tables(path: Place) -> list[Any]:
-    """Read what a file holds in any format: one export, or several; raises `SearchError` where it can't be read."""
+def read_tables(path: ExportPath) -> list[Any]:
+    """Return the tables in a file of any format, one or several; raises `SearchError` if it can't be read."""
     try:
         table = _parse(path.read_text(encoding="utf-8-sig"))
         table = None if deeper(table) else table
     except UnicodeDecodeError:
-        raise SearchError(f"{path}: not an export of lilm-search, which is text; {EXPORTS}") from None
+        raise SearchError(f"{path}: not an export of lilm-search, which is text; {HOW_TO_EXPORT}") from None
     except OSError as error:
         raise SearchError(f"{path}: can't be read: {error.strerror or error}") from None
     return table[LIST] if isinstance(table, dict) and isinstance(table.get(LIST), list) else [table]
 
 
-def read_exports(path: Place) -> list[Export]:
-    """Read every export in a file, the best first; raises `SearchError` where one of them is none."""
-    return [_export(path, table) for table in read_tables(path)]
+def read_exports(path: ExportPath) -> list[Export]:
+    """Return all exports in a file, the best first; raises `SearchError` if a table in it is no export."""
+    return [_checked_export(path, table) for table in read_tables(path)]
 
 
-def read_export(path: Place, rank: int | None = None) -> Export:
-    """Read a file's export, or of a file of several the one of this rank.
+def read_export(path: ExportPath, rank: int | None = None) -> Export:
+    """Return the export in a file, or in a file of several the export of this rank.
 
-    Raises `SearchError` where it is none, or which is meant isn't said.
+    Raises `SearchError` if it is no export, or if the file holds several and `rank` is None.
     """
-    several = read_tables(path)
-    if rank is None and len(several) > 1:
-        raise SearchError(f"{path}: holds {len(several)} configurations; say which with --rank, 1 for the best")
-    if not 1 <= (rank or 1) <= len(several):
-        raise SearchError(f"--rank is {rank}, but {path} holds {len(several)}")
-    return _export(path, several[(rank or 1) - 1])
+    tables = read_tables(path)
+    if rank is None and len(tables) > 1:
+        raise SearchError(f"{path}: holds {len(tables)} configurations; say which with --rank, 1 for the best")
+    if not 1 <= (rank or 1) <= len(tables):
+        raise SearchError(f"--rank is {rank}, but {path} holds {len(tables)}")
+    return _checked_export(path, tables[(rank or 1) - 1])
 
 
-def _export(path: Place, table: Any) -> Export:
+def _checked_export(path: ExportPath, table: Any) -> Export:
     if not isinstance(table, dict) or not {"data", "budget", *RECORDS} <= table.keys():
-        raise SearchError(f"{path}: {_what_else(path, table)}")
+        raise SearchError(f"{path}: {_why_no_export(path, table)}")
     return Export(path, table)
 
 
-def _what_else(path: Place, table: Any) -> str:
-    """Return what a file is that is no export, and how one is had."""
+def _why_no_export(path: ExportPath, table: Any) -> str:
+    """Return why a file is no export, and how to write one."""
     if isinstance(table, dict) and {"proxy", "space"} & table.keys():
         return f"that is a study file; `lilm-search export --study {path} > best.toml` writes an export"
     if not isinstance(table, dict) and Path(path.name).suffix == ".toml":
@@ -160,11 +160,11 @@ def _what_else(path: Place, table: Any) -> str:
             return f"not an export of lilm-search: not valid TOML: {error}"
         except (ValueError, RecursionError):
             pass
-    return f"not an export of lilm-search (it needs data, tokenizer, model, train and budget); {EXPORTS}"
+    return f"not an export of lilm-search (it needs data, tokenizer, model, train and budget); {HOW_TO_EXPORT}"
 
 
-class _Plain(yaml.SafeLoader):
-    """YAML as our exports have it: a few aliases would make gigabytes of a short text (a "billion laughs")."""
+class _YamlLoader(yaml.SafeLoader):
+    """A YAML loader without aliases: a few of them would make gigabytes of a short text (a "billion laughs")."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -173,18 +173,18 @@ class _Plain(yaml.SafeLoader):
 
 
 def _parse(text: str) -> Any:
-    """TOML, or a script's table, or else YAML, of which JSON is a part; None where it is none of them."""
+    """Return a text's table: TOML, a script's, or else YAML, of which JSON is a part; None if it is none of them."""
     with contextlib.suppress(ValueError, RecursionError):
         return tomllib.loads(text)
     if (table := read_script(text)) is not None:
         return table
-    # Besides its own errors the reader has those of what it makes: a day such as 2026-02-30, a number of 5,000 digits.
+    # YAML's loader also raises errors of the values it makes: a day such as 2026-02-30, a number of 5,000 digits.
     with contextlib.suppress(yaml.YAMLError, ValueError, AttributeError, RecursionError):
-        return yaml.load(text, Loader=_Plain)
+        return yaml.load(text, Loader=_YamlLoader)
     return None
 
 
-def _noise(path: Place, table: Mapping[str, Any]) -> Noise:
+def _noise(path: ExportPath, table: Mapping[str, Any]) -> Noise:
     if not table:
         return Noise(None, 0)
     deviation, degrees = (_typed(path, table, key, (int, float)) for key in ("deviation", "degrees"))
@@ -193,8 +193,8 @@ def _noise(path: Place, table: Mapping[str, Any]) -> Noise:
     return Noise(float(deviation), int(degrees))
 
 
-def _typed(path: Place, table: Mapping[str, Any], key: str, kind: Any) -> Any:
-    if not isinstance(table.get(key), kind) or isinstance(table.get(key), bool):
+def _typed(path: ExportPath, table: Mapping[str, Any], key: str, expected: Any) -> Any:
+    if not isinstance(table.get(key), expected) or isinstance(table.get(key), bool):
         names = {dict: "a table", list: "a list"}
-        raise SearchError(f"{path}: `{key}` is {table.get(key)!r}, but must be {names.get(kind, 'a number')}")
+        raise SearchError(f"{path}: `{key}` is {table.get(key)!r}, but must be {names.get(expected, 'a number')}")
     return table[key]

@@ -14,49 +14,49 @@ from search.study.study import LinkedStudy
 from search.study.trials import MODE, attributes_of, budget_of
 
 
-def trial_export(facts: Snapshot, number: int) -> dict[str, Any]:
-    """Return a proxy trial's export; raises `SearchError` where it did not train to the end."""
-    run = _finished(facts.proxies, number, "trial", "--trial")
-    of, pooled = "short runs", pooled_noise(_repeated(facts))
-    if pooled.deviation is None:
-        of, pooled = "long runs; short ones scatter more", facts.noise
-    plan = facts.plan
-    table = _export(facts.study, run, f"trial {number}", plan.proxy.budget, noise_table(pooled, of))
+def trial_export(snapshot: Snapshot, number: int) -> dict[str, Any]:
+    """Return a proxy trial's export; raises `SearchError` if it did not train to the end."""
+    run = _finished(snapshot.proxies, number, "trial", "--trial")
+    measured_on, noise = "short runs", pooled_noise(_repeated_values(snapshot))
+    if noise.deviation is None:
+        measured_on, noise = "long runs; short ones scatter more", snapshot.noise
+    plan = snapshot.plan
+    table = _export(snapshot.study, run, f"trial {number}", plan.proxy.budget, noise_table(noise, measured_on))
     return table | ({"horizon": plan.confirm.budget} if plan.proxy.schedule == "prefix" else {})
 
 
-def confirmation_export(facts: Snapshot, number: int) -> dict[str, Any]:
-    """Return a confirmation run's export; raises `SearchError` where it did not train to the end."""
-    run = _finished(facts.runs, number, "confirmation", "--confirmation")
-    budget = budget_of(run, facts.plan)
-    pooled = noise_table(facts.noise, "long runs")
-    return _export(facts.study, run, f"confirmation {number}", budget, pooled)
+def confirmation_export(snapshot: Snapshot, number: int) -> dict[str, Any]:
+    """Return a confirmation run's export; raises `SearchError` if it did not train to the end."""
+    run = _finished(snapshot.runs, number, "confirmation", "--confirmation")
+    budget = budget_of(run, snapshot.plan)
+    noise = noise_table(snapshot.noise, "long runs")
+    return _export(snapshot.study, run, f"confirmation {number}", budget, noise)
 
 
-def _finished(trials: Sequence[FrozenTrial], number: int, what: str, option: str) -> FrozenTrial:
+def _finished(trials: Sequence[FrozenTrial], number: int, kind: str, option: str) -> FrozenTrial:
     check_number(option, number, trials)
     run = next(t for t in trials if t.number == number)
     if run.state != TrialState.COMPLETE:
-        raise SearchError(f"{what} {number} can't be verified: it is {run.state.name.lower()}, it has no final BPB")
+        raise SearchError(f"{kind} {number} can't be verified: it is {run.state.name.lower()}, it has no final BPB")
     return run
 
 
 def check_number(option: str, number: int, trials: Sequence[FrozenTrial]) -> None:
-    """Raise `SearchError` where no trial has the number that the option gives."""
+    """Raise `SearchError` if no trial has the number that the option gives."""
     if not any(t.number == number for t in trials):
-        there = f"there are 0 to {len(trials) - 1}" if trials else "there is none yet"
-        raise SearchError(f"{option} is {number}, but {there}")
+        allowed = f"there are 0 to {len(trials) - 1}" if trials else "there is none yet"
+        raise SearchError(f"{option} is {number}, but {allowed}")
 
 
-def _repeated(facts: Snapshot) -> list[list[float]]:
-    """Return the values of proxies of one configuration and budget, a list each."""
+def _repeated_values(snapshot: Snapshot) -> list[list[float]]:
+    """Return, for each configuration that proxies trained, a list of their final BPB."""
     groups: dict[frozenset[Any], list[float]] = {}
-    for trial in facts.finished:
+    for trial in snapshot.finished:
         groups.setdefault(params_key(trial.params), []).append(trial.value or 0.0)
     return list(groups.values())
 
 
-def _export(study: LinkedStudy, run: FrozenTrial, label: str, budget: str, pooled: dict[str, Any]) -> dict[str, Any]:
+def _export(study: LinkedStudy, run: FrozenTrial, label: str, budget: str, noise: dict[str, Any]) -> dict[str, Any]:
     attrs = attributes_of(run)
     params = study.plan.scaled(run.params, attrs.lr_scale)
     result = {
@@ -65,15 +65,15 @@ def _export(study: LinkedStudy, run: FrozenTrial, label: str, budget: str, poole
         "bpb_by_seed": [run.value],
         "tokens_per_second": mean_speed([run]),
     }
-    again = to_train_again(study, params, run)
+    training = to_train_again(study, params, run)
     mode = attrs.provenance.get(MODE)
     if mode:  # as the study's long runs were, however short this one is
-        again["train"] = again["train"] | {"compile": "on" if "compiled" in mode else "off"}
+        training["train"] = training["train"] | {"compile": "on" if "compiled" in mode else "off"}
     return {
         "study": study.plan.name,
         "configuration": label,
         "budget": budget,
         "parameters": params,
-        "result": {k: v for k, v in result.items() if v is not None} | pooled,
-        **again,
+        "result": {k: v for k, v in result.items() if v is not None} | noise,
+        **training,
     }

@@ -11,19 +11,19 @@ from search.common.templates import fill
 
 
 def script(table: Mapping[str, Any], title: str) -> str:
-    """Return an export as a script; its table stands in it as a literal.
+    """Return an export as a script, which holds the export's table as a literal.
 
-    Raises `SearchError` for a seed that is none.
+    Raises `SearchError` if the seed isn't an integer.
     """
     seed, seconds = table["result"]["seeds"][0], parse_duration(table["budget"])
-    if type(seed) is not int:  # a worker's word: it would stand in the script as code
+    if type(seed) is not int:  # a worker wrote it, and in the script it would be code
         raise SearchError(f"the first run's seed is {seed!r}, but must be an integer: its record was tampered with")
     title = title.replace("\\", "/").replace('"', "'")  # a baseline's name may hold anything
     return fill(__package__, "script.py.j2", title=title, export=literal(table), seconds=seconds, seed=seed)
 
 
 def literal(value: Any, indent: str = "") -> str:
-    """Return plain values as Python's source, a line for each key of a table."""
+    """Return plain values as Python source, with a line for each key of a table."""
     deeper = indent + "    "
     if isinstance(value, Mapping):
         lines = [f"{deeper}{literal(key)}: {literal(item, deeper)},\n" for key, item in value.items()]
@@ -34,7 +34,7 @@ def literal(value: Any, indent: str = "") -> str:
 
 
 def read_script(text: str) -> Any:
-    """Return the table that stands in a script, which is parsed and never run; None where there is none."""
+    """Return the export's table in a script, which is parsed and never run; None if there is none."""
     try:
         for statement in ast.parse(text).body:
             match statement:

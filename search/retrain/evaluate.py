@@ -1,4 +1,4 @@
-"""A trained model measured again, by the protocol of its study, beside the BPB that it claims."""
+"""A trained model measured again, by its study's protocol, and compared with the BPB that its file states."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -21,71 +21,72 @@ from search.common.safe_text import plain_line
 from search.export.reader import read_export
 from search.machine.hardware import device_name
 from search.machine.preparation import Progress
-from search.retrain.train import read_from
-from search.retrain.verify import Verdict, another
+from search.retrain.train import data_from
+from search.retrain.verify import Verification, hash_mismatch
 
-DEVICES_DIFFER = 1e-4
-"""BPB by which the same weights may differ on the same text. Measured on a CPU: 2e-6 between kernels in bfloat16, 3e-11
-between thread counts in float32, 2e-5 between the two precisions; a run's noise is from 5e-4 on."""
+DEVICE_TOLERANCE = 1e-4
+"""BPB by which the same weights may differ between devices on the same text. Measured on a CPU: 2e-6 between kernels in
+bfloat16, 3e-11 between thread counts in float32, 2e-5 between the two precisions; runs with different seeds differ by
+5e-4 or more."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Claim:
-    """What a model says of itself."""
+class StatedResult:
+    """The result that a model's file states."""
 
     val_bpb: float | None
-    """Of these weights."""
+    """BPB of these weights; None if the file states none."""
     data: DataConfig
-    """The text, and what of it is held out."""
+    """The text, and which part of it is held out."""
     text_sha256: str | None
-    """Of that text."""
+    """Hash of that text."""
     precision: torch.dtype | None
-    """That it was measured in."""
+    """Precision in which the BPB was measured."""
     label: str
-    """Whose weights they are, and what they were trained on."""
+    """Study, configuration, run and device, for the user."""
 
 
-def read_claim(trained: Checkpoint, config: Path | None, rank: int | None) -> Claim:
-    """Return what a model claims; what it doesn't say of its text is taken from an export."""
+def stated_result(trained: Checkpoint, config: Path | None, rank: int | None) -> StatedResult:
+    """Return the result that a model's file states; what it doesn't say of its text is taken from an export."""
     if rank is not None and config is None:
         raise SearchError("--rank is one of an export's configurations: name its file with --config, too")
     info = trained.info
-    told: Mapping[str, Any] = read_export(config, rank).table if config else {}
-    if not info.get("data") and not told:
+    export: Mapping[str, Any] = read_export(config, rank).table if config else {}
+    if not info.get("data") and not export:
         raise SearchError(
             "the model doesn't say which text it was measured on; name its export with --config (`lilm-search export`)"
         )
-    known = {**_known(told), **_known(info)}
+    provenance = {**_provenance(export), **_provenance(info)}
     try:
-        data = DataConfig.parse(info.get("data") or told["data"], "data")
+        data = DataConfig.parse(info.get("data") or export["data"], "data")
     except SettingsError as error:
         raise SearchError(f"the model's text is not known: {error}") from None
     parts = [info.get("study"), info.get("configuration")]
     parts += [f"{key} {info[key]}" for key in ("confirmation", "seed") if key in info]
-    parts += [known.get("precision"), known.get("device")]
-    sha256 = known.get("text_sha256")
-    return Claim(
-        val_bpb=bpb_of(info),
+    parts += [provenance.get("precision"), provenance.get("device")]
+    sha256 = provenance.get("text_sha256")
+    return StatedResult(
+        val_bpb=stated_bpb(info),
         data=data,
         text_sha256=None if sha256 is None else str(sha256),
-        precision={"float32": torch.float32, "bfloat16": torch.bfloat16}.get(str(known.get("precision"))),
+        precision={"float32": torch.float32, "bfloat16": torch.bfloat16}.get(str(provenance.get("precision"))),
         label=plain_line(", ".join(str(part) for part in parts if part)),
     )
 
 
-def bpb_of(info: Mapping[str, Any]) -> float | None:
-    """Return the BPB that a model claims, if it claims any; raises `SearchError` for one that is no number."""
+def stated_bpb(info: Mapping[str, Any]) -> float | None:
+    """Return the BPB that a model's file states, or None; raises `SearchError` if it is no number."""
     bpb = info.get("val_bpb")
     if bpb is not None and (type(bpb) not in (int, float) or not math.isfinite(bpb)):
         raise SearchError(f"the model's `val_bpb` is {bpb!r:.40}, but must be a number")
     return bpb
 
 
-def _known(told: Mapping[str, Any]) -> Mapping[str, Any]:
-    known = told.get("provenance", {})
-    if not isinstance(known, Mapping):
-        raise SearchError(f"the model's `provenance` is {known!r:.40}, but must be a table")
-    return known
+def _provenance(table: Mapping[str, Any]) -> Mapping[str, Any]:
+    provenance = table.get("provenance", {})
+    if not isinstance(provenance, Mapping):
+        raise SearchError(f"the model's `provenance` is {provenance!r:.40}, but must be a table")
+    return provenance
 
 
 def measure(
@@ -98,38 +99,38 @@ def measure(
     device: torch.device,
     progress: Progress,
     say: Callable[[str], None],
-) -> Verdict:
-    """Measure a model on all of its validation text and say whether that is the BPB it claims."""
+) -> Verification:
+    """Measure a model on all of its validation text; print and return whether that is the BPB it states."""
     trained = load(path, device)
-    claim = read_claim(trained, config, rank)
-    text = read_from(claim.data, data)
+    stated = stated_result(trained, config, rank)
+    text = data_from(stated.data, data)
     tokens, sha256 = validation(text, trained.tokenizer, paths.cache(), progress)
-    dtype = claim.precision or precision(device, width=trained.network.config.d_model)
+    dtype = stated.precision or precision(device, width=trained.network.config.d_model)
     with fast_matmul(device):
         bpb = val_bpb(trained.network, tokens, trained.tokenizer.separator, dtype=dtype)
-    found = judge(claim, bpb, sha256, tolerance)
-    told = f"{claim.val_bpb:.4f} BPB: {claim.label}" if claim.val_bpb is not None else "nothing"
-    same = "the same (sha-256)" if claim.text_sha256 == sha256 else "another" if claim.text_sha256 else "not known"
-    say(f"claimed:  {told}")
+    verification = judge(stated, bpb, sha256, tolerance)
+    claim = f"{stated.val_bpb:.4f} BPB: {stated.label}" if stated.val_bpb is not None else "nothing"
+    same = "the same (sha-256)" if stated.text_sha256 == sha256 else "another" if stated.text_sha256 else "not known"
+    say(f"claimed:  {claim}")
     say(f"text:     {same}, {int(tokens.text_bytes.sum()):,} bytes of validation")
     say(f"here:     {bpb:.4f} BPB in {_name(dtype)} on {device_name(device)}")
-    say(f"verdict:  {found.answer}: {found.why}")
-    return found
+    say(f"verdict:  {verification.answer}: {verification.why}")
+    return verification
 
 
-def judge(claim: Claim, bpb: float, text_sha256: str, tolerance: float | None) -> Verdict:
-    """Return whether what was measured is what is claimed: yes, no, or can't tell; and why."""
-    if claim.val_bpb is None:
-        return Verdict("can't tell", "the model claims no BPB")
-    if claim.text_sha256 is None:
-        return Verdict("can't tell", "the model doesn't say which text its claim is of; --config names its export")
-    if claim.text_sha256 != text_sha256:
-        return Verdict("can't tell", another("text", "model", claim.text_sha256, text_sha256))
-    off, most = abs(bpb - claim.val_bpb), DEVICES_DIFFER if tolerance is None else tolerance
-    allowed = "what devices may differ by" if tolerance is None else "the tolerance given"
-    if off <= most:
-        return Verdict("yes", f"off by {off:.1e} BPB, within {most:g}, {allowed}")
-    return Verdict("no", f"off by {off:.1e} BPB, over {most:g}, {allowed}")
+def judge(stated: StatedResult, bpb: float, text_sha256: str, tolerance: float | None) -> Verification:
+    """Return whether the measured BPB is the stated one: yes, no or can't tell, and why."""
+    if stated.val_bpb is None:
+        return Verification("can't tell", "the model claims no BPB")
+    if stated.text_sha256 is None:
+        return Verification("can't tell", "the model doesn't say which text its claim is of; --config names its export")
+    if stated.text_sha256 != text_sha256:
+        return Verification("can't tell", hash_mismatch("text", "model", stated.text_sha256, text_sha256))
+    difference, tolerated = abs(bpb - stated.val_bpb), DEVICE_TOLERANCE if tolerance is None else tolerance
+    reason = "what devices may differ by" if tolerance is None else "the tolerance given"
+    if difference <= tolerated:
+        return Verification("yes", f"off by {difference:.1e} BPB, within {tolerated:g}, {reason}")
+    return Verification("no", f"off by {difference:.1e} BPB, over {tolerated:g}, {reason}")
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -1,6 +1,6 @@
-"""The search by hand, automated: depth from measured speed, five learning rates at a fifth of the budget, one long run.
+"""The recipe: what a careful person does without a search. It is a baseline for one, and often good enough.
 
-It is what a careful person does without a search: a baseline for one, and often good enough.
+Depth from measured speed, five learning rates at a fifth of the budget each, then one run with the best of them.
 """
 
 import math
@@ -16,33 +16,35 @@ from search.study.plan import Configuration, Plan
 
 Say = Callable[[str], None]
 MEASURING_LR = 1e-6
-"""Learning rate while a speed is measured: steps take as long at any rate, and at this one none diverges."""
+"""Learning rate while speed is measured: it doesn't change the time of a step, and so low a rate never diverges."""
 
 
 class Trainer(Protocol):
-    """Trains a configuration for so many seconds; with `measuring`, only to know its speed."""
+    """A function that trains a configuration for so many seconds; with `measuring`, only its speed is wanted."""
 
     def __call__(self, configuration: Configuration, seconds: float, *, measuring: bool = False) -> Result: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
-class Depth:
-    """What was measured at a depth."""
+class MeasuredDepth:
+    """A depth with its measured speed."""
 
     n_layer: int
     n_params: int
     tokens_per_second: float
     tokens_per_param: float
-    """Tokens that the whole budget would train on ÷ parameters."""
+    """Tokens that can be trained on in the whole budget ÷ parameters."""
 
 
-def deepest(measure: Callable[[int], Depth], target: float, most: int) -> tuple[Depth, list[Depth]]:
-    """Return the deepest of 1 … `most` layers whose tokens per parameter reach the target, and all measurements.
+def deepest(
+    measure: Callable[[int], MeasuredDepth], target: float, most: int
+) -> tuple[MeasuredDepth, list[MeasuredDepth]]:
+    """Return the largest number of layers, 1 … `most`, whose tokens per parameter reach `target`; and all measurements.
 
-    Tokens per parameter fall with depth: doubling until they are below the target, then halving the interval, takes
-    about 2 · log₂ of the answer. Where not even one layer reaches the target, one layer it is.
+    Tokens per parameter fall with depth: the depth is doubled until they are below the target, then found by bisection,
+    in about 2 · log₂(depth) measurements. If one layer doesn't reach the target either, it is returned.
     """
-    measured: dict[int, Depth] = {}
+    measured: dict[int, MeasuredDepth] = {}
 
     def reaches(n_layer: int) -> bool:
         measured[n_layer] = measure(n_layer)
@@ -59,25 +61,25 @@ def deepest(measure: Callable[[int], Depth], target: float, most: int) -> tuple[
 
 
 @dataclass(frozen=True)
-class Rate:
-    """What a learning rate came to; no BPB where the run diverged."""
+class TriedRate:
+    """A learning rate with the BPB of its run; None if the run diverged."""
 
     max_lr: float
     val_bpb: float | None
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """The recipe's end, with what led there."""
+class RecipeResult:
+    """The recipe's configuration with its long run, and the measurements that led to it."""
 
     configuration: Configuration
     result: Result
-    depths: tuple[Depth, ...]
-    rates: tuple[Rate, ...]
+    depths: tuple[MeasuredDepth, ...]
+    rates: tuple[TriedRate, ...]
 
 
-def follow(plan: Plan, budget_seconds: float, trainer: Trainer, say: Say) -> Outcome:
-    """Go through the recipe's stages; raises `DivergedError` where every learning rate diverged."""
+def run_recipe(plan: Plan, budget_seconds: float, trainer: Trainer, say: Say) -> RecipeResult:
+    """Go through the recipe's stages and return what it ends with; raises `DivergedError` if all rates diverged."""
     start = starting_point(plan)
     depth, depths = _choose_depth(plan, start, budget_seconds, trainer, say)
     chosen = replace(start, model=replace(start.model, n_layer=depth.n_layer))
@@ -89,37 +91,37 @@ def follow(plan: Plan, budget_seconds: float, trainer: Trainer, say: Say) -> Out
     say(f"the long run: {depth.n_layer} layers, max_lr {best.max_lr:g}, {format_duration(budget_seconds)}")
     result = trainer(chosen, budget_seconds)
     chosen = replace(chosen, train=replace(chosen.train, micro_batch=result.micro_batch))
-    return Outcome(chosen, result, tuple(depths), tuple(rates))
+    return RecipeResult(chosen, result, tuple(depths), tuple(rates))
 
 
 def starting_point(plan: Plan) -> Configuration:
-    """Return the study's first baseline, or its fixed settings, with the whole batch as the micro-batch to try."""
-    found = plan.configuration(next(iter(plan.baselines.values()), {}))
-    return replace(found, train=replace(found.train, micro_batch=found.train.batch_size))
+    """Return the study's first baseline, or its fixed settings, with the whole batch as its first micro-batch."""
+    configuration = plan.configuration(next(iter(plan.baselines.values()), {}))
+    return replace(configuration, train=replace(configuration.train, micro_batch=configuration.train.batch_size))
 
 
 def _choose_depth(
     plan: Plan, start: Configuration, budget_seconds: float, trainer: Trainer, say: Say
-) -> tuple[Depth, list[Depth]]:
+) -> tuple[MeasuredDepth, list[MeasuredDepth]]:
     target = plan.recipe.tokens_per_param
     say(f"depth: as many layers as leave {target:g} tokens per parameter in {format_duration(budget_seconds)}")
 
-    def measure(n_layer: int) -> Depth:
+    def measure(n_layer: int) -> MeasuredDepth:
         model = replace(start.model, n_layer=n_layer)
         n_params = count_parameters(model, start.tokenizer.vocab_size)
         try:
-            slow = replace(start.train, max_lr=MEASURING_LR)
-            run = trainer(replace(start, model=model, train=slow), plan.recipe.measure_seconds, measuring=True)
+            train_config = replace(start.train, max_lr=MEASURING_LR)
+            run = trainer(replace(start, model=model, train=train_config), plan.recipe.measure_seconds, measuring=True)
             speed = run.tokens_per_second
         except DeviceMemoryError:
             speed = 0.0
-        found = Depth(n_layer, n_params, speed, speed * budget_seconds / n_params)
+        depth = MeasuredDepth(n_layer, n_params, speed, speed * budget_seconds / n_params)
         fits = "" if speed else ": does not fit into memory"
         say(
             f"  {n_layer:>3} layers  {n_params:>12,} parameters  {speed:>10,.0f} tokens/s  "
-            f"{found.tokens_per_param:>8,.1f} tokens per parameter{fits}"
+            f"{depth.tokens_per_param:>8,.1f} tokens per parameter{fits}"
         )
-        return found
+        return depth
 
     chosen, measured = deepest(measure, target, plan.recipe.max_layers)
     if chosen.tokens_per_param < target:
@@ -127,29 +129,29 @@ def _choose_depth(
     return chosen, measured
 
 
-def _try_rates(plan: Plan, chosen: Configuration, budget_seconds: float, trainer: Trainer, say: Say) -> list[Rate]:
+def _try_rates(plan: Plan, chosen: Configuration, budget_seconds: float, trainer: Trainer, say: Say) -> list[TriedRate]:
     seconds = plan.recipe.lr_budget_fraction * budget_seconds
     say(f"learning rates, {format_duration(seconds)} each:")
-    found = []
+    rates = []
     for max_lr in plan.recipe.learning_rates:
         try:
             bpb = trainer(replace(chosen, train=replace(chosen.train, max_lr=max_lr)), seconds).val_bpb
         except DivergedError:
             bpb = None
-        found.append(Rate(max_lr, bpb))
+        rates.append(TriedRate(max_lr, bpb))
         say(f"  max_lr {max_lr:<8g} {f'{bpb:.4f} BPB' if bpb is not None else 'diverged'}")
-    return found
+    return rates
 
 
-def _best(rates: list[Rate]) -> Rate:
-    known = [r for r in rates if r.val_bpb is not None]
-    if not known:
+def _best(rates: list[TriedRate]) -> TriedRate:
+    finished = [r for r in rates if r.val_bpb is not None]
+    if not finished:
         raise DivergedError(f"every learning rate diverged: {', '.join(f'{r.max_lr:g}' for r in rates)}")
-    return min(known, key=lambda r: r.val_bpb or math.inf)
+    return min(finished, key=lambda r: r.val_bpb or math.inf)
 
 
-def at_edge(best: Rate, rates: list[Rate]) -> str | None:
-    """Return a sentence where the best rate has no worse one beside it on one side: a better may lie beyond."""
+def at_edge(best: TriedRate, rates: list[TriedRate]) -> str | None:
+    """Return advice if the best rate is the lowest or highest tried, since a better one may lie beyond it; or None."""
     tried = [r.max_lr for r in rates]
     if best.max_lr not in (min(tried), max(tried)):
         return None
@@ -157,13 +159,15 @@ def at_edge(best: Rate, rates: list[Rate]) -> str | None:
     return f"the {side} rate is the best: a better one may lie beyond it; widen `learning_rates` in [recipe]"
 
 
-def recipe_export(plan: Plan, outcome: Outcome, budget: str, seed: int, provenance: dict[str, Any]) -> dict[str, Any]:
-    """Return the outcome in an export's form, which `train --config` takes."""
-    bpb = outcome.result.val_bpb
+def recipe_export(
+    plan: Plan, recipe: RecipeResult, budget: str, seed: int, provenance: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the result as an export, which `train --config` takes."""
+    bpb = recipe.result.val_bpb
     result = {"val_bpb": bpb, "seeds": [seed], "bpb_by_seed": [bpb], "confirmed": "no: one run of the recipe"}
-    result |= {"tokens_per_second": outcome.result.tokens_per_second, "tokens": outcome.result.tokens}
-    n_params = outcome.result.n_params
-    result |= {"n_params": n_params, "tokens_per_param": outcome.result.tokens / n_params}
+    result |= {"tokens_per_second": recipe.result.tokens_per_second, "tokens": recipe.result.tokens}
+    n_params = recipe.result.n_params
+    result |= {"n_params": n_params, "tokens_per_param": recipe.result.tokens / n_params}
     return {
         "study": plan.name,
         "configuration": "recipe",
@@ -171,10 +175,10 @@ def recipe_export(plan: Plan, outcome: Outcome, budget: str, seed: int, provenan
         "result": result,
         "recipe": {
             "tokens_per_param_wanted": plan.recipe.tokens_per_param,
-            "depths": [vars(d) for d in outcome.depths],
-            "learning_rates": [{k: v for k, v in vars(r).items() if v is not None} for r in outcome.rates],
+            "depths": [vars(d) for d in recipe.depths],
+            "learning_rates": [{k: v for k, v in vars(r).items() if v is not None} for r in recipe.rates],
         },
         "data": plan.data.table(),
-        **outcome.configuration.table(),
+        **recipe.configuration.table(),
         "provenance": provenance,
     }

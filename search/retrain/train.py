@@ -1,4 +1,4 @@
-"""Training outside any study: an export again, or the search by hand."""
+"""Training outside a study: an export again, or the recipe."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,12 +20,12 @@ from search.common.durations import parse_duration
 from search.common.errors import SearchError
 from search.common.signals import StopRequest
 from search.export.export import write
-from search.export.reader import Recipe, read_export
+from search.export.reader import ExportedTraining, read_export
 from search.machine.hardware import detect_hardware
 from search.machine.preparation import Progress
 from search.machine.provenance import data_hashes, run_provenance
-from search.retrain.recipe import follow, recipe_export, starting_point
-from search.study import study_file as studyfile
+from search.retrain.recipe import recipe_export, run_recipe, starting_point
+from search.study import study_file
 from search.study.plan import Configuration, Plan
 
 
@@ -40,40 +40,43 @@ def retrain(
     say: Callable[[str], None],
     rank: int | None = None,
 ) -> float:
-    """Train an export for its budget, or another, save a checkpoint and return its BPB."""
-    recipe = read_export(config, rank).recipe
+    """Train an export for its budget, or for `budget`; save a checkpoint to `out` and return its BPB."""
+    training = read_export(config, rank).training
     if budget:
-        recipe = replace(recipe, budget=budget, horizon=None)
-    budget_seconds = _seconds(recipe.budget)
+        training = replace(training, budget=budget, horizon=None)
+    budget_seconds = _seconds(training.budget)
     out_file.check(out)
-    corpus = recipes_text(recipe, data, progress)
-    result = train_recipe(recipe, corpus, budget_scale=1.0, seed=seed, device=device, say=say)
+    corpus = export_corpus(training, data, progress)
+    result = train_export(training, corpus, budget_scale=1.0, seed=seed, device=device, say=say)
     assert result.val_bpb is not None
     info = {
         "val_bpb": result.val_bpb,
         "seed": seed,
         "budget_seconds": budget_seconds,
         "tokens": result.tokens,
-        "data": read_from(recipe.data, data).table(),
+        "data": data_from(training.data, data).table(),
         "provenance": run_provenance(device, result, None, seed=seed, budget_seconds=budget_seconds)
         | data_hashes(corpus),
     }
     checkpoint.save(out, result.network, corpus.tokenizer, info)
-    say(account(result))
+    say(speed_line(result))
     say(f"{result.val_bpb:.4f} BPB after {result.train_seconds:.1f} s of training; checkpoint: {out}")
     return result.val_bpb
 
 
-def recipes_text(recipe: Recipe, data: str | None, progress: Progress) -> Corpus:
-    """Prepare a recipe's text, where `data` says, or else where the recipe does."""
-    return prepare(read_from(recipe.data, data), recipe.configuration.tokenizer, paths.cache(), progress)
+def export_corpus(training: ExportedTraining, data: str | None, progress: Progress) -> Corpus:
+    """Prepare and return an export's text, which is read from `data` if given, else from where the export says."""
+    return prepare(data_from(training.data, data), training.configuration.tokenizer, paths.cache(), progress)
 
 
-def read_from(data: DataConfig, source: str | None) -> DataConfig:
-    """Return the record of a text, to be read from another place where one is named."""
+def data_from(data: DataConfig, source: str | None) -> DataConfig:
+    """Return the description of a text, with `source` as its place if given.
+
+    Raises `SearchError` if no source is given and the text isn't where the description says.
+    """
     if source:
-        return replace(data, source=studyfile.local_source(source))
-    if not studyfile.is_named(data.source) and not Path(data.source).is_absolute():  # a release names no folders
+        return replace(data, source=study_file.local_source(source))
+    if not study_file.is_named(data.source) and not Path(data.source).is_absolute():  # releases leave folders out
         try:
             local_files(data.source)
         except DataError:
@@ -81,8 +84,8 @@ def read_from(data: DataConfig, source: str | None) -> DataConfig:
     return data
 
 
-def train_recipe(
-    recipe: Recipe,
+def train_export(
+    training: ExportedTraining,
     corpus: Corpus,
     *,
     budget_scale: float,
@@ -91,18 +94,18 @@ def train_recipe(
     say: Callable[[str], None],
     trainer: Callable[..., Result] = train,
 ) -> Result:
-    """Train a recipe for its budget, times a factor; a line is said for each tenth of it."""
+    """Train an export's configuration for its budget × `budget_scale`; print a line for each tenth of it."""
 
     def show(report: Report) -> bool:
         say(f"{report.percent:>3}%  {report.val_bpb:.4f} BPB  {report.tokens:,} tokens  {report.train_seconds:.0f} s")
         return True
 
     return trainer(
-        recipe.configuration.model,
-        recipe.configuration.train,
+        training.configuration.model,
+        training.configuration.train,
         corpus,
-        budget_seconds=budget_scale * _seconds(recipe.budget),
-        horizon_seconds=budget_scale * _seconds(recipe.horizon) if recipe.horizon else None,
+        budget_seconds=budget_scale * _seconds(training.budget),
+        horizon_seconds=budget_scale * _seconds(training.horizon) if training.horizon else None,
         seed=seed,
         report_points=tuple(range(10, 101, 10)),
         device=device,
@@ -111,8 +114,8 @@ def train_recipe(
     )
 
 
-def account(result: Result) -> str:
-    """Return on one line how a run went: speed, how steps were run, and where the rest of the time went."""
+def speed_line(result: Result) -> str:
+    """Return a run's speed, mode and precision, and the time that it spent outside training, on one line."""
     return (
         f"{result.tokens_per_second:,.0f} tokens/s, MFU {result.mfu:.0%} ({result.mode}, {result.precision}); besides: "
         f"start {result.startup_seconds:.1f} s, compile {result.compile_seconds:.1f} s, "
@@ -127,8 +130,8 @@ def _seconds(budget: str) -> float:
         raise SearchError(f"--budget: {error}") from None
 
 
-def _beside(out: Path) -> Path:
-    """Return where a configuration's checkpoint goes; raises `SearchError` where one would overwrite the other."""
+def _checkpoint_path(out: Path) -> Path:
+    """Return the checkpoint's path beside the configuration `out`; raises `SearchError` if they are the same."""
     out_file.check(out)
     weights = out.with_suffix(".pt")
     if weights == out:
@@ -150,18 +153,18 @@ def search_by_hand(
     progress: Progress,
     say: Callable[[str], None],
 ) -> None:
-    """Follow a study's recipe; write an export to `out` and the checkpoint beside it."""
+    """Run a study's recipe; write an export to `out` and the checkpoint beside it."""
     budget = budget or plan.confirm.budget
     budget_seconds = _seconds(budget)
-    weights = _beside(out)
+    checkpoint_path = _checkpoint_path(out)
     corpus = prepare(plan.data, starting_point(plan).tokenizer, paths.cache(), progress)
-    glimpse = replace(corpus, validation=corpus.validation.subset(1))
+    one_document = replace(corpus, validation=corpus.validation.subset(1))
 
     def trainer(configuration: Configuration, seconds: float, *, measuring: bool = False) -> Result:
         return train(
             configuration.model,
             compiled_as(configuration.train, device, budget_seconds),
-            glimpse if measuring else corpus,
+            one_document if measuring else corpus,
             budget_seconds=seconds,
             seed=seed,
             report_points=(100,),
@@ -171,13 +174,15 @@ def search_by_hand(
         )
 
     machine = detect_hardware(device)
-    outcome = follow(plan, budget_seconds, trainer, say)
-    known = run_provenance(device, outcome.result, None, seed=seed, budget_seconds=budget_seconds) | data_hashes(corpus)
-    known.pop("host")
-    table = recipe_export(plan, outcome, budget, seed, known) | {"hardware": machine.table()}
+    recipe = run_recipe(plan, budget_seconds, trainer, say)
+    provenance = run_provenance(device, recipe.result, None, seed=seed, budget_seconds=budget_seconds) | data_hashes(
+        corpus
+    )
+    provenance.pop("host")
+    table = recipe_export(plan, recipe, budget, seed, provenance) | {"hardware": machine.table()}
     write(out, table, "toml")
-    checkpoint.save(weights, outcome.result.network, corpus.tokenizer, {"val_bpb": outcome.result.val_bpb})
-    reached = outcome.result.tokens / outcome.result.n_params
-    say(account(outcome.result))
-    say(f"{outcome.result.val_bpb:.4f} BPB, {reached:.1f} tokens for each parameter")
-    say(f"configuration: {out}; checkpoint: {weights}")
+    checkpoint.save(checkpoint_path, recipe.result.network, corpus.tokenizer, {"val_bpb": recipe.result.val_bpb})
+    tokens_per_param = recipe.result.tokens / recipe.result.n_params
+    say(speed_line(recipe.result))
+    say(f"{recipe.result.val_bpb:.4f} BPB, {tokens_per_param:.1f} tokens for each parameter")
+    say(f"configuration: {out}; checkpoint: {checkpoint_path}")

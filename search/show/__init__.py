@@ -1,1 +1,1 @@
-"""What people see of a study."""
+"""Everything that shows a study: status, figures, report, dashboard, leaderboard."""

@@ -1,4 +1,4 @@
-"""Pages as pictures: this machine's Chromium, spoken to through two pipes (DevTools protocol), without a network."""
+"""Pages as pictures, drawn by this machine's Chromium without a network; driven by its DevTools protocol over pipes."""
 
 import base64
 import contextlib
@@ -23,9 +23,10 @@ FLAGS = (
     *("--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"),
     "--host-resolver-rules=MAP * ~NOTFOUND",
 )
-PATIENCE_SECONDS = 120.0
-"""For one answer: a small machine that is busy takes long to start a browser."""
+ANSWER_SECONDS = 120.0
+"""Seconds that one answer may take: a small machine that is busy takes long to start a browser."""
 ENDING_SECONDS = 5.0
+"""Seconds that the browser has to end by itself, before it is killed."""
 DRAWN = "document.fonts.ready.then(() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r))))"
 PIXELS_PER_INCH = 96.0
 
@@ -36,7 +37,7 @@ def find() -> str | None:
 
 
 def screenshot(html: Path, width: int = 1000, scale: float = 2.0, *, dark: bool = False) -> bytes:
-    """Return a page's whole length as PNG: `width` CSS pixels wide, `scale` of the picture's pixels to each."""
+    """Return a page's whole length as PNG, `width` CSS pixels wide, with `scale` image pixels for each."""
     with open_page(html, width, scale, dark=dark) as page:
         size = page.ask("Page.getLayoutMetrics")["cssContentSize"]
         clip = {"x": 0, "y": 0, "width": width, "height": size["height"], "scale": 1}
@@ -45,7 +46,7 @@ def screenshot(html: Path, width: int = 1000, scale: float = 2.0, *, dark: bool 
 
 
 def print_pdf(html: Path, size: tuple[int, int] | None = None) -> bytes:
-    """Return a page as PDF: on one sheet of `size` CSS pixels, or on A4 and by the page's own print style."""
+    """Return a page as PDF: on one sheet of `size` CSS pixels, or on A4 with the page's own print style."""
     how: dict[str, Any] = {"printBackground": True, "preferCSSPageSize": size is None}
     if size is None:
         how |= {"paperWidth": 8.27, "paperHeight": 11.69}
@@ -58,7 +59,7 @@ def print_pdf(html: Path, size: tuple[int, int] | None = None) -> bytes:
 
 
 def evaluate(html: Path, expression: str, width: int = 1000) -> Any:
-    """Return what a JavaScript expression is on a page; a promise is waited for."""
+    """Return the value of a JavaScript expression on a page; a promise is awaited."""
     with open_page(html, width) as page:
         return page.evaluate(expression)
 
@@ -67,25 +68,25 @@ class Page:
     """A page in a browser of its own."""
 
     def __init__(self, to: int, back: int) -> None:
-        self._to, self._back = to, back
-        self._left = b""
-        self._asked = 0
+        self._to_browser, self._from_browser = to, back
+        self._unread = b""
+        self._last_id = 0
         self._session: str | None = None
 
     def attach(self) -> None:
-        """Open an empty page, to which all that follows is said."""
+        """Open an empty page, which gets all further requests."""
         target = self.ask("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
 
     def ask(self, method: str, **arguments: Any) -> Any:
-        """Return the answer to one request; raises `SearchError`."""
-        self._asked += 1
-        message: dict[str, Any] = {"id": self._asked, "method": method, "params": arguments}
+        """Return the answer to one request; raises `SearchError` if Chromium refuses it or doesn't answer."""
+        self._last_id += 1
+        message: dict[str, Any] = {"id": self._last_id, "method": method, "params": arguments}
         if self._session:
             message["sessionId"] = self._session
-        with contextlib.suppress(BrokenPipeError):  # what ended says so below
-            os.write(self._to, json.dumps(message).encode() + b"\0")
-        answer = self._until(lambda m: m.get("id") == self._asked)
+        with contextlib.suppress(BrokenPipeError):  # that the browser has ended is reported below
+            os.write(self._to_browser, json.dumps(message).encode() + b"\0")
+        answer = self._wait_for(lambda m: m.get("id") == self._last_id)
         if "error" in answer:
             raise SearchError(f"Chromium refused {method}: {answer['error']['message']}")
         return answer["result"]
@@ -94,35 +95,35 @@ class Page:
         """Load a file and wait until it is drawn."""
         self.ask("Page.enable")
         self.ask("Page.navigate", url=html.resolve().as_uri())
-        self._until(lambda m: m.get("method") == "Page.loadEventFired")
+        self._wait_for(lambda m: m.get("method") == "Page.loadEventFired")
         self.evaluate(DRAWN)
 
     def evaluate(self, expression: str) -> Any:
-        """Return a JavaScript expression's value; a promise is waited for."""
+        """Return a JavaScript expression's value; a promise is awaited."""
         answer = self.ask("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
         if "exceptionDetails" in answer:
             raise SearchError(f"the page failed: {answer['exceptionDetails'].get('exception', {}).get('description')}")
         return answer["result"].get("value")
 
-    def _until(self, wanted: Callable[[Any], bool]) -> Any:
-        deadline = time.monotonic() + PATIENCE_SECONDS
+    def _wait_for(self, wanted: Callable[[Any], bool]) -> Any:
+        deadline = time.monotonic() + ANSWER_SECONDS
         while True:
-            while b"\0" in self._left:
-                line, self._left = self._left.split(b"\0", 1)
+            while b"\0" in self._unread:
+                line, self._unread = self._unread.split(b"\0", 1)
                 if wanted(message := json.loads(line)):
                     return message
-            ready, _, _ = select.select([self._back], [], [], max(0.0, deadline - time.monotonic()))
-            more = os.read(self._back, 1 << 20) if ready else None
+            ready, _, _ = select.select([self._from_browser], [], [], max(0.0, deadline - time.monotonic()))
+            more = os.read(self._from_browser, 1 << 20) if ready else None
             if more is None:
-                raise SearchError(f"Chromium gave no answer within {PATIENCE_SECONDS:.0f} s; write .html instead")
+                raise SearchError(f"Chromium gave no answer within {ANSWER_SECONDS:.0f} s; write .html instead")
             if not more:
                 raise SearchError("Chromium ended at once; see why: chromium --headless --dump-dom about:blank")
-            self._left += more
+            self._unread += more
 
 
 @contextmanager
 def open_page(html: Path, width: int, scale: float = 1.0, *, dark: bool = False) -> Iterator[Page]:
-    """A file shown in a browser of its own, which ends with the block; raises `SearchError`."""
+    """Show a file in a browser of its own, which ends with the block; raises `SearchError` if there is no browser."""
     program = find()
     if program is None:
         raise SearchError(
@@ -142,25 +143,25 @@ def open_page(html: Path, width: int, scale: float = 1.0, *, dark: bool = False)
 
 @contextmanager
 def _browser(program: str, profile: Path) -> Iterator[tuple[int, int]]:
-    """Start it with our pipes as its descriptors 3 and 4, and end it with all its processes."""
+    """Start the browser with our pipes as its file descriptors 3 and 4; end it with all its processes."""
     inward, outward = _pipe(), _pipe()
-    # As root its sandbox can't be had; what it shows is ours, and it can't reach a network.
+    # Chromium's sandbox can't be used by root. It isn't needed: the pages are ours, and no network can be reached.
     flags = [*FLAGS, f"--user-data-dir={profile}", *(["--no-sandbox"] if os.geteuid() == 0 else []), "about:blank"]
-    nowhere = [(os.POSIX_SPAWN_OPEN, n, os.devnull, os.O_RDWR, 0) for n in (0, 1, 2)]
-    ours = [(os.POSIX_SPAWN_DUP2, inward[0], 3), (os.POSIX_SPAWN_DUP2, outward[1], 4)]
-    pid = os.posix_spawn(program, [program, *flags], os.environ, file_actions=[*nowhere, *ours], setpgroup=0)
+    to_null = [(os.POSIX_SPAWN_OPEN, n, os.devnull, os.O_RDWR, 0) for n in (0, 1, 2)]
+    to_pipes = [(os.POSIX_SPAWN_DUP2, inward[0], 3), (os.POSIX_SPAWN_DUP2, outward[1], 4)]
+    pid = os.posix_spawn(program, [program, *flags], os.environ, file_actions=[*to_null, *to_pipes], setpgroup=0)
     os.close(inward[0])
     os.close(outward[1])
     try:
         yield inward[1], outward[0]
     finally:
-        os.close(inward[1])  # which it takes as a request to end
+        os.close(inward[1])  # the browser takes this as a request to end
         os.close(outward[0])
         _end(pid)
 
 
 def _end(pid: int) -> None:
-    """Wait for a process that was asked to end, and end it and its group if it doesn't."""
+    """Wait for a process that was asked to end; kill it and its group if it doesn't."""
     deadline = time.monotonic() + ENDING_SECONDS
     while time.monotonic() < deadline:
         if os.waitpid(pid, os.WNOHANG)[0]:
@@ -172,7 +173,7 @@ def _end(pid: int) -> None:
 
 
 def _pipe() -> tuple[int, int]:
-    """Return a pipe's ends, neither of which is among the descriptors that the browser gets."""
+    """Return a pipe's two file descriptors, both from 10 on, since the browser needs those below."""
     ends = os.pipe()
     moved = tuple(fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends)
     for end in ends:

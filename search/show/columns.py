@@ -1,4 +1,4 @@
-"""A table for terminals that fits: where it is too wide, what matters least moves below its row, or goes."""
+"""A table that fits into a terminal: if it is too wide, its least important columns move below their row, or go."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from rich.text import Text
 GAP = "  "
 INDENT = "    "
 NOTHING = "–"
+"""Text of an empty cell."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,28 +19,28 @@ class Column:
 
     name: str
     right: bool = False
-    """Whether it is set flush right, as numbers are."""
+    """Whether its cells are aligned right, as numbers are."""
     weight: int = 0
-    """Where the table is too wide, the heaviest column goes first; one of weight 0 stays."""
+    """Order of removal if the table is too wide: the highest weight first; a column of weight 0 always stays."""
     below: bool = False
-    """Whether it moves to a line of its own below the row, instead of going."""
+    """Whether, instead of being removed, it moves to a line of its own below each row."""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Rows under a head, as wide as they must be; a column with nothing in it is left out."""
+    """Rows below a heading; each column is as wide as its widest cell, and empty columns are left out."""
 
     head: Sequence[Column]
     rows: Sequence[Sequence[str | Text]]
     styles: Sequence[str] = ()
-    """Of each row, where any has one."""
+    """Style of each row; empty if no row has one."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
-        """Yield one line of text after another."""
+        """Yield the table's lines for rich."""
         yield from self.lines(options.max_width)
 
     def lines(self, width: int) -> list[Text]:
-        """Return the table's lines, none wider than this if that can be."""
+        """Return the table's lines, none wider than `width` if removing columns can achieve that."""
         beside, below = self._placed(width)
         lines = [self._line([c.name for c in self.head], beside, "dim")]
         for place, row in enumerate(self.rows):
@@ -51,7 +52,7 @@ class Columns:
         return lines
 
     def _placed(self, width: int) -> tuple[list[int], list[int]]:
-        """Return the columns that stand beside one another, and those that stand below their row."""
+        """Return the indices of the columns in the row, and of those on lines of their own below it."""
         beside = [i for i in range(len(self.head)) if any(_plain(row[i]) not in ("", NOTHING) for row in self.rows)]
         below: list[int] = []
         while sum(self._width(i) for i in beside) + len(GAP) * (len(beside) - 1) > width:
@@ -82,7 +83,7 @@ def _plain(cell: str | Text) -> str:
 
 
 def hanging(text: str, width: int, lead: str = INDENT, style: str = "dim") -> list[Text]:
-    """Return a text folded at spaces, behind this lead; further lines hang below its first word."""
+    """Return a text wrapped at spaces, after `lead`; further lines are indented by the lead's width."""
     lines: list[str] = []
     line, indent = lead, " " * cell_len(lead)
     for word in text.split():
@@ -90,4 +91,4 @@ def hanging(text: str, width: int, lead: str = INDENT, style: str = "dim") -> li
             lines.append(line)
             line = indent
         line += f" {word}" if len(line) > len(indent) else word
-    return [Text(kept, style=style) for kept in (*lines, line)]
+    return [Text(wrapped, style=style) for wrapped in (*lines, line)]

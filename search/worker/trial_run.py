@@ -17,7 +17,7 @@ from search.common import paths
 from search.common.durations import parse_duration
 from search.machine.provenance import without_host
 from search.machine.shared_text import shared_corpus
-from search.show.dashboard.sync import show, show_in_turn
+from search.show.dashboard.sync import update_dashboard, update_dashboard_if_due
 from search.strategy.pruner import drawn_as_control
 from search.strategy.sampler import ensure_parameters
 from search.study.plan import Configuration
@@ -226,9 +226,9 @@ class TrialRun:
         """Update what optuna-dashboard shows: after every confirmation run, and now and then after proxies."""
         study, say = self.context.study, self.context.say
         if self.proxy:
-            show_in_turn(study, say)
+            update_dashboard_if_due(study, say)
             return
-        show(study, say, self.retrying)
+        update_dashboard(study, say, self.retrying)
         lines = self.context.last_lines()
         text = record(self.plan, self.label, end, self.trial.params, self.attributes, self.reports, lines)
         keep_record(study, self.claim.trial_id, self.claim.number, text, say)

@@ -23,7 +23,7 @@ from search.machine.admission import admit
 from search.machine.hardware import Hardware, detect_hardware
 from search.machine.preparation import tokenizers
 from search.machine.shared_text import agree_on_text, shared_corpus
-from search.show.dashboard.sync import show
+from search.show.dashboard.sync import update_dashboard
 from search.strategy.promotion import manual_run_waits, promote
 from search.study.artifacts import study_artifacts
 from search.study.study import LinkedStudy
@@ -141,7 +141,7 @@ class Worker:
                 waiting = False
                 self._attempt(queue, claim)
             elif claim is NoClaim.DONE:
-                show(self.study, self.say, self.retrying)
+                update_dashboard(self.study, self.say, self.retrying)
                 self.say("nothing left to do")
                 return
             elif claim is NoClaim.REFUSED or self.retrying(self._cost_guard.exhausted):

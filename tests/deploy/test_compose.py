@@ -12,7 +12,7 @@ import pytest
 import typer.main
 
 from search.cli.main import app
-from search.show.dashboard.server import PORT
+from search.show.dashboard.server import DEFAULT_PORT
 from tests.deploy import machine
 
 ROOT = machine.ROOT
@@ -119,7 +119,7 @@ def test_the_dashboards_command_parses() -> None:
     name, *options = SERVICES["dashboard"]["command"]
     command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
     parsed = command.make_context(name, list(options)).params
-    assert (parsed["host"], parsed["behind_gateway"], parsed["port"] or PORT) == ("0.0.0.0", True, 8080)
+    assert (parsed["host"], parsed["behind_gateway"], parsed["port"] or DEFAULT_PORT) == ("0.0.0.0", True, 8080)
 
 
 def test_the_dockerfile_copies_what_exists_and_ends_as_nobody() -> None:

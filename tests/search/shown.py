@@ -1,4 +1,4 @@
-"""A study with something of everything that the dashboard shows, in a real database; nobody trained it."""
+"""A study with something of everything that the dashboard shows, in a real database; nothing in it was trained."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ CONFIRMED = {0: (1.30, 1.31), 1: (1.25,), 2: (1.21, 1.22), 4: (1.28,), 7: (1.23,
 """BPB of confirmation runs, by their proxy."""
 
 
-def shown(database: Database, name: str = "shown") -> LinkedStudy:
+def full_study(database: Database, name: str = "shown") -> LinkedStudy:
     """Ten proxies to the end, two pruned, two failed, and six confirmed configurations."""
     plan = Plan.parse(TEXT, name=name, origin="a test")
     study = open_study(database, plan)

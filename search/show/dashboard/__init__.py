@@ -1,1 +1,1 @@
-"""optuna-dashboard: serving it, and the notes and figures written into it."""
+"""optuna-dashboard: the server, and the notes and figures that are stored for it."""

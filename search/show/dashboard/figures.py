@@ -1,6 +1,6 @@
-"""Figures as optuna-dashboard keeps them in a study: small, since it loads them again every few seconds.
+"""Figures for optuna-dashboard, which loads them again every few seconds, so that they must be small.
 
-It draws them as they are, on its own ground, light or dark, so that they bring a paper of their own.
+Its own background is light or dark, and it draws figures unchanged, so that they need a background of their own.
 """
 
 import json
@@ -16,26 +16,28 @@ NAMES = ("leaderboard", "transfer", "correlation")
 DIGITS = 5
 """Significant digits of a number in a figure: finer than a pixel."""
 PAPER = "#f6f8fa"
+"""Background of the figures."""
 HEIGHT = 450
-"""Of the dashboard's frame around a figure, in CSS pixels."""
+"""Height of the dashboard's frame around a figure, in CSS pixels."""
 TITLE = {"x": 0.02, "xanchor": "left", "y": 0.95, "yanchor": "middle"}
-MOST_IN_A_LINE = 28
-MOST_LETTERS = 22
-"""Of a configuration's name beside an axis: half the page is all that a figure gets."""
+LINE_CHARACTERS = 28
+"""Most characters in a line of a title."""
+NAME_CHARACTERS = 22
+"""Most characters of a configuration's name beside an axis, since a figure gets only half the page."""
 
 
-def saved_figures(facts: Snapshot) -> dict[str, Any]:
-    """Return the figures to be saved, by name; one that there is nothing to draw of yet is left out."""
-    drawn = {name: PICTURES[name].draw(facts) for name in NAMES}
-    return {name: fitted(figure, PICTURES[name].title) for name, figure in drawn.items() if figure is not None}
+def saved_figures(snapshot: Snapshot) -> dict[str, Any]:
+    """Return the figures to be stored, by name; those that can't be drawn yet are left out."""
+    figures = {name: PICTURES[name].draw(snapshot) for name in NAMES}
+    return {name: fitted(figure, PICTURES[name].title) for name, figure in figures.items() if figure is not None}
 
 
 def fitted(figure: Any, title: str) -> Any:
-    """Return a figure for the dashboard's frame: with its title, on paper of its own, its numbers rounded."""
+    """Return a copy of a figure for the dashboard's frame, with its title, a background and rounded numbers."""
     import plotly.graph_objects as go
 
-    slim = go.Figure(_rounded(json.loads(figure.to_json())), skip_invalid=False)
-    slim.update_layout(
+    figure_copy = go.Figure(_rounded(json.loads(figure.to_json())), skip_invalid=False)
+    figure_copy.update_layout(
         template=template("light"),
         title={"text": _wrapped(title), "font": {"size": 14}, **TITLE},
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": -0.26, "yanchor": "top", "font": {"size": 11}},
@@ -45,14 +47,14 @@ def fitted(figure: Any, title: str) -> Any:
         height=HEIGHT,
         margin={"t": 50, "l": 10, "r": 15, "b": 10},
     )
-    slim.for_each_xaxis(lambda axis: axis.update(title_text=_wrapped(axis.title.text or "")))
-    names = {y for trace in slim.data for y in trace.y or () if isinstance(y, str)}
-    slim.update_yaxes(labelalias={y: y[: MOST_LETTERS - 1] + "…" for y in names if len(y) > MOST_LETTERS})
-    return slim
+    figure_copy.for_each_xaxis(lambda axis: axis.update(title_text=_wrapped(axis.title.text or "")))
+    names = {y for trace in figure_copy.data for y in trace.y or () if isinstance(y, str)}
+    figure_copy.update_yaxes(labelalias={y: y[: NAME_CHARACTERS - 1] + "…" for y in names if len(y) > NAME_CHARACTERS})
+    return figure_copy
 
 
 def _wrapped(text: str) -> str:
-    return "<br>".join(textwrap.wrap(text, MOST_IN_A_LINE))
+    return "<br>".join(textwrap.wrap(text, LINE_CHARACTERS))
 
 
 def _rounded(value: Any) -> Any:

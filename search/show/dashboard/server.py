@@ -1,6 +1,6 @@
-"""optuna-dashboard on a study's own storage, bound to this machine unless it stands behind a gateway.
+"""The server of optuna-dashboard on a study's storage, reachable from this machine alone unless behind a gateway.
 
-It has no login and can write and delete: whoever reaches its port may do what its database role may do.
+It has no login and can write and delete: anyone who can reach its port has the rights of its database role.
 """
 
 import contextlib
@@ -30,21 +30,24 @@ from storage.redaction import shown_address
 from storage.server.database import Database
 
 POLL_SECONDS = 1.0
-PORT = 8080
-OTHER_PORTS = 20
-"""How many ports after that are tried where another program has it."""
+DEFAULT_PORT = 8080
+MORE_PORTS = 20
+"""Number of following ports that are tried if another program uses the first."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """Where the dashboard listens; raises `SearchError` for one that others reach with no gateway before it."""
+    """Address on which the dashboard listens.
+
+    Raises `SearchError` if other machines can reach it, and it isn't behind a gateway.
+    """
 
     host: str = "127.0.0.1"
     """An address of this machine, or its name."""
     port: int | None = None
-    """TCP port; None: 8080, or behind no gateway the next that is free."""
+    """TCP port; None: 8080, or without a gateway the next free one."""
     behind_gateway: bool = False
-    """The user says that a gateway with TLS and a login stands before it."""
+    """Whether, by the user's word, it is behind a gateway with TLS and a login."""
 
     def __post_init__(self) -> None:
         if not self.behind_gateway and not _is_loopback(self.host):
@@ -56,8 +59,8 @@ class Address:
             )
 
     @property
-    def shown(self) -> str:
-        """The host as it stands in a URL."""
+    def url_host(self) -> str:
+        """The host as it is written in a URL."""
         return f"[{self.host}]" if ":" in self.host else self.host
 
 
@@ -76,12 +79,12 @@ class _Server6(_Server):
     address_family = socket.AF_INET6
 
 
-class _Quiet(WSGIRequestHandler):
+class _QuietHandler(WSGIRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         logging.getLogger(__name__).debug(format, *args)
 
     def address_string(self) -> str:
-        return str(self.client_address[0])  # else each request would wait for a name from the DNS
+        return str(self.client_address[0])  # without this, each request would wait for the DNS
 
 
 def serve(
@@ -90,32 +93,33 @@ def serve(
     address: Address,
     stop: StopRequest,
     say: Callable[[str], None],
-    show: Callable[[str], object] | None = None,
+    open_page: Callable[[str], object] | None = None,
 ) -> None:
-    """Serve until stopping is asked for; `show` is given the page's URL, to open it.
+    """Serve until `stop` is set; `open_page` is called with the page's URL.
 
-    Nothing is written unless a visitor writes: a database role that may only read is enough. Raises `SearchError`
-    when the address is taken or the study unknown.
+    Nothing is written unless a visitor writes, so that a role that may only read is enough. Raises `SearchError` if
+    the address is in use or the study unknown.
     """
     name = known_name(database, study) if study else None
     if name is not None:
-        halves(database, name)  # which refuses what isn't whole, before a port is taken
+        halves(database, name)  # refuses a study that isn't whole before listening
     app = wsgi(database.storage, artifact_store=ReadArtifacts(database))
-    server = _listen(app if address.behind_gateway else _ours_alone(app), address, say)
+    server = _listen(app if address.behind_gateway else _own_pages_only(app), address, say)
     with server:
-        page = _say_where(database, name, f"http://{address.shown}:{server.server_port}/dashboard", say)
+        page = _print_pages(database, name, f"http://{address.url_host}:{server.server_port}/dashboard", say)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        if show is not None:
-            show(page)
+        if open_page is not None:
+            open_page(page)
         while not stop.wait(POLL_SECONDS):
             pass
         server.shutdown()
 
 
-def _ours_alone(app: Any) -> Any:
-    """Refuse what pages of other sites have this machine's browser ask: whoever asks may write and delete.
+def _own_pages_only(app: Any) -> Any:
+    """Return the application with requests from other sites' pages refused, since any request may write and delete.
 
-    Such a page asks from another origin, or by a name of its own that it had the DNS say is this machine.
+    Such a page's requests come from another origin, or name a host of its own that resolves to this machine (DNS
+    rebinding).
     """
 
     def guarded(environ: dict[str, Any], start: Callable[..., Any]) -> Any:
@@ -130,12 +134,12 @@ def _ours_alone(app: Any) -> Any:
 
 
 def _listen(app: Any, address: Address, say: Callable[[str], None]) -> WSGIServer:
-    """Return a server on the port asked for, or on the first that is free; says so where that is another."""
-    first, kind = address.port or PORT, _Server6 if ":" in address.host else _Server
-    others = 0 if address.port or address.behind_gateway else OTHER_PORTS
+    """Return a server on the requested port, or on the first free one; print it if that is another."""
+    first, kind = address.port or DEFAULT_PORT, _Server6 if ":" in address.host else _Server
+    others = 0 if address.port or address.behind_gateway else MORE_PORTS
     for port in range(first, first + others + 1):
         try:
-            server = make_server(address.host, port, app, server_class=kind, handler_class=_Quiet)
+            server = make_server(address.host, port, app, server_class=kind, handler_class=_QuietHandler)
         except OSError as error:
             if error.errno == errno.EADDRINUSE and port < first + others:
                 continue
@@ -149,8 +153,8 @@ def _listen(app: Any, address: Address, say: Callable[[str], None]) -> WSGIServe
     raise AssertionError("a port was found, or an error raised")
 
 
-def _say_where(database: Database, name: str | None, root: str, say: Callable[[str], None]) -> str:
-    """Say the pages; returns the first."""
+def _print_pages(database: Database, name: str | None, root: str, say: Callable[[str], None]) -> str:
+    """Print the pages' URLs; return the first."""
     pages = [("all studies:  ", root)]
     if name is not None:
         ids = [part._study_id for part in halves(database, name)]
@@ -163,12 +167,12 @@ def _say_where(database: Database, name: str | None, root: str, say: Callable[[s
 
 
 def has_desktop() -> bool:
-    """Return whether somebody sits before this terminal who can see a browser's window."""
+    """Return whether this is a terminal on a desktop, so that its user can see a browser's window."""
     seen = sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
     return sys.stdout.isatty() and seen and "SSH_CONNECTION" not in os.environ
 
 
 def open_browser(url: str) -> None:
-    """Open the page in the user's browser, which may fail in silence: its URL is printed anyway."""
+    """Open the page in the user's browser; failures are ignored, since its URL is printed anyway."""
     with contextlib.suppress(webbrowser.Error, OSError):
         webbrowser.open(url)

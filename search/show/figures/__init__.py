@@ -1,1 +1,1 @@
-"""Figures of a study, drawn with plotly."""
+"""The figures of a study, drawn with plotly."""

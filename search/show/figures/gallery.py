@@ -1,4 +1,4 @@
-"""Every figure by its name: what it shows, what it needs, and the function of a study's facts that draws it."""
+"""All figures by name: what each shows, what it needs, and the function of a snapshot that draws it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,18 +8,25 @@ from typing import Any
 from model.settings import nearest
 from search.analysis.snapshot import Snapshot
 from search.common.errors import SearchError
-from search.show.figures.confirmed import draw_leaderboard, draw_transfer, say_leaderboard, say_transfer
-from search.show.figures.costs import draw_dollars, say_dollars
+from search.show.figures.confirmed import describe_leaderboard, describe_transfer, draw_leaderboard, draw_transfer
+from search.show.figures.costs import describe_dollars, draw_dollars
 from search.show.figures.grid import draw_sweep
-from search.show.figures.grid_panels import ANY, BATCH, DEPTH, LATENT, SCHEDULES, VOCABULARY, Sweep, say_sweep
-from search.show.figures.history import draw_curves, draw_history, say_curves, say_history
-from search.show.figures.pruning_gate import draw_correlation, say_correlation
-from search.show.figures.size_and_speed import draw_depth, draw_latent, draw_speed, say_depth, say_latent, say_speed
-from search.show.figures.space import draw_importance, draw_slices, say_importance, say_slices
-from search.show.figures.workers import draw_workers, say_workers
+from search.show.figures.grid_panels import ANY, BATCH, DEPTH, LATENT, SCHEDULES, VOCABULARY, Sweep, describe_sweep
+from search.show.figures.history import describe_curves, describe_history, draw_curves, draw_history
+from search.show.figures.pruning_gate import describe_correlation, draw_correlation
+from search.show.figures.size_and_speed import (
+    describe_depth,
+    describe_latent,
+    describe_speed,
+    draw_depth,
+    draw_latent,
+    draw_speed,
+)
+from search.show.figures.space import describe_importance, describe_slices, draw_importance, draw_slices
+from search.show.figures.workers import describe_workers, draw_workers
 
 
-def _nothing(facts: Snapshot) -> str:
+def _nothing(snapshot: Snapshot) -> str:
     return ""
 
 
@@ -28,23 +35,23 @@ class Picture:
     """One figure."""
 
     title: str
-    """What it shows, as its heading."""
+    """Heading, which says what it shows."""
     draw: Callable[[Snapshot], Any]
-    """Returns plotly's figure, or None where there is nothing to draw yet."""
+    """Function that returns plotly's figure, or None if there is nothing to draw yet."""
     needs: str
-    """What a study must have for it, in words: "3 finished proxies"."""
-    says: Callable[[Snapshot], str] = _nothing
-    """Returns what is to be seen in it, in a sentence or two with their numbers; empty where it goes without."""
-    how: str = ""
-    """How to read it, for someone who wasn't there."""
+    """The least that a study must have for it, such as "3 finished proxies"."""
+    describe: Callable[[Snapshot], str] = _nothing
+    """Function that returns the figure's main numbers in a sentence or two; empty if there are none."""
+    how_to_read: str = ""
+    """Instructions for reading it."""
     answers: str = "mattered"
-    """The report's question that it helps to answer: won, predicts, mattered, cost."""
+    """Key of the report's question that it helps to answer: won, predicts, mattered or cost."""
     grids: bool | None = None
-    """Whether only grids can have it, or only studies that search; None: both."""
+    """True: only for grids; False: only for studies that search; None: for both."""
 
-    def fits(self, facts: Snapshot) -> bool:
-        """Return whether it is one of this kind of study."""
-        return self.grids is None or self.grids == facts.plan.is_grid
+    def fits(self, snapshot: Snapshot) -> bool:
+        """Return whether this kind of study can have it."""
+        return self.grids is None or self.grids == snapshot.plan.is_grid
 
 
 SWEPT = (
@@ -54,13 +61,13 @@ SWEPT = (
 )
 
 
-def _of_sweep(sweep: Sweep, title: str, needs: str, how: str = "") -> Picture:
+def _of_sweep(sweep: Sweep, title: str, needs: str, how_to_read: str = "") -> Picture:
     return Picture(
         title=title,
         draw=partial(draw_sweep, sweep),
         needs=needs,
-        says=partial(say_sweep, sweep),
-        how=f"{how} {SWEPT}".strip(),
+        describe=partial(describe_sweep, sweep),
+        how_to_read=f"{how_to_read} {SWEPT}".strip(),
         grids=True,
     )
 
@@ -70,108 +77,112 @@ PICTURES: Mapping[str, Picture] = {
         title="What was confirmed",
         draw=draw_leaderboard,
         needs="1 finished confirmation run",
-        says=say_leaderboard,
-        how="Each row is a configuration, the best on top: its mean over seeds with the 95% interval, and a stroke for "
-        "each seed. The dotted line, if any, is the best hand-made baseline. Where two intervals overlap widely, don't "
-        "tell the two apart.",
+        describe=describe_leaderboard,
+        how_to_read="Each row is a configuration, the best on top: its mean over seeds with the 95% interval, and a "
+        "stroke for each seed. The dotted line, if any, is the best hand-made baseline. Where two intervals overlap "
+        "widely, don't tell the two apart.",
         answers="won",
     ),
     "transfer": Picture(
         title="Proxy against confirmed",
         draw=draw_transfer,
         needs="2 configurations with a proxy and a confirmation run",
-        says=say_transfer,
-        how="Each point is a configuration, by its trial's number or its baseline's name. If short runs foretell long "
-        "ones, points climb from lower left to upper right; τ is 1 where the order is the same, 0 where it is chance. "
-        "Bars are 95% intervals.",
+        describe=describe_transfer,
+        how_to_read="Each point is a configuration, by its trial's number or its baseline's name. If short runs "
+        "predict long ones, points climb from lower left to upper right; τ is 1 where the order is the same, 0 where "
+        "it is chance. Bars are 95% intervals.",
         answers="predicts",
     ),
     "correlation": Picture(
-        title="How well the loss so far foretells the final one",
+        title="How well the loss so far predicts the final one",
         draw=draw_correlation,
         needs="4 finished proxies",
-        says=say_correlation,
-        how="At each report of the proxies: ρ is 1 where the order so far is the final one, 0 where it says nothing. "
-        "Bad runs make ρ high; pruning weighs the green line, how sure it is that the loss tells the best runs apart. "
-        "Where the ground is shaded that is proven (95%). The bars below count the proxies that were pruned.",
+        describe=describe_correlation,
+        how_to_read="At each report of the proxies: ρ is 1 where the order so far is the final one, 0 where it says "
+        "nothing. Bad runs make ρ high; pruning weighs the green line, how sure it is that the loss tells the best "
+        "runs apart. Where the ground is shaded that is proven (95%). The bars below count the proxies that were "
+        "pruned.",
         answers="predicts",
     ),
     "importance": Picture(
         title="Which settings mattered",
         draw=draw_importance,
         needs="16 finished or pruned proxies",
-        says=say_importance,
-        how="How differently the best quarter of the proxies and all of them are spread over each setting (PED-ANOVA's "
-        "Pearson divergence: 0 where they are alike, with no upper end). A stroke marks the most that shuffled results "
-        "showed: a bar that stays below it says nothing. It can't tell settings that only matter together, nor what "
-        "matters in long runs; where the sampler closed in early, it overrates. 0 for a setting that is searched only "
-        "`when` another has some value doesn't mean that it doesn't matter: few of the best may have had it at all.",
+        describe=describe_importance,
+        how_to_read="How differently the best quarter of the proxies and all of them are spread over each setting "
+        "(PED-ANOVA's Pearson divergence: 0 where they are alike, with no upper end). A stroke marks the most that "
+        "shuffled results showed: a bar that stays below it says nothing. It can't tell settings that only matter "
+        "together, nor what matters in long runs; where the sampler closed in early, it overrates. 0 for a setting "
+        "that is searched only `when` another has some value doesn't mean that it doesn't matter: few of the best may "
+        "have had it at all.",
     ),
     "slices": Picture(
         title="BPB by each setting",
         draw=draw_slices,
         needs="2 finished proxies",
-        says=say_slices,
-        how="Every panel shows the same proxies, by one setting each; lower is better. A valley within the panel is a "
-        "good range; best points at an edge ask for a wider space. Other settings differ from point to point.",
+        describe=describe_slices,
+        how_to_read="Every panel shows the same proxies, by one setting each; lower is better. A valley within the "
+        "panel is a good range; best points at an edge ask for a wider space. Other settings differ from point to "
+        "point.",
     ),
     "depth": Picture(
         title="Tokens per parameter by depth",
         draw=draw_depth,
         needs="a search (not a grid) with 2 finished proxies of different depth",
-        says=say_depth,
-        how="Each point is a finished proxy; the bluer, the better. Deeper networks train on fewer tokens in the same "
-        "time: where the blue ones lie is how the best proxies balance size and data at this budget.",
+        describe=describe_depth,
+        how_to_read="Each point is a finished proxy; the bluer, the better. Deeper networks train on fewer tokens in "
+        "the same time: where the blue ones lie is how the best proxies balance size and data at this budget.",
         grids=False,
     ),
     "latent": Picture(
         title="Token rate, tokens and BPB by latent projection",
         draw=draw_latent,
         needs="a search (not a grid) with finished proxies of two values of projection_dim",
-        says=say_latent,
-        how="Finished proxies by the width of latent attention's projection, beside those with another attention. "
-        "Other settings differ from point to point: a sweep compares like with like.",
+        describe=describe_latent,
+        how_to_read="Finished proxies by the width of latent attention's projection, beside those with another "
+        "attention. Other settings differ from point to point: a sweep compares like with like.",
         grids=False,
     ),
     "speed": Picture(
         title="Throughput by size",
         draw=draw_speed,
         needs="2 finished runs",
-        says=say_speed,
-        how="Tokens that a worker trained on in each second, without start-up and evaluation. Points far below others "
-        "of their size were slowed down, by small batches or by a busy machine.",
+        describe=describe_speed,
+        how_to_read="Tokens that a worker trained on in each second, without start-up and evaluation. Points far below "
+        "others of their size were slowed down, by small batches or by a busy machine.",
     ),
     "curves": Picture(
         title="Learning curves",
         draw=draw_curves,
         needs="1 finished proxy with reports",
-        says=say_curves,
-        how="Each line is a run, measured at its report points; lower is better. Short runs bend down early where "
-        'their learning rate falls to its end earlier (all but those with schedule = "prefix"): they can\'t be '
+        describe=describe_curves,
+        how_to_read="Each line is a run, measured at its report points; lower is better. Short runs bend down early "
+        'where their learning rate falls to its end earlier (all but those with schedule = "prefix"): they can\'t be '
         "compared with long ones at the same time.",
     ),
     "history": Picture(
         title="Every proxy in its turn",
         draw=draw_history,
         needs="1 finished proxy",
-        says=say_history,
-        how="From left to right in the order in which they ended. The line is the best so far: where it has been flat "
-        "for long, more proxies of this space may promise little. What lies above the frame is drawn at its edge.",
+        describe=describe_history,
+        how_to_read="From left to right in the order in which they ended. The line is the best so far: where it has "
+        "been flat for long, more proxies of this space may promise little. What lies above the frame is drawn at its "
+        "edge.",
     ),
     "dollars": Picture(
         title="Cost over time",
         draw=draw_dollars,
         needs="1 worker",
-        says=say_dollars,
-        how="The upper edge is what all workers cost so far, idle or not; the areas are what it was spent on.",
+        describe=describe_dollars,
+        how_to_read="The upper edge is what all workers cost so far, idle or not; the areas are what it was spent on.",
         answers="cost",
     ),
     "workers": Picture(
         title="What every worker did",
         draw=draw_workers,
         needs="1 trial that a worker began",
-        says=say_workers,
-        how="A row for each worker, a bar for each trial; where only the pale ground is seen it waited.",
+        describe=describe_workers,
+        how_to_read="A row for each worker, a bar for each trial; where there is only the pale bar, it waited.",
         answers="cost",
     ),
     "sweep": _of_sweep(
@@ -212,7 +223,7 @@ PICTURES: Mapping[str, Picture] = {
 
 
 def picture(name: str) -> Picture:
-    """Return the picture of this name; raises `SearchError` that names the one most like it."""
+    """Return the picture of this name; raises `SearchError` that suggests the most similar name."""
     if name not in PICTURES:
         raise SearchError(f'no picture is called "{name}"; {nearest(name, PICTURES)}')
     return PICTURES[name]

@@ -1,4 +1,4 @@
-"""The figures of a grid study: what one setting does to loss, speed and size, a line for each value of the others."""
+"""The figures of a grid study: loss, speed and size by one setting, with a line for each value of the others."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,49 +6,49 @@ from typing import Any
 
 from search.analysis.grid import Point, numbers, points_of, value_text
 from search.analysis.snapshot import Snapshot
-from search.show.figures.grid_panels import BPB, Panel, Sweep, known_panels, rest_of, split, widest
+from search.show.figures.grid_panels import BPB, Panel, Sweep, other_settings, recorded_panels, split, widest
 from search.show.figures.space import UNITS
 from search.show.figures.style import BEST, COLOURS, DASHES, SYMBOLS, frame_top, template
 
 SPREAD = 10.0
-"""Values whose largest is more than so many times the smallest stand on a logarithmic axis."""
+"""Ratio of the largest to the smallest value from which an axis is logarithmic."""
 MOST_TICKS = 12
 LOSSES = ("val_bpb", "train_bpb")
-NEAR = 0.1
-"""A loss that is above the best by no more than this share stays in the frame, however close the others are."""
+NEAR_SHARE = 0.1
+"""Share by which a loss may be above the best and still be in the frame, however close the others are."""
 
 
-def draw_sweep(sweep: Sweep, facts: Snapshot) -> Any:
-    """Return the figure; None where fewer than two values of the setting have a finished run."""
+def draw_sweep(sweep: Sweep, snapshot: Snapshot) -> Any:
+    """Return a sweep's figure; None if fewer than two values of the setting have a finished run."""
     from plotly.subplots import make_subplots
 
-    every = points_of(facts.plan, facts.proxies)
-    found = [p for p in every if p.runs]
-    swept = sweep.swept or widest(found)
-    lines, levels = split([p for p in every if p.runs or p.failed], swept)
+    all_points = points_of(snapshot.plan, snapshot.proxies)
+    finished = [p for p in all_points if p.runs]
+    swept = sweep.swept or widest(finished)
+    lines, levels = split([p for p in all_points if p.runs or p.failed], swept)
     values = _values([p.params[swept] for points in lines.values() for p in points])
-    if len({p.params[swept] for p in found if swept in p.params}) < 2:
+    if len({p.params[swept] for p in finished if swept in p.params}) < 2:
         return None
-    panels = known_panels(sweep, found)
-    drawn = make_subplots(rows=len(panels), cols=1, shared_xaxes=True, vertical_spacing=0.16 / len(panels))
-    drawn.update_layout(template=template(), height=max(400, sweep.height * len(panels) + 100))
+    panels = recorded_panels(sweep, finished)
+    figure = make_subplots(rows=len(panels), cols=1, shared_xaxes=True, vertical_spacing=0.16 / len(panels))
+    figure.update_layout(template=template(), height=max(400, sweep.height * len(panels) + 100))
     for row, panel in enumerate(panels, start=1):
         for index, (name, points) in enumerate(lines.items()):
-            _add_line(drawn, panel, points, swept, _style(name, index, row))
+            _add_line(figure, panel, points, swept, _style(name, index, row))
         for index, (name, point) in enumerate(levels.items(), start=len(lines)):
-            _add_level(drawn, panel, point, (values[0], values[-1]), _style(name, index, row))
-        drawn.update_yaxes(title=panel.title, row=row, col=1, **_scale(panel, panels, found))
-    _ring(drawn, panels, found, swept)
-    _cross(drawn, panels, [p for p in every if p.failed], swept, list(lines))
-    drawn.update_xaxes(**_axis(values, sweep.log))
-    drawn.update_xaxes(title=sweep.axis or _named(swept), row=len(panels), col=1)
-    return drawn
+            _add_level(figure, panel, point, (values[0], values[-1]), _style(name, index, row))
+        figure.update_yaxes(title=panel.title, row=row, col=1, **_scale(panel, panels, finished))
+    _ring(figure, panels, finished, swept)
+    _cross(figure, panels, [p for p in all_points if p.failed], swept, list(lines))
+    figure.update_xaxes(**_axis(values, sweep.log))
+    figure.update_xaxes(title=sweep.axis or _with_unit(swept), row=len(panels), col=1)
+    return figure
 
 
-def _values(given: Sequence[Any]) -> list[Any]:
-    """Return the values once each: numbers by size, others as they come."""
-    met = list(dict.fromkeys(given))
-    return sorted(met) if numbers(met) else met
+def _values(values: Sequence[Any]) -> list[Any]:
+    """Return the distinct values: numbers in order of size, others in the order given."""
+    distinct = list(dict.fromkeys(values))
+    return sorted(distinct) if numbers(distinct) else distinct
 
 
 def _style(name: str, index: int, row: int) -> dict[str, Any]:
@@ -64,11 +64,11 @@ def _style(name: str, index: int, row: int) -> dict[str, Any]:
     }
 
 
-def _add_line(drawn: Any, panel: Panel, points: Sequence[Point], swept: str, style: Mapping[str, Any]) -> None:
+def _add_line(figure: Any, panel: Panel, points: Sequence[Point], swept: str, style: Mapping[str, Any]) -> None:
     means = [p.means.get(panel.measure) for p in points]
     halves = [None if m is None or m.half_width is None else m.half_width / panel.unit for m in means]
-    drawn.add_scatter(
-        x=[_at(p.params[swept]) for p in points],
+    figure.add_scatter(
+        x=[_axis_value(p.params[swept]) for p in points],
         y=[None if m is None else m.value / panel.unit for m in means],  # None: a gap in the line
         error_y={"type": "data", "array": halves, "thickness": 1.5} if any(halves) else None,
         mode="lines+markers",
@@ -77,40 +77,40 @@ def _add_line(drawn: Any, panel: Panel, points: Sequence[Point], swept: str, sty
     )
 
 
-def _add_level(drawn: Any, panel: Panel, point: Point, ends: tuple[Any, Any], style: Mapping[str, Any]) -> None:
-    """Draw a point without the setting as a line across, with its interval as a band."""
+def _add_level(figure: Any, panel: Panel, point: Point, ends: tuple[Any, Any], style: Mapping[str, Any]) -> None:
+    """Draw a point that doesn't have the setting as a horizontal line, with its interval as a band."""
     if (mean := point.means.get(panel.measure)) is None:
         return
     y, half = mean.value / panel.unit, (mean.half_width or 0.0) / panel.unit
-    x = [_at(end) for end in ends]
+    x = [_axis_value(end) for end in ends]
     if half:
         corners = {"x": [*x, *reversed(x)], "y": [y - half, y - half, y + half, y + half]}
         band = {k: style[k] for k in ("legendgroup", "row", "col")}
-        fill = {"fill": "toself", "fillcolor": _clear(style["line"]["color"]), "line": {"width": 0}}
-        drawn.add_scatter(**corners, **fill, **band, mode="lines", showlegend=False, hoverinfo="skip")
+        fill = {"fill": "toself", "fillcolor": _transparent(style["line"]["color"]), "line": {"width": 0}}
+        figure.add_scatter(**corners, **fill, **band, mode="lines", showlegend=False, hoverinfo="skip")
     own = {k: v for k, v in style.items() if k != "marker"}
-    drawn.add_scatter(x=x, y=[y, y], mode="lines", hovertemplate=f"%{{y:.5~g}} {panel.title}", **own)
+    figure.add_scatter(x=x, y=[y, y], mode="lines", hovertemplate=f"%{{y:.5~g}} {panel.title}", **own)
 
 
-def _clear(colour: str) -> str:
+def _transparent(colour: str) -> str:
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},0.18)"
 
 
-def _at(value: Any) -> Any:
+def _axis_value(value: Any) -> Any:
     return value if numbers([value]) else value_text(value)
 
 
-def _scale(panel: Panel, panels: Sequence[Panel], found: Sequence[Point]) -> dict[str, Any]:
-    """Return how the panel's axis runs; losses share one scale, and what is far above it leaves the frame."""
+def _scale(panel: Panel, panels: Sequence[Panel], finished: Sequence[Point]) -> dict[str, Any]:
+    """Return the panel's y axis; losses share one scale, and those far above it are outside the frame."""
     if panel.measure in LOSSES:
         measures = [p.measure for p in panels if p.measure in LOSSES]
-        means = [p.means[measure] for measure in measures for p in found if measure in p.means]
+        means = [p.means[measure] for measure in measures for p in finished if measure in p.means]
         values, half = [m.value for m in means], max(m.half_width or 0.0 for m in means)
-        low, top = min(values), min(max(values), max(frame_top(values), (1 + NEAR) * min(values)))
+        low, top = min(values), min(max(values), max(frame_top(values), (1 + NEAR_SHARE) * min(values)))
         margin = 0.08 * (top - low + 2 * half) or 0.01
         return {"range": [low - half - margin, top + half + margin]}
-    values = [p.means[panel.measure].value / panel.unit for p in found if panel.measure in p.means]
+    values = [p.means[panel.measure].value / panel.unit for p in finished if panel.measure in p.means]
     return _log_axis(min(values), max(values)) if panel.log and spread(values) else {}
 
 
@@ -122,7 +122,7 @@ def _log_axis(low: float, high: float) -> dict[str, Any]:
 
 
 def spread(values: Sequence[Any]) -> bool:
-    """Return whether these are positive numbers of different orders of magnitude."""
+    """Return whether these are positive numbers whose ratio asks for a logarithmic axis."""
     return numbers(values) and min(values, default=0) > 0 and max(values) / min(values) > SPREAD
 
 
@@ -135,27 +135,27 @@ def _axis(values: Sequence[Any], log: bool | None) -> dict[str, Any]:
     )
 
 
-def _ring(drawn: Any, panels: Sequence[Panel], found: Sequence[Point], swept: str) -> None:
-    """Ring the lowest validation BPB, where it lies on a line."""
-    best = min(found, key=lambda p: p.bpb)
+def _ring(figure: Any, panels: Sequence[Panel], finished: Sequence[Point], swept: str) -> None:
+    """Draw a ring round the lowest validation BPB, if it is on a line."""
+    best = min(finished, key=lambda p: p.bpb)
     row = next((i for i, panel in enumerate(panels, start=1) if panel is BPB), 0)
     if row and swept in best.params:
         ring = {"symbol": "circle-open", "size": 17, "color": BEST, "line": {"width": 2}}
-        at = {"x": [_at(best.params[swept])], "y": [best.bpb], "row": row, "col": 1}
-        drawn.add_scatter(**at, mode="markers", marker=ring, name="lowest validation BPB", hoverinfo="skip")
+        at = {"x": [_axis_value(best.params[swept])], "y": [best.bpb], "row": row, "col": 1}
+        figure.add_scatter(**at, mode="markers", marker=ring, name="lowest validation BPB", hoverinfo="skip")
 
 
-def _cross(drawn: Any, panels: Sequence[Panel], failed: Sequence[Point], swept: str, lines: Sequence[str]) -> None:
-    """Cross out, at the top of the panel of validation BPB, what failed there, each in its line's colour."""
+def _cross(figure: Any, panels: Sequence[Panel], failed: Sequence[Point], swept: str, lines: Sequence[str]) -> None:
+    """Draw failed points as crosses at the top of the panel of validation BPB, in their lines' colours."""
     row = next((i for i, panel in enumerate(panels, start=1) if panel is BPB), 0)
-    shown_there = [p for p in failed if swept in p.params]
-    if row and shown_there:
-        colours = [COLOURS[lines.index(rest_of(p, swept)) % len(COLOURS)] for p in shown_there]
-        top = next(drawn.select_yaxes(row=row)).range[1]
-        drawn.add_scatter(
-            x=[_at(p.params[swept]) for p in shown_there],
-            y=[top] * len(shown_there),
-            text=[f"{rest_of(p, swept)}: {p.others}" for p in shown_there],
+    crossed = [p for p in failed if swept in p.params]
+    if row and crossed:
+        colours = [COLOURS[lines.index(other_settings(p, swept)) % len(COLOURS)] for p in crossed]
+        top = next(figure.select_yaxes(row=row)).range[1]
+        figure.add_scatter(
+            x=[_axis_value(p.params[swept]) for p in crossed],
+            y=[top] * len(crossed),
+            text=[f"{other_settings(p, swept)}: {p.others}" for p in crossed],
             hovertemplate="%{text}<extra></extra>",
             mode="markers",
             marker={"symbol": "x", "size": 11, "color": colours},
@@ -166,5 +166,5 @@ def _cross(drawn: Any, panels: Sequence[Panel], failed: Sequence[Point], swept: 
         )
 
 
-def _named(name: str) -> str:
+def _with_unit(name: str) -> str:
     return f"{name}, {UNITS[name]}" if name in UNITS else name

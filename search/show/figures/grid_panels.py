@@ -1,4 +1,4 @@
-"""What the figures of grids show: which setting, which measures of its points, and what is to be seen in them."""
+"""The figures of grids as data: the swept setting, the measures that are drawn, and the sentence that sums them up."""
 
 import math
 from collections.abc import Sequence
@@ -8,36 +8,36 @@ from search.analysis.grid import Point, point_bpb_text, points_of, value_text
 from search.analysis.snapshot import Snapshot
 from search.study.trials import N_PARAMS, TOKENS, TOKENS_PER_PARAM, TOKENS_PER_SECOND
 
-ALONE = "finished runs"
-"""The only line's name, where no other setting is swept."""
+ONLY_LINE = "finished runs"
+"""Name of the line if no other setting is swept."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """One measure of the points."""
+    """One panel of a figure, with one measure of the points."""
 
     measure: str
     title: str
-    """With its unit."""
+    """Title of the axis, with its unit."""
     unit: float = 1.0
-    """What one of the axis is in the measure: 1e6 for millions."""
+    """Unit of the axis in units of the measure: 1e6 for millions."""
     log: bool = False
-    """Whether on a logarithmic axis, where its values are spread."""
+    """Whether the axis may be logarithmic, which it is if the values' ratio is large."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """A figure of one swept setting: panels above one another, which share its axis."""
+    """A figure of one swept setting: panels above one another that share the setting's axis."""
 
     swept: str | None
-    """None: the setting with the most values."""
+    """Name of the setting; None: the one with the most values."""
     axis: str = ""
-    """The setting in words, with its unit; empty: its name."""
+    """Title of its axis, with its unit; empty: the setting's name."""
     panels: Sequence[Panel]
     log: bool | None = None
-    """Whether the axis is logarithmic; None: where the values are spread."""
+    """Whether its axis is logarithmic; None: if the values' ratio is large."""
     height: int = 210
-    """Of a panel, in CSS pixels."""
+    """Height of a panel, in CSS pixels."""
 
 
 BPB = Panel(measure="val_bpb", title="validation BPB")
@@ -77,18 +77,18 @@ LATENT = Sweep(
 )
 
 
-def widest(found: Sequence[Point]) -> str:
-    """Return the setting with the most values."""
-    names = dict.fromkeys(name for p in found for name in p.params)
-    return max(names, key=lambda n: len({p.params[n] for p in found if n in p.params}), default="")
+def widest(points: Sequence[Point]) -> str:
+    """Return the name of the setting with the most values."""
+    names = dict.fromkeys(name for p in points for name in p.params)
+    return max(names, key=lambda n: len({p.params[n] for p in points if n in p.params}), default="")
 
 
-def split(found: Sequence[Point], swept: str) -> tuple[dict[str, list[Point]], dict[str, Point]]:
-    """Return the points by the other settings' values: lines along `swept`; levels, where a condition excludes it."""
+def split(points: Sequence[Point], swept: str) -> tuple[dict[str, list[Point]], dict[str, Point]]:
+    """Return the points by the other settings: lines along `swept`, and levels, the points that don't have it."""
     lines: dict[str, list[Point]] = {}
     levels: dict[str, Point] = {}
-    for p in found:
-        name = rest_of(p, swept)
+    for p in points:
+        name = other_settings(p, swept)
         if swept in p.params:
             lines.setdefault(name, []).append(p)
         else:
@@ -96,43 +96,49 @@ def split(found: Sequence[Point], swept: str) -> tuple[dict[str, list[Point]], d
     return lines, levels
 
 
-def rest_of(p: Point, swept: str) -> str:
-    """Return a point's other settings, in words."""
-    return ", ".join(f"{k} {value_text(v)}" for k, v in p.params.items() if k != swept) or ALONE
+def other_settings(p: Point, swept: str) -> str:
+    """Return a point's other settings as text."""
+    return ", ".join(f"{k} {value_text(v)}" for k, v in p.params.items() if k != swept) or ONLY_LINE
 
 
-def known_panels(sweep: Sweep, found: Sequence[Point]) -> list[Panel]:
-    """Return the panels that runs have figures for: runs of earlier versions lack some."""
-    return [panel for panel in sweep.panels if any(panel.measure in p.means for p in found)]
+def recorded_panels(sweep: Sweep, points: Sequence[Point]) -> list[Panel]:
+    """Return the panels whose measure the runs recorded: runs of earlier versions lack some."""
+    return [panel for panel in sweep.panels if any(panel.measure in p.means for p in points)]
 
 
-def say_sweep(sweep: Sweep, facts: Snapshot) -> str:
-    """Return where each line is lowest, how that compares with the levels, and what is missing."""
-    every = points_of(facts.plan, facts.proxies)
-    found = [p for p in every if p.runs]
-    if not found:
+def describe_sweep(sweep: Sweep, snapshot: Snapshot) -> str:
+    """Return where each line is lowest, how the lowest compares with the levels, and what is missing."""
+    all_points = points_of(snapshot.plan, snapshot.proxies)
+    finished = [p for p in all_points if p.runs]
+    if not finished:
         return ""
-    swept = sweep.swept or widest(found)
-    lines, levels = split(found, swept)
+    swept = sweep.swept or widest(finished)
+    lines, levels = split(finished, swept)
     lowest = sorted(
         ((name, min(points, key=lambda p: p.bpb)) for name, points in lines.items()), key=lambda n: n[1].bpb
     )
-    at = [f"{point_bpb_text(p)} BPB at {swept} {value_text(p.params[swept])}" for _, p in lowest]
-    told = "; ".join(f"{name}, {text}" for (name, _), text in zip(lowest, at, strict=True))
-    said = [f"Lowest: {at[0]}." if list(lines) == [ALONE] else f"Lowest of each line: {told}."] if at else []
-    said += [_compared(name, level, lowest[0][1]) for name, level in levels.items() if lowest]
-    said += [f"{len(every) - len(found)} of {len(every)} points have no finished run."] * (len(found) < len(every))
-    missing = [panel.title for panel in sweep.panels if panel not in known_panels(sweep, found)]
-    said += [f"These runs didn't record: {', '.join(missing)}."] * bool(missing)
-    return " ".join(said)
+    lowest_texts = [f"{point_bpb_text(p)} BPB at {swept} {value_text(p.params[swept])}" for _, p in lowest]
+    each_line = "; ".join(f"{name}, {text}" for (name, _), text in zip(lowest, lowest_texts, strict=True))
+    sentences = (
+        [f"Lowest: {lowest_texts[0]}." if list(lines) == [ONLY_LINE] else f"Lowest of each line: {each_line}."]
+        if lowest_texts
+        else []
+    )
+    sentences += [_compared(name, level, lowest[0][1]) for name, level in levels.items() if lowest]
+    sentences += [f"{len(all_points) - len(finished)} of {len(all_points)} points have no finished run."] * (
+        len(finished) < len(all_points)
+    )
+    missing = [panel.title for panel in sweep.panels if panel not in recorded_panels(sweep, finished)]
+    sentences += [f"These runs didn't record: {', '.join(missing)}."] * bool(missing)
+    return " ".join(sentences)
 
 
 def _compared(name: str, level: Point, best: Point) -> str:
-    """Return how the best point stands to a level, and whether noise alone could be it."""
+    """Return how the best point compares with a level, and whether noise alone may explain it."""
     difference = best.bpb - level.bpb
     halves = [p.means["val_bpb"].half_width for p in (level, best)]
     noise = math.hypot(*(h or 0.0 for h in halves))
-    sure = "" if None in halves else ", within noise" if abs(difference) <= noise else ", more than noise"
+    sureness = "" if None in halves else ", within noise" if abs(difference) <= noise else ", more than noise"
     return f"Beside it {name}, {point_bpb_text(level)} BPB: the lowest is {abs(difference):.4f} " + (
-        f"{'below' if difference < 0 else 'above'} it{sure}."
+        f"{'below' if difference < 0 else 'above'} it{sureness}."
     )

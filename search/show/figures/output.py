@@ -15,11 +15,11 @@ from search.show.figures.style import HEIGHT, INK, PAPER, template
 
 FORMATS = (".html", ".json", ".png", ".svg", ".pdf")
 WIDTH = 900
-"""Of a picture, in CSS pixels."""
+"""Width of a picture, in CSS pixels."""
 SCALE = 2
-"""A PNG's pixels to each of these, along a side."""
+"""Pixels of a PNG for each CSS pixel, along a side."""
 TITLE_PIXELS, SUBTITLE = 66, 130
-"""Height of a picture's title; characters of the line below it, at most."""
+"""Height of a picture's title in CSS pixels; most characters of the line below it."""
 PHONE_PIXELS = 560
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -46,7 +46,7 @@ const narrow = (figure.layout.meta || {}).narrow;
 if (narrow && innerWidth < %d) Object.assign(adapt, narrow);
 if (Object.keys(adapt).length) Plotly.relayout(figure, adapt);
 """
-"""A page's figure takes the ground's colours, and on a phone its own narrow form."""
+"""Script of a page: its figure takes the colours of a dark ground, and on a phone its own narrow layout."""
 
 MAKE_ROOM = """
 const figure = document.getElementById("{plot_id}");
@@ -54,11 +54,11 @@ const legend = figure.querySelector(".legend");
 const height = legend ? legend.getBoundingClientRect().height : 0;
 Plotly.relayout(figure, {"margin.t": figure.layout.margin.t + height});
 """
-"""Title and legend both stand above a figure, and only a browser knows how high the legend is."""
+"""Script of a picture: room for its legend below the title, since only a browser knows the legend's height."""
 
 
 def check_format(out: Path, formats: Sequence[str] = FORMATS) -> str:
-    """Return a file's ending in lower case; raises `SearchError` for one that is none of these."""
+    """Return a file's ending in lower case; raises `SearchError` if it isn't one of `formats`."""
     ending = out.suffix.lower()
     if ending not in formats:
         raise SearchError(f"--out is {out}, but must end in one of {', '.join(formats)}")
@@ -66,7 +66,7 @@ def check_format(out: Path, formats: Sequence[str] = FORMATS) -> str:
 
 
 def write_figure(figure: Any, out: Path, *, title: str, subtitle: str = "", caption: str = "") -> None:
-    """Write a figure in the form that the file's ending names; raises `SearchError` where it can't be written."""
+    """Write a figure in the format of the file's ending; raises `SearchError` if it can't be written."""
     ending = check_format(out)
     if ending == ".html":
         out_file.write(out, page(figure, title, subtitle, caption))
@@ -79,7 +79,7 @@ def write_figure(figure: Any, out: Path, *, title: str, subtitle: str = "", capt
 
 
 def page(figure: Any, title: str, subtitle: str = "", caption: str = "") -> str:
-    """Return a page that needs no network and suits light and dark grounds, desktops and phones."""
+    """Return an HTML page that needs no network, for light and dark grounds, desktops and phones."""
     adapt = ADAPT % (template("dark").to_json(), PHONE_PIXELS)
     drawn = figure.to_html(full_html=False, include_plotlyjs=True, post_script=adapt, config=CONFIG)
     texts = {"title": html.escape(title), "subtitle": html.escape(subtitle)}
@@ -89,7 +89,7 @@ def page(figure: Any, title: str, subtitle: str = "", caption: str = "") -> str:
 
 
 def titled(figure: Any, title: str, subtitle: str = "") -> Any:
-    """Return the figure by itself: with its title, on paper of its own."""
+    """Return a figure to be shown alone: with its title and a background."""
     import plotly.graph_objects as go
 
     alone = go.Figure(figure)
@@ -107,11 +107,11 @@ def _height(figure: Any) -> int:
 
 def _picture(figure: Any, ending: str) -> bytes:
     with tempfile.TemporaryDirectory(prefix="lilm-figure-") as folder:
-        shown = Path(folder) / "figure.html"
+        page_path = Path(folder) / "figure.html"
         drawn = figure.to_html(full_html=False, include_plotlyjs=True, post_script=MAKE_ROOM)
-        shown.write_text(f'<!doctype html><meta charset="utf-8"><body style="margin:0">{drawn}', encoding="utf-8")
+        page_path.write_text(f'<!doctype html><meta charset="utf-8"><body style="margin:0">{drawn}', encoding="utf-8")
         if ending == ".pdf":
-            return print_pdf(shown, (figure.layout.width, figure.layout.height))
-        how = f'{{format: "{ending[1:]}", scale: {SCALE if ending == ".png" else 1}, imageDataOnly: true}}'
-        answer = evaluate(shown, f'Plotly.toImage(document.querySelector(".js-plotly-plot"), {how})', WIDTH)
+            return print_pdf(page_path, (figure.layout.width, figure.layout.height))
+        options = f'{{format: "{ending[1:]}", scale: {SCALE if ending == ".png" else 1}, imageDataOnly: true}}'
+        answer = evaluate(page_path, f'Plotly.toImage(document.querySelector(".js-plotly-plot"), {options})', WIDTH)
         return base64.b64decode(answer) if ending == ".png" else str(answer).encode()

@@ -1,1 +1,1 @@
-"""Models of several studies, ranked where they compare."""
+"""The leaderboard: models of several studies, ranked where their BPB can be compared."""

@@ -1,9 +1,9 @@
 """Models of several studies, ranked where their BPB can be compared, and only there.
 
-What can be compared is measured on the same validation text, by the same protocol, after the same budget on the same
-hardware; each such ground has a board of its own. A rank is the place by mean BPB, behind it all that failed in a
-long run. Differences within the noise are marked, not given a shared rank: to be within the noise of one another is
-not transitive, so that shared ranks would either chain a whole board into one, or put a model with few seeds before
+BPB can be compared if it was measured on the same validation text, by the same protocol, after the same budget on the
+same hardware; there is a board for each such set of conditions. Models are ranked by mean BPB; those that failed in a
+long run come last. Differences within the noise are marked, not given a shared rank: "within the noise of each other"
+isn't transitive, so that shared ranks would either chain a whole board into one, or put a model with few seeds before
 one whose mean is better and more certain.
 """
 
@@ -17,22 +17,22 @@ from search.common.durations import format_duration
 from search.study.results import Noise, bpb_text, lead
 
 UNKNOWN = "unknown, of "
-"""Begins the text of a result that doesn't tell it; whose result it is follows, so that it compares with no other."""
+"""Beginning of a text's hash that isn't known; the result's name follows, so that it can't be compared with others."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ground:
-    """What two results must have in common for their BPB to be compared."""
+class Conditions:
+    """The conditions that two results must have in common for their BPB to be compared."""
 
     text: str
-    """Sha-256 of all documents, each with the part it belongs to, so that the hold-out is in it."""
+    """SHA-256 of all documents, each with its part (training or validation), so that it covers the split too."""
     protocol: str
-    """Name of the evaluation's protocol."""
+    """Name of the evaluation protocol."""
     context: int | None
-    """Tokens that a prediction looks back on; None where a study searched it, and so compares them itself."""
+    """Tokens of context in a prediction; None if it is a searched setting, whose values the study compares."""
     budget_seconds: float
     hardware: str
-    """The class of machine whose seconds they are; empty where it isn't known."""
+    """Class of machine on which the budget was spent; empty if it isn't known."""
 
     @property
     def lossless(self) -> bool:
@@ -41,12 +41,12 @@ class Ground:
 
     @property
     def budget(self) -> str:
-        """What was spent on each run, for people."""
+        """Budget and hardware, as text."""
         return f"{format_duration(self.budget_seconds)} on {self.hardware or 'unknown hardware'}"
 
     @property
     def measured(self) -> str:
-        """How the BPB was measured, for people."""
+        """Text, context and protocol, as text."""
         context = "each model's own context" if self.context is None else f"context {self.context}"
         text = "text not known" if self.text.startswith(UNKNOWN) else f"text {self.text[:12]}"
         return f"{text}, {context}; {self.protocol}"
@@ -54,50 +54,50 @@ class Ground:
 
 @dataclass(frozen=True, kw_only=True)
 class Entrant:
-    """A confirmed model; all its texts are plain."""
+    """A confirmed model on the leaderboard; all its texts are without control characters."""
 
     study: str
     configuration: str
     settings: str
-    """The searched settings, on one line."""
+    """Searched settings, on one line."""
     source: str
-    """Where its text came from."""
-    ground: Ground
+    """Source of its text."""
+    conditions: Conditions
     mean_bpb: float
     seeds: int
     noise: Noise
-    """From seed to seed, in its study."""
+    """Noise from seed to seed in its study."""
     baseline: bool = False
     failed: int = 0
-    """Long runs that failed by their own fault."""
+    """Number of long runs that failed by the configuration's own fault."""
     n_params: int | None = None
     confirmed_on: date | None = None
-    """The UTC day of its last confirmation."""
-    going: bool = False
-    """Whether its study still runs."""
+    """UTC day of its last confirmation run."""
+    running: bool = False
+    """Whether its study is still running."""
     remarks: tuple[str, ...] = ()
     generations: Mapping[str, str] = field(default_factory=dict)
-    """What it writes on from each prompt."""
+    """Generated texts by their prompts."""
     link: str | None = None
 
     @property
     def name(self) -> str:
-        """What people call it, across studies."""
+        """Name that is unique across studies."""
         return f"{self.study}, {self.configuration}"
 
     @property
     def half_width(self) -> float | None:
-        """Of the 95% interval."""
+        """Half of the 95% interval of its mean."""
         return self.noise.half_width(self.seeds)
 
     @property
     def score(self) -> str:
-        """BPB with its interval, for people."""
+        """BPB with its interval, as text."""
         return bpb_text(self.mean_bpb, self.half_width)
 
     @property
     def place(self) -> tuple[bool, float]:
-        """What it is ranked by."""
+        """Sort key of the ranking."""
         return self.failed > 0, self.mean_bpb
 
 
@@ -108,26 +108,26 @@ class Row:
     rank: int
     entrant: Entrant
     notes: tuple[str, ...]
-    """What should be known of it here; its board's heading says the rest."""
+    """Remarks; the board's heading has those that all its rows share."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
-    """The ranked entrants of one ground."""
+    """The ranked entrants with the same conditions."""
 
-    ground: Ground
+    conditions: Conditions
     rows: Sequence[Row]
     entrants: int
-    """All of them, those included that are not shown."""
+    """Number of entrants, those included that are not shown."""
     undecided: Sequence[int]
-    """Ranks of those that are not proven worse than the first."""
+    """Ranks of the entrants that are not proven worse than the first."""
 
     @property
     def heading(self) -> str:
-        """Text and budget, for people."""
+        """Text and budget, as text."""
         sources = list(dict.fromkeys(row.entrant.source for row in self.rows))
-        lossy = "" if self.ground.lossless else ", LOSSY tokenizer"
-        return f"{' = '.join(sources)}, {self.ground.budget}{lossy}"
+        lossy = "" if self.conditions.lossless else ", LOSSY tokenizer"
+        return f"{' = '.join(sources)}, {self.conditions.budget}{lossy}"
 
     @property
     def proven(self) -> bool:
@@ -136,23 +136,23 @@ class Board:
 
     @property
     def sureness(self) -> str:
-        """How sure the first place is, and what is not shown, in a sentence or two."""
-        going = sorted({row.entrant.study for row in self.rows if row.entrant.going})
+        """Sentences on how sure the first place is, and on what is not shown."""
+        running = sorted({row.entrant.study for row in self.rows if row.entrant.running})
         hidden = self.entrants - len(self.rows)
-        said = [f"{hidden} more are ranked below."] if hidden else []
-        said += [f"Still running: {', '.join(going)}."] if going else []
-        return " ".join([self._first(), *said])
+        sentences = [f"{hidden} more are ranked below."] if hidden else []
+        sentences += [f"Still running: {', '.join(running)}."] if running else []
+        return " ".join([self._first(), *sentences])
 
     def _first(self) -> str:
         if self.entrants == 1:
-            return "Alone on its ground: nothing to compare it with."
+            return "Alone under these conditions: nothing to compare it with."
         if self.proven:
             return "The first is proven better than each of the others (95% each)."
         return f"The first is not proven better than {_places(self.undecided)}."
 
 
 def _places(ranks: Sequence[int]) -> str:
-    """Return ranks as people write them: place 2, places 2 to 5, places 2, 4 and 5."""
+    """Return ranks as text: place 2, places 2 to 5, places 2, 4 and 5."""
     if len(ranks) == 1:
         return f"place {ranks[0]}"
     if len(ranks) > 2 and list(ranks) == list(range(ranks[0], ranks[-1] + 1)):
@@ -161,47 +161,53 @@ def _places(ranks: Sequence[int]) -> str:
 
 
 def boards(entrants: Sequence[Entrant], top: int | None = None) -> list[Board]:
-    """Return a board for each ground, the best `top` entrants on each; longest budgets first within a text."""
-    grounds: dict[Ground, list[Entrant]] = {}
-    for entrant in _once(entrants):
-        grounds.setdefault(entrant.ground, []).append(entrant)
-    found = [_board(ground, group, top) for ground, group in grounds.items()]
-    return sorted(found, key=_order)
+    """Return the boards, each with its best `top` entrants, by text and then by budget, the longest first."""
+    groups: dict[Conditions, list[Entrant]] = {}
+    for entrant in _without_duplicates(entrants):
+        groups.setdefault(entrant.conditions, []).append(entrant)
+    ranked_boards = [_board(conditions, group, top) for conditions, group in groups.items()]
+    return sorted(ranked_boards, key=_order)
 
 
 def _order(board: Board) -> tuple[Any, ...]:
-    ground = board.ground
-    return board.rows[0].entrant.source, ground.text, not ground.lossless, -ground.budget_seconds, str(ground)
+    conditions = board.conditions
+    return (
+        board.rows[0].entrant.source,
+        conditions.text,
+        not conditions.lossless,
+        -conditions.budget_seconds,
+        str(conditions),
+    )
 
 
-def _once(entrants: Sequence[Entrant]) -> list[Entrant]:
-    """Leave out what is there twice: a study's best and its export, say; the first stays."""
-    known: dict[tuple[Any, ...], Entrant] = {}
+def _without_duplicates(entrants: Sequence[Entrant]) -> list[Entrant]:
+    """Return the entrants without duplicates, such as a study's best and its export; the first is kept."""
+    first_of: dict[tuple[Any, ...], Entrant] = {}
     for entrant in entrants:
-        # Not by all of the ground: an export notes the machine of one run, a study the one that it is pinned to.
-        result = (entrant.mean_bpb, entrant.seeds, entrant.ground.text, entrant.ground.protocol)
-        known.setdefault((entrant.name, *result), entrant)
-    return list(known.values())
+        # Hardware isn't compared: an export names the machine of one run, a study the one that it is pinned to.
+        measured = (entrant.mean_bpb, entrant.seeds, entrant.conditions.text, entrant.conditions.protocol)
+        first_of.setdefault((entrant.name, *measured), entrant)
+    return list(first_of.values())
 
 
-def _board(ground: Ground, group: Sequence[Entrant], top: int | None) -> Board:
+def _board(conditions: Conditions, group: Sequence[Entrant], top: int | None) -> Board:
     ranked = sorted(group, key=lambda e: e.place)
     ranks = [1 + sum(other.place < e.place for other in ranked) for e in ranked]
     rows = [
-        Row(rank=rank, entrant=e, notes=_notes(e, following))
-        for rank, e, following in zip(ranks, ranked, [*ranked[1:], None], strict=True)
+        Row(rank=rank, entrant=e, notes=_notes(e, next_entrant))
+        for rank, e, next_entrant in zip(ranks, ranked, [*ranked[1:], None], strict=True)
     ]
     undecided = [rank for rank, e in zip(ranks[1:], ranked[1:], strict=True) if not proven_better(ranked[0], e)]
-    return Board(ground=ground, rows=rows[:top], entrants=len(ranked), undecided=undecided)
+    return Board(conditions=conditions, rows=rows[:top], entrants=len(ranked), undecided=undecided)
 
 
-def _notes(entrant: Entrant, following: Entrant | None) -> tuple[str, ...]:
+def _notes(entrant: Entrant, next_entrant: Entrant | None) -> tuple[str, ...]:
     notes = ["hand-made" if entrant.baseline else "found by search"]
     if entrant.n_params:
         notes.append(f"{entrant.n_params / 1e6:.2g}M parameters")
     if entrant.noise.deviation is None:
         notes.append("noise not known")
-    elif following is not None and not proven_better(entrant, following):
+    elif next_entrant is not None and not proven_better(entrant, next_entrant):
         notes.append("not proven better than the next")
     if entrant.failed:
         runs = entrant.failed + entrant.seeds
@@ -210,15 +216,15 @@ def _notes(entrant: Entrant, following: Entrant | None) -> tuple[str, ...]:
 
 
 def proven_better(one: Entrant, other: Entrant) -> bool:
-    """Return whether noise doesn't explain by how much the first is better, by Student's t at 95%.
+    """Return whether one is better than the other by more than noise explains, by Student's t at 95%.
 
-    The noise is that of both studies, pooled; who failed in a long run is behind whoever didn't, for certain.
+    The noise of both studies is pooled. An entrant that failed in a long run is certainly behind one that didn't.
     """
     return lead(one, other, pooled(one.noise, other.noise)).proven
 
 
 def pooled(one: Noise, other: Noise) -> Noise:
-    """Return the noise of two studies together; of one and the same it is that; unknown where one is unknown."""
+    """Return the pooled noise of two studies; unknown if one of them is, and unchanged if both are the same."""
     if one == other:
         return one
     if one.deviation is None or other.deviation is None:

@@ -1,4 +1,4 @@
-"""Models on the leaderboard that came as files: exports, bundles and folders from other machines and databases."""
+"""Entrants from files: exports, bundles and folders of other machines and databases."""
 
 import math
 import zipfile
@@ -13,27 +13,27 @@ from model.formats.zip_bundle import is_archive, unpack
 from search.common.durations import parse_duration
 from search.common.errors import SearchError
 from search.common.safe_text import plain_line, plain_text
-from search.export.reader import Export, Place, read_exports
-from search.show.leaderboard.boards import UNKNOWN, Entrant, Ground
+from search.export.reader import Export, ExportPath, read_exports
+from search.show.leaderboard.boards import UNKNOWN, Conditions, Entrant
 from search.show.leaderboard.from_studies import MOST_BYTES
-from search.show.leaderboard.links import Template
+from search.show.leaderboard.links import LinkTemplate
 from search.show.wording import describe
 from search.study.study_file import source_name
 
 EXPORT, SAMPLES = "export.toml", "samples.txt"
 
 
-def of_file(path: Path, link: Template) -> list[Entrant]:
-    """Return the models of an export, or the one of a bundle or folder; raises `SearchError` or `CheckpointError`."""
-    place, written = _opened(path)
-    return [_entrant(path, export, written, link) for export in read_exports(place)]
+def entrants_from_file(path: Path, link: LinkTemplate) -> list[Entrant]:
+    """Return the models in an export, bundle or folder; raises `SearchError` or `CheckpointError`."""
+    place, generations = _opened(path)
+    return [_entrant(path, export, generations, link) for export in read_exports(place)]
 
 
-def _opened(path: Path) -> tuple[Place, dict[str, str]]:
-    """Return where the export is, in a bundle or by itself, and what the model writes where that lies beside it."""
+def _opened(path: Path) -> tuple[ExportPath, dict[str, str]]:
+    """Return the path of the export, which may be in a bundle, and the generated texts beside it, if there are any."""
     if path.is_dir():
         samples = path / SAMPLES
-        return path / EXPORT, _written(samples.read_bytes() if samples.is_file() else b"")
+        return path / EXPORT, _read_samples(samples.read_bytes() if samples.is_file() else b"")
     if not is_archive(path):
         if zipfile.is_zipfile(path):
             raise SearchError(
@@ -42,49 +42,49 @@ def _opened(path: Path) -> tuple[Place, dict[str, str]]:
         return path, {}
     files = unpack(path)  # checks all of them
     if EXPORT not in files:
-        raise SearchError(f"{path}: this bundle has no {EXPORT}, which tells a model's result")
-    return zipfile.Path(path, EXPORT), _written(files.get(SAMPLES, b""))
+        raise SearchError(f"{path}: this bundle has no {EXPORT}, which has a model's result")
+    return zipfile.Path(path, EXPORT), _read_samples(files.get(SAMPLES, b""))
 
 
-def _written(content: bytes) -> dict[str, str]:
+def _read_samples(content: bytes) -> dict[str, str]:
     texts = read_samples(content[:MOST_BYTES].decode("utf-8", "replace"))
     return {plain_line(prompt): plain_text(text) for prompt, text in texts.items()}
 
 
-def _entrant(path: Path, export: Export, written: Mapping[str, str], link: Template) -> Entrant:
-    table, claimed, recipe = export.table, export.claim, export.recipe
-    if not math.isfinite(claimed.val_bpb):
-        raise SearchError(f"{path}: `val_bpb` is {claimed.val_bpb}, but must be a number")
+def _entrant(path: Path, export: Export, generations: Mapping[str, str], link: LinkTemplate) -> Entrant:
+    table, result, training = export.table, export.result, export.training
+    if not math.isfinite(result.val_bpb):
+        raise SearchError(f"{path}: `val_bpb` is {result.val_bpb}, but must be a number")
     parameters = table.get("parameters")
     parameters = parameters if isinstance(parameters, Mapping) else {}
     study, configuration = (str(table.get(key, path.stem)) for key in ("study", "configuration"))
-    horizon = [f"the first part of a run of {recipe.horizon}"] if recipe.horizon else []
+    horizon = [f"the first part of a run of {training.horizon}"] if training.horizon else []
     return Entrant(
         study=plain_line(study),
         configuration=plain_line(configuration),
         settings=plain_line(describe(parameters)),
-        source=plain_line(source_name(recipe.data.source)),
-        ground=Ground(
-            text=plain_line(str(claimed.provenance.get("text_sha256", f"{UNKNOWN}{path}"))),
-            protocol=plain_line(str(claimed.provenance.get("evaluation", PROTOCOL))),
-            context=None if "context" in parameters else recipe.configuration.model.context,
-            budget_seconds=parse_duration(recipe.budget),
-            hardware=plain_line(claimed.machine.label) if claimed.machine else "",
+        source=plain_line(source_name(training.data.source)),
+        conditions=Conditions(
+            text=plain_line(str(result.provenance.get("text_sha256", f"{UNKNOWN}{path}"))),
+            protocol=plain_line(str(result.provenance.get("evaluation", PROTOCOL))),
+            context=None if "context" in parameters else training.configuration.model.context,
+            budget_seconds=parse_duration(training.budget),
+            hardware=plain_line(result.machine.label) if result.machine else "",
         ),
-        mean_bpb=claimed.val_bpb,
-        seeds=len(claimed.seeds),
-        noise=claimed.noise,
+        mean_bpb=result.val_bpb,
+        seeds=len(result.seeds),
+        noise=result.noise,
         baseline=configuration.startswith("baseline "),
         confirmed_on=_day(path, table["result"]),
         remarks=(*horizon, f"from {plain_line(path.name)}"),
-        generations=written,
+        generations=generations,
         link=link.fill({"study": study, "configuration": configuration, "file": str(path)}),
     )
 
 
-def _day(path: Path, result: Mapping[str, Any]) -> date | None:
-    told = result.get("confirmed_on")
+def _day(path: Path, table: Mapping[str, Any]) -> date | None:
+    text = table.get("confirmed_on")
     try:
-        return None if told is None else date.fromisoformat(str(told))
+        return None if text is None else date.fromisoformat(str(text))
     except ValueError:
-        raise SearchError(f"{path}: `confirmed_on` is {told!r}, but must be a day such as 2026-01-31") from None
+        raise SearchError(f"{path}: `confirmed_on` is {text!r}, but must be a day such as 2026-01-31") from None

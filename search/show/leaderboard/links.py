@@ -1,4 +1,4 @@
-"""Links by a template: where a model is to be found, in the dashboard, in a folder, on a site."""
+"""Links to models, made from a template: to the dashboard, a folder or a site."""
 
 import string
 from collections.abc import Mapping
@@ -12,24 +12,24 @@ SCHEMES = ("", "http", "https", "file")
 
 
 @dataclass(frozen=True)
-class Template:
+class LinkTemplate:
     """A URL with names in braces, such as https://example.org/{study}; empty: no links.
 
-    Raises `SearchError` for a name that isn't known, and for a scheme that a page should not follow.
+    Raises `SearchError` for an unknown name, and for a scheme that a page should not link to.
     """
 
     text: str = ""
 
     def __post_init__(self) -> None:
-        strange = [name for name in self._names() if name not in FIELDS]
-        if strange:
-            known = ", ".join(f"{{{name}}}" for name in FIELDS)
-            raise SearchError(f'--link has "{{{strange[0]}}}", but what can be filled in is {known}')
+        unknown = [name for name in self._names() if name not in FIELDS]
+        if unknown:
+            allowed = ", ".join(f"{{{name}}}" for name in FIELDS)
+            raise SearchError(f'--link has "{{{unknown[0]}}}", but what can be filled in is {allowed}')
         if (scheme := self.text and urlsplit(self.text).scheme) not in SCHEMES:
             raise SearchError(f'--link begins with "{scheme}:", but must be a path, or begin with http, https or file')
 
     def fill(self, values: Mapping[str, object]) -> str | None:
-        """Return the URL with its names filled in and quoted; None without a template, or where a name has no value."""
+        """Return the URL with its names filled in and quoted; None without a template, or if a name has no value."""
         if not self.text or any(values.get(name) is None for name in self._names()):
             return None
         quoted = {name: quote(str(value), safe="/") for name, value in values.items()}
@@ -40,7 +40,7 @@ class Template:
             parts = list(string.Formatter().parse(self.text))
         except ValueError as error:
             raise SearchError(f'--link is "{self.text}": {error}; write a literal brace twice') from None
-        # What follows a name, {trial:5} or {trial!r}, is no part of a link either: it is shown as it was written.
+        # Format specifications, as in {trial:5} or {trial!r}, aren't allowed: the message shows them as written.
         return [
             name + (f"!{kind}" if kind else "") + (f":{form}" if form else "")
             for _, name, form, kind in parts

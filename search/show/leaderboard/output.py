@@ -1,4 +1,4 @@
-"""The leaderboard in the format that was asked for, printed or written to a file."""
+"""The leaderboard printed or written to a file, in any of its formats."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -25,29 +25,29 @@ ENDINGS = {".md": "markdown", ".html": "html", ".htm": "html", ".yml": "yaml", "
 ENDINGS |= {".json": "json", ".csv": "csv"}
 
 
-def chosen(form: str | None, out: Path | None) -> str:
-    """Return the format that was asked for, or the one of the file's ending; raises `SearchError` on an unknown one."""
+def choose_format(form: str | None, out: Path | None) -> str:
+    """Return the requested format, or that of the file's ending; raises `SearchError` for an unknown one."""
     form = form or (ENDINGS.get(out.suffix.lower()) if out else None) or TABLE
     if form not in (TABLE, *FORMATS):
         raise SearchError(f'--format is "{form}", but must be one of {", ".join((TABLE, *FORMATS))}')
     return form
 
 
-def publish(found: Sequence[Board], form: str, out: Path | None, *, prompts: bool) -> None:
-    """Print the boards, or write them to a file, whole or not at all; raises `SearchError` where that can't be."""
+def publish(ranked_boards: Sequence[Board], form: str, out: Path | None, *, prompts: bool) -> None:
+    """Print the boards, or write them to a file, completely or not at all; raises `SearchError` if it can't."""
     if out is None:
         if form == TABLE:
             console = Console()
-            console.print(tables(found, console.width, prompts=prompts), highlight=False)
+            console.print(tables(ranked_boards, console.width, prompts=prompts), highlight=False)
         else:
-            print_file(FORMATS[form](found))
+            print_file(FORMATS[form](ranked_boards))
         return
-    out_file.write(out, _text(found, form, prompts=prompts))
+    out_file.write(out, _text(ranked_boards, form, prompts=prompts))
 
 
-def _text(found: Sequence[Board], form: str, *, prompts: bool) -> str:
+def _text(ranked_boards: Sequence[Board], form: str, *, prompts: bool) -> str:
     if form != TABLE:
-        return FORMATS[form](found)
+        return FORMATS[form](ranked_boards)
     console = Console(file=io.StringIO(), width=WIDE)
-    console.print(tables(found, WIDE, prompts=prompts), highlight=False)
+    console.print(tables(ranked_boards, WIDE, prompts=prompts), highlight=False)
     return str(console.file.getvalue())  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The leaderboard as data and as text: JSON, YAML for a static site, CSV, Markdown."""
+"""The leaderboard as JSON, YAML for a static site, CSV and Markdown."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ from search.common.safe_text import fenced
 from search.show.leaderboard.boards import Board, Row
 
 DIGITS = 6
-FIGURES = ("rank", "group", "model", "score", "low", "high", "seeds", "notes", "date", "link")
+CSV_COLUMNS = ("rank", "group", "model", "score", "low", "high", "seeds", "notes", "date", "link")
 """Columns of the CSV."""
 HOW = (
     "Ranked by mean BPB, bits per byte of validation text: lower is better. ± is Student's t interval (95%) of the "
@@ -23,12 +23,12 @@ HOW = (
 )
 
 
-def rows(found: Sequence[Board]) -> list[dict[str, Any]]:
-    """Return every row as a plain map, for a site's data file; `group` tells the boards apart."""
-    return [_plain(board, row) for board in found for row in board.rows]
+def rows(boards: Sequence[Board]) -> list[dict[str, Any]]:
+    """Return every row as a dictionary, for a site's data file; `group` names its board."""
+    return [_row_map(board, row) for board in boards for row in board.rows]
 
 
-def _plain(board: Board, row: Row) -> dict[str, Any]:
+def _row_map(board: Board, row: Row) -> dict[str, Any]:
     e, half = row.entrant, row.entrant.half_width
     interval = None if half is None else [round(e.mean_bpb - half, DIGITS), round(e.mean_bpb + half, DIGITS)]
     return {
@@ -40,51 +40,61 @@ def _plain(board: Board, row: Row) -> dict[str, Any]:
         "notes": "; ".join(_all_notes(board, row)),
         "date": e.confirmed_on.isoformat() if e.confirmed_on else None,
         "link": e.link,
-        "group": f"{board.heading}; {board.ground.measured}",
+        "group": f"{board.heading}; {board.conditions.measured}",
         "generations": [{"prompt": prompt, "text": text} for prompt, text in e.generations.items()],
     }
 
 
 def _all_notes(board: Board, row: Row) -> list[str]:
-    """Return a row's notes with those that stand in its board's heading: a site may show the row alone."""
-    ground, going = board.ground, ["its study still runs"] if row.entrant.going else []
-    return [ground.budget, "lossless" if ground.lossless else "LOSSY", row.entrant.settings, *row.notes, *going]
+    """Return a row's notes with those of its board's heading, since a site may show the row alone."""
+    conditions, running = board.conditions, ["its study still runs"] if row.entrant.running else []
+    return [
+        conditions.budget,
+        "lossless" if conditions.lossless else "LOSSY",
+        row.entrant.settings,
+        *row.notes,
+        *running,
+    ]
 
 
-def as_json(found: Sequence[Board]) -> str:
+def as_json(boards: Sequence[Board]) -> str:
     """Return the rows as JSON."""
-    return json.dumps(rows(found), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(rows(boards), indent=2, ensure_ascii=False) + "\n"
 
 
-def as_yaml(found: Sequence[Board]) -> str:
-    """Return the rows as YAML, as Jekyll and Hugo read data files."""
-    return yaml.safe_dump(rows(found), sort_keys=False, allow_unicode=True, width=100)
+def as_yaml(boards: Sequence[Board]) -> str:
+    """Return the rows as YAML, a data file for Jekyll and Hugo."""
+    return yaml.safe_dump(rows(boards), sort_keys=False, allow_unicode=True, width=100)
 
 
-def as_csv(found: Sequence[Board]) -> str:
-    """Return the rows as CSV, without what the models wrote."""
+def as_csv(boards: Sequence[Board]) -> str:
+    """Return the rows as CSV, without generated texts."""
     text = io.StringIO()
-    table = csv.DictWriter(text, FIGURES, extrasaction="ignore", lineterminator="\n")
+    table = csv.DictWriter(text, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
     table.writeheader()
-    for row in rows(found):
+    for row in rows(boards):
         low, high = row["interval"] or (None, None)
         table.writerow({k: _no_formula(v) for k, v in {**row, "low": low, "high": high}.items()})
     return text.getvalue()
 
 
 def _no_formula(value: Any) -> Any:
-    """Keep a spreadsheet from computing a text (owasp.org/www-community/attacks/CSV_Injection)."""
+    """Return a cell that no spreadsheet takes for a formula (owasp.org/www-community/attacks/CSV_Injection)."""
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
 
 
-def as_markdown(found: Sequence[Board]) -> str:
-    """Return a table for each board, as GitHub and static sites render them, and what each model wrote."""
-    parts = ["# Leaderboard"] if found else ["Nothing is confirmed yet."]
-    for board in found:
-        parts += [f"## {escaped(board.heading)}", _table(board), escaped(f"{board.sureness} ({board.ground.measured})")]
+def as_markdown(boards: Sequence[Board]) -> str:
+    """Return a Markdown table for each board, for GitHub and static sites, and the generated texts."""
+    parts = ["# Leaderboard"] if boards else ["Nothing is confirmed yet."]
+    for board in boards:
+        parts += [
+            f"## {escaped(board.heading)}",
+            _table(board),
+            escaped(f"{board.sureness} ({board.conditions.measured})"),
+        ]
         for row in board.rows:
             if row.entrant.generations:
-                parts += [f"### {row.rank}\\. {escaped(row.entrant.name)} writes", _written(row)]
+                parts += [f"### {row.rank}\\. {escaped(row.entrant.name)} writes", _generations_block(row)]
     return "\n\n".join([*parts, escaped(HOW)]) + "\n"
 
 
@@ -99,13 +109,13 @@ def _table(board: Board) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return a line as Markdown that shows just this text: no mark-up, no HTML, no link, no new cell, no Liquid tag."""
+    """Return a line escaped for Markdown: no mark-up, no HTML, no link, no new cell, no Liquid tag."""
     text = re.sub(r"([\\`*_{}%\[\]<>#|~&:@$])", r"\\\1", text)
     return re.sub(r"(?i)\b(www)\.", r"\1\\.", text)
 
 
-def _written(row: Row) -> str:
-    """Return what a model wrote as a block of code, in which nothing is mark-up, whatever it says."""
+def _generations_block(row: Row) -> str:
+    """Return a model's generated texts as a block of code, in which nothing is mark-up."""
     texts = [prompt + text for prompt, text in row.entrant.generations.items()]
     lines = [part for text in texts for line in [*text.split("\n"), ""] for part in textwrap.wrap(line, 100) or [""]]
     body = re.sub(r"\{(?=[{%])", "{ ", "\n".join(lines).strip("\n"))  # Jekyll runs {{ }} and {% %} in code too

@@ -1,4 +1,4 @@
-"""The leaderboard for eyes: tables in a terminal, and a page that needs nothing but itself."""
+"""The leaderboard as tables in a terminal, and as one self-contained HTML page."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,13 +15,18 @@ WIDE = 120
 """Columns of a terminal from which notes have a column of their own."""
 
 
-def tables(found: Sequence[Board], width: int, *, prompts: bool = False) -> Group:
-    """Return the boards for a terminal of so many columns."""
+def tables(boards: Sequence[Board], width: int, *, prompts: bool = False) -> Group:
+    """Return the boards' tables for a terminal of `width` columns."""
     parts: list[Any] = []
-    for board in found:
-        parts += [_table(board, width >= WIDE), Text(board.sureness), Text(board.ground.measured, style="dim"), Text()]
+    for board in boards:
+        parts += [
+            _table(board, width >= WIDE),
+            Text(board.sureness),
+            Text(board.conditions.measured, style="dim"),
+            Text(),
+        ]
         if prompts:
-            parts += [line for row in board.rows for line in _written(row)]
+            parts += [line for row in board.rows for line in _generations(row)]
     return Group(*(parts or [Text("Nothing is confirmed yet.")]))
 
 
@@ -43,7 +48,7 @@ def _table(board: Board, wide: bool) -> Table:
     return table
 
 
-def _written(row: Row) -> list[Text]:
+def _generations(row: Row) -> list[Text]:
     if not row.entrant.generations:
         return []
     lines = [Text(f"{row.rank}. {row.entrant.name} writes:", style="bold")]
@@ -52,6 +57,6 @@ def _written(row: Row) -> list[Text]:
     return lines
 
 
-def page(found: Sequence[Board]) -> str:
-    """Return one HTML page, without scripts; all texts in it are escaped."""
-    return fill(__package__, "leaderboard.html.j2", boards=found, how=HOW).removesuffix("\n")
+def page(boards: Sequence[Board]) -> str:
+    """Return the boards as one HTML page without scripts; all texts are escaped."""
+    return fill(__package__, "leaderboard.html.j2", boards=boards, how=HOW).removesuffix("\n")

@@ -1,1 +1,1 @@
-"""The offline HTML report."""
+"""The report: one HTML file that needs no network."""

@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs no network, with every answer, figure and command of a study."""
+"""The report's page: one HTML file with every answer, figure and command of a study, which needs no network."""
 
 import base64
 import hashlib
@@ -28,41 +28,41 @@ PICTURE_PIXELS = 1100
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shown:
-    """One figure of the page."""
+class DrawnFigure:
+    """A figure of the page."""
 
     name: str
     title: str
-    says: str
-    how: str
+    description: str
+    how_to_read: str
     spec: str
     """Plotly's figure as JSON that may stand in a script element."""
     height: int
 
 
-def page(facts: Snapshot, *, samples: str = "", now: datetime | None = None) -> str:
-    """Return the report as one HTML text; `samples` is what the winner writes."""
-    drawn, missing = figures(facts)
+def page(snapshot: Snapshot, *, samples: str = "", now: datetime | None = None) -> str:
+    """Return the report as HTML; `samples` is text that the winner generated."""
+    drawn, missing = figures(snapshot)
     script = _resource("report.js")
     context = {
-        "study": facts.plan.name,
-        "description": redact(facts.plan.description),
-        "heading": heading(facts, now or datetime.now(UTC)),
-        "unfinished": unfinished(facts),
+        "study": snapshot.plan.name,
+        "description": redact(snapshot.plan.description),
+        "heading": heading(snapshot, now or datetime.now(UTC)),
+        "unfinished": unfinished(snapshot),
         "sections": [
-            (key, question, answer(facts), [f for f in drawn if PICTURES[f.name].answers == key])
+            (key, question, answer(snapshot), [f for f in drawn if PICTURES[f.name].answers == key])
             for key, (question, answer) in ANSWERS.items()
         ],
-        "caveats": [c.sentence for c in anonymous_caveats(facts) if c.name not in ACTIONABLE],
-        "next_steps": next_steps(facts),
-        "confirmed": confirmed_table(facts),
-        "settings": settings_table(facts),
+        "caveats": [c.sentence for c in anonymous_caveats(snapshot) if c.name not in ACTIONABLE],
+        "next_steps": next_steps(snapshot),
+        "confirmed": confirmed_table(snapshot),
+        "settings": settings_table(snapshot),
         "missing": missing,
         "samples": redact(samples),
-        "provenance": provenance(facts),
-        "commands": commands(facts),
-        "glossary": glossary(facts),
-        "settled": anonymous_study_file(facts.plan),
+        "provenance": provenance(snapshot),
+        "commands": commands(snapshot),
+        "glossary": glossary(snapshot),
+        "settled": anonymous_study_file(snapshot.plan),
         "colours": {ground: _colours(ground) for ground in ("light", "dark")},
         "templates": in_script(
             {ground: template(ground).to_plotly_json() for ground in ("light", "dark")} | {"on_dark": ON_DARK}
@@ -74,26 +74,35 @@ def page(facts: Snapshot, *, samples: str = "", now: datetime | None = None) -> 
     return fill(__package__, "report.html.j2", **context).removesuffix("\n")
 
 
-def figures(facts: Snapshot) -> tuple[list[Shown], list[tuple[str, str]]]:
-    """Return the pictures that can be drawn, and the titles of the others with what they need."""
+def figures(snapshot: Snapshot) -> tuple[list[DrawnFigure], list[tuple[str, str]]]:
+    """Return the figures that can be drawn, and the titles of the others with what they need."""
     drawn, missing = [], []
     for name, picture in PICTURES.items():
-        if not picture.fits(facts):
+        if not picture.fits(snapshot):
             continue
-        figure = picture.draw(facts)
+        figure = picture.draw(snapshot)
         if figure is None:
             missing.append((picture.title, picture.needs))
             continue
-        figure.layout.template = None  # the page brings one for each ground
+        figure.layout.template = None  # the page has one for each ground
         height = int(figure.layout.height or 400)
         spec = in_script(plain(json.loads(figure.to_json())))
-        says = redact(picture.says(facts))
-        drawn.append(Shown(name=name, title=picture.title, says=says, how=picture.how, spec=spec, height=height))
+        description = redact(picture.describe(snapshot))
+        drawn.append(
+            DrawnFigure(
+                name=name,
+                title=picture.title,
+                description=description,
+                how_to_read=picture.how_to_read,
+                spec=spec,
+                height=height,
+            )
+        )
     return drawn, missing
 
 
 def in_script(table: Any) -> str:
-    """Return JSON in which nothing can end the script element that holds it."""
+    """Return JSON that can't end the script element that holds it."""
     text = json.dumps(table, ensure_ascii=False, separators=(",", ":"))
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
@@ -116,22 +125,22 @@ def _plotly() -> str:
 
 
 def _hash(script: str) -> str:
-    """Return what allows this very script, and no other, in the page's policy."""
+    """Return the source expression that allows exactly this script in the page's Content-Security-Policy."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
-def place(study: str, out: Path | None, form: str | None) -> tuple[Path, str]:
-    """Return where a report goes and in which format, by what was asked for."""
+def output_path(study: str, out: Path | None, form: str | None) -> tuple[Path, str]:
+    """Return a report's path and format, from the options; raises `SearchError` if they can't be used."""
     if form and form not in FORMATS:
         raise SearchError(f'--format is "{form}", but must be one of {", ".join(FORMATS)}')
-    named = out or Path(f"{study}-report.{form or FORMATS[0]}")
-    out_file.check(named, example=named / f"{study}-report.{form or FORMATS[0]}")
-    ending = check_format(out, [f".{known}" for known in FORMATS]) if out and not form else ".html"
-    return named, form or ending[1:]
+    path = out or Path(f"{study}-report.{form or FORMATS[0]}")
+    out_file.check(path, example=path / f"{study}-report.{form or FORMATS[0]}")
+    ending = check_format(out, [f".{name}" for name in FORMATS]) if out and not form else ".html"
+    return path, form or ending[1:]
 
 
 def write(html: str, out: Path, form: str) -> int:
-    """Write the report in one of `FORMATS`, whole or not at all; returns its size in bytes."""
+    """Write the report in one of `FORMATS`, completely or not at all; return its size in bytes."""
     from search.show import chromium
 
     if form == "html":

@@ -1,4 +1,4 @@
-"""The report's tables: what the study is, what was confirmed, what was searched, how to do it again, words."""
+"""The report's tables: heading, confirmed configurations, searched settings, provenance, commands, words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,84 +17,87 @@ from search.study.trials import attributes_of
 
 MOST_ROWS = 100
 HIDDEN = ("host", "hardware")
-"""Parts of a run's provenance that tell of a machine and its owner."""
+"""Keys of a run's provenance that say something about its machine or owner."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Columns with their headings; every cell is text."""
+    """A table; all its cells are text."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     left_out: int = 0
 
 
-def heading(facts: Snapshot, now: datetime) -> list[tuple[str, str]]:
-    """Return what the study is, term by term."""
-    plan = facts.plan
+def heading(snapshot: Snapshot, now: datetime) -> list[tuple[str, str]]:
+    """Return the study's data as pairs of term and text."""
+    plan = snapshot.plan
     short, long = plan.proxy.budget, plan.confirm.budget
-    runs = [r for r in facts.runs if r.state == TrialState.COMPLETE]
-    done = counted(len(facts.finished), "proxy trial", "proxy trials") + f" of {short} finished"
+    runs = [r for r in snapshot.runs if r.state == TrialState.COMPLETE]
+    counts = counted(len(snapshot.finished), "proxy trial", "proxy trials") + f" of {short} finished"
     if plan.is_grid:
-        done = f"{counted(len(facts.finished), 'run')} of {short}, of a grid of {plan.proxy.trials}"
+        counts = f"{counted(len(snapshot.finished), 'run')} of {short}, of a grid of {plan.proxy.trials}"
     elif runs:
-        done += f", {counted(len(runs), 'confirmation run')} of {long}"
+        counts += f", {counted(len(runs), 'confirmation run')} of {long}"
     rows = [
         ("As of", now.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")),
         ("Text", source_name(plan.data.source)),
-        ("Budgets", done),
-        ("Hardware", facts.hardware.removeprefix("Hardware: ")),
+        ("Budgets", counts),
+        ("Hardware", snapshot.hardware.removeprefix("Hardware: ")),
     ]
     return [(term, text) for term, text in rows if text]
 
 
-def confirmed_table(facts: Snapshot) -> Table | None:
+def confirmed_table(snapshot: Snapshot) -> Table | None:
     """Return the confirmed configurations, the best first, with every seed's BPB and their settings."""
-    found = facts.confirmed[:MOST_ROWS]
-    if not found:
+    configurations = snapshot.confirmed[:MOST_ROWS]
+    if not configurations:
         return None
-    proxy = f"BPB at {facts.plan.proxy.budget}"
+    proxy = f"BPB at {snapshot.plan.proxy.budget}"
     return Table(
         columns=["rank", "configuration", "BPB ± 95%", "seed: BPB", proxy, "parameters", "settings"],
-        rows=[[str(place), c.label, *_measured(facts, c), describe(c.params)] for place, c in enumerate(found, 1)],
-        left_out=len(facts.confirmed) - len(found),
+        rows=[
+            [str(place), c.label, *_measured(snapshot, c), describe(c.params)]
+            for place, c in enumerate(configurations, 1)
+        ],
+        left_out=len(snapshot.confirmed) - len(configurations),
     )
 
 
-def _measured(facts: Snapshot, c: Confirmed) -> list[str]:
+def _measured(snapshot: Snapshot, c: Confirmed) -> list[str]:
     seeds = ", ".join(f"{seed}:\u00a0{bpb:.4f}" for seed, bpb in sorted(c.bpb_by_seed.items()))
     proxy = f"{c.proxy_bpb:.4f}" if c.proxy_bpb is not None else "–"
     size = attributes_of(c.runs[0]).n_params
-    mean = bpb_text(c.mean_bpb, facts.noise.half_width(c.seeds))
+    mean = bpb_text(c.mean_bpb, snapshot.noise.half_width(c.seeds))
     return [mean, seeds, proxy, f"{size:,}" if size else "–"]
 
 
 def cell(value: Any) -> str:
-    """Return a setting's value as a table has it."""
+    """Return a setting's value as the text of a cell."""
     return "–" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def settings_table(facts: Snapshot) -> Table:
-    """Return what was searched: each setting, what it is, and within which values."""
-    rows = [[name, meaning(name), str(p)] for name, p in facts.plan.space.parameters.items()]
+def settings_table(snapshot: Snapshot) -> Table:
+    """Return the searched settings, each with its description and its range."""
+    rows = [[name, meaning(name), str(p)] for name, p in snapshot.plan.space.parameters.items()]
     return Table(columns=["setting", "what it is", "searched"], rows=rows)
 
 
-def provenance(facts: Snapshot) -> list[tuple[str, str]]:
-    """Return what the winner's first run may depend on besides its settings."""
-    runs = facts.confirmed[0].runs if facts.confirmed else sorted(facts.finished, key=lambda t: t.value or 0.0)
-    known = attributes_of(runs[0]).provenance if runs else {}
-    return [(key.replace("_", " "), cell(value)) for key, value in known.items() if key not in HIDDEN]
+def provenance(snapshot: Snapshot) -> list[tuple[str, str]]:
+    """Return the provenance of the winner's first run: versions, device and hashes that its BPB may depend on."""
+    runs = snapshot.confirmed[0].runs if snapshot.confirmed else sorted(snapshot.finished, key=lambda t: t.value or 0.0)
+    values = attributes_of(runs[0]).provenance if runs else {}
+    return [(key.replace("_", " "), cell(value)) for key, value in values.items() if key not in HIDDEN]
 
 
-def commands(facts: Snapshot) -> list[str]:
-    """Return the commands that bring the result here and do it again."""
-    return next_commands("report", facts.plan.name, State(confirmed=bool(facts.confirmed)))
+def commands(snapshot: Snapshot) -> list[str]:
+    """Return the commands that download the result and reproduce it."""
+    return next_commands("report", snapshot.plan.name, State(confirmed=bool(snapshot.confirmed)))
 
 
-def glossary(facts: Snapshot) -> list[tuple[str, str]]:
-    """Return the words that the report uses."""
-    short, long = facts.plan.proxy.budget, facts.plan.confirm.budget
+def glossary(snapshot: Snapshot) -> list[tuple[str, str]]:
+    """Return the report's words with their explanations."""
+    short, long = snapshot.plan.proxy.budget, snapshot.plan.confirm.budget
     return [
         (
             "BPB",
@@ -116,7 +119,7 @@ def glossary(facts: Snapshot) -> list[tuple[str, str]]:
         ),
         (
             "τ (Kendall)",
-            "1 where two orders are the same, −1 where one is the other turned round, 0 where they have "
+            "1 where two orders are the same, −1 where one is the other reversed, 0 where they have "
             "nothing to do with each other. Here: of proxies and of confirmed BPB.",
         ),
         (
@@ -125,6 +128,9 @@ def glossary(facts: Snapshot) -> list[tuple[str, str]]:
         ),
         ("pruned", "stopped early, because runs that ended among the best hardly ever looked as bad."),
         ("control", "a proxy that, by lot, is never pruned, so that it is known what pruning costs."),
-        ("importance", "by how much a setting alone tells the best quarter of the proxies from all of them."),
+        (
+            "importance",
+            "how differently the best quarter of the proxies and all of them are spread over a setting alone.",
+        ),
         ("tokens per parameter", "how much text a model was trained on for its size."),
     ]

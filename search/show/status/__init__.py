@@ -1,1 +1,1 @@
-"""A study in a terminal, and status --json."""
+"""A study's state in a terminal, and as `status --json`."""

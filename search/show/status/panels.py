@@ -1,6 +1,6 @@
-"""The parts of a study at a glance as lines of a terminal, each no wider than it is: pure functions of an overview.
+"""The parts of the screen as lines of text, none wider than the terminal: pure functions of an overview.
 
-Whatever colours say, the words or signs beside them say too.
+Colours carry nothing that words or signs don't say too.
 """
 
 from collections.abc import Sequence
@@ -10,22 +10,22 @@ from rich.text import Text
 
 from search.common.durations import format_duration
 from search.show.columns import GAP, INDENT, Column, Columns, hanging
-from search.show.status.overview import Correlation, Counts, Found, Overview, WorkerNow
-from search.show.wording import counted, describe, span
+from search.show.status.overview import BestResult, Correlation, Overview, TrialCounts, WorkerStatus
+from search.show.wording import counted, describe, rough_duration
 from search.study.results import bpb_text
 
 Lines = list[Text]
 
 SPARKS = "▁▂▃▄▅▆▇█"
-OPEN, SHUT = "━", "·"
+OPEN, CLOSED = "━", "·"
 LEAST_BAR, MOST_BAR = 10, 60
-LEAD = 15
-"""Characters of the words at the left edge."""
-PROGRESS = (
+LABEL_WIDTH = 15
+"""Width of the labels at the left edge, in characters."""
+PROGRESS_COLUMNS = (
     *(Column(name=""), Column(name=""), Column(name="")),
     Column(name="", weight=1, below=True),
 )
-CREW = (
+WORKER_COLUMNS = (
     Column(name="worker"),
     Column(name="does"),
     Column(name="", weight=2),
@@ -36,7 +36,7 @@ CREW = (
     Column(name="rented as", weight=4),
     Column(name="device", weight=6),
 )
-BEST = (
+BEST_COLUMNS = (
     Column(name="best so far"),
     Column(name="configuration"),
     Column(name="BPB (± 95%)", right=True),
@@ -45,43 +45,43 @@ BEST = (
 )
 
 
-def headline(o: Overview, width: int) -> Lines:
-    """Return what it is, how long it has run and how long it will."""
-    alive = [w for w in o.workers if w.state == "alive"]
+def headline(overview: Overview, width: int) -> Lines:
+    """Return the study's name, its state, its time so far and to its end, and the device if there is only one."""
+    alive = [w for w in overview.workers if w.state == "alive"]
     devices = {w.device for w in alive}
-    parts = [o.state, *([counted(len(alive), "worker")] if alive else [])]
-    if o.elapsed_seconds:
-        parts.append(f"{span(o.elapsed_seconds)} so far")
-    if o.eta_seconds is not None and o.state == "running":
-        parts.append(f"about {span(o.eta_seconds)} to the {'cap' if o.cost.capped else 'end'}")
-    if len(devices) == 1 and len(o.study) + len(" · ".join([*parts, *devices])) + 2 <= width:
+    parts = [overview.state, *([counted(len(alive), "worker")] if alive else [])]
+    if overview.elapsed_seconds:
+        parts.append(f"{rough_duration(overview.elapsed_seconds)} so far")
+    if overview.eta_seconds is not None and overview.state == "running":
+        parts.append(f"about {rough_duration(overview.eta_seconds)} to the {'cap' if overview.cost.capped else 'end'}")
+    if len(devices) == 1 and len(overview.study) + len(" · ".join([*parts, *devices])) + 2 <= width:
         parts += devices
-    lead = f"{o.study}  "
-    lines = hanging(" · ".join(parts), width, lead if len(lead) < width / 2 else INDENT, "")
-    lines[0].stylize("bold", 0, len(lead))
-    return lines if len(lead) < width / 2 else [Text(o.study, style="bold"), *lines]
+    name = f"{overview.study}  "
+    lines = hanging(" · ".join(parts), width, name if len(name) < width / 2 else INDENT, "")
+    lines[0].stylize("bold", 0, len(name))
+    return lines if len(name) < width / 2 else [Text(overview.study, style="bold"), *lines]
 
 
-def progress(o: Overview, width: int) -> Lines:
-    """Return trials by state, with a bar for each fidelity."""
-    kinds = [("runs" if o.kind == "grid" else "proxies", o.proxies)]
-    if o.confirmations.asked:
-        kinds.append(("confirmations", o.confirmations))
-    said = [(f"{name:<{LEAD - 2}}", share(counts), _states(counts), counts) for name, counts in kinds]
-    words = max(map(len, (of for _, of, _, _ in said))) + max(map(len, (states for _, _, states, _ in said)))
-    bar = max(LEAST_BAR, min(MOST_BAR, width - LEAD - 2 * len(GAP) - words))
-    rows = [(name, _bar(counts, bar), of, states) for name, of, states, counts in said]
-    return Columns(PROGRESS, rows).lines(width)[1:]
+def progress(overview: Overview, width: int) -> Lines:
+    """Return the numbers of trials by state, with a bar, for each fidelity."""
+    kinds = [("runs" if overview.kind == "grid" else "proxies", overview.proxies)]
+    if overview.confirmations.asked:
+        kinds.append(("confirmations", overview.confirmations))
+    rows = [(f"{name:<{LABEL_WIDTH - 2}}", ended_of_all(counts), _states(counts), counts) for name, counts in kinds]
+    text_width = max(map(len, (ended for _, ended, _, _ in rows))) + max(map(len, (states for _, _, states, _ in rows)))
+    bar_width = max(LEAST_BAR, min(MOST_BAR, width - LABEL_WIDTH - 2 * len(GAP) - text_width))
+    table_rows = [(name, _bar(counts, bar_width), ended, states) for name, ended, states, counts in rows]
+    return Columns(PROGRESS_COLUMNS, table_rows).lines(width)[1:]
 
 
-def share(counts: Counts) -> str:
-    """Return how many have ended, of how many there will be."""
+def ended_of_all(counts: TrialCounts) -> str:
+    """Return how many trials have ended, of how many: "3 of about 12"."""
     about = "about " if counts.estimated and counts.to_come else ""
     return f"{counts.ended} of {about}{counts.asked}"
 
 
-def _bar(counts: Counts, width: int) -> Text:
-    """Return a line of which each part is as long as its share, told apart by sign as well as by colour."""
+def _bar(counts: TrialCounts, width: int) -> Text:
+    """Return a bar whose parts are as long as the states' shares, with a sign and a colour for each state."""
     parts = (
         *((counts.complete, "━", "green"), (counts.pruned, "╍", "cyan"), (counts.failed, "×", "red")),
         *((counts.running, "─", "bold"), (counts.to_come, "·", "dim")),
@@ -94,7 +94,7 @@ def _bar(counts: Counts, width: int) -> Text:
     return bar
 
 
-def _states(counts: Counts) -> str:
+def _states(counts: TrialCounts) -> str:
     named = (
         *((counts.complete, "complete"), (counts.pruned, "pruned"), (counts.failed, "failed")),
         *((counts.running, "running"), (counts.lost, "lost and repeated")),
@@ -102,33 +102,33 @@ def _states(counts: Counts) -> str:
     return ", ".join(f"{number} {name}" for number, name in named if number) or "none yet"
 
 
-def crew(o: Overview, width: int, most: int | None = None) -> Lines:
-    """Return the workers and what each does; of more than `most` those that work, and how many others there are."""
-    workers = o.workers  # in one order, so that rows stay where they are
+def workers(overview: Overview, width: int, most: int | None = None) -> Lines:
+    """Return a row for each worker; of more than `most`, dead and busy ones first, and the number of the others."""
+    workers = overview.workers  # always in the same order, so that rows don't jump
     if most is not None and len(workers) > most:
         workers = sorted(workers, key=lambda w: (w.state != "dead", not w.run))
-    shown = workers[:most]
-    if not shown:
+    listed = workers[:most]
+    if not listed:
         return []
-    same = len({w.device for w in o.workers}) == 1
-    rows = [_crew_row(w, "" if same else w.device) for w in shown]
-    styles = ["yellow" if w.state == "dead" else "" if w.run else "dim" for w in shown]
-    lines = Columns(CREW, rows, styles).lines(width)
-    left = workers[len(shown) :]
-    if left:
-        busy = sum(bool(w.run) for w in left)
-        lines.append(Text(f"and {len(left)} more: {busy} training, {len(left) - busy} idle", style="dim"))
+    one_device = len({w.device for w in overview.workers}) == 1
+    rows = [_worker_row(w, "" if one_device else w.device) for w in listed]
+    styles = ["yellow" if w.state == "dead" else "" if w.run else "dim" for w in listed]
+    lines = Columns(WORKER_COLUMNS, rows, styles).lines(width)
+    others = workers[len(listed) :]
+    if others:
+        training = sum(bool(w.run) for w in others)
+        lines.append(Text(f"and {len(others)} more: {training} training, {len(others) - training} idle", style="dim"))
     return lines
 
 
-def _crew_row(worker: WorkerNow, device: str) -> tuple[str | Text, ...]:
+def _worker_row(worker: WorkerStatus, device: str) -> tuple[str | Text, ...]:
     dead = worker.state == "dead"
-    does = f"silent for {span(worker.silent_seconds)}" if dead else worker.run or "idle"
-    done = round(worker.percent / 10)
+    does = f"silent for {rough_duration(worker.silent_seconds)}" if dead else worker.run or "idle"
+    tenths = round(worker.percent / 10)
     return (
         worker.name,
         does,
-        Text.assemble(("━" * done, "green"), ("·" * (10 - done), "dim")) if worker.run and not dead else "",
+        Text.assemble(("━" * tenths, "green"), ("·" * (10 - tenths), "dim")) if worker.run and not dead else "",
         f"{worker.percent}%" if worker.run else "",
         f"{worker.tokens_per_second:,.0f}" if worker.tokens_per_second else "",
         str(worker.trials),
@@ -138,111 +138,117 @@ def _crew_row(worker: WorkerNow, device: str) -> tuple[str | Text, ...]:
     )
 
 
-def best(o: Overview, width: int, *, brief: bool = False) -> Lines:
-    """Return the best proxy and the best confirmed, the baseline beside each; `brief` leaves parameters out."""
+def best(overview: Overview, width: int, *, brief: bool = False) -> Lines:
+    """Return the best proxy and the best confirmed configuration, with the baseline below each.
+
+    `brief` leaves parameters out.
+    """
     rows = []
-    proxy = "run" if o.kind == "grid" else "proxy"
-    for name, found, others in (
-        (f"{proxy}, {o.proxy_budget}", o.best_proxy, {"by hand": o.baseline_proxy}),
+    short_run = "run" if overview.kind == "grid" else "proxy"
+    for name, result, compared in (
+        (f"{short_run}, {overview.proxy_budget}", overview.best_proxy, {"by hand": overview.baseline_proxy}),
         (
-            f"confirmed, {o.confirm_budget}",
-            o.best_confirmed,
-            {"by hand": o.baseline_confirmed, "searched": o.searched_confirmed},
+            f"confirmed, {overview.confirm_budget}",
+            overview.best_confirmed,
+            {"by hand": overview.baseline_confirmed, "searched": overview.searched_confirmed},
         ),
     ):
-        if found is None:
+        if result is None:
             continue
-        known = name.startswith("confirmed")
-        rows.append(_best_row(name, found, known, "" if brief else describe(found.parameters)))
+        confirmed = name.startswith("confirmed")
+        rows.append(_best_row(name, result, confirmed, "" if brief else describe(result.parameters)))
         rows += [
-            _best_row(f"  {kind}", other, known, "")
-            for kind, other in others.items()
-            if other is not None and other.label != found.label
+            _best_row(f"  {kind}", other, confirmed, "")
+            for kind, other in compared.items()
+            if other is not None and other.label != result.label
         ]
-    return (
-        Columns(BEST, rows, ["" if not row[0].startswith(" ") else "dim" for row in rows]).lines(width) if rows else []
-    )
+    styles = ["dim" if row[0].startswith(" ") else "" for row in rows]
+    return Columns(BEST_COLUMNS, rows, styles).lines(width) if rows else []
 
 
-def _best_row(name: str, found: Found, known: bool, params: str) -> tuple[str, ...]:
-    return name, found.label, bpb_text(found.bpb, found.half_width), str(found.seeds) if known else "", params
+def _best_row(name: str, result: BestResult, confirmed: bool, parameters: str) -> tuple[str, ...]:
+    bpb = bpb_text(result.bpb, result.half_width)
+    return name, result.label, bpb, str(result.seeds) if confirmed else "", parameters
 
 
-def foretold(o: Overview, width: int) -> Lines:
-    """Return the correlation by progress as a sparkline, with the gate below it."""
-    c = o.correlation
-    if o.kind == "grid" or not c.steps:
+def correlation(overview: Overview, width: int) -> Lines:
+    """Return the correlation at each report as a sparkline, with the pruner's gate below it."""
+    correlation = overview.correlation
+    if overview.kind == "grid" or not correlation.steps:
         return []
-    if c.finished < c.needed:
-        said = f"shut: {c.finished} of {c.needed} proxies that must finish first"
-        return hanging(said, width, f"{'pruning gate':<{LEAD}}", "")
-    sparks = "".join(SPARKS[min(7, int(max(0.0, s.rho) * 8))] for s in c.steps)
-    gate = "".join(OPEN if s.open else SHUT for s in c.steps)
-    few = [c.steps[0], c.steps[len(c.steps) // 2], c.steps[-1]] if len(c.steps) > 2 else c.steps
-    said = ", ".join(f"{s.rho:.2f} (≥ {s.bound:.2f}) at {s.percent}%" for s in few)
-    opened = _gate(c)
-    if o.proxies.pruned:
-        opened += f"; {o.proxies.pruned} pruned saved {format_duration(o.pruning_saved_seconds)}"
-    if LEAD + len(sparks) + 2 + cell_len(said) > width:
-        said = f"{few[0].rho:.2f} at {few[0].percent}%, {few[-1].rho:.2f} at {few[-1].percent}%"
+    if correlation.finished < correlation.needed:
+        figures = f"shut: {correlation.finished} of {correlation.needed} proxies that must finish first"
+        return hanging(figures, width, f"{'pruning gate':<{LABEL_WIDTH}}", "")
+    sparks = "".join(SPARKS[min(7, int(max(0.0, s.rho) * 8))] for s in correlation.steps)
+    gate = "".join(OPEN if s.open else CLOSED for s in correlation.steps)
+    steps = correlation.steps
+    quoted = [steps[0], steps[len(steps) // 2], steps[-1]] if len(steps) > 2 else steps
+    figures = ", ".join(f"{s.rho:.2f} (≥ {s.bound:.2f}) at {s.percent}%" for s in quoted)
+    where_open = _gate(correlation)
+    if overview.proxies.pruned:
+        where_open += f"; {overview.proxies.pruned} pruned saved {format_duration(overview.pruning_saved_seconds)}"
+    if LABEL_WIDTH + len(sparks) + 2 + cell_len(figures) > width:
+        figures = f"{quoted[0].rho:.2f} at {quoted[0].percent}%, {quoted[-1].rho:.2f} at {quoted[-1].percent}%"
     return [
-        *_led("ρ by progress", Text(sparks, style="cyan"), said, width),
-        *_led("pruning gate", Text(gate, style="green"), opened, width),
+        *_labelled("ρ by progress", Text(sparks, style="cyan"), figures, width),
+        *_labelled("pruning gate", Text(gate, style="green"), where_open, width),
     ]
 
 
-def _gate(c: Correlation) -> str:
-    """Return where the gate is open."""
-    if c.open_from is not None:
-        return f"open from {c.open_from}% on"
-    count = sum(s.open for s in c.steps)
-    return f"open at {count} of {len(c.steps)} reports" if count else "shut: not proven (95%) that losses tell anything"
+def _gate(correlation: Correlation) -> str:
+    """Return at which reports the gate is open."""
+    if correlation.open_from is not None:
+        return f"open from {correlation.open_from}% on"
+    count = sum(s.open for s in correlation.steps)
+    reports = len(correlation.steps)
+    return f"open at {count} of {reports} reports" if count else "shut: not proven (95%) that losses tell anything"
 
 
-def _led(name: str, drawing: Text, said: str, width: int) -> Lines:
-    """Return a drawing behind its name, with what it says beside it, or below where there is no room."""
-    line = Text(f"{name:<{LEAD}}") + drawing
-    if len(line) + 2 + cell_len(said) <= width:
-        return [line.append(f"  {said}")]
-    return [line, *hanging(said, width, " " * LEAD, "")]
+def _labelled(name: str, drawing: Text, text: str, width: int) -> Lines:
+    """Return a labelled drawing with its text beside it, or below it if there is no room."""
+    line = Text(f"{name:<{LABEL_WIDTH}}") + drawing
+    if len(line) + 2 + cell_len(text) <= width:
+        return [line.append(f"  {text}")]
+    return [line, *hanging(text, width, " " * LABEL_WIDTH, "")]
 
 
-def spent(o: Overview, width: int) -> Lines:
-    """Return hours and dollars, spent and projected."""
-    c = o.cost
-    ends = o.state != "finished"
-    hours = f"{c.hours:.2f} of about {c.hours_projected:.2f}" if ends else f"{c.hours:.2f}"
-    usd = f"${c.usd:.2f} of about ${c.usd_projected:.2f}" if ends else f"${c.usd:.2f}"
-    usd += f" (cap ${c.max_usd:.2f})" if c.max_usd else ""
-    priced = c.usd >= 0.005 or c.usd_projected >= 0.005 or c.max_usd
-    return hanging(f"{hours} worker hours" + (f"; {usd}" if priced else ""), width, f"{'spent':<{LEAD}}", "")
+def cost(overview: Overview, width: int) -> Lines:
+    """Return worker hours and dollars, so far and projected."""
+    cost = overview.cost
+    unfinished = overview.state != "finished"
+    hours = f"{cost.hours:.2f} of about {cost.hours_projected:.2f}" if unfinished else f"{cost.hours:.2f}"
+    usd = f"${cost.usd:.2f} of about ${cost.usd_projected:.2f}" if unfinished else f"${cost.usd:.2f}"
+    usd += f" (cap ${cost.max_usd:.2f})" if cost.max_usd else ""
+    priced = cost.usd >= 0.005 or cost.usd_projected >= 0.005 or cost.max_usd
+    return hanging(f"{hours} worker hours" + (f"; {usd}" if priced else ""), width, f"{'spent':<{LABEL_WIDTH}}", "")
 
 
-def transfer(o: Overview, width: int) -> Lines:
-    """Return whether the proxy foretold what was confirmed, once there are pairs enough to tell."""
-    t = o.transfer
-    if t.tau is None:
+def transfer(overview: Overview, width: int) -> Lines:
+    """Return whether proxies predict the confirmed order; empty if there are too few pairs to tell."""
+    transfer = overview.transfer
+    if transfer.tau is None:
         return []
-    shown = "the proxy predicts" if t.proven else "proxy NOT shown to predict"
-    said = f"{shown}: τ {t.tau:.2f} (95% {t.low:.2f} … {t.high:.2f}), {t.pairs} pairs"
-    return hanging(said, width, f"{'transfer':<{LEAD}}", "" if t.proven else "yellow")
+    verdict = "the proxy predicts" if transfer.proven else "proxy NOT shown to predict"
+    text = f"{verdict}: τ {transfer.tau:.2f} (95% {transfer.low:.2f} … {transfer.high:.2f}), {transfer.pairs} pairs"
+    return hanging(text, width, f"{'transfer':<{LABEL_WIDTH}}", "" if transfer.proven else "yellow")
 
 
-def race(o: Overview, width: int) -> Lines:
-    """Return where the race is."""
-    said = o.race.removeprefix("Race: ").rstrip(".")
-    return hanging(said, width, f"{'race':<{LEAD}}", "") if said else []
+def race(overview: Overview, width: int) -> Lines:
+    """Return the race's state; empty before it began."""
+    state = overview.race.removeprefix("Race: ").rstrip(".")
+    return hanging(state, width, f"{'race':<{LABEL_WIDTH}}", "") if state else []
 
 
-def warnings(o: Overview, width: int, most: int | None = None) -> Lines:
-    """Return what to act upon and what not to trust, up to so many."""
-    shown = o.warnings if most is None else o.warnings[:most]
-    lines = [line for w in shown for line in hanging(w.sentence, width, "! ", "yellow")]
-    left = len(o.warnings) - len(shown)
-    return [*lines, Text(f"! and {left} more: lilm-search status --study {o.study}", style="yellow")] if left else lines
+def warnings(overview: Overview, width: int, most: int | None = None) -> Lines:
+    """Return the warnings, at most `most`, and the number of the others."""
+    listed = overview.warnings if most is None else overview.warnings[:most]
+    lines = [line for w in listed for line in hanging(w.sentence, width, "! ", "yellow")]
+    others = len(overview.warnings) - len(listed)
+    more = Text(f"! and {others} more: lilm-search status --study {overview.study}", style="yellow")
+    return [*lines, more] if others else lines
 
 
-def beside(left: Sequence[Text], right: Sequence[Text], gap: int = 4) -> Lines:
+def side_by_side(left: Sequence[Text], right: Sequence[Text], gap: int = 4) -> Lines:
     """Return two parts side by side."""
     width = max(cell_len(line.plain) for line in left) + gap
     lines = []

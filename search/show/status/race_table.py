@@ -1,4 +1,4 @@
-"""What people see of the race: who is where, and why each long run was started or none more will be."""
+"""The table of the race: its candidates' standing, and why each long run was started or no more will be."""
 
 from typing import Any
 
@@ -22,37 +22,39 @@ COLUMNS = (
 )
 
 
-def race(facts: Snapshot) -> Group:
-    """Return the race: candidates with why they run on or don't, the log of decisions, and what is due."""
-    noise = pooled_noise([c.bpb for c in facts.race.field])
+def race(snapshot: Snapshot) -> Group:
+    """Return the race as text: the candidates with their standing, the noise, and the decisions in order."""
+    noise = pooled_noise([c.bpb for c in snapshot.race.field])
     rows = []
-    for candidate, said in facts.race.standing:
+    for candidate, reason in snapshot.race.standing:
         mean = f"{candidate.mean:.4f}" if candidate.bpb else "–"
         runs = str(len(candidate.bpb)) + (f" + {candidate.pending}" if candidate.pending else "")
-        rows.append((candidate.key, candidate.kind, mean, runs, said))
-    known = (
+        rows.append((candidate.key, candidate.kind, mean, runs, reason))
+    noise_text = (
         f"{noise.deviation:.4f} BPB" if noise.deviation is not None else "not known yet (no configuration ran twice)"
     )
     return Group(
-        Text(f"{facts.plan.name}: the race at {facts.plan.confirm.budget}", style="bold"),
+        Text(f"{snapshot.plan.name}: the race at {snapshot.plan.confirm.budget}", style="bold"),
         Columns(COLUMNS, rows),
-        Text(f"Noise from seed to seed: {known}."),
-        Text(facts.transfer.verdict),
-        Text(facts.race_line or f"Race: {due(facts)}"),
+        Text(f"Noise from seed to seed: {noise_text}."),
+        Text(snapshot.transfer.verdict),
+        Text(snapshot.race_line or f"Race: {waits_for(snapshot)}"),
         Text("\nDecisions, in order:"),
-        *(Text(f"  {line}") for line in decisions(facts)),
+        *(Text(f"  {line}") for line in decisions(snapshot)),
     )
 
 
-def due(facts: Snapshot) -> str:
-    """Return what the race waits for before it begins."""
-    left = sum(not t.state.is_finished() for t in facts.proxies) + max(0, facts.plan.proxy.trials - facts.slots)
-    return f"begins when {left} more proxies have finished." if left else facts.race.due_runs.decision.state
+def waits_for(snapshot: Snapshot) -> str:
+    """Return what a race that hasn't begun waits for."""
+    left = sum(not t.state.is_finished() for t in snapshot.proxies) + max(
+        0, snapshot.plan.proxy.trials - snapshot.slots
+    )
+    return f"begins when {left} more proxies have finished." if left else snapshot.race.due_runs.decision.state
 
 
-def decisions(facts: Snapshot) -> list[str]:
-    """Return why each run was started, and what became of it, in the order of starting."""
-    return [_decision(facts.plan, run) for run in facts.runs if RETRIES not in run.user_attrs]
+def decisions(snapshot: Snapshot) -> list[str]:
+    """Return a line for each run, in the order of starting: why it was started, and how it ended."""
+    return [_decision(snapshot.plan, run) for run in snapshot.runs if RETRIES not in run.user_attrs]
 
 
 def _decision(plan: Plan, run: Any) -> str:

@@ -1,4 +1,4 @@
-"""One calm screen of a running study, composed for a terminal's width and height."""
+"""The screen of a running study, composed for a terminal's width and height."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,25 +12,27 @@ from search.show.status.overview import Overview
 from search.show.status.panels import Lines
 
 WIDE = 140
-"""From so many columns on, workers and results stand side by side."""
+"""Columns of a terminal from which workers and results are side by side."""
 
 
-FIGURES = (panels.foretold, panels.transfer, panels.race, panels.spent)
-"""Parts with a word at their left edge, which belong together."""
+FIGURES = (panels.correlation, panels.transfer, panels.race, panels.cost)
+"""Panels with a label at their left edge, which form one block."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Detail:
-    """How much a screen shows, from all to what must be."""
+    """How much a screen shows."""
 
     workers: int | None = None
-    """Rows; None for all."""
+    """Most rows of workers; None: all."""
     warnings: int | None = None
+    """Most warnings; None: all."""
     ended: int = 6
-    """Lines of what ended last."""
+    """Lines of the trials that ended last."""
     spaced: bool = True
+    """Whether empty lines separate the parts."""
     brief: bool = False
-    """Without parameters and description."""
+    """Whether parameters and description are left out."""
 
 
 DETAILS = (
@@ -44,44 +46,46 @@ DETAILS = (
 )
 
 
-def screen(o: Overview, width: int, height: int, ended: Sequence[str] = ()) -> Lines:
-    """Return the lines of one screen, in as much detail as fits; `ended` is what finished, the last one last."""
+def screen(overview: Overview, width: int, height: int, ended: Sequence[str] = ()) -> Lines:
+    """Return the lines of one screen, in as much detail as fits; `ended` are lines of the trials that ended last."""
     lines: Lines = []
     for detail in DETAILS:
-        lines = _compose(o, width, detail, ended)
+        lines = _compose(overview, width, detail, ended)
         if len(lines) <= height:
             break
     return lines[:height]
 
 
-def aged(o: Overview, seconds: float) -> Overview:
-    """Return the overview as if read so much later: its clocks go on between two looks at the database."""
-    if o.state != "running":
-        return o
-    eta = None if o.eta_seconds is None else max(0.0, o.eta_seconds - seconds)
-    return replace(o, elapsed_seconds=o.elapsed_seconds + seconds, eta_seconds=eta)
+def advanced(overview: Overview, seconds: float) -> Overview:
+    """Return the overview with its clocks `seconds` later, for drawing between two reads of the database."""
+    if overview.state != "running":
+        return overview
+    eta = None if overview.eta_seconds is None else max(0.0, overview.eta_seconds - seconds)
+    return replace(overview, elapsed_seconds=overview.elapsed_seconds + seconds, eta_seconds=eta)
 
 
-def _compose(o: Overview, width: int, detail: Detail, ended: Sequence[str]) -> Lines:
-    top = panels.headline(o, width)
-    if o.description and not detail.brief:
-        top += hanging(o.description, width, "", "dim")
-    gate = [line for part in FIGURES for line in part(o, width)]
-    last = [Text(line[:width], style="dim") for line in ended[len(ended) - detail.ended :]] if detail.ended else []
-    parts = [top, panels.progress(o, width), *_middle(o, width, detail), gate]
-    parts += [panels.warnings(o, width, detail.warnings), last]
+def _compose(overview: Overview, width: int, detail: Detail, ended: Sequence[str]) -> Lines:
+    top = panels.headline(overview, width)
+    if overview.description and not detail.brief:
+        top += hanging(overview.description, width, "", "dim")
+    figures = [line for part in FIGURES for line in part(overview, width)]
+    ended_lines = (
+        [Text(line[:width], style="dim") for line in ended[len(ended) - detail.ended :]] if detail.ended else []
+    )
+    parts = [top, panels.progress(overview, width), *_middle(overview, width, detail), figures]
+    parts += [panels.warnings(overview, width, detail.warnings), ended_lines]
     lines: Lines = []
     for part in parts:
         lines += [Text(), *part] if lines and part and detail.spaced else part
     return lines
 
 
-def _middle(o: Overview, width: int, detail: Detail) -> list[Lines]:
-    """Return workers and results: side by side where they fit, else below one another."""
-    crew = panels.crew(o, width, detail.workers)
-    if crew and width >= WIDE:
-        room = width - max(cell_len(line.plain) for line in crew) - 4
-        right = panels.best(o, room, brief=detail.brief) if room >= 50 else []
-        if right:
-            return [panels.beside(crew, right)]
-    return [crew, panels.best(o, width, brief=detail.brief)]
+def _middle(overview: Overview, width: int, detail: Detail) -> list[Lines]:
+    """Return workers and results: side by side if they fit, else one below the other."""
+    worker_lines = panels.workers(overview, width, detail.workers)
+    if worker_lines and width >= WIDE:
+        results_width = width - max(cell_len(line.plain) for line in worker_lines) - 4
+        results = panels.best(overview, results_width, brief=detail.brief) if results_width >= 50 else []
+        if results:
+            return [panels.side_by_side(worker_lines, results)]
+    return [worker_lines, panels.best(overview, width, brief=detail.brief)]

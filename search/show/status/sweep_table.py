@@ -1,4 +1,4 @@
-"""A grid's table for a terminal."""
+"""The table of a grid study, for a terminal."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,16 +13,16 @@ from search.study.trials import TOKENS, TOKENS_PER_PARAM, TOKENS_PER_SECOND
 
 BAR = 24
 WIDE = 110
-"""Columns of a terminal from which bars, and the tokens seen, are shown."""
+"""Columns of a terminal from which bars and numbers of tokens are shown."""
 
 
 def sweep_table(study: LinkedStudy, width: int | None = None) -> Table:
-    """Return a grid study's points for a terminal of this width, by default that of this one."""
+    """Return the table of a grid study's points for a terminal of `width` columns, by default this one's."""
     return table_of(study.plan, sweep_points(study), width or Console().width)
 
 
-def table_of(plan: Plan, found: Sequence[Point], width: int) -> Table:
-    """Return the points, each with how far it is above the best and, where there is room, a bar as long; best: bold."""
+def table_of(plan: Plan, points: Sequence[Point], width: int) -> Table:
+    """Return a table of the points with their BPB above the best, which is bold; a wide table has bars for that too."""
     wide, names = width >= WIDE, list(plan.space.parameters)
     frame: dict[str, Any] = {"pad_edge": False} if wide else {"box": None, "padding": (0, 1, 0, 0)}
     table = Table(title=f"{plan.name}: after {plan.proxy.budget} of training", title_justify="left", **frame)
@@ -31,11 +31,11 @@ def table_of(plan: Plan, found: Sequence[Point], width: int) -> Table:
     for name in ("runs", *(["tokens, M"] if wide else []), "tokens/parameter" if wide else "tok/par", "tokens/s"):
         table.add_column(name, justify="right")
     table.add_column("BPB above the best" if wide else "above", justify="left" if wide else "right")
-    if wide and any(p.others for p in found):
+    if wide and any(p.others for p in points):
         table.add_column("not finished")
-    best = min((p.bpb for p in found if p.runs), default=0.0)
-    most = max((p.bpb - best for p in found if p.runs), default=0.0)
-    for p in found:
+    best = min((p.bpb for p in points if p.runs), default=0.0)
+    most = max((p.bpb - best for p in points if p.runs), default=0.0)
+    for p in points:
         values = [value_text(p.params.get(n)) for n in names]
         above = _bar(p.bpb - best, most if wide else 0.0) if p.runs else ""
         others = [p.others] if wide else []
@@ -44,15 +44,15 @@ def table_of(plan: Plan, found: Sequence[Point], width: int) -> Table:
 
 
 def _figures(p: Point, wide: bool) -> list[str]:
-    """Return the middle cells; a narrow table has no column for what has not finished, and says it there."""
+    """Return a row's middle cells; those of a narrow table also hold the runs that have not finished."""
     if not p.runs:
         return ["–", "0", "–", "–", "–"] if wide else [p.others or "–", "0", "–", "–"]
     tokens, per_param, rate = (
         p.means[key].value if key in p.means else 0.0 for key in (TOKENS, TOKENS_PER_PARAM, TOKENS_PER_SECOND)
     )
-    seen = [f"{tokens / 1e6:.3g}"] if wide else []
+    tokens_cell = [f"{tokens / 1e6:.3g}"] if wide else []
     runs = f"{p.runs}, {p.others}" if p.others and not wide else str(p.runs)
-    return [point_bpb_text(p), runs, *seen, f"{per_param:.3g}", f"{rate:,.0f}"]
+    return [point_bpb_text(p), runs, *tokens_cell, f"{per_param:.3g}", f"{rate:,.0f}"]
 
 
 def _bar(above: float, most: float) -> str:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from optuna.trial import FrozenTrial, TrialState
 
 from search.analysis.forecast import RemainingWork, finish_seconds, forecast, remaining_work
-from tests.search.show.given import facts, having, plan, run, worker
+from tests.search.show.given import having, plan, run, snapshot, worker
 
 COMPLETE, PRUNED, RUNNING, WAITING = TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING, TrialState.WAITING
 
@@ -42,7 +42,7 @@ def halfway() -> list[FrozenTrial]:
 
 def test_a_study_by_hand() -> None:
     """Left of the third: 60% of 400 s; the fourth takes 300 s as they do on average; two long runs, one by one."""
-    ahead = forecast(facts(plan(), halfway(), (), [worker("a"), worker("b")], spent=1.0))
+    ahead = forecast(snapshot(plan(), halfway(), (), [worker("a"), worker("b")], spent=1.0))
     assert (ahead.proxies, ahead.confirmations, ahead.capped) == (1, 2, False)
     assert ahead.left_seconds == pytest.approx(240 + 300 + 2 * 1800)
     assert ahead.eta_seconds == pytest.approx(300 + 1800 + 1800)
@@ -51,15 +51,15 @@ def test_a_study_by_hand() -> None:
 
 
 def test_a_cap_ends_it_sooner() -> None:
-    ahead = forecast(facts(plan(), halfway(), (), [worker("a"), worker("b")], spent=1.0, cap=1.25))
+    ahead = forecast(snapshot(plan(), halfway(), (), [worker("a"), worker("b")], spent=1.0, cap=1.25))
     assert ahead.capped
     assert ahead.usd_projected == 1.25
     assert ahead.eta_seconds == pytest.approx(0.25 / (2 * 0.5) * 3600)
-    assert not forecast(facts(plan(), halfway(), (), [worker("a")], spent=1.0, cap=9)).capped
+    assert not forecast(snapshot(plan(), halfway(), (), [worker("a")], spent=1.0, cap=9)).capped
 
 
 def test_without_workers_the_cost_is_known_but_not_the_time() -> None:
-    ahead = forecast(facts(plan(), halfway(), (), [worker("a", state="dead", paid=1800)], spent=1.0))
+    ahead = forecast(snapshot(plan(), halfway(), (), [worker("a", state="dead", paid=1800)], spent=1.0))
     assert ahead.eta_seconds is None
     assert ahead.usd_projected == pytest.approx(1.0 + ahead.left_seconds / 3600 * 0.5)
     assert ahead.spent_seconds == 1800 + 200  # 200 of them reported by b, which was never registered
@@ -67,7 +67,7 @@ def test_without_workers_the_cost_is_known_but_not_the_time() -> None:
 
 def test_a_race_that_is_over_has_nothing_left() -> None:
     ended = [run(i, COMPLETE, 1.5 + i, 100) for i in range(4)]
-    ahead = forecast(facts(plan(), ended, [run(0, COMPLETE, 1.4, 100, confirms=0, seed=100)], race_over=True))
+    ahead = forecast(snapshot(plan(), ended, [run(0, COMPLETE, 1.4, 100, confirms=0, seed=100)], race_over=True))
     assert ahead.over
     assert (ahead.proxies, ahead.confirmations, ahead.left_seconds) == (0, 0, 0.0)
 
@@ -78,7 +78,7 @@ def test_a_race_under_way() -> None:
     ended = [run(i, COMPLETE, 1.5 + i, 100) for i in range(4)]
     long = [run(i, COMPLETE, 1.4 + i, 100, confirms=i, seed=100, total_seconds=2000.0) for i in range(3)]
     long.append(run(3, RUNNING, None, 50, confirms=0, seed=101, worker="a"))
-    ahead = forecast(facts(of, ended, long, [worker("a")]))
+    ahead = forecast(snapshot(of, ended, long, [worker("a")]))
     assert ahead.confirmations == 2
     assert ahead.left_seconds == pytest.approx(900 + 2 * 2000)
 
@@ -86,7 +86,7 @@ def test_a_race_under_way() -> None:
 def test_rungs_halve_and_wait_for_one_another() -> None:
     """Four climb: four runs of 10 minutes, two of 15, one... two at least of 30; then as many seeds again."""
     of = plan(confirm='top = 4\nrandom = 0\nseeds = 2\nrungs = ["10m", "15m"]')
-    work, _, runs = remaining_work(facts(of, [run(i, COMPLETE, 1.5 + i, 100) for i in range(4)]))
+    work, _, runs = remaining_work(snapshot(of, [run(i, COMPLETE, 1.5 + i, 100) for i in range(4)]))
     assert [list(group) for group in work.later] == [[600.0] * 4, [900.0] * 2, [1800.0] * 2]
     assert list(work.pairs) == [1800.0] * 2
     assert runs == 10
@@ -94,6 +94,6 @@ def test_rungs_halve_and_wait_for_one_another() -> None:
 
 def test_what_was_lost_is_repeated_and_counts_once() -> None:
     proxies = [run(0, TrialState.FAIL, None, 0), run(1, WAITING, None, 0, retries=0)]
-    given = facts(plan(trials=1), proxies)
+    given = snapshot(plan(trials=1), proxies)
     assert forecast(given).proxies == 1
     assert forecast(having(given, affordable=0)).confirmations == 0

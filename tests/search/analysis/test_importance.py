@@ -25,7 +25,7 @@ def test_a_conditional_setting_that_decides_among_its_trials_has_importance_0_an
     result = importance([drawn(n) for n in range(64)])
     assert result is not None
     assert result.divergences["width"] == 0
-    for text in (PICTURES["importance"].how, GUIDE.read_text(encoding="utf-8").replace("\n", " ")):
+    for text in (PICTURES["importance"].how_to_read, GUIDE.read_text(encoding="utf-8").replace("\n", " ")):
         assert (
             "0 for a setting that is searched only `when` another has some value doesn't mean that it doesn't matter"
             in text

@@ -15,12 +15,12 @@ from search.analysis.snapshot import read
 from search.export.export import best_export, render, top_export
 from search.export.runs import confirmation_export
 from search.machine.admission import hardware_line
-from search.show.dashboard.sync import log_back, save_figures
-from search.show.leaderboard.from_studies import of_linked
-from search.show.leaderboard.links import Template
+from search.show.dashboard.sync import save_figures, sync_notes
+from search.show.leaderboard.from_studies import linked_study_entrants
+from search.show.leaderboard.links import LinkTemplate
 from search.show.report.page import page
-from search.show.status.glance import glance
 from search.show.status.race_table import race
+from search.show.status.study_overview import study_overview
 from search.show.status.summary import summary
 from search.strategy import promotion
 from search.strategy.pruner import CorrelationPruner
@@ -64,7 +64,7 @@ def printed(part: Any) -> None:
 
 
 def log_back_with_figures(study: LinkedStudy) -> None:
-    save_figures(study, log_back(study))
+    save_figures(study, sync_notes(study))
 
 
 def export_with_its_runs(study: LinkedStudy) -> None:
@@ -79,9 +79,9 @@ SHOWN: dict[str, Callable[[LinkedStudy], object]] = {
     "export": lambda study: render(best_export(read(study)), "toml"),
     "export of several": export_with_its_runs,
     "status": lambda study: printed(summary(read(study))),
-    "status --json": lambda study: glance(read(study)).table(),
+    "status --json": lambda study: study_overview(read(study)).table(),
     "race": lambda study: printed(race(read(study))),
-    "leaderboard": lambda study: of_linked(study, Template(""), prompts=False),
+    "leaderboard": lambda study: linked_study_entrants(study, LinkTemplate(""), prompts=False),
     "report": lambda study: page(read(study)),
     "log back": log_back_with_figures,
 }

@@ -97,7 +97,7 @@ def test_status_export_train_sample(started: tuple[Path, str], tmp_path: Path) -
     recipes = []
     for form, text in exports.items():
         (tmp_path / f"best.{form}").write_text(text, encoding="utf-8")
-        recipes.append(read_export(tmp_path / f"best.{form}").recipe)
+        recipes.append(read_export(tmp_path / f"best.{form}").training)
     assert recipes[0] == recipes[1] == recipes[2]
     out = tmp_path / "best.pt"
     trained = run_cli("train", "--config", str(tmp_path / "best.yaml"), "--budget", "1s", "--out", str(out), **env)

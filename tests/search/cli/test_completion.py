@@ -31,7 +31,7 @@ done
 
 
 def offered(folder: Path, *lines: str, **env: str) -> list[set[str]]:
-    """What a bash offers at the end of each line."""
+    """Return what bash offers at the end of each line."""
     program = folder / "lilm-search"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m search "$@"\n')
     program.chmod(0o755)

@@ -1,4 +1,4 @@
-"""What can't be understood is told in a line or two, with what to write instead; the parser's own boxes never show."""
+"""A command that can't be parsed gets a message of a line or two, with what to write instead."""
 
 import pytest
 

@@ -10,7 +10,7 @@ import typer
 
 from model.errors import SettingsError
 from search.cli import main as cli
-from search.cli.error_messages import ending
+from search.cli.error_messages import exit_code_and_message
 from search.common.errors import HardwareError
 from search.common.exit_codes import AWAY, FAULT, REFUSED
 from search.common.signals import StopRequest
@@ -34,8 +34,8 @@ GONE = sa.exc.OperationalError("SELECT 1", {}, Exception("server closed the conn
     ],
 )
 def test_what_may_go_well_later_is_told_from_what_will_not(error: Exception, code: int) -> None:
-    found, message = ending(error)
-    assert (found, message is None) == (code, code == FAULT)
+    given_code, message = exit_code_and_message(error)
+    assert (given_code, message is None) == (code, code == FAULT)
 
 
 def test_a_fault_is_shown_whole(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

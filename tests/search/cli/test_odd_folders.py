@@ -6,7 +6,7 @@ import pytest
 
 from model.data.sources import documents
 from search.doctor.text import look
-from search.init.inspect_text import inspect as found_in
+from search.init.inspect_text import inspect as inspect_text
 from search.init.make import relative_source
 from search.study import study_file as studyfile
 from search.study.study_file import local_source
@@ -35,7 +35,7 @@ def test_a_study_files_own_folder_is_no_pattern(
         (tmp_path / folder / "texts").mkdir(parents=True)
         (tmp_path / folder / "texts" / "a.txt").write_text(f"text of {folder}\n" * 20)
     monkeypatch.chdir(tmp_path / name)
-    assert found_in(pattern, None, None).first[0] == f"text of {name}"
+    assert inspect_text(pattern, None, None).first[0] == f"text of {name}"
     assert relative_source(pattern, Path("my.toml")) == pattern
     Path("my.toml").write_text(STUDY.format(source=pattern))
     plan = studyfile.read("./my.toml")
@@ -50,4 +50,4 @@ def test_a_tilde_that_is_nobodys_is_a_name(tmp_path: Path, monkeypatch: pytest.M
     Path("~nobody-of-this-name.txt").write_text("text\n")
     assert local_source("~nobody-of-this-name.txt") == str(tmp_path / "~nobody-of-this-name.txt")
     assert relative_source("~nobody-of-this-name.txt", Path("my.toml")) == "~nobody-of-this-name.txt"
-    assert found_in("~nobody-of-this-name.txt", None, None).first == ["text"]
+    assert inspect_text("~nobody-of-this-name.txt", None, None).first == ["text"]

@@ -1,4 +1,4 @@
-"""What people plausibly type, and what used to end in a trace, in another's blame, or in something not asked for."""
+"""Inputs that people plausibly type, which used to end in a traceback, a wrong message or something not asked for."""
 
 import itertools
 import re
@@ -18,9 +18,9 @@ from search.cli.options import MOST_SEED
 from search.cloud.launch import Asked
 from search.common.errors import SearchError
 from search.common.exit_codes import MISUSED
-from search.export.download import _there, listing
+from search.export.download import _nearest_names, listing
 from search.export.runs import check_number
-from search.retrain.evaluate import read_claim
+from search.retrain.evaluate import stated_result
 from search.study.study import LinkedStudy, open_study
 from storage.server.database import Database
 from tests.search.conftest import Typed
@@ -124,7 +124,7 @@ def test_a_number_is_looked_for_among_those_that_there_are() -> None:
 
 def test_a_name_in_other_letters_is_alike() -> None:
     names = [f"confirm-{n}.pt" for n in range(9)]
-    assert re.match(r"nearest: confirm-3\.pt", _there("CONFIRM-3.PT", names))
+    assert re.match(r"nearest: confirm-3\.pt", _nearest_names("CONFIRM-3.PT", names))
 
 
 def test_a_rank_without_a_file_of_several_is_no_wish_to_be_dropped(typed: Typed) -> None:
@@ -134,7 +134,7 @@ def test_a_rank_without_a_file_of_several_is_no_wish_to_be_dropped(typed: Typed)
         "error: --rank is one of an export's configurations: name its file with --config, not --study\n",
     )
     with pytest.raises(SearchError, match="--rank is one of an export's configurations: name its file with --config"):
-        read_claim(Any, None, 5)  # type: ignore[arg-type]
+        stated_result(Any, None, 5)  # type: ignore[arg-type]
 
 
 def test_a_folder_of_this_machine_is_nothing_that_a_rented_one_can_install(

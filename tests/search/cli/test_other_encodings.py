@@ -51,7 +51,7 @@ class Bytes(io.TextIOWrapper):
 
 
 @pytest.fixture
-def shown(database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+def printed(database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs a command on a study whose words are beyond all of these encodings; returns the streams' bytes."""
     studied.stored(database, studied.plan(description=DESCRIPTION))
     monkeypatch.setenv("LILM_SEARCH_STORAGE", database_url)
@@ -72,33 +72,33 @@ def shown(database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 
 def once(watcher: Any, *, plain: bool) -> bool:
     """A look at a study that is then taken for finished."""
-    watcher.facts = watcher.look()
-    watcher.pane.take(watcher.facts, 1.0)
+    watcher.snapshot = watcher.look()
+    watcher.pane.show(watcher.snapshot, 1.0)
     if plain:
-        watcher._tell(watcher.pane.overview)
+        watcher._print_state(watcher.pane.overview)
     return True
 
 
-def test_every_look_at_a_study_can_be_printed(shown: Any) -> None:
+def test_every_look_at_a_study_can_be_printed(printed: Any) -> None:
     for words in LOOKS:
         for encoding, terminal in ((ENCODINGS[len(words) % 3], False), ("ascii", True)):
             asked = (words[0], "--study", "made", *words[1:])
-            code, out, err = shown(encoding, *asked, terminal=terminal)
+            code, out, err = printed(encoding, *asked, terminal=terminal)
             assert (code, b"Traceback" in err, b"Error" in err) == (0, False, False), (asked, encoding, err)
             assert b"\xc3" not in out  # UTF-8 by a way around the guard
 
 
-def test_machines_get_what_they_can_read(shown: Any) -> None:
+def test_machines_get_what_they_can_read(printed: Any) -> None:
     """JSON in ASCII; other files in UTF-8, as their formats say, unless a terminal shows them."""
     for encoding in ENCODINGS:
-        table = json.loads(shown(encoding, "status", "--study", "made", "--json")[1].decode("ascii"))
+        table = json.loads(printed(encoding, "status", "--study", "made", "--json")[1].decode("ascii"))
         assert table["description"] == DESCRIPTION
-        _, best, _ = shown(encoding, "export", "--study", "made")
+        _, best, _ = printed(encoding, "export", "--study", "made")
         assert tomllib.loads(best.decode("utf-8"))["study"] == "made"
-        code, best, _ = shown(encoding, "export", "--study", "made", terminal=True)
+        code, best, _ = printed(encoding, "export", "--study", "made", terminal=True)
         assert (code, bool(best.decode(encoding))) == (0, True)
     for form in ("json", "html"):
-        assert shown("ascii", "leaderboard", "--study", "made", "--format", form)[1].decode("utf-8")
+        assert printed("ascii", "leaderboard", "--study", "made", "--format", form)[1].decode("utf-8")
 
 
 @pytest.mark.parametrize("encoding", [*ENCODINGS, "utf-8"])
@@ -163,6 +163,6 @@ def test_a_traceback_can_be_printed() -> None:
     env = {**os.environ, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=env, check=False)
     assert done.returncode == 70
-    said = done.stderr.decode("ascii")
-    assert "RuntimeError: +- ? ? postgresql://me:***@h/x" in said
-    assert "s3kr1t" not in said.splitlines()[-1]
+    message = done.stderr.decode("ascii")
+    assert "RuntimeError: +- ? ? postgresql://me:***@h/x" in message
+    assert "s3kr1t" not in message.splitlines()[-1]

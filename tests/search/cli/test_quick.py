@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from storage.server.database import Database
-from tests.search.shown import shown
+from tests.search.shown import full_study
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # as the commands do
 WITHOUT = """
@@ -36,7 +36,7 @@ def run(without: str, words: tuple[str, ...], url: str, folder: str) -> "subproc
 def test_looking_needs_no_torch(
     database: Database, database_url: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shown(database)
+    full_study(database)
     folder = str(tmp_path_factory.mktemp("looks"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
     for words in LOOKS:
@@ -47,7 +47,7 @@ def test_looking_needs_no_torch(
 def test_status_and_export_need_no_alembic(
     database: Database, database_url: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shown(database)
+    full_study(database)
     folder = str(tmp_path_factory.mktemp("looks"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
     for words in (("status", *STUDY), ("export", *STUDY), ("race", *STUDY)):

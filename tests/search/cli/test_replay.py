@@ -124,7 +124,7 @@ def test_a_mistake_is_answered_in_a_line_or_two(
     assert len(error.splitlines()) <= 2
 
 
-def found(*names: str) -> list[ReplayResult]:
+def outcomes_of(*names: str) -> list[ReplayResult]:
     parts = replay_tasks([made(name) for name in names], 20, 6.0, {}, ["none", "ASHA"])
     return group_results(parts, replay_all(parts, range(2), 1, lambda: None), 2)
 
@@ -137,20 +137,20 @@ def printed(thing: Any, width: int) -> str:
 
 
 def test_intervals_stand_beside_their_means_where_there_is_room() -> None:
-    outcome = found("a")[0]
+    outcome = outcomes_of("a")[0]
     assert "100.0% ±0.0" in printed(table(outcome, 140), 140)
     narrow = printed(table(outcome, 80), 80)
     assert "100.0% ±0.0" not in narrow
     assert "±0.0" in narrow
     assert "tried" not in narrow
-    assert "tried" in printed(table(found("a")[1], 80), 80)
+    assert "tried" in printed(table(outcomes_of("a")[1], 80), 80)
 
 
 def test_several_sets_are_told_together_by_mean_and_worst() -> None:
     one, two = (
         ReplayResult(
             curves=made(name),
-            limit=found("a")[0].limit,
+            limit=outcomes_of("a")[0].limit,
             studies=2,
             figures={"mine": dict.fromkeys(("cost", "relative_regret", "rank", "best_pruned"), Estimate(value))},
         )
@@ -158,16 +158,16 @@ def test_several_sets_are_told_together_by_mean_and_worst() -> None:
     )
     cells = re.findall(r"mine +(.*)", printed(overall([one, two]), 100))[0].split()
     assert cells == ["30.0%", "30.0%", "40.0%", "30.0%", "40.0%", "30.0%", "40.0%"]
-    text = printed(terminal(found("a", "b"), Console(width=100)), 100)
+    text = printed(terminal(outcomes_of("a", "b"), Console(width=100)), 100)
     assert "2 sets, fixed budget: mean over the sets, and the worst set's" in text
 
 
 def test_the_figure_has_a_row_for_each_set_and_setting() -> None:
-    outcomes = found("a", "b")
-    drawn = figure(outcomes)
+    group_results = outcomes_of("a", "b")
+    drawn = figure(group_results)
     assert len(drawn.data) == 4 * 2 * 3  # outcomes × panels × pruners
-    assert [trace.name for trace in drawn.data if trace.showlegend] == list(outcomes[0].figures)
-    first = outcomes[0].figures["none"]
+    assert [trace.name for trace in drawn.data if trace.showlegend] == list(group_results[0].figures)
+    first = group_results[0].figures["none"]
     assert list(drawn.data[0].x) == [first["cost"].mean] == [1.0]
     assert list(drawn.data[1].error_y.array) == [pytest.approx((first["best_pruned"].high or 0) - 0)]
 

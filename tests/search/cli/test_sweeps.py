@@ -66,11 +66,11 @@ def test_a_sweep_runs_its_grid_and_shows_it(home: Path, tmp_path: Path) -> None:
         assert study.confirm_trials() == []
         database.close()
     figure = tmp_path / "batches.html"
-    shown = run_cli("sweep", "--study", "batches", COLUMNS="160")
-    assert shown.returncode == 0, shown.stderr
+    result = run_cli("sweep", "--study", "batches", COLUMNS="160")
+    assert result.returncode == 0, result.stderr
     drawn = run_cli("plot", "batch", "--study", "batches", "--out", str(figure))
     assert drawn.stdout == f"figure: {figure}\n"
-    rows = [line for line in shown.stdout.splitlines() if line.count("│") > 3]
+    rows = [line for line in result.stdout.splitlines() if line.count("│") > 3]
     assert [row.split("│")[1].strip() for row in rows] == ["2", "4", "8"]
     assert all("±" in row for row in rows)
     page = figure.read_text(encoding="utf-8")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from search.cli.welcome import state, welcome
+from search.cli.welcome import study_state, welcome
 from search.study.plan import Plan
 from search.study.study import open_study
 from storage.server.database import Database
@@ -21,16 +21,16 @@ def test_with_nothing_there_it_says_how_to_begin(fresh_home: Path) -> None:
     for line in ("start --study quickstart", "init --data", "--help", "doctor"):
         assert f"lilm-search {line}" in done.stdout
     assert list(fresh_home.iterdir()) == []  # no server, no folder
-    shown = [line for line in done.stdout.splitlines() if not line.startswith("Documentation:")]
-    assert all(len(line) <= 80 for line in shown)
+    text = [line for line in done.stdout.splitlines() if not line.startswith("Documentation:")]
+    assert all(len(line) <= 80 for line in text)
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_studies_are_listed_with_what_comes_next(database: Database, database_url: str, fresh_home: Path) -> None:
     open_study(database, Plan.parse(PLAN, name="tiny", origin="a test"))
-    shown = welcome(database_url)
-    assert f"tiny  0 of {TRIALS} proxies; 0 confirmation runs, 1 to come; nobody works on it" in shown
-    assert "lilm-search start --study tiny" in shown
+    text = welcome(database_url)
+    assert f"tiny  0 of {TRIALS} proxies; 0 confirmation runs, 1 to come; no worker is running" in text
+    assert "lilm-search start --study tiny" in text
 
 
 def test_what_ran_here_is_named_without_starting_its_server(fresh_home: Path) -> None:
@@ -47,19 +47,19 @@ def test_a_database_that_is_away_is_named_and_is_no_failure(fresh_home: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("counts", "said"),
+    ("counts", "text"),
     [
         ({"proxies": 20, "confirmed": 8}, "20 of 20 proxies; 8 confirmation runs; finished"),
         ({"proxies": 3, "running": 1, "workers": 1}, "3 of 20 proxies; 0 confirmation runs; 1 worker at it"),
         (
             {"proxies": 20, "to_confirm": 2},
-            "20 of 20 proxies; 0 confirmation runs, 2 to come; nobody works on it",
+            "20 of 20 proxies; 0 confirmation runs, 2 to come; no worker is running",
         ),
     ],
 )
-def test_a_state_is_one_line(counts: dict[str, int], said: str) -> None:
+def test_a_state_is_one_line(counts: dict[str, int], text: str) -> None:
     none = dict.fromkeys(("proxies", "running", "confirmed", "to_confirm", "workers"), 0)
-    assert state(StudyCounts(name="s", asked=20, **(none | counts))) == said
+    assert study_state(StudyCounts(name="s", asked=20, **(none | counts))) == text
 
 
 def test_the_version_is_the_packages() -> None:

@@ -1,4 +1,4 @@
-"""What leaves a study: a real one, on a clock that counts; measured again where neither study nor database is."""
+"""Exports and releases of a real study, on a clock that counts steps; measured again without study and database."""
 
 import itertools
 import json
@@ -19,8 +19,7 @@ import torch
 import yaml
 from typer.testing import CliRunner, Result
 
-from model.formats import checkpoint
-from model.formats import zip_bundle as archive
+from model.formats import checkpoint, zip_bundle
 from model.formats.load import load
 from model.training.train import train
 from search.analysis.snapshot import read
@@ -28,11 +27,11 @@ from search.cli.main import app
 from search.common import paths
 from search.common.errors import SearchError
 from search.common.signals import StopRequest
-from search.export.bundle import hand_out, release
+from search.export.bundle import release_files, write_release
 from search.export.export import FORMATS, best_export, render, top_export, write
 from search.export.reader import LIST, read_export
 from search.retrain.evaluate import measure
-from search.retrain.verify import Verdict
+from search.retrain.verify import Verification
 from search.study.plan import Plan
 from search.study.results import confirmed
 from search.study.study import LinkedStudy, open_study
@@ -74,15 +73,15 @@ def study(text: Path, embedded_url: str, tmp_path_factory: pytest.TempPathFactor
 def handed(study: LinkedStudy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with best.zip and the folder `hf`."""
     place = tmp_path_factory.mktemp("handed")
-    hand_out(read(study), None, place / "best.zip", place / "hf", print)
+    write_release(read(study), None, place / "best.zip", place / "hf", print)
     return place
 
 
-def told(path: Path, **options: Any) -> tuple[Verdict, str]:
-    said: list[str] = []
+def measured(path: Path, **options: Any) -> tuple[Verification, str]:
+    output: list[str] = []
     settings = {"config": None, "rank": None, "data": None, "tolerance": None, "device": CPU, **options}
-    found = measure(path, progress=lambda *stage: None, say=said.append, **settings)
-    return found, "\n".join(said)
+    verification = measure(path, progress=lambda *stage: None, say=output.append, **settings)
+    return verification, "\n".join(output)
 
 
 def test_a_bundle_claims_the_bpb_of_the_run_whose_weights_it_holds(study: LinkedStudy, handed: Path) -> None:
@@ -121,9 +120,9 @@ def test_it_is_measured_again_with_no_study_no_database_and_a_new_home(
     away = {"LILM_SEARCH_STORAGE": NOWHERE, "LILM_SEARCH_HOME": str(fresh_home)}
     done = run_cli("evaluate", "--checkpoint", str(handed / "best.zip"), "--data", str(text), **away)
     assert done.returncode == 0, done.stdout + done.stderr
-    claim = load(handed / "best.zip", CPU).info["val_bpb"]
-    assert f"claimed:  {claim:.4f} BPB" in done.stdout
-    assert f"here:     {claim:.4f} BPB" in done.stdout
+    result = load(handed / "best.zip", CPU).info["val_bpb"]
+    assert f"claimed:  {result:.4f} BPB" in done.stdout
+    assert f"here:     {result:.4f} BPB" in done.stdout
     assert "verdict:  yes: off by" in done.stdout
     assert "the same (sha-256)" in done.stdout
 
@@ -132,7 +131,9 @@ def test_every_form_measures_alike_and_a_false_claim_is_found(
     study: LinkedStudy, handed: Path, text: Path, tmp_path: Path
 ) -> None:
     weights = paths.checkpoints(study.folder) / f"confirm-{load(handed / 'hf', CPU).info['confirmation']}.pt"
-    here = {found[1].splitlines()[2] for found in (told(handed / "hf", data=str(text)), told(weights))}
+    here = {
+        verification[1].splitlines()[2] for verification in (measured(handed / "hf", data=str(text)), measured(weights))
+    }
     assert len(here) == 1
     bragging = load(weights, CPU)
     checkpoint.save(
@@ -141,8 +142,8 @@ def test_every_form_measures_alike_and_a_false_claim_is_found(
         bragging.tokenizer,
         bragging.info | {"val_bpb": bragging.info["val_bpb"] - 0.001},
     )
-    assert told(tmp_path / "a.pt")[0].answer == "no"
-    assert told(tmp_path / "a.pt", tolerance=0.002)[0].answer == "yes"
+    assert measured(tmp_path / "a.pt")[0].answer == "no"
+    assert measured(tmp_path / "a.pt", tolerance=0.002)[0].answer == "yes"
 
 
 def test_on_another_text_it_says_that_nothing_can_be_told(
@@ -150,13 +151,13 @@ def test_on_another_text_it_says_that_nothing_can_be_told(
 ) -> None:
     other = tmp_path / "other.jsonl"
     other.write_text(text.read_text().replace("the", "thy"), encoding="utf-8")
-    found, said = told(handed / "hf", data=str(other))
-    assert found.answer == "can't tell"
-    assert "the text here is not the model's" in found.why
-    assert "another" in said
+    verification, output = measured(handed / "hf", data=str(other))
+    assert verification.answer == "can't tell"
+    assert "the text here is not the model's" in verification.why
+    assert "another" in output
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SearchError, match=r"prose\.jsonl, which is not here: say where with --data"):
-        told(handed / "hf")
+        measured(handed / "hf")
 
 
 def test_a_checkpoint_without_its_text_takes_it_from_an_export(study: LinkedStudy, tmp_path: Path) -> None:
@@ -166,10 +167,10 @@ def test_a_checkpoint_without_its_text_takes_it_from_an_export(study: LinkedStud
     info = {"study": "tiny", "confirmation": best.number, "val_bpb": best.value}
     checkpoint.save(tmp_path / "old.pt", old.network, old.tokenizer, info)
     with pytest.raises(SearchError, match="--config"):
-        told(tmp_path / "old.pt")
+        measured(tmp_path / "old.pt")
     write(tmp_path / "best.yaml", best_export(read(study)), "yaml")
-    assert told(tmp_path / "old.pt", config=tmp_path / "best.yaml")[0].answer == "yes"
-    bundle = archive.with_sums(release(read(study), tmp_path / "old.pt", print))
+    assert measured(tmp_path / "old.pt", config=tmp_path / "best.yaml")[0].answer == "yes"
+    bundle = zip_bundle.with_sums(release_files(read(study), tmp_path / "old.pt", print))
     assert json.loads(bundle["provenance.json"])["seed"] == best.user_attrs["seed"]
 
 
@@ -179,25 +180,25 @@ def test_weights_that_are_not_stored_can_be_given_and_only_the_right_ones(
     best = confirmed(study)[0]
     elsewhere = paths.checkpoints(study.folder)
     monkeypatch.setenv("LILM_SEARCH_HOME", str(tmp_path))
-    assert release(read(study), None, print)  # from the database
+    assert release_files(read(study), None, print)  # from the database
     monkeypatch.setattr("search.export.download.files", lambda part: [])
     with pytest.raises(SearchError, match=r"no weights of .* are stored.*--weights best\.pt"):
-        release(read(study), None, print)
+        release_files(read(study), None, print)
     mine = elsewhere / f"confirm-{best.runs[0].number}.pt"
-    assert json.loads(release(read(study), mine, print)["provenance.json"])["val_bpb"] == best.runs[0].value
+    assert json.loads(release_files(read(study), mine, print)["provenance.json"])["val_bpb"] == best.runs[0].value
     again = load(mine, CPU)
     own = {"val_bpb": 2.5, "seed": 9, "budget_seconds": 2.0, "tokens": 99, "provenance": again.info["provenance"]}
     checkpoint.save(tmp_path / "mine.pt", again.network, again.tokenizer, own)  # as `train` writes
-    card = release(read(study), tmp_path / "mine.pt", print)["README.md"].decode()
+    card = release_files(read(study), tmp_path / "mine.pt", print)["README.md"].decode()
     assert "these weights, seed 9 | **2.5000**" in card
     assert "best seed" not in card
-    assert json.loads(release(read(study), tmp_path / "mine.pt", print)["provenance.json"])["val_bpb"] == 2.5
+    assert json.loads(release_files(read(study), tmp_path / "mine.pt", print)["provenance.json"])["val_bpb"] == 2.5
     checkpoint.save(tmp_path / "else.pt", again.network, again.tokenizer, {"val_bpb": 1.0, "provenance": {}})
     with pytest.raises(SearchError, match="their text differ"):
-        release(read(study), tmp_path / "else.pt", print)
+        release_files(read(study), tmp_path / "else.pt", print)
     (other,) = confirmed(study)[1:]
     with pytest.raises(SearchError, match="these are not of"):
-        release(read(study), elsewhere / f"confirm-{other.runs[0].number}.pt", print)
+        release_files(read(study), elsewhere / f"confirm-{other.runs[0].number}.pt", print)
 
 
 def test_all_formats_are_the_same_table(study: LinkedStudy, tmp_path: Path) -> None:
@@ -219,7 +220,7 @@ def test_the_best_few_and_which_of_them_is_meant(study: LinkedStudy, tmp_path: P
     for form in ("toml", "json", "yaml"):
         write(tmp_path / form, table, form)
         assert read_export(tmp_path / form, 2).table == second
-        assert read_export(tmp_path / form, 2).recipe.configuration == study.plan.configuration(second["parameters"])
+        assert read_export(tmp_path / form, 2).training.configuration == study.plan.configuration(second["parameters"])
         with pytest.raises(SearchError, match="holds 2 configurations; say which with --rank"):
             read_export(tmp_path / form)
         with pytest.raises(SearchError, match="--rank is 3, but"):
@@ -242,7 +243,7 @@ def test_the_script_trains_the_configuration(study: LinkedStudy, tmp_path: Path)
     mine = load(tmp_path / "mine.pt", CPU)
     assert mine.network.config == study.plan.configuration(confirmed(study)[0].params).model
     assert mine.info["seed"] == best_export(read(study))["result"]["seeds"][0]
-    assert told(tmp_path / "mine.pt")[0].answer == "yes"
+    assert measured(tmp_path / "mine.pt")[0].answer == "yes"
 
 
 def test_the_commands(study: LinkedStudy, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,8 +259,8 @@ def test_the_commands(study: LinkedStudy, text: Path, tmp_path: Path, monkeypatc
     assert run("export", "--study", "tiny", "--format", "python").stdout.startswith('"""tiny, ')
     done = run("export", "--study", "tiny", "--bundle", place["best.zip"], "--huggingface", place["hf"])
     assert done.stdout.startswith(f"written: {place['best.zip']} and {place['hf']}, ")
-    said = {run("sample", "--checkpoint", place[name], "--tokens", "9").stdout for name in ("best.zip", "hf")}
-    assert len(said) == 1
+    output = {run("sample", "--checkpoint", place[name], "--tokens", "9").stdout for name in ("best.zip", "hf")}
+    assert len(output) == 1
     for tolerance, code in (("0.01", 0), ("0", 1)):  # the claim is moved by less than the one, more than the other
         moved = load(tmp_path / "hf", CPU)
         info = moved.info | {"val_bpb": moved.info["val_bpb"] + 0.001}

@@ -12,10 +12,10 @@ from search.analysis.snapshot import read
 from search.common.errors import SearchError, StudyFileError
 from search.export.export import best_export, render
 from search.export.reader import read_export, read_tables
-from search.retrain.evaluate import read_claim
+from search.retrain.evaluate import stated_result
 from search.study.plan import Plan
 from storage.server.database import Database
-from tests.search.shown import add, shown
+from tests.search.shown import add, full_study
 
 TABLE: dict[str, Any] = {
     "study": "tiny",
@@ -70,7 +70,7 @@ def test_what_else_it_is_is_said(content: bytes, said: str, tmp_path: Path) -> N
 
 
 def test_aliases_are_not_followed(tmp_path: Path) -> None:
-    """What they make is small until somebody prints it."""
+    """The objects that aliases make are small until they are printed."""
     path = tmp_path / "best.yaml"
     path.write_text(LAUGHS, encoding="utf-8")
     assert read_tables(path) == [None]
@@ -102,15 +102,15 @@ def test_a_study_file_that_is_nested_too_deeply_is_refused_by_name() -> None:
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_an_export_warns_of_a_worker_and_names_no_host(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model's card repeats what an export warns of, for everybody."""
-    study = shown(database)
+    """A model's card repeats the export's warnings, and is public."""
+    study = full_study(database)
     run = {"kind": "top", "seed": 102, "confirms": 2, "worker": "ada-laptop/0", "provenance": {"host": "ada-laptop"}}
     add(study.confirmations, study.plan, 2, 1.21, **run)
     slow = Caveat("hardware", "worker ada-laptop/0 is 40% slower than others, on ada-laptop.")
     monkeypatch.setattr(snapshot, "caveats", lambda *_: [slow])
-    told = best_export(read(study))
-    assert "worker 1 is 40% slower than others, on a worker." in told["warnings"]
-    assert "ada-laptop" not in render(told, "toml")
+    table = best_export(read(study))
+    assert "worker 1 is 40% slower than others, on a worker." in table["warnings"]
+    assert "ada-laptop" not in render(table, "toml")
 
 
 DATA = {"source": "prose.jsonl"}
@@ -128,11 +128,11 @@ DATA = {"source": "prose.jsonl"}
 )
 def test_what_a_bundle_claims_of_itself_is_looked_at(claim: dict[str, Any], named: str) -> None:
     with pytest.raises(SearchError, match=named):
-        read_claim(Checkpoint(None, None, claim), None, None)  # type: ignore[arg-type]
+        stated_result(Checkpoint(None, None, claim), None, None)  # type: ignore[arg-type]
 
 
 def test_a_claim_commands_no_terminal() -> None:
     info = {"data": DATA, "study": "\x1b[2Jtiny", "provenance": {"precision": ["float32"], "device": "a\nb"}}
-    claim = read_claim(Checkpoint(None, None, info), None, None)  # type: ignore[arg-type]
+    claim = stated_result(Checkpoint(None, None, info), None, None)  # type: ignore[arg-type]
     assert claim.precision is None
     assert claim.label == "[2Jtiny, ['float32'], a b"

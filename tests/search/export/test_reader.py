@@ -32,25 +32,25 @@ def test_an_export_is_read_once_whatever_is_asked_of_it(tmp_path: Path) -> None:
     path = written(tmp_path, TABLE, TABLE | {"configuration": "trial 4", "horizon": "5m"})
     first, second = read_exports(path)
     path.unlink()
-    assert (first.recipe.budget, first.recipe.horizon, second.recipe.horizon) == ("90s", None, "5m")
-    assert first.recipe.configuration.model.n_layer == 3
-    assert (first.claim.val_bpb, first.claim.seeds, first.claim.label) == (1.5, (7, 8), "s, trial 3")
-    assert (first.claim.noise.deviation, first.claim.noise.degrees, first.claim.noise_of) == (0.01, 2, "long runs")
-    assert first.claim.machine is not None
-    assert first.claim.machine.threads == 2
+    assert (first.training.budget, first.training.horizon, second.training.horizon) == ("90s", None, "5m")
+    assert first.training.configuration.model.n_layer == 3
+    assert (first.result.val_bpb, first.result.seeds, first.result.label) == (1.5, (7, 8), "s, trial 3")
+    assert (first.result.noise.deviation, first.result.noise.degrees, first.result.noise_of) == (0.01, 2, "long runs")
+    assert first.result.machine is not None
+    assert first.result.machine.threads == 2
     assert second.table["configuration"] == "trial 4"
 
 
 def test_what_only_trains_claims_nothing_and_the_other_way_round(tmp_path: Path) -> None:
     """A hand-made export has no result; one whose settings are of a later version still claims its BPB."""
     by_hand = read_export(written(tmp_path, {k: v for k, v in TABLE.items() if k != "result"}))
-    assert by_hand.recipe.configuration.tokenizer.vocab_size == 512
+    assert by_hand.training.configuration.tokenizer.vocab_size == 512
     with pytest.raises(SearchError, match=r"best\.json: `result` is None, but must be a table"):
-        assert by_hand.claim
+        assert by_hand.result
     later = read_export(written(tmp_path, TABLE | {"model": {"n_layers": 3}}))
-    assert later.claim.val_bpb == 1.5
+    assert later.result.val_bpb == 1.5
     with pytest.raises(SearchError, match=r"best\.json: .*n_layers"):
-        assert later.recipe
+        assert later.training
 
 
 def test_one_of_several_that_is_no_export_is_said(tmp_path: Path) -> None:

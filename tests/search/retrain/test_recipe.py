@@ -8,13 +8,22 @@ from hypothesis import strategies as st
 
 from model.errors import DeviceMemoryError, DivergedError
 from model.network.flops import count_parameters
-from search.retrain.recipe import MEASURING_LR, Depth, Rate, at_edge, deepest, follow, recipe_export, starting_point
+from search.retrain.recipe import (
+    MEASURING_LR,
+    MeasuredDepth,
+    TriedRate,
+    at_edge,
+    deepest,
+    recipe_export,
+    run_recipe,
+    starting_point,
+)
 from search.study import study_file as studyfile
 from search.study.plan import Configuration
 
 
 def measured_as(speed: Any, params: Any, budget: float) -> Any:
-    return lambda n: Depth(n, params(n), speed(n), speed(n) * budget / params(n))
+    return lambda n: MeasuredDepth(n, params(n), speed(n), speed(n) * budget / params(n))
 
 
 @given(st.integers(1, 100), st.floats(0.1, 1e4), st.floats(0.2, 2.0))
@@ -22,21 +31,21 @@ def test_it_is_the_deepest_that_reaches_the_target(most: int, target: float, pow
     """Speed falls as n^-power and parameters grow as n: compare with trying every depth."""
     calls: list[int] = []
 
-    def measure(n: int) -> Depth:
+    def measure(n: int) -> MeasuredDepth:
         calls.append(n)
-        return Depth(n, n, 1e3 * n**-power, 1e3 * n**-power / n)
+        return MeasuredDepth(n, n, 1e3 * n**-power, 1e3 * n**-power / n)
 
-    found, measured = deepest(measure, target, most)
+    result, measured = deepest(measure, target, most)
     reaching = [n for n in range(1, most + 1) if 1e3 * n**-power / n >= target]
-    assert found.n_layer == (max(reaching) if reaching else 1)
+    assert result.n_layer == (max(reaching) if reaching else 1)
     assert [d.n_layer for d in measured] == calls
     assert len(calls) == len(set(calls)) <= 2 * most.bit_length() + 1
 
 
 def test_worked_by_hand() -> None:
     """1,000 tokens/s for 60 s over 100 parameters a layer: 600/n tokens per parameter; 70 of them at 8 layers."""
-    found, measured = deepest(measured_as(lambda n: 1000.0, lambda n: 100 * n, 60), 70, 64)
-    assert found.n_layer == 8
+    result, measured = deepest(measured_as(lambda n: 1000.0, lambda n: 100 * n, 60), 70, 64)
+    assert result.n_layer == 8
     assert [d.n_layer for d in measured] == [1, 2, 4, 8, 16, 12, 10, 9]
 
 
@@ -68,29 +77,29 @@ PLAN = studyfile.read("babylm")
 
 
 def test_the_stages_of_the_recipe() -> None:
-    world, said = World(), list[str]()
-    outcome = follow(PLAN, 1800.0, world, said.append)
-    model, vocab_size = outcome.configuration.model, outcome.configuration.tokenizer.vocab_size
+    world, output = World(), list[str]()
+    recipe_result = run_recipe(PLAN, 1800.0, world, output.append)
+    model, vocab_size = recipe_result.configuration.model, recipe_result.configuration.tokenizer.vocab_size
     deeper = dataclasses.replace(model, n_layer=model.n_layer + 1)
     assert count_parameters(model, vocab_size) <= 4e6 < count_parameters(deeper, vocab_size)
     rates = [r for r in world.runs if r[2] == 360.0]
     assert [r[1] for r in rates] == list(PLAN.recipe.learning_rates)
     assert {r[0] for r in rates} == {model.n_layer}
     assert world.runs[-1] == (model.n_layer, 3e-3, 1800.0, False)
-    assert outcome.configuration.train.micro_batch == 16
+    assert recipe_result.configuration.train.micro_batch == 16
     assert all(measuring == (seconds == PLAN.recipe.measure_seconds) for _, _, seconds, measuring in world.runs)
-    table = recipe_export(PLAN, outcome, "30m", 0, {})
+    table = recipe_export(PLAN, recipe_result, "30m", 0, {})
     n_params = count_parameters(model, vocab_size)
     assert (table["result"]["n_params"], table["result"]["tokens_per_param"]) == (n_params, 1 / n_params)
     assert [d["n_layer"] for d in table["recipe"]["depths"]] == [r[0] for r in world.runs if r[3]]
 
 
 def test_what_diverges_or_does_not_fit_is_passed_over() -> None:
-    outcome = follow(PLAN, 1800.0, World(diverges_from=4e-3, fits=2), lambda line: None)
-    assert outcome.configuration.model.n_layer == 2
-    assert [r.val_bpb is None for r in outcome.rates] == [False, False, False, True, True]
+    recipe_result = run_recipe(PLAN, 1800.0, World(diverges_from=4e-3, fits=2), lambda line: None)
+    assert recipe_result.configuration.model.n_layer == 2
+    assert [r.val_bpb is None for r in recipe_result.rates] == [False, False, False, True, True]
     with pytest.raises(DivergedError, match=r"every learning rate diverged: 0\.001, 0\.002"):
-        follow(PLAN, 1800.0, _Wild(), lambda line: None)
+        run_recipe(PLAN, 1800.0, _Wild(), lambda line: None)
 
 
 class _Wild(World):
@@ -103,9 +112,9 @@ class _Wild(World):
 
 
 def test_it_starts_from_the_first_baseline() -> None:
-    found = starting_point(PLAN)
-    assert (found.model.d_model, found.tokenizer.vocab_size) == (256, 6144)
-    assert found.train.micro_batch == found.train.batch_size == 64
+    result = starting_point(PLAN)
+    assert (result.model.d_model, result.tokenizer.vocab_size) == (256, 6144)
+    assert result.train.micro_batch == result.train.batch_size == 64
 
 
 def test_a_speed_is_measured_at_a_rate_that_does_not_diverge() -> None:
@@ -113,19 +122,19 @@ def test_a_speed_is_measured_at_a_rate_that_does_not_diverge() -> None:
     wild = dict(PLAN.baselines["by-hand"], max_lr=1.5e-2)
     plan = dataclasses.replace(PLAN, baselines={"wild": wild})
     world = World(diverges_from=1e-2)
-    assert follow(plan, 1800.0, world, lambda line: None).result.val_bpb == pytest.approx(1.0)
+    assert run_recipe(plan, 1800.0, world, lambda line: None).result.val_bpb == pytest.approx(1.0)
     assert {max_lr for _, max_lr, _, measuring in world.runs if measuring} == {MEASURING_LR}
 
 
-@pytest.mark.parametrize(("best_lr", "said"), [(1e-4, "the lowest rate"), (3e-3, None), (1e-1, "the highest rate")])
-def test_a_best_rate_at_the_edge_is_called_out(best_lr: float, said: str | None) -> None:
+@pytest.mark.parametrize(("best_lr", "message"), [(1e-4, "the lowest rate"), (3e-3, None), (1e-1, "the highest rate")])
+def test_a_best_rate_at_the_edge_is_called_out(best_lr: float, message: str | None) -> None:
     lines = list[str]()
-    follow(PLAN, 1800.0, World(best_lr), lines.append)
-    assert [line for line in lines if "may lie beyond" in line] == [line for line in lines if (said or "\0") in line]
-    assert any("may lie beyond" in line for line in lines) == (said is not None)
+    run_recipe(PLAN, 1800.0, World(best_lr), lines.append)
+    assert [line for line in lines if "may lie beyond" in line] == [line for line in lines if (message or "\0") in line]
+    assert any("may lie beyond" in line for line in lines) == (message is not None)
 
 
 def test_what_diverged_beyond_the_best_closes_its_side() -> None:
-    rates = [Rate(1e-3, 1.2), Rate(2e-3, 1.1), Rate(3e-3, None)]
+    rates = [TriedRate(1e-3, 1.2), TriedRate(2e-3, 1.1), TriedRate(3e-3, None)]
     assert at_edge(rates[1], rates) is None
     assert "highest" in (at_edge(rates[1], rates[:2]) or "")

@@ -1,4 +1,4 @@
-"""An export trained again: claims, intervals and verdicts; a real study and a real trainer, on a clock that counts."""
+"""An export trained again: intervals and answers; a real study and a real trainer, on a clock that counts steps."""
 
 import dataclasses
 import itertools
@@ -23,11 +23,11 @@ from search.cli import train as cli_verify
 from search.common.errors import SearchError
 from search.common.signals import StopRequest
 from search.export.export import best_export, render
-from search.export.reader import Claimed, read_export
+from search.export.reader import ExportedResult, read_export
 from search.export.runs import confirmation_export, trial_export
 from search.machine.hardware import Hardware
 from search.retrain import verify as module
-from search.retrain.verify import Interval, Verdict, interval, judge, starved, terms, verify
+from search.retrain.verify import Interval, Verification, comparability, fewer_tokens, interval, judge, verify
 from search.study.plan import Plan
 from search.study.results import Noise, pooled_noise
 from search.study.study import LinkedStudy, open_study
@@ -42,8 +42,10 @@ HERE = Hardware(kind="cpu", name="a processor", threads=1, reference_tokens_per_
 CARD = Hardware(kind="cuda", name="a card", memory_gib=24.0, reference_tokens_per_second=100_000.0)
 
 
-def claimed(bpb: float = 1.4, n: int = 2, noise: Noise = Noise(0.1, 4), machine: Hardware | None = CARD) -> Claimed:
-    return Claimed(
+def claimed(
+    bpb: float = 1.4, n: int = 2, noise: Noise = Noise(0.1, 4), machine: Hardware | None = CARD
+) -> ExportedResult:
+    return ExportedResult(
         label="made, trial 1",
         val_bpb=bpb,
         seeds=tuple(range(100, 100 + n)),
@@ -57,10 +59,10 @@ def claimed(bpb: float = 1.4, n: int = 2, noise: Noise = Noise(0.1, 4), machine:
 
 def test_the_interval_of_one_new_run_by_hand() -> None:
     """t(0.975, 4) = 2.7764 from a table; 2.7764 · 0.1 · √1.5 = 0.34004."""
-    found = interval(claimed())
-    assert found is not None
-    assert [found.low, found.high] == pytest.approx([1.4 - 0.34004, 1.4 + 0.34004], abs=1e-5)
-    assert "4 degrees of freedom, long runs" in found.why
+    result = interval(claimed())
+    assert result is not None
+    assert [result.low, result.high] == pytest.approx([1.4 - 0.34004, 1.4 + 0.34004], abs=1e-5)
+    assert "4 degrees of freedom, long runs" in result.why
     given = interval(claimed(), tolerance=0.02)
     assert given is not None
     assert (given.low, given.high, given.from_noise) == (1.38, 1.42, False)
@@ -73,42 +75,42 @@ def test_one_new_run_in_twenty_lies_outside() -> None:
     inside = 0
     for _ in range(4000):
         runs = rng.normal([[1.4], [1.5], [1.6]], 0.01, size=(3, 3))
-        found = interval(claimed(float(runs[0].mean()), 3, pooled_noise(runs.tolist())))
-        assert found is not None
-        inside += found.low <= rng.normal(1.4, 0.01) <= found.high
+        result = interval(claimed(float(runs[0].mean()), 3, pooled_noise(runs.tolist())))
+        assert result is not None
+        inside += result.low <= rng.normal(1.4, 0.01) <= result.high
     assert inside / 4000 == pytest.approx(0.95, abs=4 * math.sqrt(0.95 * 0.05 / 4000))
 
 
 @pytest.mark.parametrize(
     ("bpb", "undecided", "verdict"),
     [
-        (1.45, "", Verdict("yes", "it lies within the interval")),
-        (1.61, "", Verdict("no", "it lies above the interval")),
-        (1.19, "", Verdict("no", "it lies below the interval")),
-        (1.45, "other hardware", Verdict("can't tell", "other hardware (it lies within the interval)")),
+        (1.45, "", Verification("yes", "it lies within the interval")),
+        (1.61, "", Verification("no", "it lies above the interval")),
+        (1.19, "", Verification("no", "it lies below the interval")),
+        (1.45, "other hardware", Verification("can't tell", "other hardware (it lies within the interval)")),
     ],
 )
-def test_verdicts(bpb: float, undecided: str, verdict: Verdict) -> None:
+def test_verdicts(bpb: float, undecided: str, verdict: Verification) -> None:
     assert judge(bpb, Interval(1.2, 1.6, "by hand"), undecided) == verdict
 
 
 def test_without_noise_nothing_can_be_told() -> None:
-    found = judge(1.4, None)
-    assert found.answer == "can't tell"
-    assert "--tolerance" in found.why
+    result = judge(1.4, None)
+    assert result.answer == "can't tell"
+    assert "--tolerance" in result.why
 
 
 def test_on_what_terms_other_hardware_can_check_a_claim() -> None:
     half = dataclasses.replace(CARD, name="another card", reference_tokens_per_second=50_000.0)
-    assert terms(CARD, CARD) == module.Terms()
-    scaled = terms(CARD, half)
+    assert comparability(CARD, CARD) == module.Comparability()
+    scaled = comparability(CARD, half)
     assert (scaled.budget_scale, scaled.incomparable) == (2.0, "")
-    assert "the budget is scaled × 2.00" in scaled.said
+    assert "the budget is scaled × 2.00" in scaled.note
     for there, here in ((CARD, HERE), (HERE, CARD), (HERE, dataclasses.replace(HERE, name="another")), (None, HERE)):
-        assert terms(there, here).incomparable
-        assert terms(there, here).budget_scale == 1.0
+        assert comparability(there, here).incomparable
+        assert comparability(there, here).budget_scale == 1.0
     slow = dataclasses.replace(HERE, reference_tokens_per_second=10_000.0)
-    assert (terms(HERE, slow).incomparable, terms(HERE, slow).budget_scale) == ("", 1.0)
+    assert (comparability(HERE, slow).incomparable, comparability(HERE, slow).budget_scale) == ("", 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -139,19 +141,19 @@ def study(
         database.close()
 
 
-Again = Callable[..., tuple[Verdict, str]]
+Again = Callable[..., tuple[Verification, str]]
 
 
 @pytest.fixture
 def again(study: LinkedStudy, world: World, tmp_path: Path) -> Again:
-    """Verify an export as a file and nothing else; returns the verdict and what was said."""
+    """Return a function that verifies an export from a file alone, and returns the answer and the output."""
 
-    def run(table: dict[str, Any], **options: Any) -> tuple[Verdict, str]:
-        path, said = tmp_path / "export.toml", list[str]()
+    def run(table: dict[str, Any], **options: Any) -> tuple[Verification, str]:
+        path, output = tmp_path / "export.toml", list[str]()
         path.write_text(render(table, "toml"), encoding="utf-8")
         settings: dict[str, Any] = {"seed": None, "tolerance": None, "data": None, "device": torch.device("cpu")}
-        around = {"progress": lambda *stage: None, "say": said.append, "trainer": partial(train, clock=world)}
-        return verify(path, **{**settings, **around, **options}), "\n".join(said)
+        around = {"progress": lambda *stage: None, "say": output.append, "trainer": partial(train, clock=world)}
+        return verify(path, **{**settings, **around, **options}), "\n".join(output)
 
     return run
 
@@ -162,10 +164,10 @@ def test_a_studys_best_comes_out_again(study: LinkedStudy, again: Again) -> None
     own = dict(zip(table["result"]["seeds"], table["result"]["bpb_by_seed"], strict=True))
     assert list(own) == [100, 101]
     for seed in own:
-        found, said = again(table | {"result": {"val_bpb": own[seed], "seeds": [100]}}, seed=seed, tolerance=1e-6)
-        assert found.answer == "yes", said
-        assert f"this run: {own[seed]:.4f} BPB, seed {seed}, 2.0 s" in said
-        assert "the same: text, tokenizer (sha-256)" in said
+        result, output = again(table | {"result": {"val_bpb": own[seed], "seeds": [100]}}, seed=seed, tolerance=1e-6)
+        assert result.answer == "yes", output
+        assert f"this run: {own[seed]:.4f} BPB, seed {seed}, 2.0 s" in output
+        assert "the same: text, tokenizer (sha-256)" in output
 
 
 @pytest.mark.parametrize("change", [-0.5, 0.5])
@@ -173,24 +175,24 @@ def test_a_claim_that_was_altered_does_not_come_out(study: LinkedStudy, again: A
     table = confirmation_export(read(study), 0)
     assert again(table, tolerance=0.3)[0].answer == "yes"
     table["result"]["val_bpb"] += change
-    found, said = again(table, tolerance=0.3)
-    assert found == Verdict("no", f"it lies {'above' if change < 0 else 'below'} the interval"), said
+    result, output = again(table, tolerance=0.3)
+    assert result == Verification("no", f"it lies {'above' if change < 0 else 'below'} the interval"), output
 
 
 def test_a_study_of_seconds_leaves_too_wide_an_interval(study: LinkedStudy, again: Again) -> None:
     """After 40 steps merely counting tokens is better, so that a run within the interval says nothing."""
-    found, said = again(best_export(read(study)))
-    assert found.answer == "can't tell", said
-    assert "merely counting tokens would lie" in found.why
+    result, output = again(best_export(read(study)))
+    assert result.answer == "can't tell", output
+    assert "merely counting tokens would lie" in result.why
 
 
 def test_a_proxys_noise_is_that_of_repeats_or_else_of_long_runs(study: LinkedStudy, again: Again) -> None:
     table = trial_export(read(study), 1)
     long = best_export(read(study))["result"]["seed_noise"]
     assert table["result"]["seed_noise"] == long | {"of": "long runs; short ones scatter more"}
-    found, said = again(table, tolerance=1e-6)
-    assert found.answer == "yes", said
-    assert "seed 0, 1.0 s" in said
+    result, output = again(table, tolerance=1e-6)
+    assert result.answer == "yes", output
+    assert "seed 0, 1.0 s" in output
 
 
 def test_a_prefix_is_trained_again_as_a_prefix(
@@ -234,9 +236,9 @@ def test_an_altered_text_is_refused_before_anything_is_trained(
 def test_an_export_has_what_is_needed_and_nothing_of_the_machine_it_came_from(study: LinkedStudy) -> None:
     table = best_export(read(study))
     assert table["hardware"] == HERE.table()
-    known = table["provenance"]
-    assert {"text_sha256", "tokenizer_sha256", "commit", "torch", "precision", "micro_batch"} <= known.keys()
-    assert not {"host", "hardware", "worker"} & known.keys()
+    provenance = table["provenance"]
+    assert {"text_sha256", "tokenizer_sha256", "commit", "torch", "precision", "micro_batch"} <= provenance.keys()
+    assert not {"host", "hardware", "worker"} & provenance.keys()
     text = render(table, "json")
     assert str(Path.home()) not in text
     assert os.environ["LILM_SEARCH_HOME"] not in text
@@ -297,7 +299,7 @@ def test_a_damaged_export_is_one_clear_error(
     table, path = best_export(read(study)), tmp_path / "export.json"
     path.write_text(json.dumps(table | {section: table[section] | {key: value}}), encoding="utf-8")
     with pytest.raises(SearchError) as refused:
-        assert read_export(path).claim
+        assert read_export(path).result
     assert str(path) in str(refused.value)
     assert says in str(refused.value)
 
@@ -308,6 +310,6 @@ def test_a_damaged_export_is_one_clear_error(
 def test_a_run_that_was_short_of_tokens_says_nothing_against_a_claim(
     claimed: float | None, here: float, decides: bool
 ) -> None:
-    said = starved(claimed, here)
-    assert (said == "") == decides
-    assert decides or "35% fewer tokens" in said
+    output = fewer_tokens(claimed, here)
+    assert (output == "") == decides
+    assert decides or "35% fewer tokens" in output

@@ -1,4 +1,4 @@
-"""Snapshots of studies that nobody trained."""
+"""Snapshots of studies made of numbers, without training."""
 
 import copy
 from collections.abc import Sequence
@@ -63,7 +63,7 @@ def worker(
     )
 
 
-def facts(
+def snapshot(
     of: Plan,
     proxies: Sequence[FrozenTrial] = (),
     runs: Sequence[FrozenTrial] = (),
@@ -74,7 +74,7 @@ def facts(
     relations: Sequence[Relation] = (),
     race_over: bool = False,
 ) -> Snapshot:
-    """The facts of such a study."""
+    """Return the snapshot of such a study."""
     nothing, trials = cast(Any, None), (list(proxies), list(runs))
     study = ReadStudy(of, nothing, nothing, nothing, nothing, nothing, of.name, trials=trials, attributes=({}, {}))
     lost = {t.user_attrs["retries"] for t in proxies if "retries" in t.user_attrs}
@@ -95,7 +95,7 @@ def facts(
 
 
 def having(given: Snapshot, **computed: Any) -> Snapshot:
-    """The same facts, of which these are not computed but given."""
-    facts = copy.copy(given)
-    vars(facts).update(computed)
-    return facts
+    """Return a copy of a snapshot with these values instead of computed ones."""
+    snapshot = copy.copy(given)
+    vars(snapshot).update(computed)
+    return snapshot

@@ -1,4 +1,4 @@
-"""Snapshots made of numbers, and a whole searched study in a database that nobody trained."""
+"""Snapshots made of numbers, and a whole searched study in a database; nothing in them was trained."""
 
 import math
 import random
@@ -151,7 +151,7 @@ def entry(
     )
 
 
-def facts_of(
+def snapshot_of(
     of: Plan,
     proxies: Sequence[FrozenTrial] = (),
     runs: Sequence[FrozenTrial] = (),
@@ -160,10 +160,10 @@ def facts_of(
     slots: int | None = None,
     race_over: bool = True,
 ) -> Snapshot:
-    """What `read` returns, of trials that are in no database."""
+    """Return the snapshot of trials that are in no database."""
     pruner = race_pruner(of)
     return given.having(
-        given.facts(of, proxies, runs, workers, race_over=race_over),
+        given.snapshot(of, proxies, runs, workers, race_over=race_over),
         pruner=pruner,
         relations=[pruner.relation(proxies, point) for point in of.report_points()[:-1]],
         caveats=caveats(of, proxies, confirmed_among(of, proxies, runs)),

@@ -11,7 +11,7 @@ from search.analysis.caveats import caveats
 from search.analysis.snapshot import read
 from search.export.export import FORMATS, best_export, render
 from search.export.reader import read_export
-from search.show.dashboard.sync import log_back
+from search.show.dashboard.sync import sync_notes
 from search.show.status.summary import summary
 from search.study.results import confirmed
 from search.study.study import LinkedStudy, open_study
@@ -43,8 +43,8 @@ def warned(database: Database) -> LinkedStudy:
 def test_status_shows_them_in_80_columns(warned: LinkedStudy) -> None:
     screen = Console(width=80, record=True, file=io.StringIO())
     screen.print(summary(read(warned)))
-    shown = screen.export_text()
-    below = shown[shown.index("Caveats:") :]
+    text = screen.export_text()
+    below = text[text.index("Caveats:") :]
     assert all(len(line) <= 80 for line in below.splitlines())
     for part in (
         "max_lr: 5 of the 5 best proxies lie",
@@ -57,23 +57,23 @@ def test_status_shows_them_in_80_columns(warned: LinkedStudy) -> None:
 
 def test_the_export_and_the_dashboards_note_hold_the_same_sentences(warned: LinkedStudy, tmp_path: Path) -> None:
     table = best_export(read(warned))
-    said = caveats(PLAN, warned.proxy_trials(), confirmed(warned))
+    sentences = caveats(PLAN, warned.proxy_trials(), confirmed(warned))
     unfinished, *warnings = table["warnings"]
     named = {t.user_attrs["worker"] for t in warned.proxy_trials() if "worker" in t.user_attrs}
-    for warning, caveat in zip(warnings, said, strict=True):  # an export leaves the house: workers are called by number
+    for warning, caveat in zip(warnings, sentences, strict=True):  # an export is for others: workers are numbered
         assert (warning == caveat.sentence) == (caveat.name != "hardware")
         assert caveat.name != "hardware" or (
             "by worker 1)" in warning and not any(f"by {n})" in warning for n in named)
         )
     assert unfinished.startswith("the study is not finished: ")
-    assert [c.name for c in said] == ["edge", "noise", "hardware", "failures"]
+    assert [c.name for c in sentences] == ["edge", "noise", "hardware", "failures"]
     for form in FORMATS:
         path = tmp_path / f"best.{form}"
         path.write_text(render(table, form), encoding="utf-8")
-        assert read_export(path).recipe.configuration == PLAN.configuration(table["parameters"])
-    log_back(warned)
+        assert read_export(path).training.configuration == PLAN.configuration(table["parameters"])
+    sync_notes(warned)
     note = get_note(warned.proxies)
-    assert all(f"\n- {c.sentence}" in note for c in said)
+    assert all(f"\n- {c.sentence}" in note for c in sentences)
 
 
 def test_a_study_without_caveats_shows_none(database: Database) -> None:

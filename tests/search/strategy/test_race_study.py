@@ -156,9 +156,9 @@ def test_a_scaled_rate_can_win_and_is_exported(database: Database, tmp_path: Pat
     assert table["parameters"]["max_lr"] == table["train"]["max_lr"] == pytest.approx(scaled)
     for form in FORMATS:
         (tmp_path / f"best.{form}").write_text(render(table, form), encoding="utf-8")
-        recipe = read_export(tmp_path / f"best.{form}").recipe
-        assert recipe.configuration.train.max_lr == pytest.approx(scaled)
-        assert recipe.configuration.train.batch_size == best.params["batch_size"]
+        training = read_export(tmp_path / f"best.{form}").training
+        assert training.configuration.train.max_lr == pytest.approx(scaled)
+        assert training.configuration.train.batch_size == best.params["batch_size"]
     tops = {
         (r.user_attrs["confirms"], r.user_attrs["lr_scale"])
         for r in again.confirm_trials()

@@ -22,7 +22,7 @@ from model.network.transformer import Transformer
 from model.sample import PROMPTS, sample
 from search.common.errors import SearchError
 from search.common.signals import StopRequest
-from search.export.download import _there, bring, listing
+from search.export.download import _nearest_names, download_file, listing
 from search.study.artifacts import ReadArtifacts, artifact_files, attach, study_artifacts
 from search.study.plan import Plan
 from search.study.study import LinkedStudy, open_study
@@ -217,10 +217,10 @@ def test_the_dashboard_shows_the_files_of_every_study_and_takes_none(study: Link
 
 def test_only_the_nearest_of_many_names_are_offered() -> None:
     names = {f"confirm-{n}.pt" for n in range(30)} | {"tokenizer.json"}
-    assert _there("tokeniser.json", names) == "nearest: tokenizer.json"
-    assert _there("confirm-77.pt", names).count(",") == 2
-    assert _there("zzz", names) == "none of its 31 is called alike"
-    assert _there("zzz", set()) == "there are none"
+    assert _nearest_names("tokeniser.json", names) == "nearest: tokenizer.json"
+    assert _nearest_names("confirm-77.pt", names).count(",") == 2
+    assert _nearest_names("zzz", names) == "none of its 31 is called alike"
+    assert _nearest_names("zzz", set()) == "there are none"
 
 
 def test_files_are_listed_and_brought(study: LinkedStudy, tmp_path: Path) -> None:
@@ -232,17 +232,17 @@ def test_files_are_listed_and_brought(study: LinkedStudy, tmp_path: Path) -> Non
     assert listing(study, trial=0) == ["0 files in the study's database"]
     assert len(listing(study, confirmation=0)) == 2
     out = tmp_path / "here.txt"
-    assert bring(study, "samples-0.txt", None, None, out) == f"0.001 MB, written to {out}"
+    assert download_file(study, "samples-0.txt", None, None, out) == f"0.001 MB, written to {out}"
     assert out.read_bytes() == b"x" * 1234
     with pytest.raises(SearchError, match="exists already"):
-        bring(study, "samples-0.txt", None, None, out)
+        download_file(study, "samples-0.txt", None, None, out)
     with pytest.raises(SearchError, match=r"no such file here; there are: samples-0\.txt"):
-        bring(study, "confirm-1.pt", None, None, tmp_path / "other")
+        download_file(study, "confirm-1.pt", None, None, tmp_path / "other")
     with pytest.raises(SearchError, match="--trial is 0 and --confirmation 0, but a file is of one"):
         listing(study, trial=0, confirmation=0)
     study_artifacts(study).remove(artifact_files(study.confirmations)[0].artifact_id)
     with pytest.raises(SearchError, match="its content is gone"):
-        bring(study, "samples-0.txt", None, None, tmp_path / "other")
+        download_file(study, "samples-0.txt", None, None, tmp_path / "other")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["here.txt", "samples-0.txt"]
 
 

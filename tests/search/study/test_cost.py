@@ -16,8 +16,8 @@ from search.analysis.snapshot import read
 from search.common.errors import SearchError, StudyFileError
 from search.common.signals import StopRequest
 from search.machine.hardware import Hardware
-from search.show.status.glance import glance
-from search.show.status.panels import spent
+from search.show.status.panels import cost as cost_lines
+from search.show.status.study_overview import study_overview
 from search.study import cost as spending
 from search.study.cost import bill, registry_of, study_bill
 from search.study.plan import Plan
@@ -259,8 +259,8 @@ def test_a_worker_says_why_it_takes_no_more_and_ends(database: Database, home: A
 
 def said_of_the_cap(study: LinkedStudy) -> tuple[list[str], str]:
     """What a study's overview warns of, and its line of hours and dollars."""
-    overview = glance(read(study))
-    line = " ".join(text.plain for text in spent(overview, 80))
+    overview = study_overview(read(study))
+    line = " ".join(text.plain for text in cost_lines(overview, 80))
     return [w.sentence for w in overview.warnings if w.kind == "cap"], line
 
 

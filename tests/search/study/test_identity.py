@@ -12,8 +12,8 @@ from search.cloud.rental import is_machine_of, launch_name, launch_token
 from search.common import paths
 from search.common.errors import HalvesError, SearchError
 from search.common.signals import StopRequest
-from search.show.leaderboard.from_studies import of_database
-from search.show.leaderboard.links import Template
+from search.show.leaderboard.from_studies import entrants_from_database
+from search.show.leaderboard.links import LinkTemplate
 from search.strategy.priming import prime
 from search.strategy.study_pruner import make_pruner
 from search.study.cost import registry_of
@@ -101,7 +101,7 @@ def test_a_study_already_mixed_up_is_refused(database: Database, marked: str) ->
         load_study(database, "made")
     with pytest.raises(HalvesError, match=r'"made-confirm".*earlier study named "made"'):
         open_study(database, plan(baseline=0.05))
-    entries, lines = of_database(database, None, Template(""), prompts=False)
+    entries, lines = entrants_from_database(database, None, LinkTemplate(""), prompts=False)
     assert not entries
     assert 'made is left out: the Optuna study "made-confirm"' in lines[0]
     url = database.engine.url

@@ -10,14 +10,14 @@ from optuna.trial import FrozenTrial
 from search.analysis.snapshot import Snapshot
 from search.show.dashboard.trial_notes import trial_notes
 from search.show.report.answers import ANSWERS
-from search.show.status.glance import glance
+from search.show.status.study_overview import study_overview
 from search.study import trials
 from search.study.trial_attributes import valid_attributes, with_valid_attributes
 from search.study.trials import INHERITED, VALIDATORS, Attributes, budget_of, final_budget
 from storage.queue.trial_queue import Claim, TrialQueue
 from storage.server.database import Database
 from tests.search.made import proxy
-from tests.search.show.studied import facts_of, plan, searched
+from tests.search.show.studied import plan, searched, snapshot_of
 
 ODD: tuple[Any, ...] = (["x"], {"x": []}, "\x1b[2J", None, float("nan"), float("inf"), 10**400, True, -1)
 
@@ -51,7 +51,7 @@ def test_no_value_of_any_attribute_breaks_a_report(key: str) -> None:
     of = plan()
     for odd in ODD:
         snapshot = read(of, *(_with(trials, key, odd) for trials in searched(of, 12)))
-        assert glance(snapshot).table()
+        assert study_overview(snapshot).table()
         for _, answer in ANSWERS.values():
             assert answer(snapshot)
         trial_notes(snapshot)
@@ -59,7 +59,7 @@ def test_no_value_of_any_attribute_breaks_a_report(key: str) -> None:
 
 def read(of: Any, proxies: Sequence[FrozenTrial], runs: Sequence[FrozenTrial]) -> Snapshot:
     """What `facts.read` makes of such trials."""
-    return facts_of(of, with_valid_attributes(proxies), with_valid_attributes(runs))
+    return snapshot_of(of, with_valid_attributes(proxies), with_valid_attributes(runs))
 
 
 def _with(trials: Sequence[FrozenTrial], key: str, value: Any) -> list[FrozenTrial]:

@@ -10,12 +10,12 @@ from playwright.sync_api import Page
 from search.common.signals import StopRequest
 from search.show.dashboard.figures import NAMES, PAPER
 from search.show.dashboard.server import Address, serve
-from search.show.dashboard.sync import log_back, save_figures
+from search.show.dashboard.sync import save_figures, sync_notes
 from search.show.figures.gallery import PICTURES
 from search.study.artifacts import attach
 from storage.server.database import Database
 from tests.browser import WIDTHS, open_page
-from tests.search.shown import shown
+from tests.search.shown import full_study
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),  # as the commands do
@@ -29,8 +29,8 @@ PATIENCE = 60_000.0
 @pytest.fixture
 def pages(database: Database, tmp_path: Path) -> Iterator[str]:
     """The dashboard, on a study with everything: the URL of its studies' pages, but for their number."""
-    study = shown(database)
-    save_figures(study, log_back(study))
+    study = full_study(database)
+    save_figures(study, sync_notes(study))
     (tmp_path / "record-3.txt").write_text(RECORD, encoding="utf-8")
     attach(study, study.confirmations, study.confirm_trials()[3]._trial_id, tmp_path / "record-3.txt")
     stop, listening, urls = StopRequest(), threading.Event(), list[str]()

@@ -19,9 +19,9 @@ from search.cli.main import app
 from search.common.errors import SearchError
 from search.common.signals import StopRequest
 from search.show.dashboard import server as dashboard
-from search.show.dashboard.server import Address, _ours_alone, has_desktop, serve
+from search.show.dashboard.server import Address, _own_pages_only, has_desktop, serve
 from storage.server.database import Database, parse_url
-from tests.search.shown import shown
+from tests.search.shown import full_study
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # as the commands do
 
@@ -51,28 +51,28 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
                     free.bind(("127.0.0.1", port + 2))
             except OSError:
                 continue
-            monkeypatch.setattr(dashboard, "PORT", port)
+            monkeypatch.setattr(dashboard, "DEFAULT_PORT", port)
             yield port
             return
 
 
 def listen(database: Database, address: Address, study: str | None = None) -> tuple[list[str], list[str]]:
-    """Serve until the page is shown; returns what was said, and the page."""
-    stop, said, urls = StopRequest(), list[str](), list[str]()
+    """Serve until the page is opened; return the output and the page."""
+    stop, output, urls = StopRequest(), list[str](), list[str]()
 
     def show(url: str) -> None:
         urls.append(url)
         stop.ask()
 
-    serve(database, study, address, stop, said.append, show)
-    return said, urls
+    serve(database, study, address, stop, output.append, show)
+    return output, urls
 
 
 def test_a_port_in_use_gives_way_to_the_next_that_is_free(database: Database, taken: int) -> None:
-    said, urls = listen(database, Address())
-    assert said[0] == f"port {taken} is in use by another program: this is port {taken + 2}"
+    output, urls = listen(database, Address())
+    assert output[0] == f"port {taken} is in use by another program: this is port {taken + 2}"
     assert urls == [f"http://127.0.0.1:{taken + 2}/dashboard"]
-    assert urls[0] in said[1]
+    assert urls[0] in output[1]
 
 
 def test_a_port_that_was_asked_for_is_that_or_none(database: Database, taken: int) -> None:
@@ -107,10 +107,10 @@ def test_pages_of_other_sites_can_ask_nothing(headers: dict[str, str], status: i
         start("200 OK", [])
         return [b"all studies"]
 
-    said: list[str] = []
+    output: list[str] = []
     environ = {f"HTTP_{name.upper()}": value for name, value in headers.items()}
-    body = b"".join(_ours_alone(app)(environ, lambda line, _: said.append(line)))
-    assert int(said[0].split()[0]) == status
+    body = b"".join(_own_pages_only(app)(environ, lambda line, _: output.append(line)))
+    assert int(output[0].split()[0]) == status
     assert (body == b"all studies") == (status == 200)
 
 
@@ -130,7 +130,7 @@ def test_only_a_gateway_is_asked_by_another_name(database: Database, taken: int,
 
 
 def test_an_unknown_study_is_refused_before_anything_listens(database: Database) -> None:
-    shown(database)
+    full_study(database)
     with pytest.raises(SearchError, match=r'no study is named "nosuch" in this database; it holds: shown\.'):
         listen(database, Address(), "nosuch")
 
@@ -159,7 +159,7 @@ def test_a_browser_opens_by_itself_only_before_a_person(
 
 def test_open_opens_the_studys_page_and_no_password_is_in_it(database: Database, tmp_path: Path) -> None:
     """The command itself, with a browser that writes down where it was sent."""
-    study = shown(database)
+    study = full_study(database)
     url = database.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
     browser, sent = tmp_path / "browser", tmp_path / "sent"
     browser.write_text(f'#!/bin/sh\necho "$1" > {sent}.part && mv {sent}.part {sent}\n')
@@ -185,6 +185,6 @@ def test_open_opens_the_studys_page_and_no_password_is_in_it(database: Database,
 
 
 def test_no_open_and_open_are_offered() -> None:
-    shown = CliRunner().invoke(app, ["dashboard", "--help"], env={"COLUMNS": "120"}).output
-    assert "--open" in shown
-    assert "--no-open" in shown
+    help_text = CliRunner().invoke(app, ["dashboard", "--help"], env={"COLUMNS": "120"}).output
+    assert "--open" in help_text
+    assert "--no-open" in help_text

@@ -1,4 +1,4 @@
-"""What is written into a study for optuna-dashboard: what it says, that it is written once, and by whom it may be."""
+"""What is stored in a study for optuna-dashboard: its text, that it is stored once, and who may store it."""
 
 import threading
 from collections.abc import Iterator
@@ -12,15 +12,22 @@ from optuna_dashboard import get_note, save_note, save_plotly_graph_object
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 
 from search.analysis.snapshot import read
-from search.show.dashboard import sync as logback
+from search.show.dashboard import sync
 from search.show.dashboard.figures import NAMES, saved_figures
-from search.show.dashboard.sync import EVERY_SECONDS, TURN, log_back, save_figures, show, show_in_turn
+from search.show.dashboard.sync import (
+    LAST_UPDATE,
+    UPDATE_SECONDS,
+    save_figures,
+    sync_notes,
+    update_dashboard,
+    update_dashboard_if_due,
+)
 from search.study.study import LinkedStudy, load_study, open_study
 from storage.access import roles
 from storage.server.database import Database, connect, parse_url
 from tests.conftest import fresh_database
 from tests.search.made import PLAN
-from tests.search.shown import NASTY, by_number, shown
+from tests.search.shown import NASTY, by_number, full_study
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # as the commands do
 
@@ -55,10 +62,10 @@ def straight(call: Any) -> Any:
 
 
 def test_each_proxy_that_is_worth_a_word_has_a_note(database: Database) -> None:
-    study = shown(database)
-    log_back(study)
-    found = notes(study)
-    assert {n for n, note in found.items() if not note} == {3, 5, 6, 8}  # trained to the end, and that is all
+    study = full_study(database)
+    sync_notes(study)
+    stored_notes = notes(study)
+    assert {n for n, note in stored_notes.items() if not note} == {3, 5, 6, 8}  # trained to the end, and that is all
     for number, parts in {
         0: ("made by hand", "place 6 of 6", "1.5000 BPB at 6m, place 7 of 10", "1.3000 (seed 100, run 0)"),
         1: ("**Control**", "**Confirmed at 30m: 1.2500 ± ", "place 3 of 6", "0.0550 better than baseline"),
@@ -69,15 +76,15 @@ def test_each_proxy_that_is_worth_a_word_has_a_note(database: Database) -> None:
         12: ("**Out of memory**", "lower the top of the sizes' ranges"),
         13: ("**Ended in an error**", "files. It said: ValueError: "),
     }.items():
-        assert all(part in found[number] for part in parts), found[number]
-    assert all(NASTY not in note and "![" not in note for note in found.values())
+        assert all(part in stored_notes[number] for part in parts), stored_notes[number]
+    assert all(NASTY not in note and "![" not in note for note in stored_notes.values())
     runs = [get_note(Trial(study.confirmations, t._trial_id)) for t in study.confirm_trials()]
     assert "**trial 2**, seed 101, 30m: 1.2200 BPB" in runs[4]
 
 
 def test_the_studys_note_has_the_answer_first(database: Database) -> None:
-    study = shown(database)
-    log_back(study)
+    study = full_study(database)
+    sync_notes(study)
     first, *rest = get_note(study.proxies).split("\n\n")
     assert first.startswith("### trial 2 is the best confirmed: 1.2150 ± ")
     assert first.endswith("(95%, 2 seeds) at 30m")
@@ -89,18 +96,18 @@ def test_the_studys_note_has_the_answer_first(database: Database) -> None:
 
 def test_before_anything_is_confirmed_it_says_how_far_the_search_is(database: Database) -> None:
     study = open_study(database, PLAN)
-    log_back(study)
+    sync_notes(study)
     assert get_note(study.proxies).startswith(
         "### Nothing is confirmed yet\n\n0 of 100 proxies have trained to the end."
     )
 
 
 def test_nothing_is_written_again_while_nothing_has_changed(database: Database) -> None:
-    study = shown(database)
-    save_figures(study, log_back(study))
+    study = full_study(database)
+    save_figures(study, sync_notes(study))
     before = notes(study), get_note(study.proxies), figures(study)
     with statements(database) as sent:
-        save_figures(study, log_back(study))
+        save_figures(study, sync_notes(study))
     assert writes(sent) == []
     assert (notes(study), get_note(study.proxies), figures(study)) == before
 
@@ -116,31 +123,31 @@ def test_two_thousand_notes_are_one_statement_and_none_the_next_time(database: D
             {"study_id": study.proxies._study_id},
         )
     with statements(database) as first:
-        log_back(study)
+        sync_notes(study)
     assert len(writes(first)) == 1
     stored = database.storage.get_study_system_attrs(study.proxies._study_id)
     assert sum(key.endswith("note_ver") for key in stored) == 2000 + 1  # and the study's own
     assert "**Pruned at 0%**" in get_note(Trial(study.proxies, study.proxy_trials()[1999]._trial_id))
     with statements(database) as second:
-        log_back(study)
+        sync_notes(study)
     assert writes(second) == []
     assert len(second) < 60  # however many trials there are
 
 
 def test_what_people_write_stays(database: Database) -> None:
-    study = shown(database)
+    study = full_study(database)
     trials = by_number(study)
     save_note(Trial(study.proxies, trials[10]._trial_id), "Look at this one!")
     save_note(Trial(study.proxies, trials[3]._trial_id), "mine alone")
     save_note(study.proxies, "### Confirmed\n\nby an earlier version")
-    log_back(study)
+    sync_notes(study)
     assert notes(study)[3] == "mine alone"
     assert notes(study)[10].startswith("**Pruned at 30%**")
     assert notes(study)[10].endswith("\n\nLook at this one!")
     assert "an earlier version" not in get_note(study.proxies)
     save_note(study.proxies, get_note(study.proxies) + "\n\nTold Ada.")
     study.proxies.add_trial(trials[10])
-    log_back(study)
+    sync_notes(study)
     assert "Pruning: 3 pruned" in get_note(study.proxies)
     assert get_note(study.proxies).endswith("\n\nTold Ada.")
     assert get_note(study.proxies).count("Told Ada.") == 1
@@ -148,98 +155,98 @@ def test_what_people_write_stays(database: Database) -> None:
 
 def test_the_figures_are_small_and_drawn_of_what_is_there(database: Database) -> None:
     study = open_study(database, PLAN)
-    save_figures(study, log_back(study))
+    save_figures(study, sync_notes(study))
     assert figures(study) == {}  # nothing to draw yet
-    study = shown(database)
-    facts = log_back(study)
-    save_figures(study, facts)
+    study = full_study(database)
+    snapshot = sync_notes(study)
+    save_figures(study, snapshot)
     there = figures(study)
     assert there.keys() == set(NAMES)
-    assert {name: figure.to_json() for name, figure in saved_figures(facts).items()} == there
+    assert {name: figure.to_json() for name, figure in saved_figures(snapshot).items()} == there
     assert all(len(text) < 20_000 for text in there.values())
 
 
 def test_a_figure_that_shrinks_leaves_nothing_of_the_longer_one(database: Database) -> None:
-    study = shown(database)
-    facts = log_back(study)
-    long = saved_figures(facts)["transfer"].update_layout(meta="x" * 9000)
+    study = full_study(database)
+    snapshot = sync_notes(study)
+    long = saved_figures(snapshot)["transfer"].update_layout(meta="x" * 9000)
     save_plotly_graph_object(study.proxies, long, graph_object_id="transfer")
-    save_figures(study, facts)
-    assert figures(study)["transfer"] == saved_figures(facts)["transfer"].to_json()
+    save_figures(study, snapshot)
+    assert figures(study)["transfer"] == saved_figures(snapshot)["transfer"].to_json()
 
 
 def test_while_proxies_run_it_is_done_by_one_of_them_now_and_then(database: Database) -> None:
-    study, said = shown(database), list[str]()
-    show_in_turn(study, said.append)
+    study, output = full_study(database), list[str]()
+    update_dashboard_if_due(study, output.append)
     version = get_note(study.proxies)
     assert version
     study.proxies.add_trial(by_number(study)[10])
     with statements(database) as sent:
-        show_in_turn(study, said.append)
+        update_dashboard_if_due(study, output.append)
     assert len(sent) == 1  # which asks whose turn it is
     assert get_note(study.proxies) == version
     with database.engine.begin() as connection:
         connection.execute(
             sa.text("UPDATE study_system_attributes SET value_json = (value_json::int - :ago)::text WHERE key = :key"),
-            {"ago": EVERY_SECONDS + 5, "key": TURN},
+            {"ago": UPDATE_SECONDS + 5, "key": LAST_UPDATE},
         )
-    show_in_turn(study, said.append)
+    update_dashboard_if_due(study, output.append)
     assert get_note(study.proxies) != version
-    assert said == []
+    assert output == []
 
 
 def test_what_cannot_be_shown_is_said_and_costs_nothing(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*args: Any, **options: Any) -> NoReturn:
         raise RuntimeError("no such thing\nat all")
 
-    study, said = shown(database), list[str]()
+    study, output = full_study(database), list[str]()
     with monkeypatch.context() as patch:
-        patch.setattr(logback, "split_plot_data", broken)
-        show(study, said.append, straight)
-    assert said == ["note: what optuna-dashboard shows is not up to date: no such thing"]
+        patch.setattr(sync, "split_plot_data", broken)
+        update_dashboard(study, output.append, straight)
+    assert output == ["note: what optuna-dashboard shows is not up to date: no such thing"]
     assert get_note(study.proxies)  # was written before
-    show(study, said.append, straight)
-    assert len(said) == 1
+    update_dashboard(study, output.append, straight)
+    assert len(output) == 1
     assert figures(study).keys() == set(NAMES)
 
 
 def test_what_a_stolen_login_has_written_there_stops_nothing(database: Database) -> None:
     """It may write any text that is JSON under the dashboard's keys."""
-    study, said = shown(database), list[str]()
+    study, output = full_study(database), list[str]()
     noted = by_number(study)[10]._trial_id
     for key in (f"dashboard:{noted}:note_ver", "dashboard:note_ver", "dashboard:plot_data:transfer:0"):
         database.storage.set_study_system_attr(study.proxies._study_id, key, ["no", "text"])
     database.storage.set_study_system_attr(study.proxies._study_id, "dashboard:plot_data:mine:zz", 1)
-    show(study, said.append, straight)
-    assert said == []
+    update_dashboard(study, output.append, straight)
+    assert output == []
     assert notes(study)[10].startswith("**Pruned at 30%**")
     stored = database.storage.get_study_system_attrs(study.proxies._study_id)
     assert stored["dashboard:plot_data:transfer:0"].startswith("{")
 
 
 def test_all_figures_are_one_statement(database: Database) -> None:
-    study = shown(database)
-    facts = log_back(study)
+    study = full_study(database)
+    snapshot = sync_notes(study)
     with statements(database) as sent:
-        save_figures(study, facts)
+        save_figures(study, snapshot)
     assert len(writes(sent)) == 1
 
 
 def test_a_rented_machines_login_may_do_all_of_it(system_url: str) -> None:
     """A real role that row security confines to its study, which may delete nothing."""
     owners = connect(fresh_database(system_url))
-    study = shown(owners)
+    study = full_study(owners)
     ids = [study.proxies._study_id, study.confirmations._study_id]
     issued = roles.new(owners, ids, name="box", lifetime_seconds=3600)
     url = parse_url(system_url).set(
         drivername="postgresql", database=owners.engine.url.database, username=issued.role, password=issued.password
     )
     confined = connect(url.render_as_string(hide_password=False))
-    said: list[str] = []
-    show_in_turn(load_study(confined, "shown"), said.append)
+    output: list[str] = []
+    update_dashboard_if_due(load_study(confined, "shown"), output.append)
     study.proxies.add_trial(by_number(study)[10])
-    show(load_study(confined, "shown"), said.append, straight)  # changes what is there
-    assert said == []
+    update_dashboard(load_study(confined, "shown"), output.append, straight)  # changes what is there
+    assert output == []
     assert "Pruning: 3 pruned" in get_note(study.proxies)
     assert figures(study) == {n: f.to_json() for n, f in saved_figures(read(study)).items()}
     confined.close()
@@ -252,9 +259,9 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     counts, real = list[int](), saved.saved_figures
 
-    def counted(facts: Any) -> dict[str, Any]:
-        counts.append(len(facts.proxies))
-        return real(facts)
+    def counted(snapshot: Any) -> dict[str, Any]:
+        counts.append(len(snapshot.proxies))
+        return real(snapshot)
 
     monkeypatch.setattr(saved, "saved_figures", counted)
     return counts
@@ -263,51 +270,54 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_at_the_end_one_worker_draws_and_the_others_leave(
     database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All of them come at once; whoever has the lock first does what there is to do."""
-    study, counts = shown(database), drawn(monkeypatch)
-    said: list[str] = []
+    """All of them come at once; the first to have the lock does all there is to do."""
+    study, counts = full_study(database), drawn(monkeypatch)
+    output: list[str] = []
     opened = [connect(database_url) for _ in range(4)]
-    workers = [threading.Thread(target=show, args=(load_study(d, "shown"), said.append, d.retrying)) for d in opened]
+    workers = [
+        threading.Thread(target=update_dashboard, args=(load_study(d, "shown"), output.append, d.retrying))
+        for d in opened
+    ]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join(120)
     for each in opened:
         each.close()
-    assert (said, len(counts)) == ([], 1)
+    assert (output, len(counts)) == ([], 1)
     assert figures(study).keys() == set(NAMES)
     assert get_note(study.proxies)
 
 
 def test_what_is_new_is_drawn_once_more(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    study, counts = shown(database), drawn(monkeypatch)
+    study, counts = full_study(database), drawn(monkeypatch)
     trials = len(study.proxy_trials())
     for _ in range(2):
-        show(study, print, straight)
+        update_dashboard(study, print, straight)
     assert counts == [trials]
     with statements(database) as sent:
-        show(study, print, straight)
+        update_dashboard(study, print, straight)
     assert writes(sent) == []
     study.proxies.add_trial(by_number(study)[10])
     save_note(study.confirmations, "Look here!")
-    show(study, print, straight)
+    update_dashboard(study, print, straight)
     assert counts == [trials, trials + 1]
     save_note(study.proxies, "Mine alone.")  # our part is gone: it comes back
-    show(study, print, straight)
+    update_dashboard(study, print, straight)
     assert len(counts) == 3
     assert get_note(study.proxies).endswith("\n\nMine alone.")
     assert get_note(study.proxies).startswith("### trial 2 is the best confirmed")
 
 
 def test_who_is_lost_while_drawing_leaves_it_to_the_next(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    study, counts = shown(database), drawn(monkeypatch)
+    study, counts = full_study(database), drawn(monkeypatch)
 
     def lost(*arguments: Any) -> NoReturn:
         raise RuntimeError("gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(logback, "save_figures", lost)
-        show(study, print, straight)
-    show(study, print, straight)
+        patch.setattr(sync, "save_figures", lost)
+        update_dashboard(study, print, straight)
+    update_dashboard(study, print, straight)
     assert len(counts) == 1
     assert figures(study).keys() == set(NAMES)

@@ -9,54 +9,54 @@ from search.analysis.snapshot import Snapshot
 from search.show.figures.gallery import PICTURES
 from search.show.figures.style import INK, LINK, MUTED, PANEL, PAPER
 from search.study.trials import finished
-from tests.search.show.studied import SEARCHED, entry, facts_of, made, params, plan, searched
+from tests.search.show.studied import SEARCHED, entry, made, params, plan, searched, snapshot_of
 
 PLAN = plan()
 
 
 @pytest.fixture(scope="module")
-def facts() -> Snapshot:
-    return facts_of(PLAN, *searched(PLAN, 24), workers=[entry(minutes=1000)])
+def snapshot() -> Snapshot:
+    return snapshot_of(PLAN, *searched(PLAN, 24), workers=[entry(minutes=1000)])
 
 
 @pytest.mark.parametrize("name", SEARCHED)
-def test_every_figure_of_a_searched_study_is_drawn_with_named_axes(facts: Snapshot, name: str) -> None:
-    drawn = PICTURES[name].draw(facts)
-    assert drawn is not None
-    axes = list(drawn.select_xaxes()) + list(drawn.select_yaxes())
+def test_every_figure_of_a_searched_study_is_drawn_with_named_axes(snapshot: Snapshot, name: str) -> None:
+    figure = PICTURES[name].draw(snapshot)
+    assert figure is not None
+    axes = list(figure.select_xaxes()) + list(figure.select_yaxes())
     assert any(a.title.text for a in axes)
-    assert PICTURES[name].says(facts)
-    assert sum(len(trace.x) for trace in drawn.data if trace.x is not None) > 2
+    assert PICTURES[name].describe(snapshot)
+    assert sum(len(trace.x) for trace in figure.data if trace.x is not None) > 2
 
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_too_little_is_no_figure_and_no_error(name: str) -> None:
-    assert PICTURES[name].draw(facts_of(PLAN)) is None
-    PICTURES[name].says(facts_of(PLAN))
+    assert PICTURES[name].draw(snapshot_of(PLAN)) is None
+    PICTURES[name].describe(snapshot_of(PLAN))
     running = made(PLAN, 0, None, params(0), state=TrialState.RUNNING)
     for trials in ([running], [made(PLAN, 0, 1.5, params(0))], [made(PLAN, 0, None, params(0), state=TrialState.FAIL)]):
-        PICTURES[name].draw(facts_of(PLAN, trials))
-        PICTURES[name].says(facts_of(PLAN, trials))
+        PICTURES[name].draw(snapshot_of(PLAN, trials))
+        PICTURES[name].describe(snapshot_of(PLAN, trials))
 
 
-def test_the_leaderboards_bars_are_the_intervals(facts: Snapshot) -> None:
-    drawn = PICTURES["leaderboard"].draw(facts)
-    shown = {
+def test_the_leaderboards_bars_are_the_intervals(snapshot: Snapshot) -> None:
+    figure = PICTURES["leaderboard"].draw(snapshot)
+    drawn_values = {
         y: (x, half)
-        for t in drawn.data
+        for t in figure.data
         if t.error_x.array
         for x, y, half in zip(t.x, t.y, t.error_x.array, strict=True)
     }
-    for c in facts.confirmed:
-        assert shown[c.label] == (c.mean_bpb, facts.noise.half_width(len(c.bpb_by_seed)))
+    for c in snapshot.confirmed:
+        assert drawn_values[c.label] == (c.mean_bpb, snapshot.noise.half_width(len(c.bpb_by_seed)))
 
 
 def test_a_thousand_trials_stay_small() -> None:
     many = plan(trials=1000)
-    facts = facts_of(many, *searched(many, 1000), workers=[entry(minutes=6300)])
-    sizes = {name: len(PICTURES[name].draw(facts).to_json()) for name in SEARCHED if name != "importance"}
+    snapshot = snapshot_of(many, *searched(many, 1000), workers=[entry(minutes=6300)])
+    sizes = {name: len(PICTURES[name].draw(snapshot).to_json()) for name in SEARCHED if name != "importance"}
     assert sum(sizes.values()) < 1_200_000, sizes
-    lines = [t for t in PICTURES["curves"].draw(facts).data if t.name == "finished proxies"]
+    lines = [t for t in PICTURES["curves"].draw(snapshot).data if t.name == "finished proxies"]
     assert sum(v is None for v in lines[0].x) == 80
 
 
@@ -65,16 +65,16 @@ def test_importance_and_chance_are_on_one_scale_that_is_no_share() -> None:
     done = finished(proxies)
     for i, t in enumerate(done):
         t.value = 1 + i * 7 % len(done) / 100  # which no setting explains
-    few = facts_of(PLAN, proxies, runs)
-    found, drawn = few.importance, PICTURES["importance"].draw(few)
-    assert found is not None
-    assert sum(found.shares.values()) == pytest.approx(1)
-    assert "%" not in drawn.layout.xaxis.title.text
-    shown = {name: x for t in drawn.data if t.type == "bar" for name, x in zip(t.y, t.x, strict=True)}
-    assert shown == found.divergences
-    chance = {name: x for t in drawn.data if t.type == "scatter" for name, x in zip(t.y, t.x, strict=True)}
-    assert chance == found.by_chance
-    assert max(chance.values()) > sum(shown.values())  # as a share of these it would be more than 100%
+    few = snapshot_of(PLAN, proxies, runs)
+    importance, figure = few.importance, PICTURES["importance"].draw(few)
+    assert importance is not None
+    assert sum(importance.shares.values()) == pytest.approx(1)
+    assert "%" not in figure.layout.xaxis.title.text
+    drawn_values = {name: x for t in figure.data if t.type == "bar" for name, x in zip(t.y, t.x, strict=True)}
+    assert drawn_values == importance.divergences
+    chance = {name: x for t in figure.data if t.type == "scatter" for name, x in zip(t.y, t.x, strict=True)}
+    assert chance == importance.by_chance
+    assert max(chance.values()) > sum(drawn_values.values())  # as a share of these it would be more than 100%
 
 
 def luminance(colour: str) -> float:
@@ -92,6 +92,6 @@ def test_text_has_contrast(ground: str) -> None:
             assert (bright + 0.05) / (dim + 0.05) >= 4.5
 
 
-def test_figures_are_json(facts: Snapshot) -> None:
+def test_figures_are_json(snapshot: Snapshot) -> None:
     for name in SEARCHED:
-        json.loads(PICTURES[name].draw(facts).to_json())
+        json.loads(PICTURES[name].draw(snapshot).to_json())

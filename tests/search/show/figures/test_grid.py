@@ -8,8 +8,8 @@ from scipy import stats
 
 from search.show.figures.gallery import PICTURES
 from search.show.figures.grid import draw_sweep
-from search.show.figures.grid_panels import ANY, LATENT, SCHEDULES, say_sweep
-from tests.search.show.given import facts
+from search.show.figures.grid_panels import ANY, LATENT, SCHEDULES, describe_sweep
+from tests.search.show.given import snapshot
 from tests.search.show.grids import made_up, plan_of, ran, shipped
 
 SWEEPS = {
@@ -41,7 +41,7 @@ def traces(figure: Any, axis: str) -> dict[str, Any]:
 
 
 def test_means_their_bars_and_the_line_of_full_attention() -> None:
-    figure = draw_sweep(LATENT, facts(LATENTS, latents()))
+    figure = draw_sweep(LATENT, snapshot(LATENTS, latents()))
     half = stats.t.ppf(0.975, 3) * 0.2 / math.sqrt(2)
     panel = traces(figure, "y4")
     line = panel["attention latent"]
@@ -65,14 +65,14 @@ def test_means_their_bars_and_the_line_of_full_attention() -> None:
 
 def test_what_is_said_of_it() -> None:
     """2.0 and 1.8, each ± t(3)·0.2/√2 = 0.45: their difference of 0.2 is less than √2 · 0.45."""
-    said = say_sweep(LATENT, facts(LATENTS, latents()))
-    assert "Lowest of each line: attention latent, 1.8000 ± 0.4501 BPB at projection_dim 32." in said
-    assert "Beside it attention full, 2.0000 ± 0.4501 BPB: the lowest is 0.2000 below it, within noise." in said
+    text = describe_sweep(LATENT, snapshot(LATENTS, latents()))
+    assert "Lowest of each line: attention latent, 1.8000 ± 0.4501 BPB at projection_dim 32." in text
+    assert "Beside it attention full, 2.0000 ± 0.4501 BPB: the lowest is 0.2000 below it, within noise." in text
     sure = [ran(LATENTS, p, b) for p, b in ((FULL, 2.0), (FULL, 2.001), (LOW, 1.8), (LOW, 1.801))]
-    said = say_sweep(LATENT, facts(LATENTS, sure))
-    assert "0.2000 below it, more than noise." in said
-    assert "1 of 3 points have no finished run." in said
-    assert "These runs didn't record: parameters, millions, tokens/s, tokens, millions." in said
+    text = describe_sweep(LATENT, snapshot(LATENTS, sure))
+    assert "0.2000 below it, more than noise." in text
+    assert "1 of 3 points have no finished run." in text
+    assert "These runs didn't record: parameters, millions, tokens/s, tokens, millions." in text
 
 
 RATES = plan_of('max_lr = { choices = [0.1, 0.001, 0.01] }\nschedule = { choices = ["linear", "cosine"] }')
@@ -88,7 +88,7 @@ def rates(**diverging: float) -> list[Any]:
 
 
 def test_rates_stand_in_order_on_a_logarithmic_axis_a_line_for_each_schedule() -> None:
-    figure = draw_sweep(SCHEDULES, facts(RATES, rates()))
+    figure = draw_sweep(SCHEDULES, snapshot(RATES, rates()))
     lines = traces(figure, "y")
     assert list(lines) == ["schedule linear", "schedule cosine", "lowest validation BPB"]
     for name, above in (("schedule linear", 0.0), ("schedule cosine", 0.02)):
@@ -105,7 +105,7 @@ def test_validation_and_training_share_a_scale_which_a_diverged_run_does_not_str
     trials = rates(by=9.0)
     for t in trials:
         t.user_attrs["train_bpb"] = (t.value or 0) - 0.1
-    figure = draw_sweep(SCHEDULES, facts(RATES, trials))
+    figure = draw_sweep(SCHEDULES, snapshot(RATES, trials))
     first, second = (axis.range for axis in figure.select_yaxes())
     assert first == second
     assert first[0] < 1.3
@@ -115,35 +115,35 @@ def test_validation_and_training_share_a_scale_which_a_diverged_run_does_not_str
 def test_what_failed_leaves_a_gap_and_a_cross() -> None:
     trials = [t for t in rates() if t.params != {"max_lr": 0.01, "schedule": "linear"}]
     trials.append(ran(RATES, {"max_lr": 0.01, "schedule": "linear"}, None))
-    figure = draw_sweep(SCHEDULES, facts(RATES, trials))
+    figure = draw_sweep(SCHEDULES, snapshot(RATES, trials))
     lines = traces(figure, "y")
     assert list(lines["schedule linear"].y) == [1.5, None, 1.45]
     cross = lines["failed"]
     assert (list(cross.x), list(cross.y)) == ([0.01], [figure.layout.yaxis.range[1]])
     assert list(cross.text) == ["schedule linear: 1 diverged"]
-    assert "1 of 6 points have no finished run." in say_sweep(SCHEDULES, facts(RATES, trials))
+    assert "1 of 6 points have no finished run." in describe_sweep(SCHEDULES, snapshot(RATES, trials))
 
 
 def test_a_grid_of_words_has_them_as_they_are_listed() -> None:
     plan = plan_of('schedule = { choices = ["linear", "cosine", "one_cycle"] }')
     trials = [ran(plan, {"schedule": s}, b) for s, b in (("cosine", 2.0), ("linear", 1.5))]
-    figure = draw_sweep(ANY, facts(plan, trials))
+    figure = draw_sweep(ANY, snapshot(plan, trials))
     assert list(figure.data[0].x) == ["linear", "cosine"]
     assert (figure.layout.xaxis.type, figure.layout.xaxis.title.text) == ("category", "schedule")
 
 
 def test_nothing_is_drawn_of_less_than_two_values() -> None:
-    assert draw_sweep(LATENT, facts(LATENTS, latents()[:4])) is None  # full attention, and one width
-    assert draw_sweep(SCHEDULES, facts(LATENTS, latents())) is None
-    assert draw_sweep(ANY, facts(LATENTS, [])) is None
-    assert say_sweep(ANY, facts(LATENTS, [])) == ""
+    assert draw_sweep(LATENT, snapshot(LATENTS, latents()[:4])) is None  # full attention, and one width
+    assert draw_sweep(SCHEDULES, snapshot(LATENTS, latents())) is None
+    assert draw_sweep(ANY, snapshot(LATENTS, [])) is None
+    assert describe_sweep(ANY, snapshot(LATENTS, [])) == ""
 
 
 @pytest.mark.parametrize(("name", "study"), SWEEPS.items())
 def test_a_shipped_sweep_makes_all_that_its_picture_needs(name: str, study: str) -> None:
     plan = shipped(study)
-    given = facts(plan, made_up(plan))
-    assert "didn't record" not in PICTURES[name].says(given)
+    given = snapshot(plan, made_up(plan))
+    assert "didn't record" not in PICTURES[name].describe(given)
     figure = PICTURES[name].draw(given)
     swept = next(
         n for n in ("projection_dim", "n_layer", "vocab_size", "batch_size", "max_lr") if n in plan.space.parameters

@@ -17,11 +17,11 @@ from search.show.figures.output import WIDTH
 from search.show.figures.plot import listing, plot
 from tests.browser import chromium, open_page
 from tests.search.show.figures.test_grid import SWEEPS
-from tests.search.show.given import facts
+from tests.search.show.given import snapshot
 from tests.search.show.grids import made_up, plan_of, ran, shipped
 
 LAYERS = plan_of("n_layer = { choices = [1, 2] }")
-FACTS = facts(LAYERS, [ran(LAYERS, {"n_layer": n}, 2.0 + n, tokens_per_param=5.0 * n) for n in (1, 2)])
+FACTS = snapshot(LAYERS, [ran(LAYERS, {"n_layer": n}, 2.0 + n, tokens_per_param=5.0 * n) for n in (1, 2)])
 
 
 def test_every_picture_says_what_it_shows_and_needs() -> None:
@@ -55,10 +55,10 @@ def test_the_list_says_what_is_ready_and_what_the_others_need() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ending", "said"), [(".gif", "must end in one of .html"), ("/no/x.json", "no does not exist")]
+    ("ending", "message"), [(".gif", "must end in one of .html"), ("/no/x.json", "no does not exist")]
 )
-def test_a_file_that_cant_be_is_refused(ending: str, said: str, tmp_path: Path) -> None:
-    with pytest.raises(SearchError, match=said):
+def test_a_file_that_cant_be_is_refused(ending: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(SearchError, match=message):
         plot("sweep", FACTS, Path(f"{tmp_path}/x{ending}"))
 
 
@@ -87,7 +87,7 @@ def test_pictures_of_every_kind(tmp_path: Path) -> None:
 def test_every_sweep_is_drawn_in_a_browser_without_an_error_or_a_call_elsewhere(tmp_path: Path) -> None:
     for name, study in SWEEPS.items():
         plan = shipped(study)
-        plot(name, facts(plan, made_up(plan)), tmp_path / f"{name}.html")
+        plot(name, snapshot(plan, made_up(plan)), tmp_path / f"{name}.html")
     with open_page(360) as watched:
         for width, dark, names in ((360, True, SWEEPS), (1440, False, ["latent-sweep"])):
             watched.page.set_viewport_size({"width": width, "height": 900})
@@ -104,7 +104,7 @@ def test_every_sweep_is_drawn_in_a_browser_without_an_error_or_a_call_elsewhere(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("correlations", "--study", "x"), 'no picture is called "correlations"; did you mean `correlation`?'),
         (("correlation",), "lilm-search plot correlation --study NAME"),
@@ -112,13 +112,13 @@ def test_every_sweep_is_drawn_in_a_browser_without_an_error_or_a_call_elsewhere(
     ],
 )
 def test_a_mistake_is_refused_before_a_database_is_opened(
-    arguments: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["lilm-search", "plot", *arguments])
     with pytest.raises(SystemExit, match="1"):
         main()
     error = capsys.readouterr().err
-    assert said in error
+    assert message in error
     assert len(error.splitlines()) == 1
 
 

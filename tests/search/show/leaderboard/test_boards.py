@@ -11,24 +11,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from search.show.leaderboard.boards import Board, Entrant, Ground, boards, pooled, proven_better
+from search.show.leaderboard.boards import Board, Conditions, Entrant, boards, pooled, proven_better
 from search.study.results import Noise
 from search.study.study_file import source_name
 
-GROUND = Ground(text="c" * 64, protocol="every token once, lossless", context=128, budget_seconds=1800, hardware="4090")
+CONDITIONS = Conditions(
+    text="c" * 64, protocol="every token once, lossless", context=128, budget_seconds=1800, hardware="4090"
+)
 NOISE = Noise(0.01, 4)
 
 
 def entrant(name: str, bpb: float, seeds: int = 2, **others: Any) -> Entrant:
-    known: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "study": "made",
         "settings": "2L d128",
         "source": "hf:ORG/TEXT",
-        "ground": GROUND,
+        "conditions": CONDITIONS,
         "noise": NOISE,
         "confirmed_on": date(2026, 1, 31),
     }
-    return Entrant(configuration=name, mean_bpb=bpb, seeds=seeds, **(known | others))
+    return Entrant(configuration=name, mean_bpb=bpb, seeds=seeds, **(defaults | others))
 
 
 def names(board: Board) -> list[tuple[int, str]]:
@@ -64,17 +66,17 @@ def test_equal_means_share_a_rank() -> None:
     ],
 )
 def test_what_was_measured_otherwise_is_not_ranked_with_it(other: dict[str, Any]) -> None:
-    elsewhere = replace(GROUND, **other)
-    found = boards([entrant("a", 1.3), entrant("b", 1.2, ground=elsewhere)])
-    assert sorted(names(b) for b in found) == [[(1, "a")], [(1, "b")]]
-    assert len({(b.heading, b.ground.measured) for b in found}) == 2  # and a reader can tell them apart
-    assert all("Alone" in b.sureness for b in found)
+    elsewhere = replace(CONDITIONS, **other)
+    ranked = boards([entrant("a", 1.3), entrant("b", 1.2, conditions=elsewhere)])
+    assert sorted(names(b) for b in ranked) == [[(1, "a")], [(1, "b")]]
+    assert len({(b.heading, b.conditions.measured) for b in ranked}) == 2  # and a reader can tell them apart
+    assert all("Alone" in b.sureness for b in ranked)
 
 
 def test_a_lossy_board_says_so() -> None:
-    lossy = replace(GROUND, protocol="lossy: lower case")
-    found = boards([entrant("a", 1.1, ground=lossy), entrant("b", 1.3)])
-    assert ["LOSSY" in b.heading for b in found] == [False, True]
+    lossy = replace(CONDITIONS, protocol="lossy: lower case")
+    ranked = boards([entrant("a", 1.1, conditions=lossy), entrant("b", 1.3)])
+    assert ["LOSSY" in b.heading for b in ranked] == [False, True]
 
 
 def test_who_failed_ranks_behind_who_did_not() -> None:
@@ -95,9 +97,9 @@ def test_without_noise_nothing_is_proven() -> None:
 
 
 def test_two_studies_noise_is_pooled_by_degrees_of_freedom() -> None:
-    found = pooled(Noise(0.01, 4), Noise(0.03, 2))
-    assert found.deviation == pytest.approx(math.sqrt((4 * 0.01**2 + 2 * 0.03**2) / 6))
-    assert found.degrees == 6
+    ranked = pooled(Noise(0.01, 4), Noise(0.03, 2))
+    assert ranked.deviation == pytest.approx(math.sqrt((4 * 0.01**2 + 2 * 0.03**2) / 6))
+    assert ranked.degrees == 6
     assert pooled(NOISE, NOISE) == NOISE  # one study's noise is not counted twice
 
 
@@ -122,22 +124,22 @@ def test_the_best_of_each_board_are_shown_and_the_rest_counted() -> None:
 
 def test_what_is_there_twice_is_ranked_once() -> None:
     """A study's best and its own export, whose machine was noted with other threads, say."""
-    exported = replace(GROUND, hardware="4090 again")
-    (board,) = boards([entrant("a", 1.3), entrant("b", 1.4), entrant("a", 1.3, ground=exported)])
+    exported = replace(CONDITIONS, hardware="4090 again")
+    (board,) = boards([entrant("a", 1.3), entrant("b", 1.4), entrant("a", 1.3, conditions=exported)])
     assert names(board) == [(1, "a"), (2, "b")]
 
 
 def test_places_in_words() -> None:
-    found = boards([entrant(str(i), 1.3 + i / 1000) for i in range(5)])[0]
-    assert "places 2 to 5" in found.sureness
+    ranked = boards([entrant(str(i), 1.3 + i / 1000) for i in range(5)])[0]
+    assert "places 2 to 5" in ranked.sureness
     uneven = boards([entrant("a", 1.3), entrant("b", 1.31), entrant("c", 1.325, 8), entrant("d", 1.326, 1)])[0]
     assert "places 2 and 4" in uneven.sureness
 
 
 def test_longest_budgets_come_first_within_a_text() -> None:
     budgets = [360.0, 3600.0, 1800.0]
-    found = boards([entrant(str(b), 1.3, ground=replace(GROUND, budget_seconds=b)) for b in budgets])
-    assert [b.ground.budget_seconds for b in found] == sorted(budgets, reverse=True)
+    ranked = boards([entrant(str(b), 1.3, conditions=replace(CONDITIONS, budget_seconds=b)) for b in budgets])
+    assert [b.conditions.budget_seconds for b in ranked] == sorted(budgets, reverse=True)
 
 
 def test_a_texts_folders_are_not_published() -> None:

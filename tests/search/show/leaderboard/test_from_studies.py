@@ -23,9 +23,9 @@ from search.cli.main import app
 from search.common.errors import SearchError
 from search.export.export import best_export, render, top_export
 from search.show.leaderboard.boards import Entrant, boards
-from search.show.leaderboard.from_files import of_file
-from search.show.leaderboard.from_studies import of_database
-from search.show.leaderboard.links import Template
+from search.show.leaderboard.from_files import entrants_from_file
+from search.show.leaderboard.from_studies import entrants_from_database
+from search.show.leaderboard.links import LinkTemplate
 from search.study.artifacts import attach
 from search.study.results import ended_on
 from search.study.study import LinkedStudy, load_study, open_study
@@ -34,12 +34,12 @@ from storage.server.database import Database, connect
 from tests.conftest import fresh_database
 from tests.search.made import START, proxy
 from tests.search.raced import Trainer, plan
-from tests.search.shown import add, shown
+from tests.search.shown import add, full_study
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 TEXT = "a" * 64
 CONFIRM = "top = 2\nrandom = 0\nwiden = 0\nseeds = 2"
-LINK = Template("http://127.0.0.1:8080/dashboard/studies/{study_id}/trials?numbers={trial}")
+LINK = LinkTemplate("http://127.0.0.1:8080/dashboard/studies/{study_id}/trials?numbers={trial}")
 
 
 class Writer(Trainer):
@@ -78,26 +78,26 @@ def url(embedded_url: str) -> str:
 def studies(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[LinkedStudy]]:
     """Two studies on one text, one on another, and one with nothing confirmed."""
     database = connect(url)
-    found = [searched(database, name, better, 4) for name, better in (("one", 0.0), ("two", 0.3))]
-    found.append(searched(database, "other", 0.9, 2, "b" * 64))
+    results = [searched(database, name, better, 4) for name, better in (("one", 0.0), ("two", 0.3))]
+    results.append(searched(database, "other", 0.9, 2, "b" * 64))
     open_study(database, plan(CONFIRM, name="new"))
-    best = best_export(read(found[1]))["result"]
-    (number,) = [t.number for t in found[1].confirm_trials() if t.value == min(best["bpb_by_seed"])]
+    best = best_export(read(results[1]))["result"]
+    (number,) = [t.number for t in results[1].confirm_trials() if t.value == min(best["bpb_by_seed"])]
     written = dict(zip(PROMPTS, (" wall.", "", " tired\x1b[2J."), strict=True))
-    attach_samples(found[1], number, format_samples("how", written), tmp_path_factory.mktemp("samples"))
-    yield found
+    attach_samples(results[1], number, format_samples("how", written), tmp_path_factory.mktemp("samples"))
+    yield results
     database.close()
 
 
 @pytest.fixture(scope="module")
 def entrants(studies: list[LinkedStudy]) -> tuple[list[Entrant], list[str]]:
-    return of_database(studies[0].database, None, LINK, prompts=True)
+    return entrants_from_database(studies[0].database, None, LINK, prompts=True)
 
 
 def test_each_text_has_a_board_of_its_own(entrants: tuple[list[Entrant], list[str]]) -> None:
-    found = boards(entrants[0])
-    assert [{r.entrant.study for r in b.rows} for b in found] == [{"one", "two"}, {"other"}]
-    shared = found[0].rows
+    results = boards(entrants[0])
+    assert [{r.entrant.study for r in b.rows} for b in results] == [{"one", "two"}, {"other"}]
+    shared = results[0].rows
     assert [r.entrant.study for r in shared] == ["two"] * 3 + ["one"] * 3  # 0.3 BPB apart
     assert [r.rank for r in shared] == [1, 2, 3, 4, 5, 6]
     assert entrants[1] == ["new is left out: nothing in it is confirmed yet, and proxies aren't ranked"]
@@ -107,16 +107,16 @@ def test_an_entrant_says_what_its_study_says(
     studies: list[LinkedStudy], entrants: tuple[list[Entrant], list[str]]
 ) -> None:
     first = boards(entrants[0])[0].rows[0].entrant
-    told = best_export(read(studies[1]))
-    assert first.configuration == told["configuration"]
-    assert first.mean_bpb == told["result"]["val_bpb"]
+    table = best_export(read(studies[1]))
+    assert first.configuration == table["configuration"]
+    assert first.mean_bpb == table["result"]["val_bpb"]
     assert [first.mean_bpb - (first.half_width or 0), first.mean_bpb + (first.half_width or 0)] == pytest.approx(
-        told["result"]["interval_95"]
+        table["result"]["interval_95"]
     )
-    number = told["configuration"].removeprefix("trial ")
+    number = table["configuration"].removeprefix("trial ")
     study_id = studies[1].proxies._study_id
     assert first.link == f"http://127.0.0.1:8080/dashboard/studies/{study_id}/trials?numbers={number}"
-    assert str(first.confirmed_on) == told["result"]["confirmed_on"]
+    assert str(first.confirmed_on) == table["result"]["confirmed_on"]
     assert (first.confirmed_on or date.min) - datetime.now(UTC).date() <= date.resolution
 
 
@@ -128,7 +128,7 @@ def test_the_best_runs_generations_stand_beside_it(entrants: tuple[list[Entrant]
 
 def test_an_unknown_study_is_refused_by_name(studies: list[LinkedStudy]) -> None:
     with pytest.raises(SearchError, match='no study is named "nobody"'):
-        of_database(studies[0].database, ["nobody"], LINK, prompts=False)
+        entrants_from_database(studies[0].database, ["nobody"], LINK, prompts=False)
 
 
 def test_the_command_writes_a_sites_data_file(studies: list[LinkedStudy], url: str, tmp_path: Path) -> None:
@@ -173,11 +173,11 @@ def test_an_export_is_the_same_model(
 ) -> None:
     path = tmp_path / f"best.{form}"
     path.write_text(render(table, form), encoding="utf-8")
-    (found,), own = of_file(path, Template("{file}")), boards(entrants[0])[0].rows[0].entrant
-    for key in ("name", "settings", "source", "ground", "score", "seeds", "noise", "confirmed_on"):
-        assert getattr(found, key) == getattr(own, key), key
-    assert found.link == str(path)
-    assert len(boards([*entrants[0], found])[0].rows) == 6  # it is there already
+    (results,), own = entrants_from_file(path, LinkTemplate("{file}")), boards(entrants[0])[0].rows[0].entrant
+    for key in ("name", "settings", "source", "conditions", "score", "seeds", "noise", "confirmed_on"):
+        assert getattr(results, key) == getattr(own, key), key
+    assert results.link == str(path)
+    assert len(boards([*entrants[0], results])[0].rows) == 6  # it is there already
 
 
 def test_a_file_of_several_brings_them_all(
@@ -186,7 +186,7 @@ def test_a_file_of_several_brings_them_all(
     path = tmp_path / "best.yaml"
     path.write_text(render(top_export(read(studies[1]), 2), "yaml"), encoding="utf-8")
     own = [row.entrant.name for row in boards(entrants[0])[0].rows if row.entrant.study == "two"]
-    assert [e.name for e in of_file(path, Template())] == own[:2]
+    assert [e.name for e in entrants_from_file(path, LinkTemplate())] == own[:2]
 
 
 def test_a_bundle_and_a_folder_bring_their_samples(table: dict[str, Any], tmp_path: Path) -> None:
@@ -195,50 +195,53 @@ def test_a_bundle_and_a_folder_bring_their_samples(table: dict[str, Any], tmp_pa
     pack(tmp_path / "best.zip", files)
     write_folder(tmp_path / "best", files)
     for path in (tmp_path / "best.zip", tmp_path / "best"):
-        (found,) = of_file(path, Template())
-        assert found.mean_bpb == table["result"]["val_bpb"]
-        assert found.generations == {"caitlin stood on the": " wall.[2J"}
+        (results,) = entrants_from_file(path, LinkTemplate())
+        assert results.mean_bpb == table["result"]["val_bpb"]
+        assert results.generations == {"caitlin stood on the": " wall.[2J"}
 
 
 def test_strange_files_are_refused(tmp_path: Path) -> None:
     pack(tmp_path / "best.zip", {"samples.txt": b""})
     with pytest.raises(SearchError, match=r"best\.zip: this bundle has no export\.toml"):
-        of_file(tmp_path / "best.zip", Template())
+        entrants_from_file(tmp_path / "best.zip", LinkTemplate())
     (tmp_path / "best.zip").write_bytes((tmp_path / "best.zip").read_bytes().replace(b"samples.txt", b"s/mples.txt"))
     with pytest.raises(CheckpointError, match=r"refused: an entry is called 's/mples\.txt'"):
-        of_file(tmp_path / "best.zip", Template())
+        entrants_from_file(tmp_path / "best.zip", LinkTemplate())
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as other:
         other.writestr("a.txt", "a")
     with pytest.raises(SearchError, match=r"other\.zip: neither an export nor a bundle of lilm-search"):
-        of_file(tmp_path / "other.zip", Template())
+        entrants_from_file(tmp_path / "other.zip", LinkTemplate())
     with pytest.raises(SearchError, match=r"nothing\.toml: can't be read: No such file"):
-        of_file(tmp_path / "nothing.toml", Template())
+        entrants_from_file(tmp_path / "nothing.toml", LinkTemplate())
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [({"val_bpb": float("nan")}, "`val_bpb` is nan"), ({"confirmed_on": "soon"}, "`confirmed_on` is 'soon'")],
 )
 def test_exports_that_make_no_sense_are_refused(
-    table: dict[str, Any], tmp_path: Path, changed: dict[str, Any], said: str
+    table: dict[str, Any], tmp_path: Path, changed: dict[str, Any], message: str
 ) -> None:
     path = tmp_path / "best.toml"
     path.write_text(render(table | {"result": table["result"] | changed}, "toml"), encoding="utf-8")
-    with pytest.raises(SearchError, match=f"best.toml: {said}"):
-        of_file(path, Template())
+    with pytest.raises(SearchError, match=f"best.toml: {message}"):
+        entrants_from_file(path, LinkTemplate())
 
 
-def test_a_lossy_or_unknown_models_ground_is_its_own(table: dict[str, Any], tmp_path: Path) -> None:
-    known: dict[str, Any] = {"lossy.json": {"evaluation": "lossy: lower case"}, "unknown.json": {"text_sha256": None}}
-    found = []
-    for name, changed in known.items():
+def test_a_lossy_or_unknown_model_has_a_board_of_its_own(table: dict[str, Any], tmp_path: Path) -> None:
+    changes: dict[str, Any] = {
+        "lossy.json": {"evaluation": "lossy: lower case"},
+        "unknown.json": {"text_sha256": None},
+    }
+    results = []
+    for name, changed in changes.items():
         provenance = {k: v for k, v in (table["provenance"] | changed).items() if v is not None}
         (tmp_path / name).write_text(json.dumps(table | {"provenance": provenance}), encoding="utf-8")
-        found += of_file(tmp_path / name, Template())
+        results += entrants_from_file(tmp_path / name, LinkTemplate())
     (tmp_path / "best.json").write_text(json.dumps(table), encoding="utf-8")
-    assert len(boards([*found, *of_file(tmp_path / "best.json", Template())])) == 3
-    assert [e.ground.lossless for e in found] == [False, True]
-    assert found[1].ground.measured.startswith("text not known, context")
+    assert len(boards([*results, *entrants_from_file(tmp_path / "best.json", LinkTemplate())])) == 3
+    assert [e.conditions.lossless for e in results] == [False, True]
+    assert results[1].conditions.measured.startswith("text not known, context")
 
 
 def test_the_day_is_the_servers_where_it_saw_the_run() -> None:
@@ -253,13 +256,13 @@ def test_the_day_is_the_servers_where_it_saw_the_run() -> None:
 
 def test_a_study_that_nobody_can_read_hides_no_other(database: Database) -> None:
     """A stolen login may write anything into its own study: odd attributes are passed over, a broken plan is said."""
-    shown(database)
-    junk = shown(database, "junk")
+    full_study(database)
+    junk = full_study(database, "junk")
     add(junk.confirmations, junk.plan, 3, 1.2, kind="top", seed=100, confirms=3, provenance=["no table"])
-    found, said = of_database(database, None, Template(), prompts=False)
-    assert ({e.study for e in found}, said) == ({"shown", "junk"}, [])
+    results, notes = entrants_from_database(database, None, LinkTemplate(), prompts=False)
+    assert ({e.study for e in results}, notes) == ({"shown", "junk"}, [])
     junk.proxies.set_user_attr("plan", "no [ plan")
-    found, said = of_database(database, None, Template(), prompts=False)
-    assert {e.study for e in found} == {"shown"}
-    assert len(said) == 1
-    assert said[0].startswith("junk is left out: ")
+    results, notes = entrants_from_database(database, None, LinkTemplate(), prompts=False)
+    assert {e.study for e in results} == {"shown"}
+    assert len(notes) == 1
+    assert notes[0].startswith("junk is left out: ")

@@ -14,8 +14,8 @@ from rich.console import Console
 from search.common.errors import SearchError
 from search.common.safe_text import plain_line, plain_text
 from search.show.leaderboard.boards import Board, boards
-from search.show.leaderboard.links import Template
-from search.show.leaderboard.output import chosen
+from search.show.leaderboard.links import LinkTemplate
+from search.show.leaderboard.output import choose_format
 from search.show.leaderboard.rows import as_csv, as_json, as_markdown, as_yaml, rows
 from search.show.leaderboard.view import page, tables
 from tests.browser import WIDTHS, open_page
@@ -24,36 +24,36 @@ from tests.search.show.leaderboard.test_boards import entrant
 HOSTILE = "<script>alert(1)</script> | `x` **b** [l](javascript:x) {{ x }} {% raw %} &amp; http://x.test www.y.z"
 WRITTEN = "</details>\n```\n<img src=//evil.test/x onerror=alert(1)> | {{ x }}\n- : # 'y' \u2028 ````"
 GENERATIONS = {"caitlin stood on the": plain_text(WRITTEN), "women are often": " tired.\n\n> no prompt"}
-LINK = Template("https://example.test/{study}").fill({"study": HOSTILE})
+LINK = LinkTemplate("https://example.test/{study}").fill({"study": HOSTILE})
 
 
 @pytest.fixture(scope="module")
-def found() -> list[Board]:
+def boards_made() -> list[Board]:
     hostile = entrant("trial 1", 1.3, study=HOSTILE, generations=GENERATIONS, link=LINK, baseline=True)
     return boards([hostile, entrant("trial 2", 1.4, confirmed_on=None), entrant("=1+1", 1.5, study="=cmd", seeds=1)])
 
 
-def test_yaml_rows_are_jsons(found: list[Board]) -> None:
-    told = yaml.safe_load(as_yaml(found))
-    assert told == json.loads(as_json(found)) == rows(found)
+def test_yaml_rows_are_jsons(boards_made: list[Board]) -> None:
+    rows_read = yaml.safe_load(as_yaml(boards_made))
+    assert rows_read == json.loads(as_json(boards_made)) == rows(boards_made)
     wanted = ["rank", "model", "score", "interval", "seeds", "notes", "date", "link", "group", "generations"]
-    assert [list(row) for row in told] == [wanted] * 3
-    assert told[0]["date"] == "2026-01-31"
-    assert told[0]["interval"] == pytest.approx([1.3 - 0.019632, 1.3 + 0.019632], abs=1e-6)
-    assert {g["prompt"]: g["text"] for g in told[0]["generations"]} == GENERATIONS
-    assert told[0]["notes"].startswith("30 min on 4090; lossless; 2L d128; hand-made")
+    assert [list(row) for row in rows_read] == [wanted] * 3
+    assert rows_read[0]["date"] == "2026-01-31"
+    assert rows_read[0]["interval"] == pytest.approx([1.3 - 0.019632, 1.3 + 0.019632], abs=1e-6)
+    assert {g["prompt"]: g["text"] for g in rows_read[0]["generations"]} == GENERATIONS
+    assert rows_read[0]["notes"].startswith("30 min on 4090; lossless; 2L d128; hand-made")
 
 
-def test_csv_has_a_row_each_and_no_formulas(found: list[Board]) -> None:
-    told = list(csv.DictReader(io.StringIO(as_csv(found))))
-    assert [row["score"] for row in told] == ["1.3", "1.4", "1.5"]
-    assert told[0]["model"] == f"{HOSTILE}, trial 1"
-    assert told[2]["model"] == "'=cmd, =1+1"
+def test_csv_has_a_row_each_and_no_formulas(boards_made: list[Board]) -> None:
+    rows_read = list(csv.DictReader(io.StringIO(as_csv(boards_made))))
+    assert [row["score"] for row in rows_read] == ["1.3", "1.4", "1.5"]
+    assert rows_read[0]["model"] == f"{HOSTILE}, trial 1"
+    assert rows_read[2]["model"] == "'=cmd, =1+1"
 
 
-def test_markdown_shows_hostile_texts_as_they_are(found: list[Board]) -> None:
+def test_markdown_shows_hostile_texts_as_they_are(boards_made: list[Board]) -> None:
     """By another program's reading: markdown-it, with GitHub's tables."""
-    text = as_markdown(found)
+    text = as_markdown(boards_made)
     tokens = MarkdownIt("commonmark").enable("table").parse(text)
     inline = [t for t in tokens if t.type == "inline"]
     kinds = {child.type for t in inline for child in t.children or ()} | {t.type for t in tokens}
@@ -62,8 +62,8 @@ def test_markdown_shows_hostile_texts_as_they_are(found: list[Board]) -> None:
     assert hrefs == [LINK]
     cells = [t for before, t in itertools.pairwise(tokens) if before.type == "td_open"]
     assert len(cells) == 3 * 6
-    shown = "".join(c.content for c in cells[1].children or ())
-    assert shown == f"{HOSTILE}, trial 1"
+    name = "".join(c.content for c in cells[1].children or ())
+    assert name == f"{HOSTILE}, trial 1"
     (fence,) = [t for t in tokens if t.type == "fence"]
     assert "<img src=//evil.test/x onerror=alert(1)>" in fence.content
     assert not re.search(r"\{\{|\{%", text)  # what Jekyll would run
@@ -71,14 +71,14 @@ def test_markdown_shows_hostile_texts_as_they_are(found: list[Board]) -> None:
 
 
 @pytest.mark.parametrize("width", [80, 160])
-def test_a_terminal_gets_no_commands_and_no_longer_lines(found: list[Board], width: int) -> None:
+def test_a_terminal_gets_no_commands_and_no_longer_lines(boards_made: list[Board], width: int) -> None:
     console = Console(width=width, file=io.StringIO(), force_terminal=False)
-    console.print(tables(found, width, prompts=True), highlight=False)
-    shown = console.file.getvalue()  # type: ignore[attr-defined]
-    assert max(map(len, shown.splitlines())) <= width
-    assert "1.3000 ± 0.0196" in shown
-    assert "\x1b" not in shown
-    assert "women are often tired." in shown
+    console.print(tables(boards_made, width, prompts=True), highlight=False)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert max(map(len, text.splitlines())) <= width
+    assert "1.3000 ± 0.0196" in text
+    assert "\x1b" not in text
+    assert "women are often tired." in text
 
 
 def test_plain_texts() -> None:
@@ -88,9 +88,9 @@ def test_plain_texts() -> None:
 
 @pytest.mark.usefixtures("browser")
 @pytest.mark.parametrize("dark", [False, True])
-def test_the_page_in_a_browser(found: list[Board], tmp_path_factory: pytest.TempPathFactory, dark: bool) -> None:
+def test_the_page_in_a_browser(boards_made: list[Board], tmp_path_factory: pytest.TempPathFactory, dark: bool) -> None:
     path = tmp_path_factory.mktemp("page") / "leaderboard.html"
-    path.write_text(page(found), encoding="utf-8")
+    path.write_text(page(boards_made), encoding="utf-8")
     with open_page(WIDTHS[0], dark=dark) as watched:
         watched.page.goto(path.as_uri())
         watched.page.locator("summary").click()
@@ -115,27 +115,27 @@ def test_an_empty_board_says_so_everywhere() -> None:
 
 def test_formats_by_name_and_by_ending(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("out")
-    assert chosen(None, None) == chosen(None, folder / "x.txt") == "table"
-    assert chosen(None, folder / "leaderboard.yml") == "yaml"
-    assert chosen("json", folder / "leaderboard.yml") == "json"
+    assert choose_format(None, None) == choose_format(None, folder / "x.txt") == "table"
+    assert choose_format(None, folder / "leaderboard.yml") == "yaml"
+    assert choose_format("json", folder / "leaderboard.yml") == "json"
     with pytest.raises(SearchError, match='--format is "xml", but must be one of table, markdown, html'):
-        chosen("xml", None)
+        choose_format("xml", None)
 
 
 def test_links_are_filled_in_quoted_or_left_out() -> None:
-    template = Template("https://x.test/{study}?trial={trial}")
+    template = LinkTemplate("https://x.test/{study}?trial={trial}")
     assert template.fill({"study": 'a b"<>(/é', "trial": 3}) == "https://x.test/a%20b%22%3C%3E%28/%C3%A9?trial=3"
     assert template.fill({"study": "a"}) is None
-    assert Template("{file}").fill({"file": "javascript:alert(1)"}) == "javascript%3Aalert%281%29"
-    assert Template().fill({"study": "a"}) is None
+    assert LinkTemplate("{file}").fill({"file": "javascript:alert(1)"}) == "javascript%3Aalert%281%29"
+    assert LinkTemplate().fill({"study": "a"}) is None
 
 
 @pytest.mark.parametrize("text", ["{}", "{0}", "{study.__class__}", "{trial!r}", "{trial:5}", "{name}", "{study"])
 def test_strange_links_are_refused(text: str) -> None:
     with pytest.raises(SearchError, match="--link"):
-        Template(text)
+        LinkTemplate(text)
 
 
 def test_a_link_that_runs_is_refused() -> None:
     with pytest.raises(SearchError, match='begins with "javascript:"'):
-        Template("javascript:{study}")
+        LinkTemplate("javascript:{study}")

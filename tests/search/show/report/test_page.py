@@ -10,14 +10,14 @@ from typer.testing import CliRunner
 from search.cli.main import app
 from search.common.errors import SearchError
 from search.show.figures.gallery import PICTURES
-from search.show.report.page import page, place, write
+from search.show.report.page import output_path, page, write
 from search.study.artifacts import attach
 from search.study.results import confirmed
 from search.study.study import LinkedStudy
 from storage.server.database import connect
 from tests.browser import Watched, open_page
 from tests.conftest import fresh_database
-from tests.search.show.studied import HOSTILE, facts_of, made, params, plan, searched, stored
+from tests.search.show.studied import HOSTILE, made, params, plan, searched, snapshot_of, stored
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # as the commands do
 VISIBLE = """div => { const svg = div.querySelector('svg.main-svg');
@@ -58,9 +58,9 @@ def keep_samples(study: LinkedStudy, folder: Path, text: str) -> None:
 
 def assert_drawn(watched: Watched, ink: str) -> None:
     """Every figure is there with its marks, within the page, in this colour of text."""
-    found = watched.page.query_selector_all("[data-figure]")
-    assert {f.get_attribute("data-figure") for f in found} == {n for n, p in PICTURES.items() if not p.grids}
-    for figure in found:
+    figures = watched.page.query_selector_all("[data-figure]")
+    assert {f.get_attribute("data-figure") for f in figures} == {n for n, p in PICTURES.items() if not p.grids}
+    for figure in figures:
         assert figure.evaluate(VISIBLE), figure.get_attribute("data-figure")
         assert figure.get_attribute("aria-label")
         texts = figure.query_selector_all(".xtick text, .ytick text, .legendtext")
@@ -70,13 +70,13 @@ def assert_drawn(watched: Watched, ink: str) -> None:
     watched.assert_quiet()
 
 
-def assert_named_as_they_are(shown: Page) -> None:
+def assert_named_as_they_are(html: Page) -> None:
     """What looks like markup in names is text, in the page and in the figures."""
-    assert shown.title() == "made: report"
-    assert shown.query_selector("img") is None
-    assert f"{HOSTILE} and so on" in shown.inner_text("#won pre")
-    assert HOSTILE in shown.inner_text("#won table")
-    ticks = [t.text_content() or "" for t in shown.query_selector_all("[data-figure=leaderboard] .ytick text")]
+    assert html.title() == "made: report"
+    assert html.query_selector("img") is None
+    assert f"{HOSTILE} and so on" in html.inner_text("#won pre")
+    assert HOSTILE in html.inner_text("#won table")
+    ticks = [t.text_content() or "" for t in html.query_selector_all("[data-figure=leaderboard] .ytick text")]
     assert f"baseline {HOSTILE}" in ticks
 
 
@@ -107,27 +107,27 @@ def test_it_tells_no_host_and_no_folder(report: Path) -> None:
 @pytest.mark.parametrize("n", [0, 1])
 def test_a_study_with_next_to_nothing_is_said_to_have_it(n: int) -> None:
     of = plan()
-    shown = page(facts_of(of, [made(of, i, 1.5, params(i)) for i in range(n)], slots=n))
-    assert "This study is not finished" in shown
-    assert ("Nothing is confirmed yet" if n else "Nothing has trained to the end yet") in shown
-    assert "Figures that this study has too little for" in shown
+    html = page(snapshot_of(of, [made(of, i, 1.5, params(i)) for i in range(n)], slots=n))
+    assert "This study is not finished" in html
+    assert ("Nothing is confirmed yet" if n else "Nothing has trained to the end yet") in html
+    assert "Figures that this study has too little for" in html
 
 
 def test_the_pages_numbers_are_the_facts() -> None:
     of = plan()
-    facts = facts_of(of, *searched(of, 24))
-    shown = page(facts)
-    for c in facts.confirmed:
-        assert f">{c.mean_bpb:.4f} ± {facts.noise.half_width(len(c.bpb_by_seed)):.4f}</td>" in shown
-    assert f"τ = {facts.transfer.tau:.2f}" in shown
+    snapshot = snapshot_of(of, *searched(of, 24))
+    html = page(snapshot)
+    for c in snapshot.confirmed:
+        assert f">{c.mean_bpb:.4f} ± {snapshot.noise.half_width(len(c.bpb_by_seed)):.4f}</td>" in html
+    assert f"τ = {snapshot.transfer.tau:.2f}" in html
 
 
 def test_a_budget_is_spelt_as_in_the_study_file_everywhere() -> None:
     of = plan()
-    shown = re.sub(r"<script>.*?</script>", "", page(facts_of(of, *searched(of, 24))), flags=re.S)
-    assert re.findall(r"(?<![.\d])(?:6 min|360 s|30 min|1800 s)\b", shown) == []
-    assert "BPB after 30m of training" in shown
-    assert "proxy trials of 6m finished" in shown
+    html = re.sub(r"<script>.*?</script>", "", page(snapshot_of(of, *searched(of, 24))), flags=re.S)
+    assert re.findall(r"(?<![.\d])(?:6 min|360 s|30 min|1800 s)\b", html) == []
+    assert "BPB after 30m of training" in html
+    assert "proxy trials of 6m finished" in html
 
 
 @pytest.mark.usefixtures("browser")
@@ -140,16 +140,16 @@ def test_it_prints(report: Path, tmp_path: Path) -> None:
 
 
 def test_where_it_goes(tmp_path: Path) -> None:
-    assert place("s", None, None) == (Path("s-report.html"), "html")
-    assert place("s", Path("a.pdf"), None) == (Path("a.pdf"), "pdf")
-    assert place("s", None, "png") == (Path("s-report.png"), "png")
-    assert place("s", Path("a.PNG"), None) == (Path("a.PNG"), "png")
+    assert output_path("s", None, None) == (Path("s-report.html"), "html")
+    assert output_path("s", Path("a.pdf"), None) == (Path("a.pdf"), "pdf")
+    assert output_path("s", None, "png") == (Path("s-report.png"), "png")
+    assert output_path("s", Path("a.PNG"), None) == (Path("a.PNG"), "png")
     for other in ("r.docx", "r"):
         with pytest.raises(SearchError, match=f"--out is {other}, but must end in one of .html, .pdf, .png"):
-            place("s", Path(other), None)
+            output_path("s", Path(other), None)
     with pytest.raises(SearchError, match='--format is "doc", but must be one of html, pdf, png'):
-        place("s", None, "doc")
+        output_path("s", None, "doc")
     with pytest.raises(SearchError, match=r"that is a folder; name a file in it, such as .*s-report\.html"):
-        place("s", tmp_path, None)
+        output_path("s", tmp_path, None)
     with pytest.raises(SearchError, match="does not exist; create it first"):
         write("", tmp_path / "missing" / "report.html", "html")

@@ -17,14 +17,14 @@ from search.cli.start_display import LiveDisplay
 from search.common.errors import SearchError
 from search.common.signals import StopRequest
 from search.show.status.json_schema import schema
-from search.show.status.live import Pace, Pane
+from search.show.status.live import Pacing, Pane
 from search.show.status.overview import Overview
 from search.show.status.watch import Watcher, watch
 from search.study.study import open_study
 from storage.server.database import Database
 from tests.captures import draw, record
 from tests.search import raced
-from tests.search.show.given import facts, plan, run, worker
+from tests.search.show.given import plan, run, snapshot, worker
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # as the commands do
 AWAY = OperationalError("SELECT 1", {}, Exception("server closed the connection"))
@@ -41,34 +41,34 @@ class Clock:
 
 
 def at_step(step: int, paid: float) -> Snapshot:
-    return facts(plan(), [run(0, TrialState.RUNNING, None, step, worker="a")], (), [worker("a", paid=paid)])
+    return snapshot(plan(), [run(0, TrialState.RUNNING, None, step, worker="a")], (), [worker("a", paid=paid)])
 
 
 def ended(paid: float) -> Snapshot:
     proxies = [run(i, TrialState.COMPLETE, 1.5 + i, 100) for i in range(4)]
-    return facts(plan(), proxies, (), [worker("a", paid=paid)], race_over=True)
+    return snapshot(plan(), proxies, (), [worker("a", paid=paid)], race_over=True)
 
 
 def followed(looks: list[Snapshot | Exception]) -> list[str]:
-    """What a watcher says without a screen, over these looks, without the time of day."""
+    """Return the lines that a watcher prints without a screen over these reads, without the time of day."""
     given: Iterator[Snapshot | Exception] = iter(looks)
 
     def look() -> Snapshot:
-        found = next(given)
-        if isinstance(found, Exception):
-            raise found
-        return found
+        snapshot_or_error = next(given)
+        if isinstance(snapshot_or_error, Exception):
+            raise snapshot_or_error
+        return snapshot_or_error
 
     screen = io.StringIO()
-    watcher = Watcher(look, Pane(), Console(file=screen, width=80), pace=Pace(0.0))
+    watcher = Watcher(look, Pane(), Console(file=screen, width=80), pace=Pacing(0.0))
     watcher.run(StopRequest(), plain=True)
     assert next(given, None) is None
     return [line.partition(" ")[2] for line in screen.getvalue().splitlines()]
 
 
 def test_a_line_is_said_where_something_changed_and_an_outage_once() -> None:
-    said = followed([at_step(20, 10), at_step(40, 20), AWAY, AWAY, at_step(60, 30), ended(40)])
-    assert [line.partition(";")[0] for line in said] == [
+    lines = followed([at_step(20, 10), at_step(40, 20), AWAY, AWAY, at_step(60, 30), ended(40)])
+    assert [line.partition(";")[0] for line in lines] == [
         "given running: proxies 0 of 4, confirmations 0 of about 2, 1 worker",
         "the database doesn't answer",
         "the database answers again",
@@ -84,7 +84,7 @@ def test_what_is_no_outage_ends_it() -> None:
 def test_a_slow_look_is_repeated_seldom() -> None:
     """A look of 1 s may take a twentieth of the time; one of no time comes again after 2 s; one that fails too."""
     clock = Clock()
-    pace = Pace(2.0, clock)
+    pace = Pacing(2.0, clock)
 
     def slow() -> None:
         clock.now += 1
@@ -105,14 +105,14 @@ def test_a_slow_look_is_repeated_seldom() -> None:
 def test_a_screen_that_is_old_says_so() -> None:
     clock, console = Clock(), Console(width=80, height=24, file=io.StringIO(), record=True)
     pane = Pane(clock=clock)
-    pane.take(at_step(20, 60), 2.0)
+    pane.show(at_step(20, 60), 2.0)
     console.print(pane)
     assert "doesn't answer" not in console.export_text()
     clock.now += 65
     console.print(pane)
-    shown = console.export_text()
-    assert "as of 1 min ago: the database doesn't answer" in shown
-    assert "2 min so far" in shown
+    text = console.export_text()
+    assert "as of 1 min ago: the database doesn't answer" in text
+    assert "2 min so far" in text
 
 
 def test_start_says_each_ended_trial_once_and_none_that_it_knew(database: Database) -> None:
@@ -122,19 +122,19 @@ def test_start_says_each_ended_trial_once_and_none_that_it_knew(database: Databa
     output = io.StringIO()
     console = Console(file=output, force_terminal=True, width=80, height=24, _environ={})
     display = LiveDisplay(console, Clock())
-    display.know(study)
+    display.skip_finished(study)
     with display:
         for _ in range(2):
             trainer.step()
             display.update(study, ())
         display.update(study, ())
-    said = [line for line in Text.from_ansi(output.getvalue()).plain.splitlines() if " BPB " in line]
-    assert [line.split("BPB")[0].split()[:2] for line in said if "tokens" in line] == [["trial", "1"], ["trial", "2"]]
+    lines = [line for line in Text.from_ansi(output.getvalue()).plain.splitlines() if " BPB " in line]
+    assert [line.split("BPB")[0].split()[:2] for line in lines if "tokens" in line] == [["trial", "1"], ["trial", "2"]]
     assert "2 of 12" in Text.from_ansi(output.getvalue()).plain
 
 
 def test_start_draws_afresh_where_the_terminal_was_resized(database: Database) -> None:
-    """What was said last is there again, folded by nobody."""
+    """The last lines are printed again, and not wrapped by the terminal."""
     study = open_study(database, raced.plan())
     output = io.StringIO()
     console = Console(file=output, force_terminal=True, width=80, height=24, _environ={})

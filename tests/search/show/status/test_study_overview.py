@@ -15,17 +15,17 @@ from typer.testing import CliRunner
 
 from search.analysis.snapshot import read
 from search.cli.main import app
-from search.show.status.glance import glance, worked_seconds
 from search.show.status.json_schema import schema
 from search.show.status.overview import Overview
 from search.show.status.panels import Lines
-from search.show.status.screen import aged, screen
+from search.show.status.screen import advanced, screen
+from search.show.status.study_overview import study_overview, worked_seconds
 from search.strategy.pruner import Relation
 from search.study.study import LinkedStudy, open_study
 from storage.server.database import Database
 from tests.places import ROOT
 from tests.search import raced
-from tests.search.show.given import facts, plan, run, worker
+from tests.search.show.given import plan, run, snapshot, worker
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # as the commands do
 SCHEMA = ROOT / "docs" / "status.schema.json"
@@ -72,13 +72,15 @@ def test_what_status_prints_for_machines_keeps_to_its_schema(half_raced: LinkedS
 
 
 def test_an_empty_study_keeps_to_it_too(database: Database) -> None:
-    table = glance(read(open_study(database, plan(more=BASELINE))), datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)).table()
+    table = study_overview(
+        read(open_study(database, plan(more=BASELINE))), datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    ).table()
     jsonschema.validate(table, schema(Overview))
     assert table["at"] == "2026-01-02T03:04:05+00:00"
     assert (table["state"], table["best_proxy"], table["proxies"]["to_come"]) == ("waiting", None, 4)
     (warned,) = table["warnings"]
     assert warned["kind"] == "waiting"
-    assert "no worker has come yet" in warned["sentence"]
+    assert "no worker has started yet" in warned["sentence"]
     assert "`lilm-search start --study given` begins" in warned["sentence"]
 
 
@@ -110,7 +112,9 @@ def test_states_are_counted_and_a_lost_trial_once() -> None:
         run(3, TrialState.FAIL, None, 0, failure="diverged"),
         run(4, TrialState.RUNNING, None, 60, worker="a"),
     ]
-    o = glance(facts(plan(trials=6), proxies, (), [worker("a"), worker("b", state="dead"), worker("c", state="ended")]))
+    o = study_overview(
+        snapshot(plan(trials=6), proxies, (), [worker("a"), worker("b", state="dead"), worker("c", state="ended")])
+    )
     c = o.proxies
     assert (c.asked, c.complete, c.pruned, c.failed, c.lost, c.running, c.to_come) == (6, 1, 1, 1, 1, 1, 2)
     assert o.pruning_saved_seconds == pytest.approx(0.8 * 360)
@@ -125,11 +129,11 @@ def test_states_are_counted_and_a_lost_trial_once() -> None:
 def test_the_gate_is_open_from_where_it_stays_open() -> None:
     proofs = (0.96, 0.5, 0.97, 0.99)
     relations = [Relation(20 * (i + 1), 8, 0.5, 0.1, proof) for i, proof in enumerate(proofs)]
-    c = glance(facts(plan(), relations=relations)).correlation
+    c = study_overview(snapshot(plan(), relations=relations)).correlation
     assert [s.open for s in c.steps] == [True, False, True, True]
     assert c.open_from == 60
     few = [Relation(20, 3, 0.9, 0.5, 0.99)]
-    assert glance(facts(plan(), relations=few)).correlation.open_from is None
+    assert study_overview(snapshot(plan(), relations=few)).correlation.open_from is None
 
 
 def test_a_screen_fits_and_says_what_matters(half_raced: LinkedStudy) -> None:
@@ -138,29 +142,29 @@ def test_a_screen_fits_and_says_what_matters(half_raced: LinkedStudy) -> None:
     Long runs want high rates, proxies low ones: the baseline, at the high end, leads, and the best searched is beside.
     """
     given = read(half_raced)
-    o = glance(replace(given, workers=[worker(f"machine-{i}/12345-abcdef", started=1e9) for i in range(40)]))
+    o = study_overview(replace(given, workers=[worker(f"machine-{i}/12345-abcdef", started=1e9) for i in range(40)]))
     assert o.best_confirmed is not None
     assert o.searched_confirmed is not None
     assert o.baseline_confirmed == o.best_confirmed
-    figures = [f"{found.bpb:.4f} ± {found.half_width:.4f}" for found in (o.best_confirmed, o.searched_confirmed)]
+    figures = [f"{best.bpb:.4f} ± {best.half_width:.4f}" for best in (o.best_confirmed, o.searched_confirmed)]
     for width, height in product((60, 80, 100, 139, 140, 160, 220), (12, 24, 40)):
         lines = screen(o, width, height, ["trial 3   1.5 BPB"])
         assert len(lines) <= height
         assert [line.plain for line in lines if cell_len(line.plain) > width] == []
         assert "made" in lines[0].plain
-        shown = lines_of(lines)
+        texts = lines_of(lines)
         needed = ["12 of 12"] + ([*figures, "ρ by progress", "pruning gate", "worker hours"] if height >= 24 else [])
-        assert [word for word in needed if word not in shown] == [], (width, height)
+        assert [word for word in needed if word not in texts] == [], (width, height)
         together = any("worker" in line.plain and "best so far" in line.plain for line in lines)
         assert together == (width >= 140 and height >= 24)
 
 
 def test_clocks_go_on_between_two_looks() -> None:
-    running = glance(facts(plan(), [run(0, TrialState.RUNNING, None, 20, worker="a")], (), [worker("a")]))
-    later = aged(running, 60)
+    running = study_overview(snapshot(plan(), [run(0, TrialState.RUNNING, None, 20, worker="a")], (), [worker("a")]))
+    later = advanced(running, 60)
     assert later.elapsed_seconds == running.elapsed_seconds + 60
     assert running.eta_seconds is not None
     assert later.eta_seconds == running.eta_seconds - 60
-    assert aged(running, 1e9).eta_seconds == 0
-    finished = glance(facts(plan(), race_over=True))
-    assert aged(finished, 60) == finished
+    assert advanced(running, 1e9).eta_seconds == 0
+    finished = study_overview(snapshot(plan(), race_over=True))
+    assert advanced(finished, 60) == finished
