@@ -16,7 +16,7 @@ from model.data.corpus import Corpus
 from model.data.tokens import Tokens
 from model.errors import DeviceMemoryError, DivergedError, StoppedError
 from model.evaluate import val_bpb
-from model.network.device import fast_matmul, out_of_memory
+from model.network.device import on_device, out_of_memory
 from model.network.flops import flops_per_token
 from model.network.transformer import Transformer
 from model.schedule import learning_rate
@@ -66,7 +66,7 @@ def train(
     horizon = budget_seconds if horizon_seconds is None else horizon_seconds
     if horizon < budget_seconds:
         raise ValueError(f"`horizon_seconds` is {horizon}, but must be >= budget_seconds ({budget_seconds})")
-    with fast_matmul(device):
+    with on_device(device):
         run = _Run(config, training, corpus, budget_seconds, horizon, seed, report_bytes, device, clock, should_stop)
         run.prepare(micro_batches or MicroBatches(None))
         try:
