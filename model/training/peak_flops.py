@@ -28,6 +28,8 @@ BFLOAT16_TFLOPS = {
 """Dense bfloat16 products with float32 sums, from the makers' data sheets; of the D by its share of a 4090's cores."""
 MOBILE = {"Laptop", "Max", "Mobile"}
 """Words in the names of GPUs of notebooks: named as the desktops', they are other chips under other power caps."""
+SIDES = {"cpu": 1024, "cuda": 4096}
+"""Rows and columns of the matrices that are multiplied where nothing is known of a device: enough to fill it."""
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
@@ -43,7 +45,7 @@ def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
 @functools.cache
 def _measured(device: torch.device, dtype: torch.dtype, threads: int) -> float:
     """Return the best of several large matrix products; on a CPU with the threads in use."""
-    n = 4096 if device.type == "cuda" else 1024
+    n = SIDES[device.type]
     a = torch.ones(n, n, device=device, dtype=dtype)
     best = float("inf")
     for _ in range(5):

@@ -13,7 +13,6 @@ from model.network.device import out_of_memory, precision
 from model.network.loss import batch_loss, largest_divisor, linear_cross_entropy
 from model.network.transformer import Transformer
 from model.training.compiling import compiled_as, missing_compiler
-from model.training.fitting import micro_batches
 from model.training.optimizer import Average, Optimizer
 from model.training.step import Step
 from tests.model.network.test_transformer import MENU, Naive
@@ -189,11 +188,6 @@ def test_preparing_teaches_nothing(optimizer: str) -> None:
 @pytest.mark.parametrize(("number", "most", "expected"), [(512, 100, 64), (30, 7, 6), (7, 6, 1), (5, 99, 5)])
 def test_largest_divisor(number: int, most: int, expected: int) -> None:
     assert largest_divisor(number, most) == expected
-
-
-def test_micro_batches_divide_the_batch() -> None:
-    assert micro_batches(12, 8) == [6, 4, 3, 2, 1]
-    assert micro_batches(7, 64) == [7, 1]
 
 
 def test_not_even_one_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
