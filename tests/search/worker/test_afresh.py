@@ -27,9 +27,9 @@ def no_capture(percent: int) -> None:
 
 
 def test_a_failed_capture_hands_the_trial_back_and_ends_the_worker(database: Database, home: Path) -> None:
-    """The next worker that it befalls ends too, but the trial is not tried a fourth time: it may be the cause."""
+    """The next worker that it befalls ends too, but the trial is tried five times at most: it may be the cause."""
     study, lines = opened(database), list[str]()
-    for tries in (1, 2, 3):
+    for tries in range(1, 6):
         with pytest.raises(CaptureError) as error:
             worker(study, Simulated(no_capture), lines).run()
         assert ending(error.value) == (AFRESH, CAUSE)
