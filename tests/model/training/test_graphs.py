@@ -35,7 +35,7 @@ def rows(seed: int) -> Tensor:
 def prepared(options: dict[str, Any], *, micro_batch: int = 2, captured: bool = True, **training: Any) -> Step:
     config = ModelConfig(**{"n_layer": 1, "n_head": 2, "head_dim": 8, "context": CONTEXT, **options})
     network = Transformer(config, VOCAB, torch.Generator().manual_seed(0))
-    settings = TrainConfig(batch_size=BATCH, micro_batch=micro_batch, precision="float32", **training)
+    settings = TrainConfig(**{"batch_size": BATCH, "micro_batch": micro_batch, "precision": "float32", **training})
     step = Step(network, settings, budget_seconds=1.0, graphs=captured)
     step.prepare()
     return step
@@ -70,6 +70,15 @@ def test_captured_steps_are_eager_ones(
     assert gpu.events["replays"] == STEPS * (BATCH // 2 + 1)
     for a, b in zip(eager, captured, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_in_bfloat16_captured_steps_are_those_launched_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the weights' casts inside the graphs: another step would else multiply by the weights of the first."""
+    monkeypatch.setitem(model.network.loss.LOGITS_AT_ONCE, "cuda", VOCAB * 6)
+    with stand_in():
+        steps = [prepared({}, captured=captured, precision="auto") for captured in (True, False)]
+        assert {step.dtype for step in steps} == {torch.bfloat16}
+        assert agree(*(outcome(step) for step in steps))
 
 
 def test_a_batch_in_one_piece_needs_no_graph_that_adds() -> None:
