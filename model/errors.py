@@ -34,6 +34,10 @@ class DeviceMemoryError(ModelError):
     """Not even one sequence fits into the device's memory."""
 
 
+class CaptureError(ModelError):
+    """A step can't be captured as a CUDA graph; what the try reserved on the GPU is lost until the process ends."""
+
+
 class StoppedError(ModelError):
     """Training was asked to stop before its budget was spent; nothing is wrong with the configuration."""
 

@@ -15,11 +15,13 @@ import torch.nn.functional as F
 from model.data.tokens import Tokens
 from model.errors import StoppedError
 from model.network.device import autocast, precision
-from model.network.loss import LOGITS_AT_ONCE
 from model.network.shapes import Float, Int
 from model.network.transformer import Transformer, softcap
 
-TOKENS_AT_ONCE = {"cpu": 8192, "cuda": 65_536}  # per forward pass: fills the device, bounds its memory
+TOKENS_AT_ONCE = {"cpu": 8192, "cuda": 65_536}
+"""Tokens of a forward pass: enough to fill the device."""
+LOGITS_AT_ONCE = {"cpu": 2**22, "cuda": 2**25}
+"""Logits held at a time. A GPU holds several float32 copies beside the captured step: 457 MB, 1,352 MB at 2²⁷."""
 
 
 def val_bpb(
@@ -50,7 +52,7 @@ def sum_nats(
     dtype = dtype or precision(device, width=network.config.d_model)
     stream = np.concatenate(([separator], tokens.ids)).astype(np.int64)
     whole = (len(stream) - 1) // context
-    rows = max(1, TOKENS_AT_ONCE.get(device.type, 8192) // context)
+    rows = _rows_at_once(network)
     total = torch.zeros((), dtype=torch.float64, device=device)  # added to there: only the end waits for the device
     for first in range(0, whole, rows):
         if should_stop is not None and should_stop():
@@ -62,6 +64,18 @@ def sum_nats(
         rest = stream[whole * context :]
         total += _nats(network, rest[None, :-1], rest[None, 1:], dtype)
     return float(total)
+
+
+def _rows_at_once(network: Transformer) -> int:
+    """Return the windows of a forward pass."""
+    return max(1, TOKENS_AT_ONCE.get(network.embedding.weight.device.type, 8192) // network.config.context)
+
+
+@torch.inference_mode()
+def rehearse(network: Transformer, dtype: torch.dtype) -> None:
+    """Make the largest pass that an evaluation makes, on no text: whether its memory is there shows at once."""
+    windows = np.zeros((_rows_at_once(network), network.config.context), dtype=np.int64)
+    _nats(network, windows, windows, dtype)
 
 
 def _nats(

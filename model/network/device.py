@@ -20,7 +20,8 @@ def precision(device: torch.device, wanted: str = "auto", width: int = NARROW) -
     if wanted != "auto":
         return torch.float32 if wanted == "float32" else torch.bfloat16
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+        # Asked of this device, not of the current one; from compute capability 8.0 on.
+        return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float32
     has = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     able = width >= NARROW and any(f() for f in has if f is not None)
     return torch.bfloat16 if able else torch.float32
@@ -52,17 +53,26 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def fast_matmul(device: torch.device) -> Iterator[None]:
-    """Allow TF32 for what autocast leaves in float32, for the length of a block."""
+def on_device(device: torch.device) -> Iterator[None]:
+    """Compute on this device for the length of a block; whatever trains or evaluates does so within one.
+
+    A GPU is made the current one: torch captures CUDA graphs on a stream of the current device, and work for any other
+    would escape the capture. TF32 is allowed for what autocast leaves in float32. Attention is kept off cuDNN, which
+    torch prefers on an H100: its backward pass gives NaN there under some masks (pytorch #196678).
+    """
     if device.type != "cuda":
         yield
         return
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
+    precision_before = torch.get_float32_matmul_precision()
+    cudnn_before: bool = torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
+    with torch.cuda.device(device):
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cuda.enable_cudnn_sdp(False)
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(precision_before)
+            torch.backends.cuda.enable_cudnn_sdp(cudnn_before)
 
 
 def synchronize(device: torch.device) -> None:

@@ -8,24 +8,33 @@ from model.training.clock import Clock
 
 
 class Feed:
-    """Copies batches to the device; to a GPU through two pinned buffers in turn, without waiting.
+    """Copies batches to the device; to a GPU through two pinned buffers in turn.
 
-    Two are enough: `Pace` never lets the host run more than one step ahead of the copies.
+    It waits for a buffer whose last copy is still due. Under `Pace`, which lets the host run at most one step ahead,
+    two are enough for it never to wait.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._pinned: list[Tensor] = []
+        self._buffers: list[tuple[Tensor, torch.cuda.Event]] = []
+        """Each with the event that its last copy is done."""
 
     def __call__(self, batch: Tensor) -> Tensor:
         """Return the batch on the device."""
         if self._device.type != "cuda":
             return batch
-        if not self._pinned or self._pinned[0].shape != batch.shape:
-            self._pinned = [torch.empty_like(batch).pin_memory() for _ in range(2)]
-        self._pinned.reverse()
-        self._pinned[0].copy_(batch)
-        return self._pinned[0].to(self._device, non_blocking=True)
+        if not self._buffers or self._buffers[0][0].shape != batch.shape:
+            self._buffers = [
+                (torch.empty_like(batch).pin_memory(), torch.cuda.Event())  # type: ignore[no-untyped-call]
+                for _ in range(2)
+            ]
+        self._buffers.reverse()
+        buffer, copied = self._buffers[0]
+        copied.synchronize()  # an event that was never recorded is done
+        buffer.copy_(batch)
+        rows = buffer.to(self._device, non_blocking=True)
+        copied.record(torch.cuda.current_stream(self._device))
+        return rows
 
 
 class Pace:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from model.config import ModelConfig, TrainConfig
-from model.network.device import fast_matmul, synchronize
+from model.network.device import on_device, synchronize
 from model.network.transformer import Transformer
 from model.training.clock import SYSTEM_CLOCK, Clock
 from model.training.step import Step
@@ -73,7 +73,7 @@ def reference_tokens_per_second(device: torch.device, clock: Clock = SYSTEM_CLOC
 
 def tokens_per_second(reference: Reference, device: torch.device, clock: Clock = SYSTEM_CLOCK) -> float:
     """Return the throughput of a step of this shape, not compiled; raises `DeviceMemoryError` where it doesn't fit."""
-    with fast_matmul(device):
+    with on_device(device):
         step = _prepared(reference, device)
         rows = _rows(reference)
         seconds = median_seconds(

@@ -1,4 +1,7 @@
-"""The state of a run in mid-training, kept in a file: a run that was cut off goes on from it, bit for bit.
+"""The state of a run in mid-training, kept in a file: a run that was cut off goes on from it.
+
+On a CPU it ends bit for bit as if it had never been cut off. On a GPU no two runs do: flash attention's backward pass
+adds in the order in which its blocks come.
 
 The file is a line of JSON, which says what the state belongs to, and torch's archive, guarded by a digest: torch
 itself reads an archive with flipped bits without a word.

@@ -2,53 +2,59 @@
 
 The networks trained here are small: on a GPU launching a step's kernels one by one takes longer than running them. So
 blocks and loss are compiled once for their shape, and the whole of a step, the optimizer's part included, is captured
-in two CUDA graphs: one adds a micro-batch's gradients, the other updates the weights.
+in CUDA graphs.
 """
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from model.config import TrainConfig
-from model.errors import CompileError, DeviceMemoryError
+from model.errors import DeviceMemoryError
+from model.evaluate import rehearse
 from model.network.device import autocast, maybe_compiled, out_of_memory, precision, synchronize
-from model.network.loss import batch_loss
+from model.network.loss import LOGITS_AT_ONCE, batch_loss
 from model.network.transformer import Transformer
+from model.training.compiling import shall_compile
+from model.training.fitting import available_bytes, foresee, foreseen, give_back, micro_batches, peak_bytes
+from model.training.graphs import StepGraphs, on_capture_stream
 from model.training.optimizer import Optimizer
 from model.training.pacing import Feed
 
-REPAYING_SECONDS = 120.0
-"""Compiling takes 5 to 25 s for a shape not seen before: shorter budgets are over before it has paid."""
 WHOLE_LAYERS = 8
-"""On a CPU so shallow a network is compiled as one: 5 to 10% faster steps, 2 to 3 times the time to compile."""
+"""Most layers of a network that a CPU compiles as one: 5 to 10% faster steps, 2 to 3 times the time to compile."""
 
 
 class Step:
     """Calling it with rows (batch, context + 1) and a learning rate makes one step; it never waits for the device.
 
-    `prepare` comes first. Raises `CompileError` where compilation is asked for and can't be had.
+    `prepare` comes first. Without `graphs` a GPU's kernels are launched one by one, for comparison. Raises
+    `CompileError` where compilation is asked for and can't be had.
     """
 
-    def __init__(self, network: Transformer, training: TrainConfig, budget_seconds: float) -> None:
+    def __init__(
+        self, network: Transformer, training: TrainConfig, budget_seconds: float, *, graphs: bool = True
+    ) -> None:
         self.network, self.training = network, training
         self.device = network.embedding.weight.device
+        self.on_gpu = self.device.type == "cuda"
         self.dtype = precision(self.device, training.precision, network.config.d_model)
         self.compiled = shall_compile(training.compile, self.device, budget_seconds)
-        self.captured = False
         self.micro_batch = 0
         self.nats = torch.zeros((), dtype=torch.float64, device=self.device)
         """Mean nats of the next tokens, summed over the steps since they were taken."""
-        self.optimizer = Optimizer(network, training, keep_gradients=self.device.type == "cuda")
-        whole = self.device.type == "cpu" and network.config.n_layer <= WHOLE_LAYERS
-        self._loss = maybe_compiled(batch_loss, self.compiled and whole)
-        self._parts_compiled = self.compiled and not whole
+        self.optimizer = Optimizer(network, training)
+        self._whole = not self.on_gpu and network.config.n_layer <= WHOLE_LAYERS
         self._feed = Feed(self.device)
-        self._accumulate: Callable[[Tensor], None] = self._accumulate_now
-        self._update: Callable[[], None] = self.optimizer.step
+        self._shall_capture = graphs and self.on_gpu
+        self._graphs: StepGraphs | None = None
+
+    @property
+    def captured(self) -> bool:
+        """Whether steps are replayed from CUDA graphs."""
+        return self._graphs is not None
 
     @property
     def mode(self) -> str:
@@ -57,10 +63,17 @@ class Step:
 
     def __call__(self, rows: Tensor, rate: float) -> None:
         """Take the step."""
+        # The rate is a tensor: a number would be baked into the captured graph.
         self.optimizer.rate.fill_(rate)
-        for micro in torch.split(self._feed(rows), self.micro_batch):
-            self._accumulate(micro)
-        self._update()
+        micro_rows = torch.split(self._feed(rows), self.micro_batch)
+        if self._graphs is None:
+            for micro in micro_rows:
+                self._accumulate(micro)
+            self.optimizer.step()
+            return
+        for i, micro in enumerate(micro_rows):
+            self._graphs.accumulate(micro, first=i == 0)
+        self._graphs.update()
 
     def take_nats(self) -> float:
         """Return the sum over steps of their mean nats for a next token, and begin anew; waits for the device."""
@@ -68,10 +81,13 @@ class Step:
         self.nats.zero_()
         return nats
 
-    def _accumulate_now(self, micro: Tensor) -> None:
+    def _accumulate(self, micro: Tensor, *, eagerly: bool = False) -> None:
         """Add the gradient of the batch's mean loss that this micro-batch has a share in."""
+        compiled = self.compiled and not eagerly
+        loss_of = maybe_compiled(batch_loss, compiled and self._whole)
         with autocast(self.device, self.dtype):
-            loss, nats = self._loss(self.network, micro, self.training.mtp_weight, self._parts_compiled)
+            loss, nats = loss_of(self.network, micro, self.training.mtp_weight, compiled and not self._whole)
+        # Micro-batches are equal parts, so that their mean losses, each times its share, add up to the batch's.
         share = len(micro) / self.training.batch_size
         self.nats.add_(nats, alpha=share)
         torch.autograd.backward(loss * share)
@@ -79,10 +95,16 @@ class Step:
     def prepare(self, most: int | None = None) -> None:
         """Find the largest micro-batch that fits, up to `most`; compile and capture its step; learn nothing.
 
-        Raises `DeviceMemoryError` where not even one sequence fits.
+        On a GPU an evaluation must fit beside it. Raises `DeviceMemoryError` where not even one sequence fits, and
+        `CaptureError` where the step can't be captured.
         """
-        for micro_batch in micro_batches(self.training.batch_size, min(most or 2**31, self.training.micro_batch)):
-            self.micro_batch = micro_batch
+        give_back(self.device)
+        sizes = micro_batches(self.training.batch_size, min(most or 2**31, self.training.micro_batch))
+        # What fitted once is tried first; else a compiled step is foreseen, for each size tried costs a compilation.
+        if self.on_gpu and self.compiled and most is None and len(sizes) > 1:
+            sizes = self._foreseen(sizes)
+        for size in sizes:
+            self.micro_batch = size
             try:
                 with self._undone():
                     self._warm_up()
@@ -90,54 +112,63 @@ class Step:
             except Exception as error:
                 if not out_of_memory(error):
                     raise
-            self._release()
+            self._release()  # outside the handler, whose traceback holds the try's tensors
         raise DeviceMemoryError(
             f"not even one sequence of {self.network.config.context} tokens fits into the memory of {self.device} "
             f"beside {sum(p.numel() for p in self.optimizer.parameters):,} parameters"
         )
 
     def _warm_up(self) -> None:
-        rows = torch.zeros(self.micro_batch, self.network.config.context + 1, dtype=torch.int64, device=self.device)
-        self.optimizer.clear()
-        if self.device.type != "cuda":
-            self._accumulate_now(rows)
+        rows = self._zeros(self.micro_batch)
+        if not self.on_gpu:
+            self._accumulate(rows)
             self.optimizer.step()
             return
-        side = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(side):
+        with on_capture_stream(self.device):
+            # Twice: the first pass compiles kernels and makes the optimizer's state, which no capture may do; the
+            # second one finds the allocator as all later ones do.
             for _ in range(2):
-                self._accumulate_now(rows)
+                self._accumulate(rows)
                 self.optimizer.step()
-        torch.cuda.current_stream(self.device).wait_stream(side)
         synchronize(self.device)
-        self._capture(rows)
+        if self._shall_capture:
+            several = self.micro_batch < self.training.batch_size
+            step = self.optimizer
+            self._graphs = StepGraphs(rows, step.parameters, self._accumulate, step.step, several=several)
+        # Graphs never give their memory back: an evaluation has to fit beside them, or the first report would fail.
+        rehearse(self.network, self.dtype)
 
-    def _capture(self, rows: Tensor) -> None:
-        """Record the two halves of a step; where that can't be done, steps are launched as they are."""
-        accumulate, update = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.graph(accumulate):
-                self._accumulate_now(rows)
-            with torch.cuda.graph(update, pool=accumulate.pool()):
-                self.optimizer.step()
-        except RuntimeError as error:
-            if out_of_memory(error):
-                raise
-            return
+    def _foreseen(self, sizes: list[int]) -> list[int]:
+        """Return the sizes that should fit by the memory of small eager passes; those left out are not compiled."""
+        config = self.network.config
+        logits_limit = LOGITS_AT_ONCE["cuda"] / (config.context * self.network.vocab_size)
+        with self._undone():
+            available = available_bytes(self.device)
+            evaluation = peak_bytes(self.device, lambda: rehearse(self.network, self.dtype))
+            evaluation -= torch.cuda.memory_allocated(self.device)
+            with on_capture_stream(self.device):
+                peaks = foresee(sizes, self.device, logits_limit, self._pass_eagerly)
+        self._release()
+        if peaks is None:
+            return sizes[-1:]
+        largest = foreseen(sizes, *peaks, available - evaluation)
+        return [n for n in sizes if n <= largest]
 
-        def add(micro: Tensor) -> None:
-            rows.copy_(micro)
-            accumulate.replay()
+    def _pass_eagerly(self, sequences: int) -> None:
+        self._accumulate(self._zeros(sequences), eagerly=True)
+        self.optimizer.step()
 
-        self._accumulate, self._update, self.captured = add, update.replay, True
+    def _zeros(self, sequences: int) -> Tensor:
+        return torch.zeros(sequences, self.network.config.context + 1, dtype=torch.int64, device=self.device)
 
     def _release(self) -> None:
         """Give back what a try that did not fit has taken."""
-        for p in self.optimizer.parameters:
-            p.grad = None
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        self._graphs = None
+        self.optimizer.clear()
+        if self.compiled:
+            # Every shape counts towards the compiler's limit, past which it silently runs eagerly.
+            torch.compiler.reset()
+        give_back(self.device)
 
     @contextmanager
     def _undone(self) -> Iterator[None]:
@@ -150,38 +181,3 @@ class Step:
                 torch._foreach_copy_(self.optimizer.parameters, before)
             self.optimizer.reset()
             self.nats.zero_()
-
-
-def micro_batches(batch_size: int, most: int) -> list[int]:
-    """Return the divisors of the batch size up to `most`, the largest first: equal parts have one shape."""
-    return [d for d in range(min(batch_size, most), 0, -1) if batch_size % d == 0]
-
-
-def compiled_as(training: TrainConfig, device: torch.device, budget_seconds: float) -> TrainConfig:
-    """Return the settings with "auto" settled as for a run of such a budget.
-
-    Shorter runs then go at the long one's speed. What compiling gains differs among networks: short runs without it
-    would rank others first.
-    """
-    if training.compile != "auto":
-        return training
-    return replace(training, compile="on" if shall_compile("auto", device, budget_seconds) else "off")
-
-
-def shall_compile(wanted: str, device: torch.device, budget_seconds: float) -> bool:
-    """Return whether a run of such a budget is compiled; raises `CompileError` where it must be and can't."""
-    if wanted == "off" or (wanted == "auto" and budget_seconds < REPAYING_SECONDS):
-        return False
-    missing = missing_compiler(device)
-    if missing and wanted == "on":
-        raise CompileError(f'`compile` is "on", but {missing}; install it, or set compile = "off"')
-    return not missing
-
-
-def missing_compiler(device: torch.device) -> str | None:
-    """Return what compiling for this device would need and this machine lacks."""
-    if device.type == "cuda":
-        from torch.utils._triton import has_triton
-
-        return None if has_triton() else "Triton is not installed"
-    return None if any(map(shutil.which, ("g++", "clang++"))) else "there is no C++ compiler (g++)"

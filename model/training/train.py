@@ -16,7 +16,7 @@ from model.data.corpus import Corpus
 from model.data.tokens import Tokens
 from model.errors import DeviceMemoryError, DivergedError, StoppedError
 from model.evaluate import val_bpb
-from model.network.device import fast_matmul, out_of_memory
+from model.network.device import on_device, out_of_memory
 from model.network.flops import flops_per_token
 from model.network.transformer import Transformer
 from model.schedule import learning_rate
@@ -53,20 +53,22 @@ def train(
 ) -> Result:
     """Train until the clock says stop; weights and data order are functions of the seed.
 
-    A step starts only while budget is left, so that it is exceeded by less than one step. `on_report` is called
-    at each of the `report_points` (percents of the budget, 100 the last) and returns whether to go on.
-    `horizon_seconds`, by default the budget, is the budget whose schedule is followed: a run that is shorter is the
-    first part of one that isn't, step for step where the clock agrees, and ends with its rate and averaging unfinished.
-    `micro_batches` remembers what fitted into the device's memory. `keeper` is offered the run's state after each
-    report and when it is stopped, and may hand one back at the start, from which the run goes on as if it had never
-    been cut off: the time spent until then is on the clock, and nothing is reported twice. Raises `DivergedError`,
-    `DeviceMemoryError`, `CompileError`, and `StoppedError` once `should_stop` returns True.
+    A step starts only while budget is left: on a CPU it is exceeded by less than one step. On a GPU the step in flight
+    is counted by the length of the one before, so that a run ends up to one step early. `on_report` is called at each
+    of the `report_points` (percents of the budget, 100 the last) and returns whether to go on. `horizon_seconds`, by
+    default the budget, is the budget whose schedule is followed: a run that is shorter is the first part of one that
+    isn't, step for step where the clock agrees, and ends with its rate and averaging unfinished. The device is torch's
+    current one while this runs. `micro_batches` remembers what fitted into its memory. `keeper` is offered the run's
+    state after each report and when it is stopped, and may hand one back at the start, from which the run goes on as if
+    it had never been cut off: the time spent until then is on the clock, and nothing is reported twice. Raises
+    `DivergedError`, `DeviceMemoryError`, `CompileError`, `CaptureError`, and `StoppedError` once `should_stop` returns
+    True.
     """
     device = device or torch.device("cpu")
     horizon = budget_seconds if horizon_seconds is None else horizon_seconds
     if horizon < budget_seconds:
         raise ValueError(f"`horizon_seconds` is {horizon}, but must be >= budget_seconds ({budget_seconds})")
-    with fast_matmul(device):
+    with on_device(device):
         run = _Run(config, training, corpus, budget_seconds, horizon, seed, report_bytes, device, clock, should_stop)
         run.prepare(micro_batches or MicroBatches(None))
         try:
@@ -189,28 +191,35 @@ class _Run:
         return {name: getattr(self, name) for name in names}
 
     def loop(self, points: list[int], on_report: Callable[[Report], bool]) -> float | None:
-        """Train to the end of the budget; returns the final BPB, or None when a report stopped the run."""
+        """Train to the end of the budget; returns the final BPB, or None when a report stopped the run.
+
+        All that follows progress goes by the clock and nothing by the number of steps: runs of one budget are compared,
+        whatever a step of theirs takes.
+        """
         due = [p for p in points if p < 100 and p not in {r.percent for r in self.reports}]
         self.training.start()
         while True:
+            # Steps still in flight are not counted as progress: a report speaks of weights that are there.
             percent = 100 * self.training.seconds / self.budget_seconds
             if due and percent >= due[0]:
-                passed = [p for p in due if p <= percent]
+                passed = [p for p in due if p <= percent]  # several, where a step is longer than the points are apart
                 due = due[len(passed) :]
                 if not self._report_all(passed, on_report):
                     return None
+            # The budget is the device's time, and the host is ahead of it by the step in flight.
             if (elapsed := self.training.seconds + self.pace.in_flight_seconds) >= self.budget_seconds:
                 break
             if self.should_stop():
                 raise StoppedError("stopped before the budget was spent")
             self._take_step(elapsed)
+        # What the device has yet to do is on the clock; the evaluation after it is not.
         self.pace.settle()
         self.training.pause()
         with self.average.in_place():
             final = self._measure(self.corpus.validation, 100)
         self.rate = self._rate(self.budget_seconds)
         self._report(100, final, on_report)
-        self.average.swap()
+        self.average.swap()  # for good: the averaged weights are the run's result
         return final
 
     def _rate(self, seconds: float) -> float:
@@ -227,6 +236,7 @@ class _Run:
 
     def _take_step(self, seconds: float) -> None:
         self.rate = self._rate(seconds)
+        # The host makes the next batch while the GPU is still busy with the step before.
         self.step(self.batches.next(self.settings.batch_size), self.rate)
         if self.settings.average_fraction and seconds / self.horizon_seconds >= 1 - self.settings.average_fraction:
             self.average.add()
@@ -237,6 +247,7 @@ class _Run:
         """Measure once, off the clock, for every report point that the last step passed."""
         self.pace.settle()
         with self.training.paused():
+            # What is reported is what would be the result now, so that short and long runs are judged by one measure.
             with self.average.in_place():
                 bpb = self._measure(self.report_text, percents[-1])
             wanted = [self._report(p, bpb, on_report) for p in percents]

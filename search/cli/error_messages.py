@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from search.common.exit_codes import AWAY, FAULT, MISUSED, REFUSED
+from search.common.exit_codes import AFRESH, AWAY, FAULT, MISUSED, REFUSED
 
 
 def exit_code_and_message(error: Exception) -> tuple[int, str | None]:
@@ -17,11 +17,13 @@ def exit_code_and_message(error: Exception) -> tuple[int, str | None]:
         return MISUSED, "" if type(error).__name__ == "NoArgsIsHelpError" else explain(error)
     if isinstance(error, typer.Abort):
         return REFUSED, "cancelled"
-    from model.errors import ModelError
+    from model.errors import CaptureError, ModelError
     from search.common.errors import SearchError
     from storage.errors import BusyError, StorageError, UnreachableError
     from storage.server.database import is_transient, refusal
 
+    if isinstance(error, CaptureError):
+        return AFRESH, str(error)
     if isinstance(error, SearchError | ModelError | StorageError):
         return AWAY if isinstance(error, UnreachableError | BusyError) else REFUSED, str(error)
     if refused := refusal(error):

@@ -23,6 +23,8 @@ Storage = Annotated[
     ),
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1; the default is the GPU if there is one.")]
+COMPILE_THREADS = "TORCHINDUCTOR_COMPILE_THREADS"
+"""Torch's own variable: processes that compile at the same time, 32 or all cores without it."""
 MOST_SEED = 2**31 - 1
 """The largest seed. torch and numpy accept larger ones, which numbers added to it may make."""
 Rank = Annotated[
@@ -33,15 +35,20 @@ Rank = Annotated[
 def pick_device(name: str | None) -> Any:
     """Return the torch device of this name, by default the GPU if there is one; raises `SearchError` if there is none.
 
-    Compiled kernels are cached on disk, so that another trial of the same shape finds them.
+    A GPU becomes torch's current device: what names none, such as a pinned copy, would else begin with the first one.
+    What is compiled for it is kept on disk: another trial of the same shape finds it there. As many processes compile
+    as this GPU has a share of the cores, since a worker on each GPU may compile at the same time.
     """
     import os
 
     import torch
 
+    from model.data.tokenizer import cpu_count
     from search.common import paths
     from search.common.errors import SearchError
 
+    share = max(1, cpu_count() // max(1, torch.cuda.device_count()))
+    os.environ.setdefault(COMPILE_THREADS, str(share))
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(paths.cache() / "compiled"))
 
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -55,4 +62,7 @@ def pick_device(name: str | None) -> Any:
         devices = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
         hint = "" if torch.cuda.is_available() else "; torch sees no GPU here: `lilm-search doctor` says more"
         raise SearchError(f'--device is "{name}", but must be one of {", ".join(devices)}{hint}')
+    if device.type == "cuda":
+        device = torch.device("cuda", device.index or 0)
+        torch.cuda.set_device(device)
     return device

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from search.cli.options import Device, Storage, Study, pick_device
+from search.cli.options import COMPILE_THREADS, Device, Storage, Study, pick_device
 from search.study.connection import open_database
 
 app = typer.Typer()
@@ -113,6 +113,8 @@ def worker(
     from search.worker.registration import registered
     from search.worker.worker import Worker
 
+    if threads:
+        os.environ.setdefault(COMPILE_THREADS, str(threads))  # read once, when torch first compiles
     chosen = pick_device(device)
     if threads:
         torch.set_num_threads(threads)

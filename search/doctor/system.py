@@ -165,7 +165,7 @@ def compiler() -> Iterator[Finding]:
     """Check whether networks can be compiled here, as those of long runs are."""
     import torch
 
-    from model.training.step import missing_compiler
+    from model.training.compiling import missing_compiler
 
     cuda = torch.cuda.is_available()
     missing = missing_compiler(torch.device("cuda" if cuda else "cpu"))

@@ -14,7 +14,7 @@ from model.errors import SettingsError
 from model.evaluate import val_bpb
 from model.formats.checkpoint import Checkpoint
 from model.formats.load import load
-from model.network.device import fast_matmul, precision
+from model.network.device import on_device, precision
 from search.common import paths
 from search.common.errors import SearchError
 from search.common.safe_text import plain_line
@@ -106,7 +106,7 @@ def measure(
     text = data_from(stated.data, data)
     tokens, sha256 = validation(text, trained.tokenizer, paths.cache(), progress)
     dtype = stated.precision or precision(device, width=trained.network.config.d_model)
-    with fast_matmul(device):
+    with on_device(device):
         bpb = val_bpb(trained.network, tokens, trained.tokenizer.separator, dtype=dtype)
     verification = judge(stated, bpb, sha256, tolerance)
     claim = f"{stated.val_bpb:.4f} BPB: {stated.label}" if stated.val_bpb is not None else "nothing"

@@ -11,9 +11,9 @@ from model.data.corpus import Corpus, prepare
 from model.data.text_files import local_files
 from model.errors import DataError
 from model.formats import checkpoint
+from model.training.compiling import compiled_as
 from model.training.micro_batches import MicroBatches
 from model.training.result import Report, Result
-from model.training.step import compiled_as
 from model.training.train import train
 from search.common import out_file, paths
 from search.common.durations import parse_duration

@@ -13,6 +13,7 @@ from typing import IO, Protocol
 
 from search.common import paths
 from search.common.errors import SearchError
+from search.common.exit_codes import AFRESH
 from search.common.signals import StopRequest
 from search.machine.slots import Slot
 from search.study.study import LinkedStudy
@@ -145,16 +146,17 @@ class _Pool:
             worker.process.send_signal(signal.SIGTERM)
 
     def replace_dead(self) -> None:
-        """Hand on the trials of workers that a signal ended, and start others in their place."""
+        """Hand on the trials of workers that a signal ended or that ask for it, and start others in their place."""
         for index, worker in enumerate(self.workers):
-            if worker.death_handled or (worker.process.poll() or 0) >= 0:
+            code = worker.process.poll() or 0
+            if worker.death_handled or not (code < 0 or code == AFRESH):
                 continue
             worker.death_handled = True
             self._release(worker)
             if self._stopping:
                 continue
-            signal_name = signal.Signals(-worker.process.returncode).name
-            self._display.say(f"worker {worker.name} was ended by {signal_name}; its trial goes to another")
+            cause = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended, as {worker.log} says"
+            self._display.say(f"worker {worker.name} {cause}; its trial goes to another")
             if self._restarts < MOST_RESTARTS:
                 self._restarts += 1
                 self.workers[index] = self._spawn(worker.slot, index)

@@ -10,9 +10,9 @@ from optuna.trial import Trial, TrialState
 
 from model.data.corpus import Corpus
 from model.data.tokenizer import Tokenizer
+from model.training.compiling import compiled_as
 from model.training.micro_batches import MicroBatches
 from model.training.result import Report, Result
-from model.training.step import compiled_as
 from search.common import paths
 from search.common.durations import parse_duration
 from search.machine.provenance import without_host

@@ -13,7 +13,7 @@ import torch
 from optuna.artifacts._protocol import ArtifactStore
 from optuna.exceptions import UpdateFinishedTrialError
 
-from model.errors import DeviceMemoryError, DivergedError, StoppedError
+from model.errors import CaptureError, DeviceMemoryError, DivergedError, StoppedError
 from model.training.result import Result
 from model.training.train import train
 from search.common import paths
@@ -54,6 +54,7 @@ CAUSES: dict[type[BaseException], str] = {
     KeyboardInterrupt: "interrupted",
     DivergedError: "diverged",
     DeviceMemoryError: "out_of_memory",
+    CaptureError: "lost",  # tried again, but not for ever
     SpaceExhaustedError: "exhausted",
 }
 """Cause of failure that is recorded for each error; "error" for any other."""
@@ -270,7 +271,8 @@ class Worker:
     def _record(self, queue: TrialQueue, claim: Claim, error: BaseException) -> None:
         """Record the cause of a failure.
 
-        Raises `SearchError` after errors in a row.
+        Raises `SearchError` after errors in a row, and a `CaptureError` again: not all of the GPU's memory is available
+        until this process has ended.
         """
         label = run_label(queue is self.study.proxy_queue, claim.number)
         cause = next((cause for kind, cause in CAUSES.items() if isinstance(error, kind)), "error")
@@ -281,6 +283,8 @@ class Worker:
         if cause == "error":
             part = self.study.proxies if queue is self.study.proxy_queue else self.study.confirmations
             keep_trace(self.study, part, claim, detail, self._last_lines)
+        if isinstance(error, CaptureError):
+            raise error
         self._errors = self._errors + 1 if cause == "error" else self._errors
         if self._errors >= MOST_ERRORS:
             raise SearchError(f"stopped after {MOST_ERRORS} errors in a row; the last: {error}") from error

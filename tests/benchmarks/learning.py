@@ -13,7 +13,7 @@ from torch import Tensor
 
 from model.config import TrainConfig
 from model.data.corpus import Corpus
-from model.network.device import fast_matmul, synchronize
+from model.network.device import on_device, synchronize
 from model.schedule import learning_rate
 from model.training.train import train
 from tests.benchmarks.plain import Plain, Shape
@@ -45,7 +45,7 @@ def plain(shape: Shape, data: Corpus, seconds: float, seed: int, device: torch.d
     torch.compiler.reset()
     loop = Plain(shape, np.asarray(data.train.ids), device, compiled=True, seed=seed)
     weights = {k: v.clone() for k, v in loop.network.state_dict().items()}
-    with fast_matmul(device):
+    with on_device(device):
         for _ in range(3):
             loop(0.0)
         loop.network.load_state_dict(weights)

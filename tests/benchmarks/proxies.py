@@ -28,7 +28,7 @@ from model.data.corpus import prepare
 from model.errors import DeviceMemoryError, DivergedError
 from model.network.flops import flops_per_token
 from model.training.clock import SYSTEM_CLOCK, Clock
-from model.training.step import shall_compile
+from model.training.compiling import shall_compile
 from model.training.train import train
 from search.study.plan import Configuration, Plan
 from tests.benchmarks.proxies_table import table

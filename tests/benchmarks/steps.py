@@ -16,7 +16,7 @@ import torch
 from model.config import ModelConfig, TrainConfig
 from model.data.batches import Batches
 from model.data.tokens import Tokens
-from model.network.device import fast_matmul, precision, synchronize
+from model.network.device import on_device, precision, synchronize
 from model.network.flops import flops_per_token
 from model.network.transformer import Transformer
 from model.training.peak_flops import peak_flops
@@ -88,7 +88,7 @@ def measure(shape: Shape, device: torch.device, rounds: int, seconds: float) -> 
     torch.compiler.reset()
     names = [*VARIANTS, *(ON_CPU if device.type == "cpu" else ())]
     memory: dict[str, float] = {}
-    with fast_matmul(device):
+    with on_device(device):
         runs = {v: _measured(v, shape, device, memory) for v in names}
         rates: dict[str, list[float]] = {v: [] for v in names}
         for _ in range(rounds):

@@ -20,7 +20,7 @@ FAILURES: Mapping[str, str] = {
     "error": "**Ended in an error**, whose trace is among the trial's files.",
     "exhausted": "**Not trained**: every configuration of the space has been run. Widen [space], or ask for fewer.",
     "interrupted": "**Handed back** by a worker that was stopped.",
-    "lost": "**Lost**: its worker fell silent.",
+    "lost": "**Lost**: its worker fell silent, or its GPU had to be begun with afresh.",
 }
 """Text for each cause of failure, with a remedy."""
 

@@ -12,8 +12,9 @@ from model.errors import CompileError, DeviceMemoryError
 from model.network.device import out_of_memory, precision
 from model.network.loss import batch_loss, largest_divisor, linear_cross_entropy
 from model.network.transformer import Transformer
+from model.training.compiling import compiled_as, missing_compiler
 from model.training.optimizer import Average, Optimizer
-from model.training.step import Step, compiled_as, micro_batches, missing_compiler
+from model.training.step import Step
 from tests.model.network.test_transformer import MENU, Naive
 
 CPU = torch.device("cpu")
@@ -189,16 +190,11 @@ def test_largest_divisor(number: int, most: int, expected: int) -> None:
     assert largest_divisor(number, most) == expected
 
 
-def test_micro_batches_divide_the_batch() -> None:
-    assert micro_batches(12, 8) == [6, 4, 3, 2, 1]
-    assert micro_batches(7, 64) == [7, 1]
-
-
 def test_not_even_one_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nothing_fits(self: Step, micro: Tensor) -> None:
+    def nothing_fits(self: Step, micro: Tensor, **_: object) -> None:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(Step, "_accumulate_now", nothing_fits)
+    monkeypatch.setattr(Step, "_accumulate", nothing_fits)
     with pytest.raises(DeviceMemoryError, match="not even one sequence of 16 tokens"):
         prepared(TrainConfig(batch_size=4))
 
@@ -221,14 +217,14 @@ def test_precision_is_a_rule() -> None:
 
 
 def test_compiling_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.training.step.shutil.which", lambda name: None)
+    monkeypatch.setattr("model.training.compiling.shutil.which", lambda name: None)
     assert not Step(network(), TrainConfig(), budget_seconds=3600).compiled
     with pytest.raises(CompileError, match="no C\\+\\+ compiler"):
         Step(network(), TrainConfig(compile="on"), budget_seconds=3600)
 
 
 def test_auto_is_settled_by_the_budget_and_what_is_asked_for_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.training.step.shutil.which", lambda name: "/usr/bin/g++")
+    monkeypatch.setattr("model.training.compiling.shutil.which", lambda name: "/usr/bin/g++")
     settled = [compiled_as(TrainConfig(compile=c), CPU, s).compile for c in ("auto", "on", "off") for s in (60, 300)]
     assert settled == ["off", "on", "on", "on", "off", "off"]
 

@@ -164,15 +164,15 @@ def test_memory_is_asked_for_once_and_remembered(
 ) -> None:
     """Four sequences don't fit, two do: found once, and not looked for in the second run."""
     tried: list[int] = []
-    real = Step._accumulate_now
+    real = Step._accumulate
 
-    def scarce(self: Step, rows: torch.Tensor) -> None:
+    def scarce(self: Step, rows: torch.Tensor, **_: object) -> None:
         tried.append(len(rows))
         if len(rows) > 2:
             raise torch.OutOfMemoryError
         real(self, rows)
 
-    monkeypatch.setattr(Step, "_accumulate_now", scarce)
+    monkeypatch.setattr(Step, "_accumulate", scarce)
     for expected in ([4, 2], [2]):
         tried.clear()
         with monkeypatch.context() as patch:
@@ -186,24 +186,24 @@ def test_memory_that_runs_out_later_is_looked_for_anew(
 ) -> None:
     remembered = MicroBatches(tmp_path)
     world = World(monkeypatch, itertools.repeat(1.0))
-    real = Step._accumulate_now
+    real = Step._accumulate
 
-    def taken_away(self: Step, rows: torch.Tensor) -> None:
+    def taken_away(self: Step, rows: torch.Tensor, **_: object) -> None:
         if world.now >= 3:
             raise torch.OutOfMemoryError
         real(self, rows)
 
-    monkeypatch.setattr(Step, "_accumulate_now", taken_away)
+    monkeypatch.setattr(Step, "_accumulate", taken_away)
     with pytest.raises(DeviceMemoryError, match="ran out after 2 steps"):
         run(small, world, micro_batches=remembered)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_fault_is_not_taken_for_lack_of_memory(small: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(self: Step, rows: torch.Tensor) -> None:
+    def broken(self: Step, rows: torch.Tensor, **_: object) -> None:
         raise RuntimeError("shapes don't match")
 
-    monkeypatch.setattr(Step, "_accumulate_now", broken)
+    monkeypatch.setattr(Step, "_accumulate", broken)
     with pytest.raises(RuntimeError, match="shapes don't match"):
         run(small, World(monkeypatch, itertools.repeat(20.0)))
 

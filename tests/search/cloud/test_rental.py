@@ -141,6 +141,8 @@ def run(folder: Path, script: str, **env: str) -> "subprocess.CompletedProcess[s
         ("exit 1", 1, 1, 1),  # refused
         ("exit 2", 1, 2, 1),  # called wrongly
         ("exit 70", 1, 70, 4),  # a fault of ours
+        ("exit 71", 1, 71, 4),  # the GPU can't go on in this process, nor in the next ones
+        ("[ $(wc -l < starts) -ge 2 ] || exit 71", 1, 0, 2),  # in the next one it can
         ("kill -9 $$", 1, 137, 4),  # crashes for ever: started again three times
         ("[ $(wc -l < starts) -ge 3 ] || kill -9 $$", 1, 0, 3),  # crashes twice
         ("exec /bin/sleep 100", 1, 124, 1),  # hangs: ended with its time

@@ -88,7 +88,7 @@ def test_short_runs_are_compiled_where_long_ones_are(
     database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What compiling gains differs among networks: proxies without it would rank others first."""
-    monkeypatch.setattr("model.training.step.shutil.which", lambda name: "/usr/bin/g++")
+    monkeypatch.setattr("model.training.compiling.shutil.which", lambda name: "/usr/bin/g++")
     study, asked = made(database, **{'budget = "2s"': 'budget = "10m"'}), list[tuple[float, str]]()
 
     def train(config: Any, training: TrainConfig, *args: Any, budget_seconds: float, **options: Any) -> NoReturn:

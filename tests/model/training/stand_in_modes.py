@@ -1,0 +1,109 @@
+"""What torch is made to believe of tensors and operations on the GPU that stands in for one."""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+if TYPE_CHECKING:
+    from tests.model.training.stand_in import Gpu
+
+CPU = torch.device("cpu")
+LOOKS_AT_A_VALUE = {"aten::_local_scalar_dense", "aten::nonzero", "aten::equal", "aten::is_nonzero"}
+LEAVES_THE_GPU = {torch.Tensor.cpu, torch.Tensor.numpy, torch.Tensor.tolist}
+
+
+class OnGpu(TorchFunctionMode):
+    """Makes every tensor say that it is on the GPU, whose device no CPU build of torch could make one on."""
+
+    def __init__(self, gpu: "Gpu") -> None:
+        super().__init__()
+        self.gpu = gpu
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func == torch.Tensor.device.__get__:
+            return self.gpu.device
+        if func is torch.Tensor.pin_memory:
+            return args[0].clone()
+        if func in LEAVES_THE_GPU:
+            self.gpu.refuse_while_capturing()
+        if func is torch.Tensor.to:  # a copy, as between host and device
+            args = (args[0].clone(), *args[1:])
+        if kwargs.get("device") is not None:
+            kwargs["device"] = CPU
+        return func(*(CPU if isinstance(a, torch.device) else a for a in args), **kwargs)
+
+
+def storages(tree: Any) -> dict[int, torch.UntypedStorage]:
+    """Return the memory of the tensors in a tree of arguments or results, by address."""
+    found = (t.untyped_storage() for t in tree_leaves(tree) if isinstance(t, torch.Tensor))
+    return {s.data_ptr(): s for s in found}
+
+
+class Allocator(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the memory of new tensors, and refuses those that don't fit."""
+
+    def __init__(self, gpu: "Gpu") -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.gpu = gpu
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            given = storages((args, kwargs))
+            for address, storage in storages(result).items():
+                size = 0 if address in given else storage.nbytes()
+                self.gpu.made_bytes += size
+                if size > self.gpu.largest_bytes and not self.gpu.fits():
+                    self.gpu.events["out of memory"] += 1
+                    raise torch.OutOfMemoryError(f"CUDA out of memory: {size} bytes")
+        return result
+
+
+class Capture(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Writes operations down, autograd's and the optimizer's too: a CPU's backward pass runs in this thread."""
+
+    def __init__(self, gpu: "Gpu") -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.gpu, self.broken = gpu, False
+        self.calls: list[tuple[Any, Any, Any, Any]] = []
+        self._own: set[int] = set()
+        self._before: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        elsewhere = self.gpu.stream.index != self.gpu.device.index
+        if func._schema.name in LOOKS_AT_A_VALUE or elsewhere:
+            self.gpu.refuse_while_capturing()
+        written = _written(func, args, kwargs)
+        for address, storage in written.items():
+            if address not in self._own and address not in self._before:
+                content = torch.empty(0, dtype=torch.uint8).set_(storage)
+                self._before[address] = content, content.clone()
+        result = func(*args, **kwargs)
+        if written or not func.is_view:
+            self.calls.append((func, args, kwargs, result))
+            self._own |= storages(result).keys() - storages((args, kwargs)).keys()
+        return result
+
+    def undo(self) -> None:
+        """Give every tensor that was there before the content that it had."""
+        for content, before in self._before.values():
+            content.copy_(before)
+
+    @torch.no_grad()
+    def replay(self) -> None:
+        for func, args, kwargs, result in self.calls:
+            again = func(*args, **kwargs)
+            for old, new in zip(tree_leaves(result), tree_leaves(again), strict=True):
+                if isinstance(old, torch.Tensor) and storages(old).keys() != storages(new).keys():
+                    old.copy_(new)  # where the operations after it look for it
+
+
+def _written(func: Any, args: Any, kwargs: Any) -> dict[int, torch.UntypedStorage]:
+    declared = enumerate(func._schema.arguments)
+    names = [(i, a.name) for i, a in declared if a.alias_info is not None and a.alias_info.is_write]
+    return storages([args[i] if i < len(args) else kwargs.get(name) for i, name in names])
