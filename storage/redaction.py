@@ -46,10 +46,12 @@ _FORMS = (
 
 
 def hide_secret(secret: str | None) -> None:
-    """Hide this text, also as encoded in a URL or in quotes, wherever `redact` is applied from now on."""
+    """Hide this text, also as encoded in a URL, in quotes or in a path, wherever `redact` is applied from now on."""
     if secret:
         _known.update({secret, quote(secret, safe=""), quote_plus(secret), quote(secret, safe=" +")})
         _known.update({repr(secret)[1:-1], json.dumps(secret)[1:-1]})
+        as_path = re.sub(r"/(?:\.?/)+", "/", secret)  # as part of a path, which is written with single slashes
+        _known.update({as_path} if len(as_path) >= _PIECE else ())
 
 
 def hide_address(text: str | None) -> None:

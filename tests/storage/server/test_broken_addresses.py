@@ -129,6 +129,14 @@ def test_no_message_holds_a_piece_of_a_password(password: str, form: str) -> Non
         assert not pieces(password, redact(later)), redact(later)
 
 
+@pytest.mark.parametrize("password", ['q000//"Z9', "a/./bcd/?e", "first///second"])
+def test_nor_does_one_that_names_a_file_which_writes_slashes_singly(password: str) -> None:
+    redaction._known.clear()
+    with pytest.raises(StorageError) as error:
+        resolve(f"file:postgresql:me:{password}@127.0.0.1/x")
+    assert not pieces(password, str(error.value)), str(error.value)
+
+
 @settings(max_examples=100, deadline=None)
 @given(password=PASSWORDS.filter(lambda p: not set(p) & set("'\\")))
 def test_settings_in_a_list_hide_their_password(password: str) -> None:
