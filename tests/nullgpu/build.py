@@ -119,7 +119,7 @@ def _symbols(*arguments: str) -> set[str]:
 
 
 def _run(*command: str) -> str:
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise NoNullGpuError(f"{' '.join(command[:1])} failed: {done.stderr[-2000:]}")
     return done.stdout

@@ -84,7 +84,9 @@ def left_over(trials: int, optimizer: str = "adamw", device: torch.device = GPU,
     for seed in range(trials):
         config = tree.part("ModelConfig")(**options)
         training = tree.part("TrainConfig")(batch_size=32, compile="off", optimizer=optimizer)
-        tree.part("train")(config, training, text, budget_seconds=0.2, seed=seed, device=device, report_points=(50, 100))
+        tree.part("train")(
+            config, training, text, budget_seconds=0.2, seed=seed, device=device, report_points=(50, 100)
+        )
         gc.collect()
         torch.cuda.empty_cache()
         yield seen.used_bytes(device.index)

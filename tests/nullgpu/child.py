@@ -1,4 +1,4 @@
-"""The part that runs on the null GPU: `python -m tests.nullgpu.child GROUP OUT` writes a line of JSON for each entry."""
+"""The part that runs on the null GPU: `python -m tests.nullgpu.child GROUP OUT` writes JSON, a line for each entry."""
 
 import json
 import sys

@@ -129,7 +129,7 @@ def too_large(gigabytes: float) -> Figures:
 
 
 def processor_seconds() -> float:
-    """Return processor seconds of this process and of those that it has started: other work on the machine is not in."""
+    """Return processor seconds of this process and of those that it started; other work on the machine is not in."""
     both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(r.ru_utime + r.ru_stime for r in both)
 

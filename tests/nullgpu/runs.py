@@ -64,7 +64,13 @@ def run(gpu: NullGpu, tree: Path, group: Group, chosen: Sequence[str] = (), cold
         with (gpu.folder / f"{group.name}.log").open("w") as log:
             try:
                 ended = subprocess.run(
-                    command, cwd=folder, env=environment, stdout=log, stderr=log, timeout=60 * group.minutes, check=False
+                    command,
+                    cwd=folder,
+                    env=environment,
+                    stdout=log,
+                    stderr=log,
+                    timeout=60 * group.minutes,
+                    check=False,
                 )
                 end = f"the process ended with {ended.returncode}"
             except subprocess.TimeoutExpired:

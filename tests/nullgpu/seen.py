@@ -34,8 +34,12 @@ class Notes:
     @property
     def wrong(self) -> list[str]:
         """What must never be there, in words."""
-        found = [f"{n} × {kind}: {_readable(name)}" for kind in WRONG for name, n in self.of(kind).most_common(MOST_NAMED)]
-        beyond = [f"{kind}: {len(self.of(kind)) - MOST_NAMED} more" for kind in WRONG if len(self.of(kind)) > MOST_NAMED]
+        found = [
+            f"{n} × {kind}: {_readable(name)}" for kind in WRONG for name, n in self.of(kind).most_common(MOST_NAMED)
+        ]
+        beyond = [
+            f"{kind}: {len(self.of(kind)) - MOST_NAMED} more" for kind in WRONG if len(self.of(kind)) > MOST_NAMED
+        ]
         empty = self.of("capture")["empty"]
         return [*found, *beyond, *([f"{empty} × an empty capture"] if empty else [])]
 

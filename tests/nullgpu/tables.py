@@ -19,7 +19,9 @@ def compared(runs: Mapping[str, Mapping[str, Any]]) -> str:
     ratio = len(names) == 2
     head = ["figure", *names, *(["ratio"] if ratio else [])]
     lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
-    keys = list(dict.fromkeys((entry, key) for found in runs.values() for entry in found for key in _keys(found[entry])))
+    keys = list(
+        dict.fromkeys((entry, key) for found in runs.values() for entry in found for key in _keys(found[entry]))
+    )
     for entry, key in keys:
         values = [_value(found.get(entry), key) for found in runs.values()]
         cells = [_cell(v) for v in values]
