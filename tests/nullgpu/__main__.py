@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -21,6 +22,7 @@ def main() -> int:
     parser.add_argument("--entries", nargs="*", default=[], help="only entries whose name has one of these in it")
     parser.add_argument("--out", type=Path, help="of --measure: keep the figures there, as JSON, after each group")
     parser.add_argument("--compare", type=Path, nargs="+", help="print kept figures side by side, and run nothing")
+    parser.add_argument("--run", nargs=argparse.REMAINDER, help="run Python with these arguments on the null GPU")
     options = parser.parse_args()
     if options.compare:
         print(tables.compared({path.stem: json.loads(path.read_text()) for path in options.compare}))
@@ -31,6 +33,9 @@ def main() -> int:
     except NoNullGpuError as error:
         print(error, file=sys.stderr)
         return 1
+    if options.run:
+        command = [str(gpu.python), *options.run]
+        return subprocess.run(command, env=gpu.environment(options.tree.resolve()), check=False).returncode
     return measure(gpu, options) if options.measure else check(gpu, options)
 
 

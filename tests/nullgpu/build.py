@@ -45,12 +45,13 @@ class NullGpu:
             self._compile()
             stamp.write_text(identity)
 
-    def environment(self, **settings: str) -> dict[str, str]:
-        """Return the environment in which a program finds the stand-ins before NVIDIA's libraries."""
+    def environment(self, *paths: Path, **settings: str) -> dict[str, str]:
+        """Return the environment in which a program finds the stand-ins before NVIDIA's libraries, and these paths."""
         libraries = ":".join(str(self.lib / name) for name in LIBRARIES)
         own = {"LD_PRELOAD": libraries, "LD_LIBRARY_PATH": str(self.lib), "TRITON_LIBCUDA_PATH": str(self.lib)}
         quiet = {"OMP_NUM_THREADS": "2", "TORCHINDUCTOR_COMPILE_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-        return {**os.environ, **quiet, **own, **settings}
+        python = ":".join(map(str, (Path(__file__).parent / "on_start", *paths)))
+        return {**os.environ, **quiet, **own, "PYTHONPATH": python, **settings}
 
     def _install(self) -> None:
         if self._has_cuda():

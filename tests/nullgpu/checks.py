@@ -47,12 +47,14 @@ Faults = list[str]
 def menu_entry(name: str, compiled: bool, optimizer: str, **more: Any) -> Faults:
     """Prepare, step and evaluate: nothing forbidden, nothing beside the capture, no float32 product, no wait."""
     options = {**SMALL, **MENU[name], **more.pop("options", {})}
-    vocab_size = more.pop("vocab_size", 1000)
+    vocab_size, narrow = more.pop("vocab_size", 1000), more.pop("narrow", False)
     torch.compiler.reset()
     seen.forget()
     training = {"batch_size": 4, "optimizer": optimizer, "compile": "on" if compiled else "off", **more}
     with tree.on_device(GPU):
-        step = tree.step(tree.network(GPU, vocab_size, **options), **training)
+        net = tree.network(GPU, vocab_size, **options)
+        net.narrow_stream = narrow
+        step = tree.step(net, **training)
         step.prepare()
         faults = seen.notes().wrong
         if step.mode != f"{'compiled' if compiled else 'eager'} + CUDA graphs":
@@ -216,7 +218,9 @@ def named(group: str) -> dict[str, Callable[[], Faults]]:
     compiled = {f"{name}, compiled, AdamW": entry(name, True, "adamw") for name in MENU}
     if group == "compiled":
         several = entry("plain", True, "muon", batch_size=8, micro_batch=2)
-        return {**compiled, "plain, compiled, Muon, 4 micro-batches": several}
+        narrow = entry("plain", True, "adamw", narrow=True)
+        own = {"plain, compiled, Muon, 4 micro-batches": several, "plain, compiled, bfloat16 stream": narrow}
+        return {**compiled, **own}
     if group == "eager":
         return {
             **{f"{name}, eager, Muon": entry(name, False, "muon") for name in MENU},

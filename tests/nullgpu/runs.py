@@ -59,7 +59,7 @@ def run(gpu: NullGpu, tree: Path, group: Group, chosen: Sequence[str] = (), cold
         (folder / "model").symlink_to(tree.resolve() / "model")  # before ours, whose tests run on it
         cache = folder if cold else gpu.folder / "cache"
         caches = {"TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"), "TRITON_CACHE_DIR": str(cache / "triton")}
-        environment = gpu.environment(PYTHONPATH=f"{place}:{ROOT}", **caches, **dict(group.settings))
+        environment = gpu.environment(folder, ROOT, **caches, **dict(group.settings))
         command = [str(gpu.python), "-m", "tests.nullgpu.child", group.name, str(lines), *chosen]
         with (gpu.folder / f"{group.name}.log").open("w") as log:
             try:

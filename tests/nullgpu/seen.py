@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-
 WORK = ("kernel", "product", "memset", "copy")
 """Kinds of work that a device does; a library's product is one, whatever it launches in truth."""
 WRONG = ("forbidden", "outside", "wrong device", "race", "unwritten")
@@ -52,6 +50,11 @@ class Notes:
         """Kernels, products, fills and copies on the device; copies from and to the host not among them."""
         work = self.work()
         return work.total() - sum(work[name] for name in ("to the device", "to the host", "host to host"))
+
+    @property
+    def products(self) -> int:
+        """Matrix products."""
+        return self.of("product").total() + self.of("graph product").total()
 
     @property
     def float32_products(self) -> list[str]:
@@ -112,19 +115,3 @@ def lagging(seconds: float) -> Iterator[None]:
         yield
     finally:
         _device.null_kernel_seconds(0.0)
-
-
-def compare_on_the_host() -> None:
-    """Have numbers of no dimension compared on the host, as AdamW does with its rate: kernels do nothing."""
-
-    def patched(name: str) -> None:
-        plain = getattr(torch.Tensor, name)
-
-        def compare(self: torch.Tensor, other: object) -> torch.Tensor:
-            scalar = self.is_cuda and not self.ndim and isinstance(other, int | float)
-            return plain(self.cpu() if scalar else self, other)  # type: ignore[no-any-return]
-
-        setattr(torch.Tensor, name, compare)
-
-    for name in ("__ge__", "__gt__", "__le__", "__lt__"):
-        patched(name)

@@ -1,6 +1,5 @@
 """The quick parts, the weightiest first. Each is whole by itself and runs in a process of its own."""
 
-import dataclasses
 import importlib
 import time
 from typing import Any
@@ -9,9 +8,9 @@ import numpy as np
 import torch
 
 from model.config import TrainConfig
-from model.network import loss
+from model.network import loss, transformer
 from model.training.train import train
-from tests.benchmarks.plain import Plain
+from tests.benchmarks.plain import Plain, Shape
 from tests.benchmarks.quick.scale import Figures, NotThereError, Part, Rows, Scale
 from tests.benchmarks.quick.variants import Variant, at_work, compared, few, held_mb
 from tests.benchmarks.steps import tokens
@@ -71,16 +70,23 @@ def optimizers(scale: Scale) -> Rows:
             yield from _named(f"{shape.batch_size} sequences", compared(scale, shape, runs))
 
 
-def residual(scale: Scale) -> Rows:
-    """Compare the residual stream in bfloat16 with float32's."""
-    names = [f.name for f in dataclasses.fields(TrainConfig) if "residual" in f.name]
-    if not names:
-        raise NotThereError("the residual stream's precision can't be chosen")
+def stream(scale: Scale) -> Rows:
+    """Compare the residual stream in float32 and in bfloat16, and a network whose two ends are launched as they are."""
     for shape in (scale.middle, scale.shapes["deep"]):
         with at_work(scale.device):
-            options: list[dict[str, Any]] = [{names[0]: p} for p in ("float32", "bfloat16")]
-            runs = {o[names[0]]: Variant(scale, shape, **o) for o in options}
+            runs = {"float32": Variant(scale, shape), "bfloat16": Variant(scale, shape, narrow=True)}
+            if hasattr(transformer, "COMPILED_ENDS"):
+                runs["float32, ends not compiled"] = _ends_not_compiled(scale, shape)
             yield from _named(shape.name, compared(scale, shape, runs))
+
+
+def _ends_not_compiled(scale: Scale, shape: Shape) -> Variant:
+    before = transformer.COMPILED_ENDS
+    transformer.COMPILED_ENDS = False  # read while a step is prepared, captured with it
+    try:
+        return Variant(scale, shape)
+    finally:
+        transformer.COMPILED_ENDS = before
 
 
 def micro_batches(scale: Scale) -> Rows:
@@ -169,7 +175,7 @@ PARTS = (
     Part(name="memory", question="What do ten trials leave on the GPU?", seconds=50, rows=trials_memory),
     _beside("deep", "How fast is a step of 32 layers, beside plain loops?", 110),
     Part(name="muon", question="What does Muon cost?", seconds=60, rows=optimizers),
-    Part(name="residual", question="What is a bfloat16 residual stream worth?", seconds=75, rows=residual),
+    Part(name="stream", question="What is a bfloat16 residual stream worth?", seconds=95, rows=stream),
     Part(
         name="compile",
         question="How long does a warm compilation take? (cold: above)",

@@ -25,10 +25,16 @@ from tests.benchmarks.steps import RATE, interleaved, tokens
 class Variant:
     """Our step, prepared; calling it makes a step on the next batch."""
 
-    def __init__(self, scale: Scale, shape: Shape, *, graphs: bool = True, **training: Any) -> None:
+    def __init__(
+        self, scale: Scale, shape: Shape, *, graphs: bool = True, narrow: bool = False, **training: Any
+    ) -> None:
         self.shape = shape
         options = {"batch_size": shape.batch_size, "micro_batch": shape.batch_size, "compile": scale.compile}
         network = Transformer(shape.config, shape.vocab_size, torch.Generator().manual_seed(0)).to(scale.device)
+        if narrow and not hasattr(Transformer, "narrow_stream"):
+            raise NotThereError("networks have no narrow stream")
+        if narrow:
+            network.narrow_stream = True
         more = {} if graphs else {"graphs": False}
         if more and "graphs" not in inspect.signature(Step).parameters:
             raise NotThereError("steps can't be made without CUDA graphs")
@@ -73,7 +79,7 @@ def few(scale: Scale, shape: Shape) -> Shape:
 @contextmanager
 def at_work(device: torch.device) -> Iterator[None]:
     """Compute as training does for the length of a block."""
-    with devices.fast_matmul(device):
+    with (getattr(devices, "on_device", None) or devices.fast_matmul)(device):
         yield
 
 
