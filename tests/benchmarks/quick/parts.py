@@ -2,6 +2,7 @@
 
 import importlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -81,12 +82,13 @@ def stream(scale: Scale) -> Rows:
 
 
 def _ends_not_compiled(scale: Scale, shape: Shape) -> Variant:
-    before = transformer.COMPILED_ENDS
-    transformer.COMPILED_ENDS = False  # read while a step is prepared, captured with it
+    switches: Any = transformer
+    before = switches.COMPILED_ENDS
+    switches.COMPILED_ENDS = False  # read while a step is prepared, captured with it
     try:
         return Variant(scale, shape)
     finally:
-        transformer.COMPILED_ENDS = before
+        switches.COMPILED_ENDS = before
 
 
 def micro_batches(scale: Scale) -> Rows:
