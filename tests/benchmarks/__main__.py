@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from tests.benchmarks import learning, steps, trials
+from tests.benchmarks.quick import run as quick
 
 PARTS = "steps, trials, learning; or proxies, which has options of its own: `proxies --help`"
 
@@ -31,15 +32,19 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=20.0, help="seconds of training of a trial")
     parser.add_argument("--learning-seconds", type=float, default=30.0, help="seconds of training for the BPB")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each trainer for the BPB")
-    parser.add_argument("--quick", action="store_true", help="all three parts in a few minutes, each shorter")
-    parser.add_argument("--out", type=Path, help="write the figures there too, as JSON")
+    parser.add_argument("--quick", action="store_true", help="what a GPU has to be asked, the weightiest first")
+    parser.add_argument("--minutes", type=float, default=14.0, help="limit of --quick; 4 and 8 give whole answers too")
+    parser.add_argument("--rehearse", action="store_true", help="--quick on tiny networks; of itself on a CPU")
+    parser.add_argument("--out", type=Path, help="write the figures there too, as JSON; of --quick: quick.json")
     options = parser.parse_args()
-    if options.quick:
-        options.rounds, options.round_seconds, options.budget, options.learning_seconds = 3, 1.5, 8.0, 12.0
     device = torch.device(options.device)
     torch.set_num_threads(options.threads)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {options.threads} threads"
     print(f"{name}, torch {torch.__version__}, {datetime.date.today()}: python -m tests.benchmarks", *sys.argv[1:])
+    if options.quick:
+        rehearse = options.rehearse or device.type == "cpu"
+        quick.run(device, options.minutes, options.out or Path("quick.json"), rehearse)
+        return
     found: dict[str, Any] = {"device": name}
     if "steps" in options.parts:
         found["steps"] = {}

@@ -6,7 +6,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -90,19 +90,8 @@ def measure(shape: Shape, device: torch.device, rounds: int, seconds: float) -> 
     memory: dict[str, float] = {}
     with on_device(device):
         runs = {v: _measured(v, shape, device, memory) for v in names}
-        rates: dict[str, list[float]] = {v: [] for v in names}
-        for _ in range(rounds):
-            for variant, run in runs.items():
-                steps = 0
-                synchronize(device)
-                start = time.perf_counter()
-                while time.perf_counter() - start < seconds:
-                    run(RATE)
-                    steps += 1
-                    if steps % 8 == 0:
-                        synchronize(device)
-                synchronize(device)
-                rates[variant].append(steps * shape.tokens / (time.perf_counter() - start))
+        steps = interleaved(runs, device, rounds, seconds)
+    rates = {v: [r * shape.tokens for r in steps[v]] for v in names}
     flops = flops_per_token(shape.config, shape.vocab_size)
     peaks = {v: peak_flops(device, _dtype(v, shape, device)) for v in names}
     return {
@@ -115,6 +104,24 @@ def measure(shape: Shape, device: torch.device, rounds: int, seconds: float) -> 
         }
         for v in names
     }
+
+
+def interleaved(runs: Mapping[str, Run], device: torch.device, rounds: int, seconds: float) -> dict[str, list[float]]:
+    """Return each run's steps per second in each of the rounds, in which all take their turn."""
+    rates: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            steps = 0
+            synchronize(device)
+            start = time.perf_counter()
+            while time.perf_counter() - start < seconds:
+                run(RATE)
+                steps += 1
+                if steps % 8 == 0:
+                    synchronize(device)
+            synchronize(device)
+            rates[name].append(steps / (time.perf_counter() - start))
+    return rates
 
 
 def _dtype(variant: str, shape: Shape, device: torch.device) -> torch.dtype:

@@ -1,0 +1,64 @@
+"""The GPU's measurement, rehearsed on the CPU: every part in tiny, and what a limit of time does."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.benchmarks.quick.parts import PARTS
+from tests.benchmarks.quick.run import one, run, table
+from tests.benchmarks.quick.scale import NotThereError
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", [p.name for p in PARTS])
+def test_every_part_measures_what_is_there(name: str, tmp_path: Path) -> None:
+    try:
+        one(name, CPU, tmp_path / "rows", rehearse=True)
+    except NotThereError as missing:
+        pytest.skip(str(missing))
+    rows = dict(json.loads(line) for line in (tmp_path / "rows").read_text().splitlines())
+    assert len(rows) >= 1
+    for figures in rows.values():
+        assert figures.get("tokens/s", 1) > 0
+        assert figures.get("prepare, s", 1) > 0
+
+
+def test_the_first_parts_are_whole_answers_within_their_minutes() -> None:
+    names, sums, total = [p.name for p in PARTS], [], 0
+    for part in PARTS:
+        total += part.seconds
+        sums.append(total)
+    assert names[:4] == ["self-test", "step-middle", "graphs", "step-shallow"]
+    assert [sums[i] <= 60 * m for i, m in ((3, 4), (6, 8), (len(PARTS) - 1, 14))] == [True] * 3
+
+
+def test_what_was_measured_is_kept_and_the_rest_named(tmp_path: Path) -> None:
+    """A part whose process is cut off, and one for which no time is left."""
+    chosen = [next(p for p in PARTS if p.name == name) for name in ("logits", "muon")]
+    found = run(CPU, 0.3 / 60, tmp_path / "kept.json", rehearse=True, parts=chosen)
+    kept = json.loads((tmp_path / "kept.json").read_text())["parts"]
+    assert kept == found["parts"]
+    assert "the time was up" in kept["logits"]["ended"]
+    assert "0 s left" in kept["muon"]["left out"]
+
+
+def test_a_part_runs_in_a_process_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = [p for p in PARTS if p.name == "logits"]
+    found = run(CPU, 30, tmp_path / "kept.json", rehearse=True, parts=chosen)["parts"]["logits"]
+    assert set(found["rows"]) == {"logits at once: 2^13", "logits at once: 2^14"}
+    assert "| logits at once: 2^13 |" in capsys.readouterr().out
+
+
+def test_a_table_leaves_out_what_a_row_has_not() -> None:
+    rows = {"a": {"tokens/s": 1000, "MFU": 0.25}, "b": {"mode": "eager"}}
+    assert table({"rows": rows, "ended": "cut off"}).splitlines() == [
+        "| | tokens/s | MFU | mode |",
+        "|---|---:|---:|---:|",
+        "| a | 1,000 | 0.250 |  |",
+        "| b |  |  | eager |",
+        "",
+        "ended: cut off",
+    ]
