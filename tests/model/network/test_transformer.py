@@ -8,7 +8,7 @@ from jaxtyping import TypeCheckError
 from torch import Tensor
 
 from model.config import ModelConfig
-from model.network.attention import attend, attention_mask, rotate, rotations, written_out
+from model.network.attention import attend, attention_mask, masked, rotate, rotations, written_out
 from model.network.transformer import Transformer
 
 VOCAB = 97
@@ -95,6 +95,30 @@ def test_attention_written_out_is_torchs(options: dict[str, Any]) -> None:
     mask, g = attention_mask(config), torch.Generator().manual_seed(0)
     q, k, v = (torch.randn(2, n, 16, 8, generator=g) for n in (4, config.kv_heads, config.kv_heads))
     torch.testing.assert_close(written_out(q, k, v, mask), attend(q, k, v, mask))
+
+
+@pytest.mark.parametrize("head_dim", [8, 6, 20])
+@pytest.mark.parametrize("options", [MENU[k] for k in ("window", "alibi", "alibi in a window, grouped")])
+def test_masked_attention_is_a_softmax_over_what_is_seen(options: dict[str, Any], head_dim: int) -> None:
+    """By its definition, in float64, a head at a time; and its gradients."""
+    config = ModelConfig(n_layer=1, n_head=4, head_dim=head_dim, context=16, **options)
+    mask, g = attention_mask(config), torch.Generator().manual_seed(0)
+    assert mask is not None
+    heads = (4, config.kv_heads, config.kv_heads)
+    q, k, v = (torch.randn(2, n, 16, head_dim, generator=g, requires_grad=True) for n in heads)
+    group, expected = 4 // config.kv_heads, []
+    for h in range(4):
+        scores = q[:, h].double() @ k[:, h // group].double().mT / math.sqrt(head_dim)
+        bias = mask.expand(4, 16, 16)[h]
+        scores = scores + bias if mask.is_floating_point() else scores.masked_fill(~bias, -math.inf)
+        expected.append(scores.softmax(dim=-1) @ v[:, h // group].double())
+    wanted, weight = torch.stack(expected, dim=1), torch.randn(2, 4, 16, head_dim, generator=g)
+    by_wanted = torch.autograd.grad((wanted * weight).sum(), (q, k, v))
+    for attention in (masked, attend):
+        found = attention(q, k, v, mask)
+        torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-5)
+        for a, b in zip(torch.autograd.grad((found * weight).sum(), (q, k, v)), by_wanted, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
 class Naive:
