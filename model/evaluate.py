@@ -94,6 +94,11 @@ def _rows_at_once(network: Transformer, compiled: bool = False) -> int:
     return max(1, most // network.config.context)
 
 
+def pass_tokens(network: Transformer, compiled: bool = False) -> int:
+    """Return the tokens of a full forward pass."""
+    return _rows_at_once(network, compiled) * network.config.context
+
+
 @torch.inference_mode()
 def rehearse(network: Transformer, dtype: torch.dtype, compiled: bool = False) -> None:
     """Make the largest pass that an evaluation makes, on no text: compiled, and shown to fit into memory."""
