@@ -17,7 +17,7 @@ from model.errors import StoppedError
 from model.network.device import autocast, maybe_compiled, precision
 from model.network.loss import largest_divisor
 from model.network.shapes import Float, Int
-from model.network.transformer import Transformer, call, softcap
+from model.network.transformer import Transformer, softcap
 
 TOKENS_AT_ONCE = {"cpu": 8192, "cuda": 65_536}
 """Tokens of a forward pass: enough to fill the device."""
@@ -118,10 +118,10 @@ def _nats(
     wanted = F.pad(torch.from_numpy(targets).to(device), (0, inputs.size - len(targets)))
     at_once = max(1, LOGITS_AT_ONCE.get(device.type, 2**22) // network.vocab_size)
     at_once = largest_divisor(inputs.size, at_once) if compiled else at_once
-    nats, run = maybe_compiled(_token_nats, compiled), maybe_compiled(call, compiled)
+    nats = maybe_compiled(_token_nats, compiled)
     total = torch.zeros((), dtype=torch.float64, device=device)
     with autocast(device, dtype):
-        states = network.states(torch.from_numpy(inputs).to(device), run=run)[0].flatten(0, 1)
+        states = network.states(torch.from_numpy(inputs).to(device), compiled=compiled)[0].flatten(0, 1)
         for i in range(0, len(targets), at_once):
             part = slice(i, i + at_once)
             found = nats(states[part], network.output_weight, wanted[part], network.config.logit_softcap)

@@ -216,6 +216,24 @@ def test_it_is_the_network_written_out(options: dict[str, Any]) -> None:
         torch.testing.assert_close(ours.double(), logits, rtol=1e-4, atol=1e-4)
 
 
+@every_option
+def test_a_narrow_stream_is_the_same_network_but_for_rounding(options: dict[str, Any]) -> None:
+    """In bfloat16 throughout: the stream itself is rounded, norms stay in float32, and no weight is another."""
+    net = network(**options)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        wide = net.states(tokens(), 1)
+        net.narrow_stream = True
+        narrow = net.states(tokens(), 1)
+        stream = net.blocks[0](net.embedding(tokens()).bfloat16(), *net.positions(16))
+    assert stream.dtype == torch.bfloat16
+    for a, b in zip(wide, narrow, strict=True):
+        assert b.dtype == torch.float32
+        assert 0 < (a - b).abs().mean() < 0.02 * a.abs().mean()
+    exact = net.states(tokens())[0]
+    net.narrow_stream = False
+    assert torch.equal(exact, net.states(tokens())[0])  # without autocast there is nothing to narrow to
+
+
 def test_weights_are_a_function_of_the_seed_and_the_global_stream_is_left_alone() -> None:
     torch.manual_seed(5)
     expected = torch.rand(1)
