@@ -6,7 +6,7 @@ import torch
 
 from model.config import ModelConfig
 from model.evaluate import pass_tokens, rehearse
-from model.network.device import precision, synchronize
+from model.network.device import on_device, precision, synchronize
 from model.network.flops import flops_per_token
 from model.network.transformer import Transformer
 from model.training.clock import SYSTEM_CLOCK, Clock
@@ -32,7 +32,8 @@ def evaluation_tokens_per_second(shape: Shape, device: torch.device, clock: Cloc
         synchronize(device)
         return clock() - start
 
-    times = [seconds(lambda: rehearse(network, dtype)) for _ in range(3)]
+    with on_device(device):
+        times = [seconds(lambda: rehearse(network, dtype)) for _ in range(3)]
     return pass_tokens(network) / max(min(times[1:]), 1e-9)
 
 

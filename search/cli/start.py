@@ -108,7 +108,6 @@ def worker(
     import torch
 
     from search.common.signals import StopRequest
-    from search.machine.slots import bound_compile_threads
     from search.study.study import load_study
     from search.worker.pool import IDENTITY, TOKEN, worker_name
     from search.worker.registration import registered
@@ -119,7 +118,6 @@ def worker(
     chosen = pick_device(device)
     if threads:
         torch.set_num_threads(threads)
-    bound_compile_threads(threads)
     stop = StopRequest()
     stop.install()
 

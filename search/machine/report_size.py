@@ -10,7 +10,7 @@ from model.errors import SettingsError
 from model.training.report_size import Shape, evaluation_tokens_per_second, report_bytes
 from search.study.parameter import Parameter
 from search.study.plan import Plan
-from search.study.space import OWNER
+from search.study.space import SECTION_OF
 from search.study.study import LinkedStudy, agree
 
 ATTRIBUTE = "report_bytes"
@@ -55,7 +55,7 @@ def largest_shape(plan: Plan) -> Shape:
 
 def _of_network(plan: Plan) -> list[tuple[str, Parameter]]:
     searched = plan.space.parameters.items()
-    return [(name, p) for name, p in searched if OWNER[name] in ("model", "tokenizer")]
+    return [(name, p) for name, p in searched if SECTION_OF[name] in ("model", "tokenizer")]
 
 
 def _at(parameter: Parameter, share: float) -> Any:

@@ -1,6 +1,5 @@
 """Slots for workers on this machine: its GPUs, or shares of its cores."""
 
-import os
 from dataclasses import dataclass
 
 import torch
@@ -28,13 +27,3 @@ def slots(workers: int | None = None) -> list[Slot]:
         return [Slot(f"cuda:{i % gpus}", max(1, cores // count)) for i in range(count)]
     count = workers or min(cores, MOST_CPU_WORKERS)
     return [Slot("cpu", max(1, cores // count)) for _ in range(count)]
-
-
-def bound_compile_threads(threads: int | None) -> int:
-    """Have torch compile kernels in at most so many processes, by default this worker's share of the cores.
-
-    Left alone each worker starts up to 32: on a machine of eight GPUs 256 at once. Takes effect until torch's compiler
-    is first used; a number that is set in the environment stands. Returns the number.
-    """
-    most = threads or max(1, cpu_count() // max(1, torch.cuda.device_count()))
-    return int(os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(most)))
