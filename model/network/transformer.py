@@ -29,8 +29,11 @@ class Transformer(nn.Module):
     """
 
     narrow_stream: bool = False
-    """Whether the residual stream is kept in the type of matrix products, its norms in float32 all the same: bfloat16
-    halves what blocks read and write beside their products. Off until a GPU has shown what it gains and costs."""
+    """Whether the residual stream is kept in the type of matrix products, its norms in float32 all the same.
+
+    bfloat16 halves what blocks read and write beside their products, but rounds what each block adds: it learned worse
+    on a CPU with every seed tried (docs/measurements.md). Off, for measurements only.
+    """
 
     def __init__(self, config: ModelConfig, vocab_size: int, generator: torch.Generator | None = None) -> None:
         super().__init__()
