@@ -86,10 +86,33 @@ def attend(
     """Return the values gathered by softmax(q·k / √K), causal where there is no mask."""
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.shape[2] <= WRITTEN_OUT:
         return written_out(q, k, v, mask)
-    if mask is not None and mask.is_floating_point():
+    if mask is None:
+        grouped = k.shape[1] != q.shape[1]
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
+    if mask.is_floating_point():
         mask = mask.to(q.dtype)
-    grouped = k.shape[1] != q.shape[1]
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=grouped)
+    if q.device.type == "cpu":
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=k.shape[1] != q.shape[1])
+    return masked(q, k, v, mask)
+
+
+WIDTH = 8
+"""Head widths that torch's fused kernels take beside a mask are multiples of this."""
+
+
+def masked(
+    q: Float[Tensor, "B H T K"], k: Float[Tensor, "B G T K"], v: Float[Tensor, "B G T K"], mask: Tensor
+) -> Float[Tensor, "B H T K"]:
+    """Return what `attend` does, in a form that a GPU's fused kernels take beside a mask.
+
+    They know neither grouped heads nor odd widths there: torch would hold all B · H · T² scores instead, in float32.
+    So keys and values are repeated, and zeros appended, which change no score.
+    """
+    group, width = q.shape[1] // k.shape[1], q.shape[-1]
+    k, v = (t.repeat_interleave(group, dim=1) if group > 1 else t for t in (k, v))
+    q, k, v = (F.pad(t, (0, -width % WIDTH)) if width % WIDTH else t for t in (q, k, v))
+    gathered = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1 / math.sqrt(width))
+    return gathered[..., :width]
 
 
 def written_out(

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from model.network.device import maybe_compiled
 from model.network.shapes import Float, Int
-from model.network.transformer import Transformer, call, softcap
+from model.network.transformer import Transformer, softcap
 
-LOGITS_AT_ONCE = {"cpu": 2**22, "cuda": 2**27}
-"""Logits held at a time: about what a CPU caches (measured: 2²² best of 2²⁰ … 2²⁵), and 256 MB in bfloat16 on a GPU."""
+LOGITS_AT_ONCE = {"cpu": 2**22, "cuda": 2**25}
+"""Logits held at a time: what stays in the cache. On a CPU 2²² was best of 2²⁰ … 2²⁵; 2²⁵ are 64 MB in bfloat16, about
+what an RTX 4090 caches (not yet measured there: 2²⁴ … 2²⁷ are to be tried)."""
 
 
 def chunk_loss(
@@ -108,7 +109,7 @@ def batch_loss(
     heads = network.config.mtp_heads if mtp_weight else 0
     inputs, targets = rows[:, :-1], rows[:, 1:]
     parts = []
-    for i, states in enumerate(network.states(inputs, heads, maybe_compiled(call, compiled))):
+    for i, states in enumerate(network.states(inputs, heads, compiled=compiled)):
         there = targets.shape[1] - i
         ahead = F.pad(targets[:, i:], (0, i))
         share = (mtp_weight / heads if i else 1.0) / (len(rows) * there)

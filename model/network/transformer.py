@@ -4,7 +4,6 @@ Shapes: B sequences, T tokens of each, D = d_model, V vocabulary.
 """
 
 import math
-from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -13,9 +12,12 @@ from torch import Tensor, nn
 
 from model.config import ModelConfig
 from model.network.attention import Attention, Positions
+from model.network.device import maybe_compiled
 from model.network.shapes import Float, Int
 
 INITIAL_STD = 0.02
+COMPILED_ENDS = True
+"""Whether a GPU's compiled steps have embedding and last norm compiled: some 20 launches less, of 500 at 12 layers."""
 
 
 class Transformer(nn.Module):
@@ -24,6 +26,13 @@ class Transformer(nn.Module):
     Matrices are drawn with a standard deviation of 0.02, so that an untrained network's loss is close to ln V;
     projections back into the residual stream are scaled by 1/√(2 · n_layer) (GPT-2). Draws come from `generator`,
     and from nowhere else.
+    """
+
+    narrow_stream: bool = False
+    """Whether the residual stream is kept in the type of matrix products, its norms in float32 all the same.
+
+    bfloat16 halves what blocks read and write beside their products, but rounds what each block adds: it learned worse
+    on a CPU with every seed tried (docs/measurements.md). Off, for measurements only.
     """
 
     def __init__(self, config: ModelConfig, vocab_size: int, generator: torch.Generator | None = None) -> None:
@@ -56,23 +65,37 @@ class Transformer(nn.Module):
         return softcap(F.linear(states, self.output_weight), self.config.logit_softcap)
 
     def states(
-        self, tokens: Int[Tensor, "B T"], heads: int = 0, run: Callable[..., Tensor] | None = None
+        self, tokens: Int[Tensor, "B T"], heads: int = 0, *, compiled: bool = False
     ) -> list[Float[Tensor, "B T D"]]:
         """Return the normalised last states, and those of the first `heads` heads that predict further on.
 
-        `run(module, *inputs)` calls a block: the place where a compiled one is put in.
+        `compiled` runs blocks compiled: all of one kind are one graph, whatever their number, so that networks of other
+        depths find it in the compiler's cache. On a GPU the two ends are compiled, too.
         """
-        run = run or call
+        run = maybe_compiled(call, compiled)
+        ends = compiled and COMPILED_ENDS and tokens.device.type == "cuda"
         where = self.positions(tokens.shape[1])
-        x = self.embedding(tokens)
+        x = maybe_compiled(_embedded, ends)(self.embedding, tokens, self.narrow_stream)
         for block in self.blocks:
             x = run(block, x, *where)
-        return [self.norm(x)] + [run(head, x, *where) for head in self.mtp[:heads]]
+        return [maybe_compiled(_normalised, ends)(self.norm, x)] + [run(head, x, *where) for head in self.mtp[:heads]]
 
 
+# Functions of their own: torch's compiler counts the shapes of each, and compiles no more than eight.
 def call(module: nn.Module, *inputs: Any) -> Tensor:
     """Return the module's output; compiled, it serves every block of a network at the price of one."""
     return cast(Tensor, module(*inputs))
+
+
+def _embedded(embedding: nn.Embedding, tokens: Tensor, narrow: bool) -> Tensor:
+    x = embedding(tokens)
+    kind = tokens.device.type
+    return cast(Tensor, x.to(torch.get_autocast_dtype(kind)) if narrow and torch.is_autocast_enabled(kind) else x)
+
+
+def _normalised(norm: nn.RMSNorm, x: Tensor) -> Tensor:
+    """Return the stream at a common size; in float32, whatever the stream is kept in."""
+    return cast(Tensor, norm(x.float()))
 
 
 def softcap(logits: Tensor, cap: float) -> Tensor:
@@ -94,8 +117,9 @@ class Block(nn.Module):
         self, x: Float[Tensor, "B T D"], cosine: Tensor | None, sine: Tensor | None, mask: Tensor | None
     ) -> Float[Tensor, "B T D"]:
         """Return the stream after this block."""
-        x = x + self.attention(self.attention_norm(x), cosine, sine, mask)
-        return cast(Tensor, x + self.mlp(self.mlp_norm(x)))
+        # Each part comes back in the type of matrix products: a narrow stream stays one.
+        x = x + self.attention(_normalised(self.attention_norm, x), cosine, sine, mask)
+        return cast(Tensor, x + self.mlp(_normalised(self.mlp_norm, x)))
 
 
 class FurtherHead(nn.Module):
@@ -110,7 +134,7 @@ class FurtherHead(nn.Module):
         self, x: Float[Tensor, "B T D"], cosine: Tensor | None, sine: Tensor | None, mask: Tensor | None
     ) -> Float[Tensor, "B T D"]:
         """Return the head's normalised states."""
-        return cast(Tensor, self.norm(self.block(x, cosine, sine, mask)))
+        return _normalised(self.norm, self.block(x, cosine, sine, mask))
 
 
 class MLP(nn.Module):

@@ -8,14 +8,15 @@ from torch import Tensor
 
 from model.config import TrainConfig
 from model.network.transformer import Transformer
+from model.training.muon import Muon
 
 
 class Optimizer:
     """Clips, steps and clears; nothing in it waits for the device, so that all of it can be captured.
 
-    AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101), fused, decays matrices only. Muon (Jordan et al. 2024; torch's
-    own) takes the blocks' matrices, its step scaled to AdamW's size (Liu et al. 2025, arXiv:2502.16982), so that the
-    same rates and decays serve both; embeddings and vectors stay with AdamW.
+    AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101), fused, decays matrices only. Muon takes the blocks' matrices,
+    its step scaled to AdamW's size, so that the same rates and decays serve both; embeddings and vectors stay with
+    AdamW.
     """
 
     def __init__(self, network: Transformer, training: TrainConfig, *, keep_gradients: bool = False) -> None:
@@ -23,7 +24,9 @@ class Optimizer:
         self._training, self._keep_gradients = training, keep_gradients
         device = self.parameters[0].device
         self.rate = torch.tensor(training.max_lr, device=device)
-        inner = {id(p) for m in (network.blocks, network.mtp) for p in m.parameters() if p.ndim == 2}
+        # Further heads that weigh nothing get no gradient, and Muon wants one of every matrix.
+        learned = [network.blocks, *([network.mtp] if training.mtp_weight else [])]
+        inner = {id(p) for m in learned for p in m.parameters() if p.ndim == 2}
         self._by_muon = [p for p in self.parameters if id(p) in inner and training.optimizer == "muon"]
         taken = {id(p) for p in self._by_muon}
         rest = [p for p in self.parameters if id(p) not in taken]
@@ -37,36 +40,17 @@ class Optimizer:
             fused=True,
             capturable=device.type == "cuda",
         )
-        self.muon: torch.optim.Muon | None = None
+        self.muon: Muon | None = None
         if self._by_muon:
-            self.muon = torch.optim.Muon(
-                self._by_muon,
-                lr=training.max_lr,
-                weight_decay=training.weight_decay,
-                momentum=training.momentum,
-                adjust_lr_fn="match_rms_adamw",
-            )
-            self._before = [torch.empty_like(p) for p in self._by_muon]
+            self.muon = Muon(self._by_muon, momentum=training.momentum, weight_decay=training.weight_decay)
 
     def step(self) -> None:
         """Update the weights from their gradients at `rate`, and clear the gradients."""
         torch.nn.utils.clip_grad_norm_(self.parameters, self._training.grad_clip)
         self.adamw.step()
         if self.muon is not None:
-            self._step_muon(self.muon)
+            self.muon.step(self.rate)
         self.clear()
-
-    @torch.no_grad()
-    def _step_muon(self, muon: torch.optim.Muon) -> None:
-        """Step at max_lr, then take back all but the rate's share: Muon's step is linear in its rate.
-
-        torch's Muon reads its rate on the host, which would wait for the device and can't be captured.
-        """
-        torch._foreach_copy_(self._before, self._by_muon)
-        muon.step()  # type: ignore[no-untyped-call]
-        torch._foreach_sub_(self._by_muon, self._before)
-        torch._foreach_mul_(self._by_muon, self.rate / self._training.max_lr)
-        torch._foreach_add_(self._by_muon, self._before)
 
     def clear(self) -> None:
         """Forget the gradients; a captured step needs them to stay where they are."""
@@ -78,9 +62,9 @@ class Optimizer:
 
     def state(self) -> list[Tensor]:
         """Return what it remembers of the steps so far, in an order that depends on the network alone."""
-        parts: list[torch.optim.Optimizer] = [self.adamw, *([self.muon] if self.muon is not None else [])]
-        of = [p.state[w] for p in parts for group in p.param_groups for w in group["params"] if w in p.state]
-        return [value for state in of for _, value in sorted(state.items()) if isinstance(value, Tensor)]
+        by_adamw = [self.adamw.state[p] for g in self.adamw.param_groups for p in g["params"] if p in self.adamw.state]
+        moments = [value for state in by_adamw for _, value in sorted(state.items()) if isinstance(value, Tensor)]
+        return [*moments, *(self.muon.momentum_buffers if self.muon is not None else [])]
 
     def reset(self) -> None:
         """Forget every step, in place: as if none had been made."""

@@ -15,7 +15,7 @@ from model.data.batches import Batches
 from model.data.corpus import Corpus
 from model.data.tokens import Tokens
 from model.errors import DeviceMemoryError, DivergedError, StoppedError
-from model.evaluate import val_bpb
+from model.evaluate import rehearse, val_bpb
 from model.network.device import on_device, out_of_memory
 from model.network.flops import flops_per_token
 from model.network.transformer import Transformer
@@ -132,6 +132,8 @@ class _Run:
             step.prepare(remembered.get(self.key))
             remembered.put(self.key, step.micro_batch)
             self.remembered = remembered
+            if step.compiled and step.device.type == "cpu":
+                rehearse(network, step.dtype, compiled=True)
             self.pace.settle()
 
     def out_of_memory_later(self) -> DeviceMemoryError:
@@ -257,7 +259,8 @@ class _Run:
 
     def _measure(self, tokens: Tokens, percent: int) -> float:
         with self.evaluating.running():
-            bpb = val_bpb(self.network, tokens, self.corpus.tokenizer.separator, self.should_stop, self.step.dtype)
+            step, separator = self.step, self.corpus.tokenizer.separator
+            bpb = val_bpb(self.network, tokens, separator, self.should_stop, step.dtype, step.compiled)
         uniform = tokens.uniform_bpb(self.network.vocab_size)
         if not bpb <= HOPELESS * uniform:
             raise DivergedError(f"{bpb:.4g} BPB at {percent}% of the budget; a uniform guess has {uniform:.4g}")

@@ -40,8 +40,11 @@ class ProxyConfig(Fidelity):
         100, "number of proxy trials, baselines included; a grid sets it itself: its combinations × repeats", at_least=1
     )
     report_every: int = setting(5, "percent of the budget between reports", at_least=1, at_most=50)
-    report_bytes: int = setting(
-        262_144, "bytes of validation text that a report measures; the final value uses all of it", at_least=1
+    report_bytes: int | None = setting(
+        None,
+        "bytes of validation text that a report measures; the final value uses all of it. Left out, the study's first "
+        "worker chooses: 16 KB to 256 KB, by its speed at most 0.1% of the budget, and 1% for the largest network",
+        at_least=1,
     )
     startup: int = setting(
         10, "finished trials before tpe or gp is used; until then trials are drawn at random", at_least=1

@@ -6,7 +6,7 @@ the two are kept apart, and linked by attributes.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -155,6 +155,7 @@ def open_study(database: Database, plan: Plan, say: Say = lambda line: None, pri
         restore_under_lock(database, plan.name, say)
         stored = stored_plan(database, plan.name) if exists(database, plan.name) else None
         if stored is not None:
+            plan = _with_report_bytes(stored, plan)
             _refuse_unsafe_changes(stored, plan)
         priming = prime(database, plan, say) if prime else {}
         study = _link(database, plan, *(halves if stored else create_halves)(database, plan.name))
@@ -271,6 +272,16 @@ def flattened(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def _with_report_bytes(old: Plan, new: Plan) -> Plan:
+    """Return the plan with the stored bytes of a report where its file leaves them out.
+
+    Earlier versions stored the default of their time: those studies go on as they began.
+    """
+    if new.proxy.report_bytes is not None or old.proxy.report_bytes is None:
+        return new
+    return replace(new, proxy=replace(new.proxy, report_bytes=old.proxy.report_bytes))
 
 
 def _refuse_unsafe_changes(old: Plan, new: Plan) -> None:

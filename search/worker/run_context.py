@@ -32,6 +32,8 @@ class RunContext:
     """Class and speed of the device; recorded with each result."""
     budget_scale: float
     """Factor on every budget, with which this machine does as much work as the study's first."""
+    report_bytes: int
+    """Bytes of validation text that a report measures."""
     trainer: Callable[..., Result]
     """Called as `model.training.train.train` is."""
     store: ArtifactStore | None

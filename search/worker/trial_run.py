@@ -106,7 +106,7 @@ class TrialRun:
             horizon_seconds=self.context.budget_scale * confirm_seconds if self._is_prefix else None,
             seed=self.seed,
             report_points=self.plan.report_points(),
-            report_bytes=self.plan.proxy.report_bytes,
+            report_bytes=self.context.report_bytes,
             device=self.context.device,
             micro_batches=MicroBatches(paths.cache() / "micro-batches"),
             on_report=self._report,

@@ -14,6 +14,7 @@ from optuna.artifacts._protocol import ArtifactStore
 from optuna.exceptions import UpdateFinishedTrialError
 
 from model.errors import CaptureError, DeviceMemoryError, DivergedError, StoppedError
+from model.training.report_size import MOST_BYTES
 from model.training.result import Result
 from model.training.train import train
 from search.common import paths
@@ -22,6 +23,7 @@ from search.common.signals import StopRequest
 from search.machine.admission import admit
 from search.machine.hardware import Hardware, detect_hardware
 from search.machine.preparation import tokenizers
+from search.machine.report_size import agree_on_report_bytes
 from search.machine.shared_text import agree_on_text, shared_corpus
 from search.show.dashboard.sync import update_dashboard
 from search.strategy.promotion import manual_run_waits, promote
@@ -95,6 +97,8 @@ class Worker:
     hardware: Hardware | None = field(default=None, init=False)
     """Class of the device and throughput of the reference step; None until the worker runs."""
     budget_scale: float = field(default=1.0, init=False)
+    report_bytes: int = field(default=MOST_BYTES, init=False)
+    """Bytes of validation text of a report, the same for all workers of the study."""
     """Factor on every budget, with which this machine does as much work as the study's first."""
     outbox: Outbox = field(init=False)
     _training: tuple[TrialQueue, Claim] | None = field(default=None, init=False)
@@ -169,7 +173,8 @@ class Worker:
         agree_on_text(self.study)
         first = tokenizers(self.study.plan)[0]  # of this study: the default one may not even fit the text
         with contextlib.suppress(StoppedError):
-            shared_corpus(self.study, first, self.stop)
+            corpus = shared_corpus(self.study, first, self.stop)
+            self.report_bytes = self.retrying(lambda: agree_on_report_bytes(self.study, corpus, self.device))
 
     def _claim(self) -> tuple[TrialQueue, Claim | NoClaim]:
         """Claim a trial: confirmations asked for by hand come first, then proxies, then other confirmations."""
@@ -257,6 +262,7 @@ class Worker:
             device=self.device,
             hardware=self.hardware,
             budget_scale=self.budget_scale,
+            report_bytes=self.report_bytes,
             trainer=self.trainer,
             store=self.store,
             outbox=self.outbox,

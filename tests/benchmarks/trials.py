@@ -12,6 +12,7 @@ import torch
 
 from model.config import DataConfig, TokenizerConfig, TrainConfig
 from model.data.corpus import Corpus, prepare
+from model.training.report_size import evaluation_tokens_per_second, report_bytes
 from model.training.train import train
 from tests.benchmarks.plain import Shape
 from tests.benchmarks.steps import shapes
@@ -31,7 +32,17 @@ def one(shape: Shape, device: torch.device, budget_seconds: float, text: str) ->
     """Train one trial and return its account."""
     training = TrainConfig(batch_size=shape.batch_size, micro_batch=shape.batch_size, compile="on")
     data = corpus(text, shape.vocab_size)
-    result = train(shape.config, training, data, budget_seconds=budget_seconds, seed=0, device=device)
+    # As a study's first worker chooses it, once; not a part of the trial.
+    size = report_bytes(
+        (shape.config, shape.vocab_size),
+        (shape.config, shape.vocab_size),
+        tokens_per_second=evaluation_tokens_per_second((shape.config, shape.vocab_size), device),
+        bytes_per_token=data.validation.bytes_per_token,
+        budget_seconds=PROXY_SECONDS,
+    )
+    result = train(
+        shape.config, training, data, budget_seconds=budget_seconds, seed=0, device=device, report_bytes=size
+    )
     overhead = result.total_seconds - result.train_seconds
     step = result.train_seconds / result.steps
     return {
@@ -41,6 +52,7 @@ def one(shape: Shape, device: torch.device, budget_seconds: float, text: str) ->
         "compile_seconds": result.compile_seconds,
         "evaluate_seconds": result.evaluate_seconds,
         "overhead_of_6_minutes": overhead / PROXY_SECONDS,
+        "report_bytes": size,
         "mode": result.mode,
         "mfu": result.mfu,
         "val_bpb": result.val_bpb,

@@ -1,4 +1,6 @@
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +11,9 @@ from model.config import DataConfig, ModelConfig, TokenizerConfig
 from model.data.corpus import Corpus, prepare
 from model.data.tokens import Tokens
 from model.errors import StoppedError
-from model.evaluate import sum_nats, val_bpb
+from model.evaluate import _passes, sum_nats, val_bpb
 from model.network.transformer import Transformer
+from model.training.step import missing_compiler
 
 
 def network(context: int, vocab_size: int = 512) -> Transformer:
@@ -64,6 +67,55 @@ def test_windows_do_not_see_one_another() -> None:
         first = 2 if i == 0 else int(ids[i - 1])
         parts += sum_nats(net, Tokens(ids[i : i + 16], np.array([0, 16]), np.array([16])), first)
     assert whole == pytest.approx(parts, rel=1e-6)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("length", [1, 15, 16, 17, 48, 49, 100])
+def test_passes_hold_each_token_and_what_comes_before_it(length: int, padded: bool) -> None:
+    """Windows follow one another without overlap; padded ones are all of one shape, filled up after the text."""
+    stream = np.arange(100, 101 + length)
+    passes = list(_passes(stream, 16, 3, 7, padded=padded))
+    assert np.concatenate([targets for _, targets in passes]).tolist() == stream[1:].tolist()
+    inputs = np.concatenate([i.flatten() for i, _ in passes])
+    assert inputs[:length].tolist() == stream[:-1].tolist()
+    assert set(inputs[length:].tolist()) <= {7}
+    if padded:
+        assert {i.shape for i, _ in passes} == {(3, 16)}
+    else:
+        assert len(inputs) == length
+
+
+COMPILED = """
+import numpy as np
+import torch
+import torch._dynamo.utils
+from model.config import ModelConfig
+from model.data.tokens import Tokens
+from model.evaluate import rehearse, sum_nats
+from model.network.transformer import Transformer
+
+config = ModelConfig(n_layer=3, n_head=2, head_dim=8, context=16, logit_softcap=5.0, attention="grouped", window=9)
+net = Transformer(config, 64, torch.Generator().manual_seed(0))
+with torch.no_grad():
+    for p in net.parameters():
+        p.mul_(3)
+ids = np.random.default_rng(0).integers(0, 64, 5000).astype(np.uint16)
+rehearse(net, torch.float32, compiled=True)
+for length in (1, 16, 17, 2048, 5000):
+    text = Tokens(ids[:length], np.array([0, length]), np.array([length]))
+    eager, compiled = (sum_nats(net, text, 2, dtype=torch.float32, compiled=c) for c in (False, True))
+    assert abs(compiled / eager - 1) < 1e-5, (length, eager, compiled)
+# Blocks are one graph, the loss another, whatever the length of the text; inference is no reason to compile anew.
+assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2, torch._dynamo.utils.counters
+print("agree")
+"""
+
+
+@pytest.mark.skipif(bool(missing_compiler(torch.device("cpu"))), reason="needs a C++ compiler")
+def test_compiled_evaluation_is_the_eager_one() -> None:
+    """In a process of its own: the shape checks of this one would be compiled along."""
+    done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, check=False, timeout=280)
+    assert done.stdout.strip() == "agree", done.stderr[-2000:]
 
 
 def test_measuring_can_be_stopped() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from search.analysis.snapshot import Snapshot
+from search.machine.report_size import known_report_bytes
 from search.show.figures.style import BASELINE, BEST, PRUNED, RANDOM, SEARCHED, empty_figure, frame_top, log_axis
 from search.study.cost import budget_seconds
 from search.study.settings import Fidelity
@@ -191,10 +192,10 @@ def describe_curves(snapshot: Snapshot) -> str:
     """Return the budgets, what a report measures, and what is left out of the figure."""
     short, long = snapshot.plan.proxy.budget, snapshot.plan.confirm.budget
     text = f"Proxies trained for {short}" + (f", long runs for {long}. " if snapshot.runs else ". ")
-    text += (
-        f"Reports measure the first {snapshot.plan.proxy.report_bytes:,} bytes of the validation text; final BPB, of "
-    )
-    text += "all of it, are in the other figures."
+    size = known_report_bytes(snapshot.plan, snapshot.study.proxy_attributes())
+    part = f"{size:,} bytes" if size else "a part"
+    text += f"Reports measure {part} of the validation text, evenly spread; final BPB, of all of it, are in the other "
+    text += "figures."
     if max(len(snapshot.proxies), len(snapshot.runs)) > MOST_CURVES:
         text += f" Of each kind at most {MOST_CURVES} curves are drawn: the best, and others evenly."
     return text

@@ -8,7 +8,7 @@ from jaxtyping import TypeCheckError
 from torch import Tensor
 
 from model.config import ModelConfig
-from model.network.attention import attend, attention_mask, rotate, rotations, written_out
+from model.network.attention import attend, attention_mask, masked, rotate, rotations, written_out
 from model.network.transformer import Transformer
 
 VOCAB = 97
@@ -95,6 +95,30 @@ def test_attention_written_out_is_torchs(options: dict[str, Any]) -> None:
     mask, g = attention_mask(config), torch.Generator().manual_seed(0)
     q, k, v = (torch.randn(2, n, 16, 8, generator=g) for n in (4, config.kv_heads, config.kv_heads))
     torch.testing.assert_close(written_out(q, k, v, mask), attend(q, k, v, mask))
+
+
+@pytest.mark.parametrize("head_dim", [8, 6, 20])
+@pytest.mark.parametrize("options", [MENU[k] for k in ("window", "alibi", "alibi in a window, grouped")])
+def test_masked_attention_is_a_softmax_over_what_is_seen(options: dict[str, Any], head_dim: int) -> None:
+    """By its definition, in float64, a head at a time; and its gradients."""
+    config = ModelConfig(n_layer=1, n_head=4, head_dim=head_dim, context=16, **options)
+    mask, g = attention_mask(config), torch.Generator().manual_seed(0)
+    assert mask is not None
+    heads = (4, config.kv_heads, config.kv_heads)
+    q, k, v = (torch.randn(2, n, 16, head_dim, generator=g, requires_grad=True) for n in heads)
+    group, expected = 4 // config.kv_heads, []
+    for h in range(4):
+        scores = q[:, h].double() @ k[:, h // group].double().mT / math.sqrt(head_dim)
+        bias = mask.expand(4, 16, 16)[h]
+        scores = scores + bias if mask.is_floating_point() else scores.masked_fill(~bias, -math.inf)
+        expected.append(scores.softmax(dim=-1) @ v[:, h // group].double())
+    wanted, weight = torch.stack(expected, dim=1), torch.randn(2, 4, 16, head_dim, generator=g)
+    by_wanted = torch.autograd.grad((wanted * weight).sum(), (q, k, v))
+    for attention in (masked, attend):
+        found = attention(q, k, v, mask)
+        torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-5)
+        for a, b in zip(torch.autograd.grad((found * weight).sum(), (q, k, v)), by_wanted, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
 class Naive:
@@ -190,6 +214,24 @@ def test_it_is_the_network_written_out(options: dict[str, Any]) -> None:
         ours = states[0] @ net.output_weight.T
         ours = cap * torch.tanh(ours / cap) if cap else ours
         torch.testing.assert_close(ours.double(), logits, rtol=1e-4, atol=1e-4)
+
+
+@every_option
+def test_a_narrow_stream_is_the_same_network_but_for_rounding(options: dict[str, Any]) -> None:
+    """In bfloat16 throughout: the stream itself is rounded, norms stay in float32, and no weight is another."""
+    net = network(**options)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        wide = net.states(tokens(), 1)
+        net.narrow_stream = True
+        narrow = net.states(tokens(), 1)
+        stream = net.blocks[0](net.embedding(tokens()).bfloat16(), *net.positions(16))
+    assert stream.dtype == torch.bfloat16
+    for a, b in zip(wide, narrow, strict=True):
+        assert b.dtype == torch.float32
+        assert 0 < (a - b).abs().mean() < 0.02 * a.abs().mean()
+    exact = net.states(tokens())[0]
+    net.narrow_stream = False
+    assert torch.equal(exact, net.states(tokens())[0])  # without autocast there is nothing to narrow to
 
 
 def test_weights_are_a_function_of_the_seed_and_the_global_stream_is_left_alone() -> None:

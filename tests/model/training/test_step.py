@@ -111,7 +111,8 @@ def test_muon_is_torchs_at_the_rate_of_the_step() -> None:
         ours.rate.fill_(rate)
         ours.step()
     for p, q in zip((p for p in net.blocks.parameters() if p.ndim == 2), matrices, strict=True):
-        torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-6)
+        # Gradients are rounded to bfloat16: a last bit of float32 may make one fall the other way.
+        torch.testing.assert_close(p, q, rtol=1e-4, atol=2e-5)
     assert not torch.equal(net.embedding.weight, embedding)
     assert len(grads) == 3
 
