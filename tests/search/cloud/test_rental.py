@@ -277,7 +277,7 @@ def test_the_scripts_pass_shellcheck() -> None:
         ("bash", work["run"]),
     ):
         found = subprocess.run(
-            ["shellcheck", "--shell", shell, "--exclude", "SC2164", "-"],
+            ["shellcheck", "--shell", shell, "--exclude", "SC2164,SC2016", "-"],
             input=text,
             capture_output=True,
             text=True,
