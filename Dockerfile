@@ -3,7 +3,10 @@
 #   docker build --tag lilm-search .
 #   docker run --gpus all --init --volume lilm:/data --env LILM_SEARCH_STORAGE lilm-search worker --study babylm
 #
-# torch from PyPI brings CUDA along, so that no CUDA image is needed; the driver is the machine's.
+# torch's wheels bring CUDA along, so that no CUDA image is needed; the driver is the machine's. As they come they are
+# built for CUDA 13, which needs driver 580 or later. For machines with an older one (525 or later):
+#
+#   docker build --tag lilm-search --build-arg TORCH_BUILD=cu126 .
 FROM python:3.11-slim-bookworm
 
 # torch.compile builds its kernels' launchers, and on a CPU its kernels, with a compiler and Python's headers (there).
@@ -12,8 +15,8 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends g++ \
     && rm -rf /var/lib/apt/lists/*
 
-# https://download.pytorch.org/whl/cpu for the build without CUDA
-ARG TORCH_INDEX=https://pypi.org/simple
+# cu126 for drivers before 580, cpu for the build without CUDA: a folder of PyTorch's own address for wheels
+ARG TORCH_BUILD=
 
 WORKDIR /app
 COPY pyproject.toml constraints.txt README.md LICENSE ./
@@ -21,7 +24,7 @@ COPY search search
 COPY model model
 COPY storage storage
 COPY studies studies
-RUN python -m pip install --no-cache-dir --constraint constraints.txt --extra-index-url "$TORCH_INDEX" . \
+RUN python -m pip install --no-cache-dir --constraint constraints.txt ${TORCH_BUILD:+--extra-index-url "https://download.pytorch.org/whl/$TORCH_BUILD"} . \
     && useradd --uid 10001 --user-group --no-create-home --home-dir /data lilm \
     && install --directory --owner lilm --group lilm --mode 0700 /data
 

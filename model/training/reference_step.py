@@ -63,18 +63,28 @@ ON_CPU = Reference(
 """Short, since on shared cores a longer look is hardly surer."""
 
 
-def reference_tokens_per_second(device: torch.device, clock: Clock = SYSTEM_CLOCK) -> float:
-    """Return the throughput of the reference step; warm-up and capture are off the clock.
+def reference_for(device: torch.device) -> Reference:
+    """Return the reference step of this kind of device."""
+    return ON_GPU if device.type == "cuda" else ON_CPU
+
+
+def reference_tokens_per_second(device: torch.device, clock: Clock = SYSTEM_CLOCK, *, compiled: bool = False) -> float:
+    """Return the throughput of the reference step; warm-up, compilation and capture are off the clock.
 
     Raises `DeviceMemoryError` where not even this small network fits: something else fills the memory.
     """
-    return tokens_per_second(ON_GPU if device.type == "cuda" else ON_CPU, device, clock)
+    return tokens_per_second(reference_for(device), device, clock, compiled=compiled)
 
 
-def tokens_per_second(reference: Reference, device: torch.device, clock: Clock = SYSTEM_CLOCK) -> float:
-    """Return the throughput of a step of this shape, not compiled; raises `DeviceMemoryError` where it doesn't fit."""
+def tokens_per_second(
+    reference: Reference, device: torch.device, clock: Clock = SYSTEM_CLOCK, *, compiled: bool = False
+) -> float:
+    """Return the throughput of a step of this shape.
+
+    Raises `DeviceMemoryError` where it doesn't fit, and `CompileError` where it can't be compiled and shall be.
+    """
     with on_device(device):
-        step = _prepared(reference, device)
+        step = _prepared(reference, device, compiled)
         rows = _rows(reference)
         seconds = median_seconds(
             lambda: step(rows, RATE),
@@ -90,11 +100,13 @@ def tokens_per_second(reference: Reference, device: torch.device, clock: Clock =
     return reference.tokens / seconds
 
 
-def _prepared(reference: Reference, device: torch.device) -> Step:
-    training = TrainConfig(batch_size=reference.batch_size, micro_batch=reference.batch_size, compile="off")
+def _prepared(reference: Reference, device: torch.device, compiled: bool) -> Step:
+    training = TrainConfig(
+        batch_size=reference.batch_size, micro_batch=reference.batch_size, compile="on" if compiled else "off"
+    )
     network = Transformer(reference.network, reference.vocab_size, torch.Generator().manual_seed(0)).to(device)
     step = Step(network, training, budget_seconds=1.0)
-    step.prepare()
+    step.prepare(reference.batch_size)  # without a search for what fits, which would end with another compilation
     return step
 
 

@@ -22,6 +22,9 @@ def doctor(
     data: Annotated[str | None, typer.Option(help="Also check this text: a path, a glob, hf:ORG/NAME.")] = None,
     column: Annotated[str, typer.Option(help="Column of that text.")] = "text",
     device: Device = None,
+    train: Annotated[
+        bool, typer.Option("--gpu", help="Also train on the device for up to a minute: self-test, tokens/s, MFU.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Say what is wrong with this machine, its GPU, the database, a text or a study, and what cures it.
@@ -31,10 +34,10 @@ def doctor(
     from rich.console import Console
 
     from model.config import DataConfig
-    from search.doctor import database, gpu, text
+    from search.doctor import database, gpu, text, training
     from search.doctor import study as of_study
     from search.doctor import system as machine
-    from search.doctor.finding import as_table, examine, summary, table
+    from search.doctor.finding import as_table, examine, summary, table, worst_first
     from search.study.study_file import local_source
     from storage.server.address import stored_url
 
@@ -46,6 +49,8 @@ def doctor(
     if data:
         checks += text.checks(DataConfig(source=local_source(data), column=column))
     findings = examine(checks)
+    if train:  # after the others, which would disturb its timing
+        findings = worst_first([*findings, *examine(training.checks(opening, study, partial(pick_device, device)))])
     if json:
         import json as encoder
 

@@ -46,6 +46,7 @@ def pick_device(name: str | None) -> Any:
     from model.data.tokenizer import cpu_count
     from search.common import paths
     from search.common.errors import SearchError
+    from search.machine.driver import why_no_gpu
 
     share = max(1, cpu_count() // max(1, torch.cuda.device_count()))
     os.environ.setdefault(COMPILE_THREADS, str(share))
@@ -60,7 +61,8 @@ def pick_device(name: str | None) -> Any:
         usable = False
     if not usable:
         devices = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-        hint = "" if torch.cuda.is_available() else "; torch sees no GPU here: `lilm-search doctor` says more"
+        cause = why_no_gpu() or "torch sees no GPU here; `lilm-search doctor` says more"
+        hint = "" if torch.cuda.is_available() else f": {cause}"
         raise SearchError(f'--device is "{name}", but must be one of {", ".join(devices)}{hint}')
     if device.type == "cuda":
         device = torch.device("cuda", device.index or 0)

@@ -12,7 +12,7 @@ from search.cloud.install_bundle import build, foreseen
 from search.cloud.rental import CPU, Rental, as_yaml, estimate_usd, launch_token, rental, task
 from search.cloud.skypilot import SkyPilot, need_sky
 from search.cloud.without_skypilot import bare, kubernetes, slurm
-from search.cloud.worker_script import CREDENTIAL, Bundle
+from search.cloud.worker_script import CREDENTIAL, MARK, Bundle
 from search.common import paths
 from search.common.errors import SearchError
 from search.strategy.priming import prime
@@ -279,5 +279,7 @@ def withdraw_all(database: Database, names: list[str], say: Callable[[str], None
 
 
 def _end(log: Path) -> str:
+    """Return the sentence in which the machine's set-up said why it stopped, else the log's last line."""
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1] if lines else "without a word"
+    ours = [line[line.index(MARK) + len(MARK) :].strip() for line in lines if MARK in line]
+    return (ours or lines or ["without a word"])[-1]

@@ -150,7 +150,7 @@ def task(rental: Rental, machine: str, bundle: Bundle, folder: str) -> dict[str,
         "file_mounts": {f"~/{FOLDER}": folder},
         "envs": environment(rental.work, bundle, machine, f"~/{FOLDER}"),
         "secrets": {STORAGE: None},  # given when it is launched: sky launch --secret LILM_SEARCH_STORAGE
-        "setup": install_rented(bundle),
+        "setup": install_rented(bundle, rental.work.gpus),
         "run": f"cd ~/{FOLDER}\nexport LILM_SEARCH_HOME=~/{FOLDER}/home\n{workers(rental.work)}",
     }
 

@@ -1,5 +1,7 @@
 """The same work for machines that SkyPilot doesn't rent: a command line, a Kubernetes Job, a Slurm array."""
 
+import shlex
+
 from search.cloud.rental import Rental, scalar
 from search.cloud.worker_script import CA_FILE, CREDENTIAL, RESTARTS, STORAGE, Bundle, install, workers
 from search.common.templates import fill
@@ -9,14 +11,16 @@ READ_CREDENTIAL = f"{STORAGE}=\"$(grep -v '^#' {{path}})\" && export {STORAGE}"
 
 
 def bare(rental: Rental, bundle: Bundle) -> str:
-    """Return one command line, to be run in the folder of the bundle and the credential."""
+    """Return one command, to be run in the folder of the bundle and the credential."""
     work = rental.work
-    device = "" if work.gpus else " --device cpu"
+    device = "cuda" if work.gpus else "cpu"
     ca = f' LILM_SEARCH_CA="$PWD/{CA_FILE}"' if bundle.ca else ""
+    set_up = f"sh -ec {shlex.quote(install(bundle, min(work.gpus, 1)))}"
+    worker = f"worker --study {work.study} --device {device}"
     return (
-        f"umask 077; ({install(bundle)}) && {READ_CREDENTIAL.format(path=CREDENTIAL)} && "
+        f"umask 077; {set_up} && {READ_CREDENTIAL.format(path=CREDENTIAL)} && "
         f'LILM_SEARCH_HOME="$PWD/home" LILM_SEARCH_LAUNCH={rental.name} LILM_SEARCH_USD_PER_HOUR={work.usd_per_hour:g}'
-        f"{ca} timeout --kill-after=60 {work.seconds} venv/bin/lilm-search worker --study {work.study}{device}\n"
+        f"{ca} timeout --kill-after=60 {work.seconds} venv/bin/lilm-search {worker}\n"
     )
 
 
@@ -28,7 +32,7 @@ def slurm(rental: Rental, bundle: Bundle) -> str:
         "slurm.sh.j2",
         rental=rental,
         time=f"{minutes // 60}:{minutes % 60:02d}:00",
-        install=install(bundle),
+        install=install(bundle, rental.work.gpus),
         read_credential=READ_CREDENTIAL.format(path=CREDENTIAL),
         price=f"{rental.work.usd_per_hour:g}",
         ca_file=CA_FILE if bundle.ca else None,
@@ -40,6 +44,7 @@ def kubernetes(rental: Rental, bundle: Bundle, image: str) -> str:
     """Return a Job whose secret is made from the credential's file."""
     work, secret = rental.work, "/run/secrets/lilm-search"
     command = f"{READ_CREDENTIAL.format(path=f'{secret}/{CREDENTIAL}')} && exec lilm-search worker --study {work.study}"
+    command += f" --device {'cuda' if work.gpus else 'cpu'}"
     return fill(
         __package__,
         "kubernetes.yaml.j2",
@@ -47,7 +52,7 @@ def kubernetes(rental: Rental, bundle: Bundle, image: str) -> str:
         count=rental.machines * max(1, work.gpus),
         restarts=RESTARTS,
         image=image,
-        command=command if work.gpus else f"{command} --device cpu",
+        command=command,
         price=f"{work.usd_per_hour:g}",
         secret=secret,
         ca_file=CA_FILE if bundle.ca else None,

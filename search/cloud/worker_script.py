@@ -3,11 +3,11 @@
 The texts are read before they are run, and run where no lilm-search is yet: plain commands, no downloads but pip's.
 """
 
-import shlex
 from dataclasses import dataclass
 
 from search.common.exit_codes import AWAY
 from search.common.templates import fill
+from search.machine.driver import DEFAULT_CUDA, OLDEST_DRIVER, fallback_build
 
 FOLDER = "lilm-search"
 """Where a rented machine finds what was sent along, below its home."""
@@ -23,6 +23,8 @@ LONGEST_PAUSE_SECONDS = 600
 LONG_SECONDS = 1800
 """A worker that lasted so long had found the database: what came before doesn't count any more."""
 INSTALL_MINUTES = 30
+MARK = "lilm-search:"
+"""Begin of the sentence in which a machine's set-up says why it stops."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +52,23 @@ class Work:
     """Of one GPU."""
 
 
-def install(bundle: Bundle) -> str:
-    """Return a command that makes venv/, where there is none, and lilm-search in it, where it isn't yet."""
-    pins = " --constraint constraints.txt" if bundle.constraints else ""
-    pip = f"venv/bin/python -m pip install --quiet{pins} {shlex.quote(_named(bundle.requirement))}"
-    return f"test -x venv/bin/lilm-search || {{ test -x venv/bin/python || python3 -m venv venv; {pip}; }}"
+def install(bundle: Bundle, gpus: int) -> str:
+    """Return a script for `sh -e` that installs lilm-search in venv/, if it isn't there yet, and tries the GPUs.
+
+    The build of torch is one that the machine's driver runs. Where a GPU can't be used all the same, the script ends
+    with 1 and a sentence that names driver and build: before a worker is started, and so before anything is claimed.
+    """
+    return fill(
+        __package__,
+        "install.sh.j2",
+        gpus=gpus,
+        pins=" --constraint constraints.txt" if bundle.constraints else "",
+        requirement=_named(bundle.requirement),
+        cuda=DEFAULT_CUDA,
+        oldest=OLDEST_DRIVER[DEFAULT_CUDA],
+        fallback=fallback_build(),
+        mark=MARK,
+    )
 
 
 def _named(requirement: str) -> str:
@@ -62,7 +76,7 @@ def _named(requirement: str) -> str:
     return f"./{requirement}" if requirement.endswith(".whl") and "/" not in requirement else requirement
 
 
-def install_rented(bundle: Bundle) -> str:
+def install_rented(bundle: Bundle, gpus: int) -> str:
     """Return the set-up of a rented machine, whose Python may be too old or lack the headers that compiling needs."""
     fits = (
         "import sys, venv, ensurepip, sysconfig, pathlib; "
@@ -76,7 +90,7 @@ def install_rented(bundle: Bundle) -> str:
         root='$([ "$(id -u)" = 0 ] || echo sudo)',
         fits=fits,
         minutes=INSTALL_MINUTES,
-        install=install(bundle),
+        install=install(bundle, gpus),
     )
 
 

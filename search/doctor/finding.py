@@ -47,7 +47,12 @@ def examine(checks: Sequence[Check]) -> list[Finding]:
     running = [(check, _started(check)) for check in checks]
     findings = [finding for check, answer in running for finding in _answered(check, answer)]
     redacted = [replace(f, found=redact(f.found), cure=redact(f.cure)) for f in findings]  # before lines are folded
-    return sorted(redacted, key=lambda finding: ORDER.index(finding.state))
+    return worst_first(redacted)
+
+
+def worst_first(findings: Iterable[Finding]) -> list[Finding]:
+    """Return findings with what is bad first, else in their order."""
+    return sorted(findings, key=lambda finding: ORDER.index(finding.state))
 
 
 def _started(check: Check) -> "queue.Queue[list[Finding] | BaseException]":

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search.doctor.finding import Check, Finding, bad, note, ok
+from search.machine.driver import driver_too_old, reinstall
 from search.machine.gpu_catalog import read_number
 
 SMI_SECONDS = 10.0
@@ -17,8 +18,6 @@ FACTS = (
     *("clocks_throttle_reasons.active", "temperature.gpu", "compute_mode"),
 )
 """What `nvidia-smi` is asked for."""
-OLDEST_DRIVER = {11: 450, 12: 525, 13: 580}
-"""Which runs programs built for a version of CUDA; its later releases run on it too."""
 SLOWED = {0x8: "hardware slowdown", 0x20: "heat", 0x40: "heat (hardware)", 0x80: "power brake"}
 """Bits of what slows a clock down, of which idleness and a normal power limit are none."""
 ABSENT = ("n/a", "not supported", "not found", "not available", "not applicable", "unsupported")
@@ -28,7 +27,6 @@ REFUSED = ("permission", "deprecated", "not active", "disabled")
 TAKEN, FULL = 0.05, 0.5
 """Shares of memory that others may hold before it is noted, or bad."""
 CAPPED = 0.95
-INDEX = "https://download.pytorch.org/whl"
 
 
 def checks(seconds: float = SMI_SECONDS) -> list[Check]:
@@ -80,34 +78,12 @@ def _build(torch: "object", cards: Sequence[Card], there: bool) -> Iterator[Find
         yield ok("torch", f"{version}; no NVIDIA GPU here: training runs on the CPU")
     elif cuda is None:
         newest = cards[0].driver if cards else ""
-        yield bad("torch", f"{version} is a CPU build, but there is an NVIDIA GPU", _reinstall(newest))
+        yield bad("torch", f"{version} is a CPU build, but there is an NVIDIA GPU", reinstall(newest))
     elif cards and (old := driver_too_old(cards[0].driver, cuda)):
-        yield bad("driver", old, f"install a newer driver, or {_reinstall(cards[0].driver)}")
+        yield bad("driver", old, f"install a newer driver, or {reinstall(cards[0].driver)}")
     else:
         said = f"{version} (CUDA {cuda}) sees no GPU, though the driver does"
         yield bad("torch", said, "echo $CUDA_VISIBLE_DEVICES; ls -l /dev/nvidia*; in a container, --gpus all")
-
-
-def driver_too_old(driver: str, cuda: str) -> str:
-    """Return what is wrong where a driver can't run what was built for this CUDA; empty where it can."""
-    needed = OLDEST_DRIVER.get(_major(cuda), 0)
-    return (
-        f"driver {driver} can't run torch's CUDA {cuda}, which needs {needed} or later"
-        if _major(driver) < needed
-        else ""
-    )
-
-
-def _major(version: str) -> int:
-    found = re.match(r"\d+", version)
-    return int(found[0]) if found else 10**6
-
-
-def _reinstall(driver: str) -> str:
-    """Return how to get a torch that this driver runs."""
-    best = max((c for c, oldest in OLDEST_DRIVER.items() if oldest <= _major(driver)), default=12)
-    builds = {11: "cu118", 12: "cu126", 13: "cu130"}
-    return f"pip install --force-reinstall torch --index-url {INDEX}/{builds[best]}"
 
 
 def of_card(card: Card) -> Iterator[Finding]:

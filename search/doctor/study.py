@@ -11,7 +11,7 @@ from search.common.errors import HalvesError, SearchError
 from search.doctor import text as data
 from search.doctor.database import Opening
 from search.doctor.finding import Check, Finding, bad, note, ok
-from search.machine.admission import pinned_hardware
+from search.machine.admission import is_reference_compiled, pinned_hardware
 from search.machine.hardware import Hardware, compare, detect_hardware
 from search.study import study_file as studyfile
 from search.study.identity import refuse_leftovers
@@ -87,7 +87,9 @@ def _hardware(study: LinkedStudy, device: Callable[[], "torch.device"]) -> Findi
     if pinned is None:
         return ok("hardware", "no worker has begun: the first one's hardware becomes the study's")
     try:
-        return of_hardware(pinned, detect_hardware(device()), study.plan.workers.mixed_hardware)
+        chosen = device()
+        here = detect_hardware(chosen, is_reference_compiled(study, chosen))
+        return of_hardware(pinned, here, study.plan.workers.mixed_hardware)
     except ModelError as error:
         return bad("hardware", str(error), "end what fills the GPU's memory: nvidia-smi lists it")
 

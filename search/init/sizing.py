@@ -71,7 +71,7 @@ Speed = Callable[[ModelConfig, int], float]
 def size(text: Text, machine: Hardware, memory_bytes: float, budget: str | None, speed_of: Speed) -> Size:
     """Return the study's size; raises `SearchError` if the budget isn't a duration."""
     gpu = machine.kind == "cuda"
-    budget = budget or ("6m" if gpu else "1m")
+    budget = budget or default_budget(machine.kind)
     confirm = confirm_budget(budget)
     wanted = GPU_TOKENS_PER_PARAM if gpu else CPU_TOKENS_PER_PARAM
     vocabulary = _vocabulary(text)
@@ -105,6 +105,11 @@ def size(text: Text, machine: Hardware, memory_bytes: float, budget: str | None,
         holdout=held,
         validation_bytes=validation,
     )
+
+
+def default_budget(kind: str) -> str:
+    """Return a proxy's budget on this kind of device, if none is given."""
+    return "6m" if kind == "cuda" else "1m"
 
 
 def confirm_budget(budget: str) -> str:

@@ -2,13 +2,19 @@
 
 import json
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from optuna.trial import FrozenTrial
 
 from search.common.errors import HardwareError
-from search.machine.hardware import Comparison, Hardware, compare
+from search.machine.hardware import Comparison, Hardware, compare, device_name
 from search.study.study import LinkedStudy, agree
 from search.study.trials import attributes_of
+
+if TYPE_CHECKING:
+    import torch
+
+    from model.training.self_test import SelfTest
 
 ATTRIBUTE = "hardware"
 """Study attribute with the pinned hardware, as JSON."""
@@ -38,6 +44,30 @@ def admit(study: LinkedStudy, here: Hardware) -> Admission:
     if comparison.refused:
         raise HardwareError(_refusal(comparison))
     return Admission(note=difference)
+
+
+def is_reference_compiled(study: LinkedStudy, device: "torch.device") -> bool:
+    """Return whether a worker compiles the reference step: as the study's first worker did, else as its runs are.
+
+    Raises `CompileError` if the study's runs must be compiled and can't be here.
+    """
+    from model.training.compiling import missing_compiler, shall_compile
+
+    plan = study.plan
+    wanted = shall_compile(plan.train.compile, device, plan.confirm.budget_seconds)
+    pinned = pinned_hardware(study)
+    if pinned is not None and pinned.kind == device.type:
+        wanted = pinned.compiled and not missing_compiler(device)
+    return wanted and device.type == "cuda"
+
+
+def require_passed(test: "SelfTest", device: "torch.device") -> None:
+    """Raise `HardwareError` if the device failed the self-test: its results could not be trusted."""
+    if not test.passed:
+        raise HardwareError(
+            f"{device_name(device)} ({device}) failed the self-test: {test.trouble}; nothing was claimed. "
+            "`lilm-search doctor --gpu` runs it again; use another machine if it stays so."
+        )
 
 
 def _refusal(comparison: Comparison) -> str:

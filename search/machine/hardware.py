@@ -32,6 +32,7 @@ class Hardware(Settings):
     memory_gib: float = setting(0.0, "a GPU's memory", at_least=0)
     threads: int = setting(0, "threads on a CPU", at_least=0)
     reference_tokens_per_second: float = setting(doc="throughput of the reference step", above=0)
+    compiled: bool = setting(False, "whether the reference step was compiled, as it is on GPUs where the study's are")
 
     @property
     def label(self) -> str:
@@ -53,19 +54,25 @@ class Hardware(Settings):
         return f"{self.reference_tokens_per_second:,.0f} tokens/s"
 
 
-def detect_hardware(device: "torch.device") -> Hardware:
-    """Return the class of a device, and time the reference step on it."""
+def detect_hardware(device: "torch.device", compiled: bool = False) -> Hardware:
+    """Return the class of a device, and time the reference step on it, compiled or not.
+
+    On a CPU it is never compiled: that would take as long as the first trials' compilation, in every worker.
+    """
     import torch
 
     from model.training.reference_step import reference_tokens_per_second
 
-    speed = reference_tokens_per_second(device)
     if device.type != "cuda":
+        speed = reference_tokens_per_second(device)
         threads = torch.get_num_threads()
         return Hardware(kind="cpu", name=processor(), threads=threads, reference_tokens_per_second=speed)
     card = torch.cuda.get_device_properties(device)
     memory = round(card.total_memory / 2**30, 1)
-    return Hardware(kind="cuda", name=card.name, memory_gib=memory, reference_tokens_per_second=speed)
+    speed = reference_tokens_per_second(device, compiled=compiled)
+    return Hardware(
+        kind="cuda", name=card.name, memory_gib=memory, reference_tokens_per_second=speed, compiled=compiled
+    )
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,10 @@ def compare(pinned: Hardware, here: Hardware) -> Comparison:
         return Comparison(f"{share} with {pinned.threads_in_words}", False, ratio)
     if here.kind == "cpu":
         return Comparison(share if 1 / ratio < SLOWEST else "")
+    if here.compiled != pinned.compiled:
+        ways = {True: "compiled", False: "not compiled"}
+        difference = f"the reference step is {ways[here.compiled]} here, but {ways[pinned.compiled]} for the study"
+        return Comparison(difference, True, ratio, "Install Triton and a C compiler (`lilm-search doctor`), ")
     if 1 / ratio < SLOWEST:
         return Comparison(f"{share}: throttled, shared or capped", True, ratio, _REMEDY)
     if ratio < SLOWEST:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from model.data.corpus import Corpus
     from model.training.result import Result
+    from model.training.self_test import SelfTest
     from search.machine.hardware import Hardware
 
 
@@ -81,11 +82,18 @@ def provenance(device: "torch.device", precision: str, hardware: "Hardware | Non
 
 
 def run_provenance(
-    device: "torch.device", result: "Result", hardware: "Hardware | None", *, seed: int, budget_seconds: float
+    device: "torch.device",
+    result: "Result",
+    hardware: "Hardware | None",
+    *,
+    seed: int,
+    budget_seconds: float,
+    self_test: "SelfTest | None" = None,
 ) -> dict[str, Any]:
-    """Return the provenance of one run that has ended."""
+    """Return the provenance of one run that has ended; `self_test` is the one that its worker passed."""
     run = {"seed": seed, "budget_seconds": budget_seconds, "mode": result.mode, "micro_batch": result.micro_batch}
-    return provenance(device, result.precision, hardware) | run
+    passed = {"self_test": self_test.table()} if self_test else {}
+    return provenance(device, result.precision, hardware) | run | passed
 
 
 def without_host(provenance: Mapping[str, Any]) -> dict[str, Any]:

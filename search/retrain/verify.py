@@ -158,7 +158,7 @@ def verify(
     agreed = check_text(claimed, corpus)
     say(f"the same: {', '.join(agreed)} (sha-256)" if agreed else "note: the export has no hash of its text")
     _use_as_many_threads(claimed.machine, device)
-    here = detect_hardware(device)
+    here = detect_hardware(device, claimed.machine is not None and claimed.machine.compiled)
     hardware = comparability(claimed.machine, here)
     if hardware.note or hardware.incomparable:
         say(f"note: {hardware.note or hardware.incomparable}")

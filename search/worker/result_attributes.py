@@ -42,7 +42,14 @@ def result_attributes(
     budget_seconds: float,
 ) -> dict[str, Any]:
     """Return what is stored of a result: counts, throughput, times, provenance and the pruner's last decision."""
-    provenance = run_provenance(context.device, result, context.hardware, seed=seed, budget_seconds=budget_seconds)
+    provenance = run_provenance(
+        context.device,
+        result,
+        context.hardware,
+        seed=seed,
+        budget_seconds=budget_seconds,
+        self_test=context.self_test,
+    )
     scale = {BUDGET_SCALE: context.budget_scale} if context.budget_scale != 1 else {}
     return {
         N_PARAMS: result.n_params,

@@ -8,6 +8,7 @@ import torch
 from optuna.artifacts._protocol import ArtifactStore
 
 from model.training.result import Result
+from model.training.self_test import SelfTest
 from search.common.signals import StopRequest
 from search.machine.hardware import Hardware
 from search.study.study import LinkedStudy
@@ -30,6 +31,8 @@ class RunContext:
     device: torch.device
     hardware: Hardware | None
     """Class and speed of the device; recorded with each result."""
+    self_test: SelfTest | None
+    """Self-test that the device passed; recorded with each result."""
     budget_scale: float
     """Factor on every budget, with which this machine does as much work as the study's first."""
     report_bytes: int

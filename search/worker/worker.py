@@ -16,11 +16,12 @@ from optuna.exceptions import UpdateFinishedTrialError
 from model.errors import CaptureError, DeviceMemoryError, DivergedError, StoppedError
 from model.training.report_size import MOST_BYTES
 from model.training.result import Result
+from model.training.self_test import SelfTest, self_test
 from model.training.train import train
 from search.common import paths
 from search.common.errors import SearchError, SpaceExhaustedError
 from search.common.signals import StopRequest
-from search.machine.admission import admit
+from search.machine.admission import admit, is_reference_compiled, require_passed
 from search.machine.hardware import Hardware, detect_hardware
 from search.machine.preparation import tokenizers
 from search.machine.report_size import agree_on_report_bytes
@@ -92,8 +93,12 @@ class Worker:
     """Seconds after that to deliver the outbox, until the process is ended."""
     leave: Callable[[], None] | None = None
     """Ends the process if it must stop and the main thread doesn't react; None: it isn't ended."""
-    detect_hardware: Callable[[torch.device], Hardware] = detect_hardware
-    """Returns class and speed of the device."""
+    self_test: Callable[[torch.device, bool], SelfTest] = self_test
+    """Tests the device, compiling or not, before anything is claimed."""
+    detect_hardware: Callable[[torch.device, bool], Hardware] = detect_hardware
+    """Returns class and speed of the device; whether its reference step is compiled is asked for."""
+    passed: SelfTest | None = field(default=None, init=False)
+    """Self-test that the device passed; None until the worker runs."""
     hardware: Hardware | None = field(default=None, init=False)
     """Class of the device and throughput of the reference step; None until the worker runs."""
     budget_scale: float = field(default=1.0, init=False)
@@ -159,8 +164,11 @@ class Worker:
                 self.stop.wait(random.uniform(0.5, 1) * waiting_seconds(self.study.plan.proxy.budget_seconds))
 
     def _agree_on_hardware(self) -> None:
-        """Time the reference step, and have this hardware compared with the study's."""
-        here = self.hardware = self.detect_hardware(self.device)
+        """Test this device, time the reference step on it, and have its hardware compared with the study's."""
+        compiled = self.retrying(lambda: is_reference_compiled(self.study, self.device))
+        self.passed = self.self_test(self.device, compiled)
+        require_passed(self.passed, self.device)
+        here = self.hardware = self.detect_hardware(self.device, compiled)
         admission = self.retrying(lambda: admit(self.study, here))
         self.budget_scale = admission.budget_scale
         self.retrying(lambda: self._cost_guard.record_speed(here.reference_tokens_per_second, self.budget_scale))
@@ -261,6 +269,7 @@ class Worker:
             study=self.study,
             device=self.device,
             hardware=self.hardware,
+            self_test=self.passed,
             budget_scale=self.budget_scale,
             report_bytes=self.report_bytes,
             trainer=self.trainer,

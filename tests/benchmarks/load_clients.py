@@ -17,6 +17,7 @@ from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.storages._heartbeat import get_heartbeat_thread
 
 from model.training.result import Result
+from model.training.self_test import SelfTest
 from search.common.signals import StopRequest
 from search.study.plan import Plan
 from search.study.study import load_study
@@ -124,7 +125,14 @@ def _ours(post: Post, tape: Tape) -> None:
     trainer = timed_trainer(tape, Simulated(post.scale, slice_seconds=0.5))
     device, stop = torch.device("cpu"), StopRequest()
     worker = TimedWorker(
-        study, f"w{post.number}", device, stop, lambda line: None, trainer, detect_hardware=lambda device: MACHINE
+        study,
+        f"w{post.number}",
+        device,
+        stop,
+        lambda line: None,
+        trainer,
+        detect_hardware=lambda device, compiled: MACHINE,
+        self_test=lambda device, compiled: SelfTest(),
     )
     worker.tape = tape
     worker.run()

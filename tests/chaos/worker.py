@@ -13,6 +13,7 @@ from typing import Any
 import optuna
 import torch
 
+from model.training.self_test import SelfTest
 from search.common.signals import StopRequest
 from search.study.study import load_study
 from search.worker.worker import Worker
@@ -68,7 +69,16 @@ def _work(post: Post) -> None:
         print(f"{time.time():.2f} {post.name} {line}")
 
     trainer = Simulated(post.scale)
-    Worker(study, post.name, torch.device("cpu"), stop, say, trainer, detect_hardware=lambda device: MACHINE).run()
+    Worker(
+        study,
+        post.name,
+        torch.device("cpu"),
+        stop,
+        say,
+        trainer,
+        detect_hardware=lambda device, compiled: MACHINE,
+        self_test=lambda device, compiled: SelfTest(),
+    ).run()
     database.close()
 
 

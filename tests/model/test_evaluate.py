@@ -13,7 +13,7 @@ from model.data.tokens import Tokens
 from model.errors import StoppedError
 from model.evaluate import _passes, sum_nats, val_bpb
 from model.network.transformer import Transformer
-from model.training.step import missing_compiler
+from model.training.compiling import missing_compiler
 
 
 def network(context: int, vocab_size: int = 512) -> Transformer:

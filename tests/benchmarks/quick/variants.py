@@ -79,7 +79,7 @@ def few(scale: Scale, shape: Shape) -> Shape:
 @contextmanager
 def at_work(device: torch.device) -> Iterator[None]:
     """Compute as training does for the length of a block."""
-    with (getattr(devices, "on_device", None) or devices.fast_matmul)(device):
+    with devices.on_device(device):
         yield
 
 

@@ -25,6 +25,7 @@ from storage.errors import StorageError
 from storage.queue.trial_queue import Claim
 from storage.server.database import Database, parse_url
 from tests.conftest import run_cli
+from tests.search.cloud.rented_machine import RentedMachine
 from tests.search.tiny import PLAN
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -51,6 +52,13 @@ elif command == "down":
     note(down=[n for n in rest if not n.startswith("-")])
     for name in rest:
         (place / f"{{name}} is up").unlink(missing_ok=True)
+"""
+SET_UP = """
+if command == "launch":
+    import subprocess, yaml
+    setup = yaml.safe_load(open(rest[-1]))["setup"]
+    done = subprocess.run(["bash", "-c", setup], env={{**os.environ, **{env!r}}})
+    sys.exit(f"Failed to set up with return code {{done.returncode}}: see the log" if done.returncode else 0)
 """
 
 
@@ -112,6 +120,24 @@ def test_a_launch_a_fleet_and_its_end(
     take_down(study, [], True, said.append)
     assert sorted(asked_of(sky)[-1]["down"]) == [names[0], names[2]]
     assert listed(database) == []
+
+
+def test_a_machine_whose_driver_is_too_old_is_given_back(
+    database: Database, database_url: str, study: LinkedStudy, fresh_home: Path, sky: Path, tmp_path: Path
+) -> None:
+    """The task's own set-up is run, on a machine with a stand-in for the driver; why it stops is what is said."""
+    machine = RentedMachine(tmp_path / "machine", "470.82.01\n")
+    variables = {name: machine.env[name] for name in ("HOME", "PATH")}
+    (sky / "sky").write_text((sky / "sky").read_text() + SET_UP.format(env=variables))
+    said: list[str] = []
+    with pytest.raises(SearchError, match="no machine came up"):
+        launch(database, database_url, asked(workers=1), said.append)
+    (failed,) = [line for line in said if "failed, and is given back" in line]
+    assert "does not run on cuda:0 with driver 470.82.01: The NVIDIA driver on your system is too old" in failed
+    assert failed.endswith("take a machine whose driver is 580 or later")
+    assert [len(a["down"]) for a in asked_of(sky) if "down" in a] == [1]
+    assert (listed(database), machine.lines("started")) == ([], [])
+    assert {t.state for t in study.proxy_trials()} == {TrialState.WAITING}
 
 
 def test_what_a_fleet_does_and_who_is_meant(database: Database, study: LinkedStudy, sky: Path) -> None:

@@ -3,11 +3,14 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from model.config import ModelConfig
 from model.network.flops import count_parameters
+from model.training.reference_step import Reference
 from search.common.errors import SearchError
 from search.init.inspect_text import Text
+from search.init.make import speed_meter
 from search.init.sizing import LADDER, Size, climb, confirm_budget, size
 from search.init.study_text import render
 from search.machine.hardware import Hardware
@@ -118,3 +121,21 @@ def test_every_file_is_a_plan_and_quotes_what_is_read(machine: Hardware, text: T
     assert plan.configuration(dict(plan.baselines["by-hand"])).model == found.by_hand
     assert written.isprintable() or {c for c in written if not c.isprintable()} == {"\n"}
     assert all(len(line) <= 160 for line in written.splitlines())
+
+
+def test_one_network_is_compiled_and_its_gain_holds_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eager, 1,000 and 500 tokens/s; the first compiled is 1.6 times as fast."""
+    networks = [ModelConfig(n_layer=n, n_head=2, head_dim=16, context=64) for n in (1, 2)]
+    compiled_shapes = list[int]()
+
+    def measured(shape: Reference, device: torch.device, *, compiled: bool = False) -> float:
+        compiled_shapes.extend([shape.network.n_layer] * compiled)
+        return 1000 / shape.network.n_layer * (1.6 if compiled else 1)
+
+    monkeypatch.setattr("search.init.make.tokens_per_second", measured)
+    speed = speed_meter(torch.device("cpu"), True)
+    assert [speed(network, 512) for network in networks] == [1600, 800]
+    assert compiled_shapes == [1]
+    speed = speed_meter(torch.device("cpu"), False)
+    assert [speed(network, 512) for network in networks] == [1000, 500]
+    assert compiled_shapes == [1]

@@ -104,7 +104,13 @@ def worker(
 ) -> Worker:
     say = (said if said is not None else []).append
     return Worker(
-        study, "one", torch.device("cpu"), StopRequest(), say, trainer, detect_hardware=lambda device: machine
+        study,
+        "one",
+        torch.device("cpu"),
+        StopRequest(),
+        say,
+        trainer,
+        detect_hardware=lambda device, compiled: machine,
     )
 
 

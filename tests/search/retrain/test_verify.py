@@ -129,13 +129,19 @@ def study(
         home = tmp_path_factory.mktemp("home")
         (home / "cache").symlink_to(cache)
         patch.setenv("LILM_SEARCH_HOME", str(home))
-        patch.setattr(module, "detect_hardware", lambda device: HERE)
+        patch.setattr(module, "detect_hardware", lambda device, compiled=False: HERE)
         database = connect(fresh_database(embedded_url))
         plan = Plan.parse(PLAN.replace("trials = 7", "trials = 2"), name="tiny", origin="test")
         opened = open_study(database, plan)
         trainer = partial(train, clock=world)
         Worker(
-            opened, "one", torch.device("cpu"), StopRequest(), print, trainer, detect_hardware=lambda device: HERE
+            opened,
+            "one",
+            torch.device("cpu"),
+            StopRequest(),
+            print,
+            trainer,
+            detect_hardware=lambda device, compiled: HERE,
         ).run()
         yield opened
         database.close()
@@ -208,7 +214,7 @@ def test_a_prefix_is_trained_again_as_a_prefix(
         asked.update(options)
         raise DivergedError("enough")
 
-    monkeypatch.setattr(module, "detect_hardware", lambda device: half)
+    monkeypatch.setattr(module, "detect_hardware", lambda device, compiled=False: half)
     with pytest.raises(DivergedError):
         again(table, trainer=remembered)
     assert (asked["budget_seconds"], asked["horizon_seconds"], asked["seed"]) == (2.0, 4.0, 0)

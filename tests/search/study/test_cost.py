@@ -289,7 +289,7 @@ def test_waiting_ends_where_no_run_fits_any_more(database: Database, home: Any) 
     assert "cost cap" in lines[-1]
 
 
-def _at_once(device: torch.device) -> Hardware:
+def _at_once(device: torch.device, compiled: bool) -> Hardware:
     return Hardware(kind="cpu", name="a processor", threads=1, reference_tokens_per_second=20_000.0)
 
 
