@@ -1,0 +1,1 @@
+"""Whole searches replayed on the table of real trainings: what the same money finds, by which way of searching."""

@@ -1,0 +1,54 @@
+"""Replay whole searches on the table of real trainings, at equal cost, and print what they export.
+
+    python -m tests.benchmarks.search --replays 100 --jobs 2 --out search.jsonl
+    python -m tests.benchmarks.search --replays 100 --arms ours --tree ../earlier --label 1c68674 --out search.jsonl
+
+`ours` is the very code that workers run, of this tree or of the one that `--tree` names (a `git worktree` of another
+commit). Its trainer is the table, its clock simulated, its database in memory. What is in `--out` isn't run again.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from tests.benchmarks.table.rows import TABLE, read
+
+
+def main() -> None:
+    """Replay, and print the figures."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.search",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--arms", nargs="*", help="ways to search; without any, all")
+    parser.add_argument("--budgets", type=float, nargs="*", default=[5, 10, 20, 40], help="money, in long runs")
+    parser.add_argument("--workers", type=int, nargs="*", default=[1, 8])
+    parser.add_argument("--replays", type=int, default=100)
+    parser.add_argument("--first", type=int, default=0, help="number of the first replay, which is its seed")
+    parser.add_argument("--jobs", type=int, default=1, help="replays at once")
+    parser.add_argument("--table", type=Path, default=TABLE, help="file of the table")
+    parser.add_argument("--tree", type=Path, help="checkout whose code is `ours`; without one, this")
+    parser.add_argument("--label", default="ours", help="what `ours` is called in the figures")
+    parser.add_argument("--out", type=Path, help="finished replays, as JSON lines")
+    options = parser.parse_args()
+    if options.tree is not None:
+        sys.path.insert(0, str(options.tree.resolve()))  # before anything of the project is imported
+    from tests.benchmarks.search import arms, figures, replays
+
+    chosen = options.arms or list(arms.ARMS)
+    if unknown := set(chosen) - set(arms.ARMS):
+        parser.error(f"--arms has {sorted(unknown)}, but may have: {', '.join(arms.ARMS)}")
+    tasks = [
+        replays.Task(arm, budget, workers, number)
+        for number in range(options.first, options.first + options.replays)
+        for workers in options.workers
+        for budget in options.budgets
+        for arm in chosen
+    ]
+    found = replays.run_all(read(options.table), tasks, options.label, options.jobs, options.out)
+    print(figures.report(found, "ours"))
+
+
+if __name__ == "__main__":
+    main()
