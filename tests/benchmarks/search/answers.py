@@ -45,12 +45,13 @@ class Answers:
     def nearest(self, params: Params) -> Row:
         """Return the row of these values, or else the nearest that has not answered another draw, and take it.
 
+        Of two as near, the first.
         Raises `IndexError` where all have been taken.
         """
         if (exact := self._exact.get(frozenset(params.items()))) is not None:
             self.used.add(exact)
             return self.table.rows[exact]
-        distances = ((self._places - self.scale.place(params)) ** 2).sum(axis=1)
+        distances = ((self._places - self.scale.place(params)) ** 2).sum(axis=1).round(12)
         distances[list(self.used)] = math.inf
         index = int(np.argmin(distances))
         if not math.isfinite(distances[index]):

@@ -14,8 +14,9 @@ from tests.benchmarks.search import ours
 from tests.benchmarks.search.answers import Answers
 from tests.benchmarks.search.layout import part
 from tests.benchmarks.search.memory import TableStorage
-from tests.benchmarks.search.ours import LONG_SECONDS, PROXY_SECONDS, Found
+from tests.benchmarks.search.ours import Found
 from tests.benchmarks.search.simulation import Simulation
+from tests.benchmarks.search.trainer import LONG_SECONDS, PROXY_SECONDS
 from tests.benchmarks.table.rows import PERCENTS, Curve
 
 Arm = Callable[[Answers, float, int], Found]

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from tests.benchmarks.search.answers import Scale
 from tests.benchmarks.table.rows import PERCENTS, Curve, Params, Row, Table
 
 STUDY = Path(__file__).parent.parent / "table" / "space.toml"
-SPACE = {
+SPACE: dict[str, dict[str, Any]] = {
     "max_lr": {"low": 1e-4, "high": 3e-2, "log": True},
     "vocab_size": {"low": 512, "high": 4096, "step": 512},
     "n_layer": {"low": 1, "high": 6},
@@ -61,12 +62,12 @@ def _bpb(params: Params) -> float:
     return 2 + float(((SCALE.place(params) - 0.5) ** 2).sum())
 
 
-def _drawn(entry: dict[str, object], random: np.random.Generator) -> object:
+def _drawn(entry: dict[str, Any], random: np.random.Generator) -> Any:
     if "choices" in entry:
-        choices = list(entry["choices"])  # type: ignore[call-overload]
+        choices = list(entry["choices"])
         return choices[int(random.integers(len(choices)))]
     low, high = entry["low"], entry["high"]
     if entry.get("log"):
-        return float(low * (high / low) ** random.random())  # type: ignore[operator]
-    step = int(entry.get("step", 1))  # type: ignore[call-overload]
-    return int(low + step * random.integers((high - low) // step + 1))  # type: ignore[operator]
+        return float(low * (high / low) ** random.random())
+    step = int(entry.get("step", 1))
+    return int(low + step * random.integers((high - low) // step + 1))

@@ -1,13 +1,13 @@
 """A whole study of the project in one replay: its own workers, queue, sampler, pruner, promotion and race.
 
-Each worker is the project's `Worker`, in simulated time, whose trainer is the table. What writes files, shows figures or
-needs a text is put aside.
+Each worker is the project's `Worker`, in simulated time, whose trainer is the table. What writes files, shows figures
+or needs a text is put aside.
 """
 
 import contextlib
 import random
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
@@ -20,10 +20,8 @@ from tests.benchmarks.search.answers import Answers
 from tests.benchmarks.search.layout import module, part
 from tests.benchmarks.search.memory import MemoryDatabase, MemoryOutbox, TableStorage, memory_queue
 from tests.benchmarks.search.simulation import Simulation
-from tests.benchmarks.table.rows import PERCENTS, Curve, Row
-
-PROXY_SECONDS, LONG_SECONDS = 360.0, 1800.0
-"""Simulated seconds of a proxy and of a long run, as babylm.toml's: workers' waits are of that scale."""
+from tests.benchmarks.search.trainer import LONG_SECONDS, TableTrainer
+from tests.benchmarks.table.rows import Row
 
 
 def study_file(study: str, long_runs: float, seed: int) -> str:
@@ -41,97 +39,6 @@ def study_file(study: str, long_runs: float, seed: int) -> str:
         "max_hours": long_runs / 2 * LONG_SECONDS / 3600,
     }
     return tomli_w.dumps(table)
-
-
-@dataclass
-class Money:
-    """Simulated seconds of training that were spent."""
-
-    seconds: float = 0.0
-
-
-@dataclass
-class TableTrainer:
-    """Answers as `model.train` does, from the table, in simulated time."""
-
-    answers: Answers
-    simulation: Simulation
-    money: Money
-    names: tuple[str, ...]
-    """The searched settings."""
-    first_seed: int
-    """Seed of a configuration's first long run."""
-
-    def __call__(
-        self,
-        model: Any,
-        training: Any,
-        corpus: Any,
-        *,
-        budget_seconds: float,
-        seed: int,
-        on_report: Callable[[Any], bool],
-        horizon_seconds: float | None = None,
-        report_points: tuple[int, ...] = PERCENTS,
-        **options: Any,
-    ) -> Any:
-        """Train: report at every point of the row's curve; raises the project's `DivergedError` where it ends early."""
-        settings = [corpus.tokenizer, model, training]
-        row = self.answers.row({name: _setting(settings, name) for name in self.names})
-        curve, reports = self._curve(row, budget_seconds, seed, horizon_seconds), []
-        for index, percent in enumerate(report_points):
-            self.simulation.sleep(budget_seconds / len(report_points))
-            self.money.seconds += budget_seconds / len(report_points)
-            if index >= len(curve.bpb):
-                raise part("model.errors", "DivergedError")(f"diverged before {percent}% of the budget")
-            reports.append(self._report(curve, index, percent * budget_seconds / 100, training, model))
-            if not on_report(reports[-1]) and percent < 100:
-                return self._result(row, reports, None)
-        return self._result(row, reports, curve.final)
-
-    def _curve(self, row: Row, budget_seconds: float, seed: int, horizon_seconds: float | None) -> Curve:
-        if horizon_seconds not in (None, budget_seconds):
-            raise ValueError('the table has no proxies of schedule = "prefix"')
-        if budget_seconds == PROXY_SECONDS:
-            return row.proxy
-        if budget_seconds != LONG_SECONDS:
-            raise ValueError(
-                f"the table has no runs of {budget_seconds:g} s, but of {PROXY_SECONDS} and {LONG_SECONDS}"
-            )
-        return self.answers.long(row, seed - self.first_seed)
-
-    def _report(self, curve: Curve, index: int, seconds: float, training: Any, model: Any) -> Any:
-        return part("model.training.result", "Report")(
-            percent=PERCENTS[index],
-            val_bpb=curve.bpb[index],
-            train_seconds=seconds,
-            tokens=curve.steps[index] * training.batch_size * model.context,
-            steps=curve.steps[index],
-            learning_rate=training.max_lr,
-            train_bpb=curve.train_bpb[index],
-        )
-
-    def _result(self, row: Row, reports: list[Any], bpb: float | None) -> Any:
-        last = reports[-1]
-        seconds = dict.fromkeys(("startup_seconds", "compile_seconds", "evaluate_seconds"), 0.0)
-        seconds |= dict.fromkeys(("train_seconds", "total_seconds"), last.train_seconds)
-        return part("model.training.result", "Result")(
-            val_bpb=bpb,
-            reports=tuple(reports),
-            network=None,
-            n_params=row.n_params,
-            steps=last.steps,
-            tokens=last.tokens,
-            micro_batch=1,
-            mode="table",
-            precision="float32",
-            mfu=0.0,
-            **seconds,
-        )
-
-
-def _setting(records: list[Any], name: str) -> Any:
-    return next(getattr(record, name) for record in records if hasattr(record, name))
 
 
 class Stop:
@@ -165,23 +72,27 @@ class Found:
 
 def search(answers: Answers, long_runs: float, workers: int) -> Found:
     """Run a study for this much money, of so many long runs, with so many workers, and return what it exports."""
-    random.seed(answers.replay)
     text = study_file(answers.table.study, long_runs, answers.replay)
     plan = part("search.study.plan", "Plan").parse(text, name="replay", origin="the table's study")
-    simulation, money = Simulation(), Money()
-    names = tuple(plan.space.parameters)
-    trainer = TableTrainer(answers, simulation, money, names, plan.confirm.first_seed)
-    with _without_servers():
-        database = MemoryDatabase(TableStorage(answers))
-        study = part("search.study.study", "open_study")(database, plan)
-        for baseline in plan.baselines.values():
-            answers.nearest(baseline)
-        for number in range(workers):
-            simulation.spawn(partial(_work, study, f"worker-{number}", trainer, simulation))
-        simulation.run()
+    with without_servers(memory_queue()):
+        study = part("search.study.study", "open_study")(MemoryDatabase(TableStorage(answers)), plan)
+        seconds = work(study, answers, workers)
     confirmed = part("search.study.results", "confirmed")(study)
-    export = answers.row({name: confirmed[0].params[name] for name in names}) if confirmed else None
-    return Found(export, money.seconds, len(study.proxy_trials()), len(study.confirm_trials()))
+    export = answers.row({name: confirmed[0].params[name] for name in plan.space.parameters}) if confirmed else None
+    return Found(export, seconds, len(study.proxy_trials()), len(study.confirm_trials()))
+
+
+def work(study: Any, answers: Answers, workers: int) -> float:
+    """Let so many workers do all of a study; returns the simulated seconds of training."""
+    random.seed(answers.replay)  # of workers' waits
+    for baseline in study.plan.baselines.values():
+        answers.nearest(baseline)
+    simulation = Simulation()
+    trainer = TableTrainer(answers, simulation, tuple(study.plan.space.parameters), study.plan.confirm.first_seed)
+    for number in range(workers):
+        simulation.spawn(partial(_work, study, f"worker-{number}", trainer, simulation))
+    simulation.run()
+    return trainer.seconds
 
 
 def _work(study: Any, name: str, trainer: TableTrainer, simulation: Simulation) -> None:
@@ -222,11 +133,14 @@ def _no_facts(*arguments: Any, **options: Any) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _without_servers() -> Iterator[None]:
-    """Put aside, meanwhile, what of a worker needs a server, a text, a disk or a page to show."""
+def without_servers(queue: type[Any]) -> Iterator[None]:
+    """Put aside, meanwhile, what of a worker needs a server, a text, a disk or a page to show.
+
+    `queue` stands in the place of the project's own.
+    """
     run_class = part("search.worker.trial_run", "Run")
     aside: list[tuple[Any, Mapping[str, Any]]] = [
-        (module("search.study.study"), {"TrialQueue": memory_queue()}),
+        (module("search.study.study"), {"TrialQueue": queue}),
         (module("search.worker.worker"), {"Heartbeat": NoHeart, "show": _nothing}),
         (
             module("search.worker.trial_run"),

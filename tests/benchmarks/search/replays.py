@@ -17,7 +17,7 @@ import torch
 from tests.benchmarks.search.answers import Answers, Scale
 from tests.benchmarks.search.arms import ARMS
 from tests.benchmarks.search.figures import Replay
-from tests.benchmarks.search.ours import LONG_SECONDS
+from tests.benchmarks.search.trainer import LONG_SECONDS
 from tests.benchmarks.table.rows import Table
 
 

@@ -12,7 +12,7 @@ MOST_IDLE_ROUNDS = 1000
 
 
 class Simulation:
-    """A clock, and the processes that it wakes in the order of their times; those of one time in the order of asking."""
+    """A clock, and the processes that it wakes by their times; those of one time in the order of asking."""
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -1,8 +1,9 @@
 """Which configurations the table holds, and in what order its runs are made, so that a table cut off is still of use.
 
-Number 0 is the baseline by hand, number 1 what the recipe finds. Blocks follow: the first are spread over the whole space,
-later ones lie near what was best until then, half of them near the best proxies, for searches go there. Within a block each
-configuration has its long run and its proxy, then some have a second long run. Last the best of all have further ones.
+Number 0 is the baseline by hand, number 1 what the recipe finds. Blocks follow: the first are spread over the whole
+space, later ones lie near what was best until then, half of them near the best proxies, for searches go there. Within a
+block each configuration has its long run and its proxy, then some have a second long run. Last the best of all have
+further ones.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -59,8 +60,8 @@ def second_seeds(block: Sequence[Ranked]) -> list[int]:
     """Return which of a block's configurations are run again: its best, and some spread over the others' ranks."""
     order = [r.number for r in sorted(block, key=lambda r: (r.long, r.number)) if np.isfinite(r.long)]
     rest = order[BEST_AGAIN:]
-    spread = np.linspace(0, len(rest) - 1, OTHERS_AGAIN).round().astype(int) if rest else []
-    return order[:BEST_AGAIN] + sorted({rest[i] for i in spread})
+    places = np.linspace(0, len(rest) - 1, min(OTHERS_AGAIN, len(rest))).round().astype(int)
+    return order[:BEST_AGAIN] + sorted({rest[i] for i in places})
 
 
 def last_seeds(table: Sequence[Ranked]) -> list[Job]:

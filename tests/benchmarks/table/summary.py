@@ -8,6 +8,7 @@ from scipy import stats
 
 from tests.benchmarks.table.rows import Row, Table
 
+BASELINES = ("by hand", "of the recipe")
 TOP = 5
 
 
@@ -19,17 +20,19 @@ def summary(table: Table) -> str:
     seeds = sorted(len(row.long) for row in rows)
     failed = sum(curve.failed for row in rows for curve in (row.proxy, *row.long))
     by_proxy = sorted(rows, key=lambda row: (row.proxy.final, row.number))
+    quarter = len(rows) // 4
+    noise = f"{table.noise:.4f} ({noise_in(table, place, 0, quarter):.4f} in the best quarter)"
+    tau = f"τ {_tau(done):.2f}, in the best quarter by long runs {_tau(ranking[:quarter]):.2f}"
+    among_long = ", ".join(str(place[row.number]) for row in by_proxy[:TOP])
+    among_proxies = ", ".join(str(by_proxy.index(row) + 1) for row in ranking[:TOP])
     parts = [
         f"{len(rows)} configurations, {sum(seeds)} long runs ({sum(n > 1 for n in seeds)} with two seeds or more), "
         f"{len(rows)} proxies; diverged: {failed} runs.",
-        f"BPB of the long runs {done and ranking[0].mean:.4f} … {table.worst:.4f}, median "
-        f"{np.median([row.mean for row in done]):.4f}; deviation from seed to seed {table.noise:.4f} "
-        f"({noise_in(table, place, 0, len(rows) // 4):.4f} in the best quarter).",
-        f"Baselines: by hand {rows[0].mean:.4f}, place {place[0]}; the recipe's {rows[1].mean:.4f}, place {place[1]}.",
-        f"Proxy and long run: τ {_tau(done):.2f}, in the best quarter by long runs {_tau(ranking[: len(rows) // 4]):.2f}; "
-        f"the best {TOP} proxies take places {', '.join(str(place[row.number]) for row in by_proxy[:TOP])} among the long "
-        f"runs, the best {TOP} by long runs take places "
-        f"{', '.join(str(by_proxy.index(row) + 1) for row in ranking[:TOP])} among the proxies.",
+        f"BPB of the long runs {ranking[0].mean:.4f} … {table.worst:.4f}, median "
+        f"{np.median([row.mean for row in done]):.4f}; deviation from seed to seed {noise}.",
+        *(f"Baseline {n}: {row.mean:.4f}, place {place[row.number]}." for n, row in zip(BASELINES, rows, strict=False)),
+        f"Proxy and long run: {tau}; the best {TOP} proxies take places {among_long} among the long runs, the best "
+        f"{TOP} by long runs take places {among_proxies} among the proxies.",
         _best("Best by long runs", ranking[:TOP], place),
         _best("Best by proxy", by_proxy[:TOP], place),
     ]
