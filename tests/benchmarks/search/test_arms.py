@@ -44,15 +44,15 @@ def test_proxies_cost_a_fifth_and_are_at_most_a_hundred() -> None:
 
 
 def test_what_pruning_saves_buys_further_runs() -> None:
-    """All but the best are stopped at their first report, which is a twentieth of a run."""
+    """All but the best are stopped at their first report, a twentieth of a run; less than a run is left in the end."""
     told = answers()
     curves = sorted(row.long[0].bpb[0] for row in told.table.rows)
     arm = Plain(sampler=lambda seed: RandomSampler(seed=seed), pruner=partial(ThresholdPruner, upper=curves[0] + 1e-9))
     found = arm(told, 2, 1)
     whole = sum(told.table.rows[n].long[0].bpb[0] <= curves[0] + 1e-9 for n in told.used)
     assert found.seconds == pytest.approx(1800 * (whole + (found.long - whole) / 20))
-    assert found.seconds <= 2 * 1800
-    assert found.long > 10
+    assert 1800 < found.seconds <= 2 * 1800
+    assert found.long > 2
 
 
 def test_a_table_that_is_used_up_ends_a_search() -> None:

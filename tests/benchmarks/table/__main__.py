@@ -59,7 +59,7 @@ class Making:
 
     def do(self, jobs: Sequence[Job]) -> None:
         """Do those of these runs that are missing, several at once."""
-        missing = [job for job in jobs if not self.kept.has(job)]
+        missing = [job for job in dict.fromkeys(jobs) if not self.kept.has(job)]
         waiting = {self.pool.submit(training.run, self.setup, job, self.params[job.number]) for job in missing}
         for future in concurrent.futures.as_completed(waiting):
             found = future.result()

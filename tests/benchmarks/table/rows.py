@@ -126,7 +126,8 @@ def read(path: Path = TABLE) -> Table:
 
 
 def write(path: Path, head: Mapping[str, Any], runs: Sequence[Run]) -> None:
-    """Write a table: what all runs have in common, then the runs by number, kind and seed."""
-    order = sorted(runs, key=lambda r: (r["number"], r["kind"], r["seed"]))
+    """Write a table: what all runs have in common, then the runs by number, kind and seed, each once."""
+    distinct = {(r["number"], r["kind"], r["seed"]): r for r in runs}
+    order = [distinct[key] for key in sorted(distinct)]
     lines = (json.dumps(line, separators=(",", ":")) + "\n" for line in (head, *order))
     path.write_bytes(lzma.compress("".join(lines).encode(), preset=9 | lzma.PRESET_EXTREME))

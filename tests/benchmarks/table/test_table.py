@@ -1,4 +1,4 @@
-"""The making of a table in small: two seconds of counted training, cut off and gone on with."""
+"""The making of a table in small: half a counted second of training; cut off and gone on with."""
 
 import concurrent.futures
 import re
@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from search.study.space import Params
 from tests.benchmarks.proxies import Job, Kept, Setup
+from tests.benchmarks.search.made_up import BASELINE
 from tests.benchmarks.table import __main__ as making
 from tests.benchmarks.table import order, training
 from tests.benchmarks.table.rows import read
@@ -26,7 +28,7 @@ SMALL = Setup(
 def small(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
     """A study of two small networks on the built-in text."""
     text = Path(SMALL.study).read_text()
-    for setting, value in (("vocab_size", "512"), ("sample_bytes", "300_000"), ("holdout_period", "500")):
+    for setting, value in (("vocab_size", "512"), ("sample_bytes", "300_000"), ("holdout_period", "5000")):
         text = re.sub(rf"(?m)^{setting} = [0-9_]+", f"{setting} = {value}", text)
     (tmp_path / "space.toml").write_text(text)
     monkeypatch.setattr(training, "CACHE", cache)
@@ -49,18 +51,26 @@ def test_a_run_is_the_same_again_and_reports_twenty_times(small: Setup) -> None:
 def test_a_table_that_was_cut_off_goes_on_and_ends_the_same(
     small: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(order, "BLOCK", 0)  # the baselines alone
-    by_hand = training.plan_of(small).baselines["by-hand"]
-    monkeypatch.setattr(training, "recipe", lambda setup: {**by_hand, "n_layer": 1})
+    """What is trained is a formula here: the order of runs is what counts."""
+    monkeypatch.setattr(order, "BLOCK", 6)
+    monkeypatch.setattr(order, "SPREAD_BLOCKS", 1)
+    monkeypatch.setattr(training, "recipe", lambda setup: {**BASELINE, "n_layer": 1})
+    monkeypatch.setattr(training, "run", formula)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        making.Making(small, Kept(tmp_path / "whole", small), pool).make(0)
-        runs = (tmp_path / "whole").read_text().splitlines()
-        (tmp_path / "cut").write_text("\n".join(runs[:4]) + "\n")
-        making.Making(small, Kept(tmp_path / "cut", small), pool).make(0)
-    tables = []
-    for name in ("whole", "cut"):
-        making.pack(small, Kept(tmp_path / name, small), tmp_path / "packed")
-        tables.append(read(tmp_path / "packed").rows)
-    assert tables[0] == tables[1]
-    assert [(r.number, len(r.long)) for r in tables[0]] == [(0, 3), (1, 3)]
-    assert str(tmp_path) not in read(tmp_path / "packed").study
+        making.Making(small, Kept(tmp_path / "whole", small), pool).make(2)
+        lines = (tmp_path / "whole").read_text().splitlines()
+        assert len(lines) == 1 + len(set(lines[1:]))
+        for left in (1, 4, 20):
+            (tmp_path / f"cut-{left}").write_text("\n".join(lines[:left]) + "\n")
+            making.Making(small, Kept(tmp_path / f"cut-{left}", small), pool).make(2)
+            assert (tmp_path / f"cut-{left}").read_text().splitlines()[1:] == lines[1:]
+    making.pack(small, Kept(tmp_path / "whole", small), tmp_path / "packed")
+    table = read(tmp_path / "packed")
+    assert [r.number for r in table.rows] == list(range(14))
+    assert all(len(r.long) == 3 for r in table.ranking[: order.BEST_THRICE])
+    assert str(tmp_path) not in table.study
+
+
+def formula(setup: Setup, job: Job, params: Params) -> dict[str, object]:
+    bpb = [2 + params["max_lr"] + job.seed / 1e4 + job.number / 1e3] * 20
+    return {**vars(job), "params": params, "bpb": bpb, "train_bpb": bpb, "steps": [1] * 20, "cpu_seconds": 0.0}
