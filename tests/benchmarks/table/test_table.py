@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from search.study.space import Params
-from tests.benchmarks.proxies import Job, Kept, Setup
+from tests.benchmarks.proxies import Job, Kept, Setup, step_seconds
 from tests.benchmarks.search.made_up import BASELINE
 from tests.benchmarks.table import __main__ as making
 from tests.benchmarks.table import order, training
@@ -44,7 +44,7 @@ def test_a_run_is_the_same_again_and_reports_twenty_times(small: Setup) -> None:
     assert len(one["bpb"]) == len(one["steps"]) == 20
     assert one["bpb"][-1] < one["bpb"][0]
     # A step costs 0.02 s and what its operations take: all of them fit, and one more would not.
-    cost = training.step_seconds(small, training.plan_of(small).configuration(params))
+    cost = step_seconds(small, training.plan_of(small).configuration(params))
     assert cost * (one["steps"][-1] - 1) < 0.5 <= cost * one["steps"][-1] + 1e-9
 
 
