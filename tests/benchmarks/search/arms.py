@@ -1,5 +1,6 @@
 """Ways to spend the same money on a search, each on Optuna alone but for those of the project."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -81,7 +82,7 @@ class Plain:
     def _work(self, study: optuna.Study, storage: TableStorage, purse: Purse, simulation: Simulation) -> None:
         """Be a worker; runs under way that end early may leave money for one that has found none."""
         space, seconds = distributions(storage.answers), PROXY_SECONDS if self.short else LONG_SECONDS
-        most = len(storage.answers.table.rows) if self.most is None else self.most
+        most = min(self.most or math.inf, len(storage.answers.table.rows))
         while len(storage.answers.used) < most:
             if not purse.take(seconds):
                 if not purse.bound:

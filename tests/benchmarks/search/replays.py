@@ -60,6 +60,9 @@ def run_all(table: Table, tasks: Sequence[Task], label: str, jobs: int, out: Pat
     with concurrent.futures.ProcessPoolExecutor(jobs, multiprocessing.get_context("fork")) as pool:
         waiting = [pool.submit(replay, table, task, names[task.arm]) for task in missing]
         for done, future in enumerate(concurrent.futures.as_completed(waiting), 1):
+            if error := future.exception():
+                pool.shutdown(cancel_futures=True)
+                raise error
             replays.append(future.result())
             if out is not None:
                 with out.open("a") as file:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from search.strategy.quasi_random import Placed, sobol
+from search.strategy.quasi_random import PointSuggester, sobol
 from search.study.parameter import Parameter
 from search.study.plan import Plan
 from search.study.space import Params
@@ -92,7 +92,7 @@ def draw_block(plan: Plan, block: int, before: Sequence[Ranked]) -> dict[int, Pa
 def spread(plan: Plan, index: int) -> Params:
     """Return a point of a scrambled Sobol sequence over the space."""
     names = list(plan.space.parameters)
-    place = Placed(dict(zip(names, sobol(len(names), 0, index), strict=True)), {})
+    place = PointSuggester(dict(zip(names, sobol(len(names), 0, index), strict=True)), {})
     return plan.space.suggest(place, plan.fixed())
 
 
