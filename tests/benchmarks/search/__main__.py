@@ -2,12 +2,15 @@
 
     python -m tests.benchmarks.search --replays 100 --jobs 2 --out search.jsonl
     python -m tests.benchmarks.search --replays 100 --arms ours --tree ../earlier --label 1c68674 --out search.jsonl
+    python -m tests.benchmarks.search --arms PriorBand --out search.jsonl \\
+        --peer 'PriorBand=../neps/bin/python tests/benchmarks/search/peer_neps.py priorband'
 
 `ours` is the very code that workers run, of this tree or of the one that `--tree` names (a `git worktree` of another
 commit). Its trainer is the table, its clock simulated, its database in memory. What is in `--out` isn't run again.
 """
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -29,13 +32,17 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="replays at once")
     parser.add_argument("--table", type=Path, default=TABLE, help="file of the table")
     parser.add_argument("--tree", type=Path, help="checkout whose code is `ours`; without one, this")
+    peer = "a further arm, by another program: see peers.py"
+    parser.add_argument("--peer", action="append", default=[], metavar="NAME=COMMAND", help=peer)
     parser.add_argument("--label", default="ours", help="what `ours` is called in the figures")
     parser.add_argument("--out", type=Path, help="finished replays, as JSON lines")
     options = parser.parse_args()
     if options.tree is not None:
         sys.path.insert(0, str(options.tree.resolve()))  # before anything of the project is imported
-    from tests.benchmarks.search import arms, figures, replays
+    from tests.benchmarks.search import arms, figures, peers, replays
 
+    for name, _, command in (given.partition("=") for given in options.peer):
+        arms.ARMS[name] = peers.Peer(tuple(shlex.split(command)))
     chosen = options.arms or list(arms.ARMS)
     if unknown := set(chosen) - set(arms.ARMS):
         parser.error(f"--arms has {sorted(unknown)}, but may have: {', '.join(arms.ARMS)}")
