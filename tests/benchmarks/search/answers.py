@@ -10,6 +10,8 @@ import numpy as np
 
 from tests.benchmarks.table.rows import Curve, Params, Row, Table
 
+NEIGHBOURS = 5
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -64,16 +66,28 @@ class Answers:
         return self.table.rows[self._exact[frozenset(params.items())]]
 
     def long(self, row: Row, repeat: int) -> Curve:
-        """Return a long run: the row's truth with the noise of some other run, the same whenever this replay asks.
+        """Return a long run: the row's truth and noise as near rows have it, the same whenever this replay asks.
 
-        The curve is one of the row's own, moved so as to end there.
+        The noise is what a run of one of the `NEIGHBOURS` nearest rows with several seeds differs from that row's mean
+        by: what is unstable, such as a high learning rate, is so nearby. The curve is one of the row's own, moved.
         """
         random = np.random.default_rng([self.replay, row.number, repeat])
-        curve = row.long[int(random.integers(len(row.long)))]
-        if curve.failed or not math.isfinite(row.mean) or not self.table.residuals:
+        curve, noise = row.long[int(random.integers(len(row.long)))], self._noise(row)
+        if curve.failed or not math.isfinite(row.mean) or not noise:
             return curve
-        moved = row.mean + float(random.choice(self.table.residuals)) - curve.final
+        moved = row.mean + noise[int(random.integers(len(noise)))] - curve.final
         return Curve(repeat, tuple(b + moved for b in curve.bpb), curve.train_bpb, curve.steps, failed=False)
+
+    def _noise(self, row: Row) -> list[float]:
+        """Return the residuals that a row's runs may have."""
+        there = [other for other in self.table.rows if other.residuals]
+        distances = [self._distance(row, other) for other in there]
+        near = np.argsort(distances, kind="stable")[:NEIGHBOURS]
+        return [residual for i in near for residual in there[i].residuals]
+
+    def _distance(self, one: Row, other: Row) -> float:
+        places = (self._places[self._exact[frozenset(row.params.items())]] for row in (one, other))
+        return float(((next(places) - next(places)) ** 2).sum())
 
     @cached_property
     def _exact(self) -> dict[frozenset[Any], int]:

@@ -1,32 +1,70 @@
-"""The parts of the project that a replay runs: this tree's, or an earlier commit's, which names them otherwise."""
+"""The parts of the project that a replay runs: this tree's, or commit 1c68674's, which names them otherwise."""
 
 import importlib
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
 from types import ModuleType
 from typing import Any
 
-EARLIER = {
-    "search.worker.worker": "search.worker",
-    "search.worker.trial_run": "search.run",
-    "search.study.plan": "search.plan",
-    "search.study.study": "search.study",
-    "search.study.results": "search.results",
-    "search.strategy.pruner": "search.pruner",
-    "storage.queue.trial_queue": "storage.claims",
-    "model.training.result": "model.report",
-    "model.training.train": "model.train",
-    "model.errors": "model.errors",
-}
-"""Modules by their names here, and as of commit 1c68674."""
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Where a tree has what a replay needs, and what a replay puts aside."""
+
+    modules: Mapping[str, str]
+    """Modules by their names in this tree; what isn't named is called the same."""
+    run: str
+    """Class of a claimed trial, in search.worker.trial_run."""
+    no_methods: tuple[str, ...]
+    """Its methods that would look for files and write some."""
+    no_functions: Mapping[str, tuple[str, ...]]
+    """Functions by the modules that call them, which write files or show figures."""
+    no_facts: Mapping[str, tuple[str, ...]]
+    """Likewise functions that return what machine and text are."""
+
+
+HERE = Layout(
+    modules={},
+    run="TrialRun",
+    no_methods=("_saved_states", "_save_weights"),
+    no_functions={
+        "search.worker.worker": ("update_dashboard",),
+        "search.worker.trial_run": ("update_dashboard", "update_dashboard_if_due", "record", "keep_record"),
+    },
+    no_facts={"search.worker.result_attributes": ("run_provenance", "data_hashes")},
+)
+EARLIER = Layout(
+    modules={
+        "search.worker.worker": "search.worker",
+        "search.worker.trial_run": "search.run",
+        "search.study.plan": "search.plan",
+        "search.study.study": "search.study",
+        "search.study.results": "search.results",
+        "search.strategy.pruner": "search.pruner",
+        "storage.queue.trial_queue": "storage.claims",
+        "model.training.result": "model.report",
+    },
+    run="Run",
+    no_methods=("_find_states", "_save"),
+    no_functions={
+        "search.worker.worker": ("show",),
+        "search.worker.trial_run": ("show", "show_in_turn", "record", "keep_record"),
+    },
+    no_facts={"search.worker.trial_run": ("of_run", "hashes")},
+)
+
+
+@cache
+def layout() -> Layout:
+    """Return the layout of the tree that is imported from."""
+    return EARLIER if importlib.util.find_spec("search.run") else HERE
 
 
 def module(name: str) -> ModuleType:
     """Return a module by its name in this tree, whichever tree is imported from."""
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not name.startswith(error.name):  # of another module, which this one needs
-            raise
-        return importlib.import_module(EARLIER[name])
+    return importlib.import_module(layout().modules.get(name, name))
 
 
 def part(name: str, attribute: str) -> Any:

@@ -66,14 +66,16 @@ class MemoryView:
     def __init__(self, storage: InMemoryStorage, study_id: int) -> None:
         self._storage, self._study_id = storage, study_id
 
-    def reported(self) -> list[FrozenTrial]:
+    def with_reports(self) -> list[FrozenTrial]:
         """Return the trials that ended well or run."""
         told = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
         return self._storage.get_all_trials(self._study_id, deepcopy=False, states=told)
 
-    def identified(self, connection: object = None) -> list[FrozenTrial]:
+    def with_attributes(self, connection: object = None) -> list[FrozenTrial]:
         """Return every trial, in order."""
         return self._storage.get_all_trials(self._study_id, deepcopy=False)
+
+    reported, identified = with_reports, with_attributes  # as commit 1c68674 calls them
 
 
 def memory_queue() -> type[Any]:
@@ -85,8 +87,9 @@ def memory_queue() -> type[Any]:
 
         def __init__(self, database: MemoryDatabase, *arguments: Any, **options: Any) -> None:
             super().__init__(database, *arguments, **options)
-            number = database.storage.get_study_id_from_name(self.name)
-            self.standings = self._standings = MemoryView(database.storage, number)
+            self._number = database.storage.get_study_id_from_name(self.name)
+            self.trial_view = self._claim_view = MemoryView(database.storage, self._number)
+            self.standings = self._standings = self.trial_view  # as commit 1c68674 calls them
 
         def reap(self) -> bool:
             """Find nobody silent."""
@@ -94,19 +97,17 @@ def memory_queue() -> type[Any]:
 
         def _create(self, connection: object, worker: str) -> Any:
             trial_id = self._storage.create_new_trial(self._number)
-            self._hold(connection, trial_id, worker)
+            self._assign(connection, trial_id, worker)
             claim = part("storage.queue.trial_queue", "Claim")
             return claim(trial_id, self._storage.get_trial(trial_id).number, {"worker": worker})
 
-        @property
-        def _number(self) -> int:
-            return int(self._storage.get_study_id_from_name(self.name))
-
-        def _hold(self, connection: object, trial_id: int, worker: str) -> None:
+        def _assign(self, connection: object, trial_id: int, worker: str) -> None:
             self._storage.set_trial_user_attr(trial_id, "worker", worker)
 
-        def _remember(self, trial_id: int) -> None:
+        def _add_to_cache(self, trial_id: int) -> None:
             pass
+
+        _hold, _remember = _assign, _add_to_cache  # as commit 1c68674 calls them
 
     return MemoryQueue
 

@@ -17,7 +17,7 @@ import tomli_w
 import torch
 
 from tests.benchmarks.search.answers import Answers
-from tests.benchmarks.search.layout import module, part
+from tests.benchmarks.search.layout import layout, module, part
 from tests.benchmarks.search.memory import MemoryDatabase, MemoryOutbox, TableStorage, memory_queue
 from tests.benchmarks.search.simulation import Simulation
 from tests.benchmarks.search.trainer import LONG_SECONDS, TableTrainer
@@ -138,18 +138,14 @@ def without_servers(queue: type[Any]) -> Iterator[None]:
 
     `queue` stands in the place of the project's own.
     """
-    run_class = part("search.worker.trial_run", "Run")
+    tree = layout()
     aside: list[tuple[Any, Mapping[str, Any]]] = [
         (module("search.study.study"), {"TrialQueue": queue}),
-        (module("search.worker.worker"), {"Heartbeat": NoHeart, "show": _nothing}),
-        (
-            module("search.worker.trial_run"),
-            {
-                **{"shared_corpus": _corpus, "of_run": _no_facts, "hashes": _no_facts, "show_in_turn": _nothing},
-                **{"show": _nothing, "record": _nothing, "keep_record": _nothing, "keep_confirmed": _nothing},
-            },
-        ),
-        (run_class, {"_find_states": lambda run: None, "_save": _nothing}),
+        (module("search.worker.worker"), {"Heartbeat": NoHeart}),
+        (module("search.worker.trial_run"), {"shared_corpus": _corpus}),
+        (part("search.worker.trial_run", tree.run), dict.fromkeys(tree.no_methods, _nothing)),
+        *((module(name), dict.fromkeys(names, _nothing)) for name, names in tree.no_functions.items()),
+        *((module(name), dict.fromkeys(names, _no_facts)) for name, names in tree.no_facts.items()),
     ]
     with contextlib.ExitStack() as stack:
         for owner, names in aside:

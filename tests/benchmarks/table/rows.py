@@ -61,6 +61,17 @@ class Row:
         """Mean BPB of the long runs; infinite where one failed."""
         return float(np.mean([curve.final for curve in self.long]))
 
+    @cached_property
+    def residuals(self) -> tuple[float, ...]:
+        """By what its long runs differ from their mean, widened since that mean is of few; none of a single run.
+
+        Of n runs each differs from their mean by √((n − 1) / n) of what it differs from the true one by.
+        """
+        n = len(self.long)
+        if n < 2 or not math.isfinite(self.mean):
+            return ()
+        return tuple((curve.final - self.mean) * math.sqrt(n / (n - 1)) for curve in self.long)
+
 
 @dataclass(frozen=True)
 class Table:
@@ -87,18 +98,6 @@ class Table:
     def ranking(self) -> list[Row]:
         """The rows, the best first."""
         return sorted(self.rows, key=lambda row: (row.mean, row.number))
-
-    @cached_property
-    def residuals(self) -> tuple[float, ...]:
-        """By what long runs differ from their configuration's mean, widened since that mean is of few runs.
-
-        Of n runs each differs from their mean by √((n − 1) / n) of what it differs from the true one by.
-        """
-        residuals: list[float] = []
-        for row in self.rows:
-            if (n := len(row.long)) > 1 and math.isfinite(row.mean):
-                residuals += [(curve.final - row.mean) * math.sqrt(n / (n - 1)) for curve in row.long]
-        return tuple(residuals)
 
     @property
     def noise(self) -> float:

@@ -21,7 +21,9 @@ def summary(table: Table) -> str:
     failed = sum(curve.failed for row in rows for curve in (row.proxy, *row.long))
     by_proxy = sorted(rows, key=lambda row: (row.proxy.final, row.number))
     quarter = len(rows) // 4
+    apart = [abs(row.long[0].final - row.long[1].final) for row in done if len(row.long) > 1]
     noise = f"{table.noise:.4f} ({noise_in(table, place, 0, quarter):.4f} in the best quarter)"
+    noise += f", two seeds differ by {np.median(apart):.4f} in the median, {max(apart):.4f} at most" if apart else ""
     tau = f"τ {_tau(done):.2f}, in the best quarter by long runs {_tau(ranking[:quarter]):.2f}"
     among_long = ", ".join(str(place[row.number]) for row in by_proxy[:TOP])
     among_proxies = ", ".join(str(by_proxy.index(row) + 1) for row in ranking[:TOP])
