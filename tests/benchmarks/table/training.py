@@ -11,7 +11,7 @@ from model.data.corpus import prepare
 from model.errors import DivergedError
 from model.training.result import Report, Result
 from model.training.train import EVERY_FIVE, train
-from search.retrain.recipe import follow
+from search.retrain.recipe import run_recipe
 from search.study.plan import Configuration, Plan
 from search.study.space import Params
 from tests.benchmarks.proxies import CACHE, CountedClock, Job, Setup, step_seconds
@@ -75,7 +75,7 @@ def recipe(setup: Setup) -> Params:
     def trainer(configuration: Configuration, seconds: float, *, measuring: bool = False) -> Result:
         return trained(setup, plan, configuration, seconds, 0, lambda report: True)
 
-    chosen = follow(plan, setup.long_seconds, trainer, print).configuration
+    chosen = run_recipe(plan, setup.long_seconds, trainer, print).configuration
     settings = {**chosen.tokenizer.table(), **chosen.model.table(), **chosen.train.table()}
     return {name: settings[name] for name in plan.space.parameters}
 
