@@ -5,7 +5,7 @@ import threading
 from functools import partial
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
@@ -202,6 +202,7 @@ def test_status_says_about_how_many_there_will_be(database: Database) -> None:
     assert (ended.asked, ended.estimated) == (len(study.proxy_trials()), False)
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1e5), st.floats(1, 1e4), st.floats(0.01, 1), st.floats(0.01, 1))
 def test_an_expected_number_lies_between_its_extremes(left: float, whole: float, part: float, price: float) -> None:
     """Never fewer than if none were pruned, never more than what all the time would hold."""
