@@ -117,7 +117,12 @@ class TrainConfig(Settings):
         64, "most sequences per forward pass; lowered to a divisor of batch_size that fits into memory", at_least=1
     )
     max_lr: float = setting(3e-3, "highest learning rate of the schedule", above=0, at_most=1)
-    schedule: str = setting("one_cycle", "learning rate schedule over the budget", choices=SCHEDULES)
+    schedule: str = setting(
+        "one_cycle",
+        "learning rate schedule over the budget; one_cycle_… fix pct_start and both factors: 0.3, 3, 10 for standard, "
+        "0.05, 10, 100 for aggressive, 0.1, 6, 20 for medium; torch, early and shallow are of earlier versions",
+        choices=SCHEDULES,
+    )
     pct_start: float = setting(0.1, "fraction of the budget spent rising to max_lr", above=0, below=1)
     div_factor: float = setting(25.0, "max_lr ÷ first learning rate", at_least=1)
     final_div_factor: float = setting(1e4, "first ÷ last learning rate", at_least=1)

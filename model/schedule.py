@@ -2,12 +2,20 @@
 
 import math
 
-PRESETS = {
+EARLIER_PRESETS = {
     "one_cycle_torch": (0.3, 25.0, 1e4),
     "one_cycle_early": (0.05, 25.0, 1e4),
     "one_cycle_shallow": (0.3, 10.0, 10.0),
 }
-"""OneCycle's (pct_start, div_factor, final_div_factor) by name: torch's defaults, an early peak, a shallow end."""
+"""Presets of earlier versions, in whose studies and exports they stand."""
+
+PRESETS = {
+    "one_cycle_standard": (0.3, 3.0, 10.0),
+    "one_cycle_aggressive": (0.05, 10.0, 100.0),
+    "one_cycle_medium": (0.1, 6.0, 20.0),
+    **EARLIER_PRESETS,
+}
+"""OneCycle's (pct_start, div_factor, final_div_factor) by name, both factors in the meaning of torch's `OneCycleLR`."""
 
 SCHEDULES = ("one_cycle", *PRESETS, "warmup_stable_decay", "cosine", "linear")
 

@@ -42,7 +42,8 @@ SPACE = (
 )
 BASELINES = (
     "Hand-made configurations, one table for each, named by you: a value for every searched setting that applies, "
-    "each within the space. A baseline always runs as a proxy and is always confirmed. A sweep has none."
+    "each within the space, and for any other setting of `[tokenizer]`, `[model]` and `[train]` that it needs another "
+    "value of than the study's. A baseline always runs as a proxy and is always confirmed. A sweep has none."
 )
 
 
@@ -62,7 +63,10 @@ def study_file_page() -> str:
             'window = { choices = [64, 256], when = { attention = ["full", "grouped"] } }'
         ),
         f"## `[baselines.NAME]`\n\n{BASELINES}",
-        fenced("[baselines.by-hand]\nmax_lr = 3e-3\nn_layer = 2"),
+        fenced(
+            "[baselines.by-hand]\nmax_lr = 3e-3\nn_layer = 2\n"
+            "weight_decay = 0.02        # not searched: the baseline's own"
+        ),
         f"## Shipped study files\n\n{table(('name', 'what it searches'), files)}",
     )
 

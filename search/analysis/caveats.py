@@ -27,7 +27,7 @@ from search.common.stats import (
 from search.study.plan import Plan
 from search.study.results import OWN_FAULTS, Confirmed, Noise, lead, noise
 from search.study.space import params_key
-from search.study.trials import attributes_of, finished
+from search.study.trials import attributes_of, finished, trial_params
 
 LEVEL = 0.05
 """Chance of a false alarm for each kind of caveat, shared among its tests."""
@@ -88,7 +88,7 @@ def ranked(proxies: Sequence[FrozenTrial], confirmed: Sequence[Confirmed]) -> li
     """Return the finished proxies, with the best tenth and at least 5, and the confirmed, with at most half and 5."""
     same: dict[frozenset[Any], list[FrozenTrial]] = {}
     for trial in finished(list(proxies)):
-        same.setdefault(params_key(trial.params), []).append(trial)
+        same.setdefault(params_key(trial_params(trial)), []).append(trial)
     runs = sorted(same.values(), key=lambda group: float(np.mean([t.value for t in group])))
     groups = []
     if len(runs) >= MIN_FINISHED:
@@ -96,7 +96,7 @@ def ranked(proxies: Sequence[FrozenTrial], confirmed: Sequence[Confirmed]) -> li
         groups.append(RankedGroup("proxies", params, order, max(MIN_FINISHED // 2, len(runs) // 10)))
     if len(confirmed) >= MIN_PAIRS:
         groups.append(
-            RankedGroup("confirmed", [c.params for c in confirmed], [0] * len(confirmed), min(5, len(confirmed) // 2))
+            RankedGroup("confirmed", [c.searched for c in confirmed], [0] * len(confirmed), min(5, len(confirmed) // 2))
         )
     return groups
 

@@ -26,7 +26,7 @@ def refused_by_cap(snapshot: Snapshot) -> str:
     """Return the reason why the cost cap stops the next run; empty if it doesn't, or if there is no cap."""
     plan = snapshot.plan
     kinds = [(plan.confirm, snapshot.runs), (plan.proxy, snapshot.proxies)]
-    if snapshot.slots < plan.proxy.trials:
+    if proxies_to_come(snapshot):
         kinds.reverse()
     elif not any(not t.state.is_finished() for t in snapshot.runs):
         return ""
@@ -44,7 +44,7 @@ class Forecast:
     """The expected rest of a study."""
 
     proxies: int
-    """Number of proxies that haven't started."""
+    """Number of proxies that haven't started; an estimate where hours or dollars limit them."""
     confirmations: int
     """Number of confirmation runs that haven't started; an estimate while the race goes on."""
     spent_seconds: float
@@ -142,7 +142,7 @@ def remaining_work(snapshot: Snapshot) -> tuple[RemainingWork, int, int]:
     """Return the remaining work, and how many proxies and confirmation runs haven't started."""
     plan = snapshot.plan
     waiting = {kind: [t for t in trials if t.state == TrialState.WAITING] for kind, trials in _kinds(snapshot)}
-    proxies = max(0, plan.proxy.trials - snapshot.slots) + len(waiting["proxy"])
+    proxies = proxies_to_come(snapshot) + len(waiting["proxy"])
     first, further = _race_to_come(snapshot)
     final = [r for r in snapshot.runs if final_budget(plan, r)]
     long = expected_seconds(final, plan.confirm)
@@ -156,6 +156,16 @@ def remaining_work(snapshot: Snapshot) -> tuple[RemainingWork, int, int]:
         pairs=[long] * further,
     )
     return work, proxies, len(queued) + sum(map(len, rungs)) + first + further
+
+
+def proxies_to_come(snapshot: Snapshot) -> int:
+    """Return the number of proxies that aren't queued yet; where hours or dollars limit them, an estimate.
+
+    It assumes that each takes as long as those that ended took on average, pruned ones included.
+    """
+    counted = max(0, snapshot.plan.proxy.trials - snapshot.slots)
+    seconds = expected_seconds(snapshot.proxies, snapshot.plan.proxy)
+    return min([counted, *(a.expected_runs(seconds) for a in snapshot.proxy_allowances)])
 
 
 def expected_seconds(trials: Sequence[FrozenTrial], fidelity: Fidelity) -> float:
@@ -209,7 +219,7 @@ def _available(snapshot: Snapshot) -> int:
         t for t in snapshot.proxies if t.state in (TrialState.COMPLETE, TrialState.RUNNING, TrialState.WAITING)
     ]
     searched = sum(attributes_of(t).baseline is None for t in promotable)
-    return searched + max(0, snapshot.plan.proxy.trials - snapshot.slots)
+    return searched + proxies_to_come(snapshot)
 
 
 def _candidates(plan: Plan, available: int) -> int:

@@ -15,7 +15,7 @@ from search.machine.hardware import Hardware
 from search.strategy.promotion import Race, race_line
 from search.strategy.pruner import CorrelationPruner, Relation
 from search.strategy.study_pruner import make_pruner
-from search.study.cost import Bill, affordable_runs, bill, registry_of, stored_cap
+from search.study.cost import Allowance, Bill, affordable_runs, allowances, bill, registry_of, stored_cap
 from search.study.plan import Plan
 from search.study.results import Confirmed, Noise, Transfer, confirmed, noise, transfer
 from search.study.study import LinkedStudy, ReadStudy
@@ -84,7 +84,18 @@ class Snapshot:
     @cached_property
     def affordable(self) -> int | None:
         """Further confirmation runs that [confirm]'s own hours and dollars allow; None if neither is limited."""
-        return affordable_runs(self.study, self.workers)
+        return affordable_runs(self.study, self.plan.confirm, self.runs, self.workers)
+
+    @cached_property
+    def proxy_allowances(self) -> Sequence[Allowance]:
+        """What hours and dollars of [proxy] leave for further proxies; empty if neither is limited."""
+        return allowances(self.study, self.plan.proxy, self.proxies, self.workers)
+
+    @cached_property
+    def proxies_over(self) -> bool:
+        """Whether every proxy has ended and no further one may begin: by their number, hours or dollars."""
+        ended = all(t.state.is_finished() for t in self.proxies)
+        return ended and (self.slots >= self.plan.proxy.trials or any(not a.runs for a in self.proxy_allowances))
 
     @cached_property
     def pruner(self) -> CorrelationPruner:
@@ -130,7 +141,7 @@ class Snapshot:
     @cached_property
     def race_over(self) -> bool:
         """Whether every proxy has ended and the race starts no further run."""
-        if self.slots < self.plan.proxy.trials or not all(t.state.is_finished() for t in self.proxies):
+        if not self.proxies_over:
             return False
         return not self.plan.confirmations or self.race.due_runs.decision.over
 

@@ -12,7 +12,15 @@ from optuna.trial import FrozenTrial
 
 from search.common.stats import largest_offset_p
 from search.study.plan import Plan
-from search.study.trials import BUDGET_SCALE, MODE, N_PARAMS, PROVENANCE, TOKENS_PER_SECOND, attributes_of
+from search.study.trials import (
+    BUDGET_SCALE,
+    MODE,
+    N_PARAMS,
+    PROVENANCE,
+    TOKENS_PER_SECOND,
+    attributes_of,
+    trial_params,
+)
 
 MIN_DIFFERENCE = 0.10
 """Smallest relative difference in speed that is worth a caveat."""
@@ -69,7 +77,7 @@ def _precisions(plan: Plan, runs: Sequence[FrozenTrial]) -> str | None:
     """Return a sentence if precisions differ at one width: on a CPU, narrow networks use another one by design."""
     widths: dict[int, list[FrozenTrial]] = {}
     for trial in runs:
-        heads, width = (trial.params.get(k, getattr(plan.model, k)) for k in ("n_head", "head_dim"))
+        heads, width = (trial_params(trial).get(k, getattr(plan.model, k)) for k in ("n_head", "head_dim"))
         widths.setdefault(heads * width, []).append(trial)
     for width, group in sorted(widths.items()):
         text = _differing(f"precisions at width {width}", group, lambda t: _provenance(t, "precision"))
@@ -105,9 +113,11 @@ def _speeds(device: str, runs: Sequence[FrozenTrial]) -> str | None:
     """Return a sentence that names the worker whose speed differs from that of others on the same device.
 
     The logarithm of tokens/s is fitted to the logarithms of the shape over all workers; a worker stands out if its mean
-    residual differs from the others' by more than under shuffled workers.
+    residual differs from the others' by more than under shuffled workers. Baselines with settings of their own are left
+    out: no other run tells what those cost.
     """
-    timed = [t for t in runs if (attributes_of(t).tokens_per_second or 0) > 0]
+    alike = [t for t in runs if trial_params(t).keys() == t.params.keys()]
+    timed = [t for t in alike if (attributes_of(t).tokens_per_second or 0) > 0]
     workers = [_worker(t) for t in timed]
     candidates = [w for w, n in Counter(workers).items() if MIN_RUNS <= n <= len(workers) - MIN_RUNS]
     if not candidates:

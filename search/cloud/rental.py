@@ -13,6 +13,7 @@ from search.common.durations import format_duration
 from search.common.errors import SearchError
 from search.machine.gpu_catalog import rentable_gpu, split
 from search.study.plan import Plan
+from search.study.settings import Fidelity
 
 IDLE_MINUTES = 5
 DISK_GB = 64
@@ -128,8 +129,16 @@ def _stem(study: str, token: str) -> str:
 
 def estimate_usd(plan: Plan, price: float) -> float:
     """Return what the whole study would cost if nothing were pruned."""
-    proxies = plan.proxy.trials * plan.proxy.budget_seconds
-    return (proxies + plan.confirmations * plan.confirm.budget_seconds) * OVERHEAD / 3600 * price
+    proxies = _limited_hours(plan.proxy, plan.proxy.trials, price)
+    return (proxies + _limited_hours(plan.confirm, plan.confirmations, price)) * price
+
+
+def _limited_hours(fidelity: Fidelity, runs: int, price: float) -> float:
+    """Return the hours of so many runs, or those that the fidelity's own limits allow."""
+    limits = [runs * fidelity.budget_seconds * OVERHEAD / 3600]
+    limits += [fidelity.max_hours] if fidelity.max_hours else []
+    limits += [fidelity.max_usd / price] if fidelity.max_usd and price else []
+    return min(limits)
 
 
 def task(rental: Rental, machine: str, bundle: Bundle, folder: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import yaml
 from optuna.trial import FrozenTrial
 
 from search.analysis.anonymize import anonymous_caveats
+from search.analysis.forecast import proxies_to_come
 from search.analysis.snapshot import Snapshot
 from search.common import out_file
 from search.common.errors import SearchError
@@ -102,7 +103,7 @@ def mean_speed(runs: Sequence[FrozenTrial]) -> float | None:
 
 def _still_to_come(snapshot: Snapshot) -> list[str]:
     """Return a warning if runs are still to come, since the exported configuration may not stay the best."""
-    proxies = max(0, snapshot.plan.proxy.trials - snapshot.slots)
+    proxies = proxies_to_come(snapshot)
     proxies += sum(not t.state.is_finished() for t in snapshot.proxies)
     runs = sum(not t.state.is_finished() for t in snapshot.runs)
     if proxies or runs:

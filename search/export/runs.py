@@ -11,7 +11,7 @@ from search.export.export import mean_speed, noise_table, to_train_again
 from search.study.results import pooled_noise
 from search.study.space import params_key
 from search.study.study import LinkedStudy
-from search.study.trials import MODE, attributes_of, budget_of
+from search.study.trials import MODE, attributes_of, budget_of, trial_params
 
 
 def trial_export(snapshot: Snapshot, number: int) -> dict[str, Any]:
@@ -52,13 +52,13 @@ def _repeated_values(snapshot: Snapshot) -> list[list[float]]:
     """Return, for each configuration that proxies trained, a list of their final BPB."""
     groups: dict[frozenset[Any], list[float]] = {}
     for trial in snapshot.finished:
-        groups.setdefault(params_key(trial.params), []).append(trial.value or 0.0)
+        groups.setdefault(params_key(trial_params(trial)), []).append(trial.value or 0.0)
     return list(groups.values())
 
 
 def _export(study: LinkedStudy, run: FrozenTrial, label: str, budget: str, noise: dict[str, Any]) -> dict[str, Any]:
     attrs = attributes_of(run)
-    params = study.plan.scaled(run.params, attrs.lr_scale)
+    params = study.plan.scaled(trial_params(run), attrs.lr_scale)
     result = {
         "val_bpb": run.value,
         "seeds": [study.plan.proxy.seed if attrs.seed is None else attrs.seed],

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.common.errors import SearchError
 from search.strategy.race import SPENT, Candidate, Decision, Rules, next_runs, standing, survivors
-from search.study.cost import affordable_runs
+from search.study.cost import affordable_runs, proxies_left
 from search.study.results import Transfer, confirmed, transfer
 from search.study.space import params_key
 from search.study.study import LinkedStudy, ReadStudy
@@ -112,12 +112,12 @@ def _distinct(proxies: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     ended = finished(list(proxies))
     values: dict[frozenset[Any], list[float]] = {}
     for trial in ended:
-        values.setdefault(params_key(trial.params), []).append(trial.value or 0.0)
-    seen = {params_key(t.params) for t in proxies if attributes_of(t).baseline is not None}
+        values.setdefault(params_key(trial_params(trial)), []).append(trial.value or 0.0)
+    seen = {params_key(trial_params(t)) for t in proxies if attributes_of(t).baseline is not None}
     distinct = []
-    for trial in sorted(ended, key=lambda t: (np.mean(values[params_key(t.params)]), t.number)):
-        if params_key(trial.params) not in seen:
-            seen.add(params_key(trial.params))
+    for trial in sorted(ended, key=lambda t: (np.mean(values[params_key(trial_params(t))]), t.number)):
+        if (key := params_key(trial_params(trial))) not in seen:
+            seen.add(key)
             distinct.append(trial)
     return distinct
 
@@ -125,13 +125,13 @@ def _distinct(proxies: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 def promote(study: LinkedStudy) -> int:
     """Queue the confirmation runs that are due, and return how many are new. Repeating it adds nothing.
 
-    Runs are due once every proxy trial has finished.
+    Runs are due once every proxy trial has finished and no further one may begin: their number is reached, or their
+    hours or dollars are spent.
     """
     plan = study.plan
     with study.database.lock(f"lilm-search/promote/{plan.name}"):
-        if any(not t.state.is_finished() for t in study.proxy_trials()):
-            return 0
-        if study.proxy_queue.counted() < plan.proxy.trials:
+        proxies = study.proxy_trials()
+        if any(not t.state.is_finished() for t in proxies) or proxies_left(study, proxies):
             return 0
         due = due_runs(study)
         added = sum(_enqueue(study, *run) for run in due.rung_runs)
@@ -222,7 +222,8 @@ class Race:
 def current_race(study: LinkedStudy) -> Race:
     """Return a study's race as it is now."""
     read = study.at_one_moment()
-    return Race(read, transfer(confirmed(read)), affordable_runs(read))
+    affordable = affordable_runs(read, read.plan.confirm, read.confirm_trials())
+    return Race(read, transfer(confirmed(read)), affordable)
 
 
 def due_runs(study: LinkedStudy) -> DueRuns:

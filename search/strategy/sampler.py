@@ -19,7 +19,7 @@ from search.strategy.quasi_random import PointSuggester, seed_from, sobol
 from search.strategy.sampler_history import sampler_history
 from search.study.space import MAX_GRID_POINTS, Params, Space, params_key
 from search.study.study import LinkedStudy
-from search.study.trials import SAMPLER, trial_params
+from search.study.trials import SAMPLER, attributes_of, trial_params
 
 MAX_DRAWS = 8
 """Draws for a trial before a neighbour of the first one is taken.
@@ -164,11 +164,13 @@ def ensure_parameters(study: LinkedStudy, trial_id: int) -> None:
     write, where Optuna's own queue keeps parameters for `suggest`: a worker that dies leaves all of them or none.
     """
     plan, storage = study.plan, study.database.storage
-    given = trial_params(storage.get_trial(trial_id))
-    if plan.space.names({**plan.fixed(), **given}) == given.keys():
+    trial = storage.get_trial(trial_id)
+    given, searched = trial_params(trial), plan.searched(trial_params(trial))
+    own = attributes_of(trial).baseline is not None  # which may set what others don't search
+    if searched == given.keys() or (own and searched <= given.keys()):
         return
     with study.database.lock(f"lilm-search/draw/{plan.name}"):
-        drawn = plan_sampler(study).draw(study.proxy_queue.with_attributes(), storage.get_trial(trial_id).number, given)
+        drawn = plan_sampler(study).draw(study.proxy_queue.with_attributes(), trial.number, given)
         storage.set_trial_user_attr(trial_id, SAMPLER, {"kind": drawn.kind, "seed": drawn.seed})
         storage.set_trial_system_attr(trial_id, "fixed_params", drawn.params)
 

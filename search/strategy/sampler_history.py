@@ -24,14 +24,24 @@ def sampler_history(kind: str, trials: Sequence[FrozenTrial], space: Space) -> l
     """
     finals = [t for t in trials if _final(t) is not None]
     distributions = {name: parameter.distribution() for name, parameter in space.parameters.items()}
-    history = (_history_trial(kind, trial, finals, distributions) for trial in trials if trial_params(trial))
+    history = (_history_trial(kind, trial, finals, space, distributions) for trial in trials if trial_params(trial))
     return [t for t in history if t is not None]
 
 
+def searched_params(trial: FrozenTrial, space: Space) -> Params:
+    """Return a trial's searched settings: a baseline's own ones have no place in the space."""
+    parameters = space.parameters
+    return {name: v for name, v in trial_params(trial).items() if name in parameters and parameters[name].holds(v)}
+
+
 def _history_trial(
-    kind: str, trial: FrozenTrial, finals: Sequence[FrozenTrial], distributions: dict[str, BaseDistribution]
+    kind: str,
+    trial: FrozenTrial,
+    finals: Sequence[FrozenTrial],
+    space: Space,
+    distributions: dict[str, BaseDistribution],
 ) -> FrozenTrial | None:
-    params = trial_params(trial)
+    params = searched_params(trial, space)
     searched = {name: distributions[name] for name in params}
     if not trial.state.is_finished():
         return _HistoryTrial(params, searched, TrialState.RUNNING)

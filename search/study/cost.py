@@ -100,50 +100,94 @@ def run_usd(trials: Sequence[FrozenTrial], seconds: float, price: float) -> floa
     return (seconds + overhead_seconds(trials)) / 3600 * price
 
 
-def affordable_runs(study: LinkedStudy, workers: Sequence[RegisteredWorker] | None = None) -> int | None:
-    """Return the number of further confirmation runs that [confirm]'s own limits allow; None if it has no limits.
+@dataclass(frozen=True, kw_only=True)
+class Allowance:
+    """What the hours or the dollars of a fidelity leave for further runs."""
 
-    `workers` are the study's; if they are not given, they are read from the database when their prices are needed.
+    left: float
+    """Seconds or dollars that neither ended runs have taken, nor those under way or queued may take."""
+    run_seconds: float
+    """Seconds of a whole further run, overhead included."""
+    price: float
+    """Dollars of one of its seconds; 1 where seconds are counted."""
+
+    @property
+    def runs(self) -> int:
+        """Number of further runs that fit if none of them is pruned."""
+        return max(0, math.floor(self.left / (self.run_seconds * self.price) + 1e-9))
+
+    def expected_runs(self, seconds: float) -> int:
+        """Return the number of further runs if each takes so many seconds; the last starts where a whole one fits."""
+        spare = self.left / self.price - self.run_seconds
+        return 1 + math.floor(spare / max(seconds, 1e-9) + 1e-9) if self.runs else 0
+
+
+def allowances(
+    study: LinkedStudy,
+    fidelity: Fidelity,
+    trials: Sequence[FrozenTrial],
+    workers: Sequence[RegisteredWorker] | None = None,
+) -> list[Allowance]:
+    """Return what `max_hours` and `max_usd` of [proxy] or [confirm] leave; empty if neither is set.
+
+    `trials` are all of that fidelity. `workers` are the study's; if they are not given, they are read from the database
+    when their prices are needed. The answer is the same for every worker: a further run is taken to cost the study's
+    own price and an unscaled budget.
     """
-    confirm, runs = study.plan.confirm, study.confirm_trials()
-    limits = []
-    if confirm.max_hours:
-        limits.append(_left(study, runs, confirm.max_hours * 3600, lambda trial: 1.0, 1.0))
-    if confirm.max_usd:
+    found = []
+    if fidelity.max_hours:
+        found.append(_left(fidelity, trials, fidelity.max_hours * 3600, lambda trial: 1.0, 1.0))
+    if fidelity.max_usd:
         prices = {e.name: e.usd_per_hour / 3600 for e in (registry_of(study).workers() if workers is None else workers)}
         usual = study.plan.cost.usd_per_gpu_hour / 3600
 
         def price(trial: FrozenTrial) -> float:
             return prices.get(attributes_of(trial).worker or "", usual)
 
-        limits.append(_left(study, runs, confirm.max_usd, price, usual))
-    return min(limits, default=None)
+        found.append(_left(fidelity, trials, fidelity.max_usd, price, usual))
+    return found
+
+
+def affordable_runs(
+    study: LinkedStudy,
+    fidelity: Fidelity,
+    trials: Sequence[FrozenTrial],
+    workers: Sequence[RegisteredWorker] | None = None,
+) -> int | None:
+    """Return the number of further runs that a fidelity's own limits allow; None if it has none. See `allowances`."""
+    return min((a.runs for a in allowances(study, fidelity, trials, workers)), default=None)
+
+
+def proxies_left(study: LinkedStudy, trials: Sequence[FrozenTrial]) -> int:
+    """Return the number of further proxies that may begin now, by `trials`, `max_hours` and `max_usd` of [proxy].
+
+    With runs under way it may rise again: one that is pruned leaves time.
+    """
+    proxy = study.plan.proxy
+    counted = max(0, proxy.trials - study.proxy_queue.counted(trials))
+    affordable = affordable_runs(study, proxy, trials) if counted else None
+    return counted if affordable is None else min(counted, affordable)
 
 
 def ran_seconds(run: FrozenTrial) -> float:
     """Return the seconds that an ended run took; one that was lost, without reporting them, from start to end."""
     reported, duration = attributes_of(run).total_seconds, run.duration
-    return float(reported) if reported is not None else duration.total_seconds() if duration else 0.0
+    return float(reported) if reported is not None else max(0.0, duration.total_seconds()) if duration else 0.0
 
 
 def _left(
-    study: LinkedStudy,
-    runs: Sequence[FrozenTrial],
-    limit: float,
-    price: Callable[[FrozenTrial], float],
-    usual: float,
-) -> int:
-    """Return the number of further confirmation runs that fit into a limit, in seconds or dollars.
+    fidelity: Fidelity, trials: Sequence[FrozenTrial], limit: float, price: Callable[[FrozenTrial], float], usual: float
+) -> Allowance:
+    """Return what these trials leave of a limit, in seconds or dollars.
 
     `price` returns the cost of one second of a run, and `usual` is that of a further run. A lost run whose retry
     resumed from its saved state is counted in the retry's time.
     """
-    confirm, overhead = study.plan.confirm, overhead_seconds(runs)
-    left = limit
-    resumed = {attributes_of(r).retries for r in runs if RESUMED_AT in r.user_attrs}
-    for run in runs:
+    overhead, left = overhead_seconds(trials), limit
+    resumed = {attributes_of(r).retries for r in trials if RESUMED_AT in r.user_attrs}
+    for run in trials:
         if run.state.is_finished():
             left -= (0.0 if run.number in resumed else ran_seconds(run)) * price(run)
         else:
-            left -= (budget_seconds(run, confirm) + overhead) * price(run)
-    return max(0, math.floor(left / ((confirm.budget_seconds + overhead) * usual) + 1e-9))
+            left -= (budget_seconds(run, fidelity) + overhead) * price(run)
+    return Allowance(left=left, run_seconds=fidelity.budget_seconds + overhead, price=usual)

@@ -13,6 +13,7 @@ from model.config import DataConfig, ModelConfig, TokenizerConfig, TrainConfig
 from model.errors import SettingsError
 from model.settings import Settings, deeper, is_finite, nearest, shown
 from search.common.errors import StudyFileError
+from search.study.parameter import Suggester
 from search.study.settings import ConfirmConfig, CostConfig, ProxyConfig, PrunerConfig, RecipeConfig, WorkerConfig
 from search.study.space import RECORDS, SECTION_OF, Params, Space, typed
 from search.study.space_check import check_space
@@ -93,7 +94,8 @@ class Plan:
                 f"[confirm] `lr_scales` has {max(self.confirm.lr_scales):g}, but max_lr, {highest:g} at most, "
                 "must stay <= 1"
             )
-        for section, cap in (("cost", self.cost.max_usd), ("confirm", self.confirm.max_usd)):
+        caps = {section: getattr(self, section).max_usd for section in ("cost", "proxy", "confirm")}
+        for section, cap in caps.items():
             if cap and not self.cost.usd_per_gpu_hour:
                 raise SettingsError(
                     f"[{section}] `max_usd` is {cap:g}, but [cost] `usd_per_gpu_hour` is 0, so that it would never be "
@@ -160,30 +162,49 @@ class Plan:
             raise SettingsError(f"[baselines] has {name!r}, but a baseline must have a name")
         if not isinstance(params, Mapping):
             raise SettingsError(f"{where} is {shown(params)}, but must be a table")
-        for key, value in params.items():
-            if key not in self.space.parameters:
-                hint = nearest(key, self.space.parameters)
-                raise SettingsError(f"{where} `{key}` is not searched, so a baseline can't set it; {hint}")
-            if not self.space.parameters[key].holds(typed(key, value)):
-                raise SettingsError(
-                    f"{where} `{key}` is {shown(value)}, but must be {self.space.parameters[key]} as in [space]"
-                )
+        for key in params:
+            if key not in SECTION_OF:
+                hint = nearest(key, SECTION_OF)
+                raise SettingsError(f"{where} `{key}` is not a setting of [tokenizer], [model] or [train]; {hint}")
         given = {key: typed(key, value) for key, value in params.items()}
-        self._check_complete(where, given)
+        self._check_searched(where, given)
         try:
             self.configuration(given)
         except SettingsError as error:
             raise SettingsError(f"{where} {error}") from None
-        return given
+        return {key: value for key, value in given.items() if not self._is_fixed_at(key, value, given)}
 
-    def _check_complete(self, where: str, params: Params) -> None:
-        """Refuse a baseline that lacks a setting searched under its values, or has one that isn't."""
-        needed = self.space.names({**self.fixed(), **params})
-        if set(params) != needed:
-            odd = sorted(needed ^ set(params))[0]
-            raise SettingsError(
-                f"{where} `{odd}` is {'missing' if odd in needed else 'not searched under these values'}"
-            )
+    def _check_searched(self, where: str, params: Params) -> None:
+        """Refuse a baseline that lacks a setting searched under its values, or has one outside the space."""
+        for key in sorted(self.searched(params)):
+            if key not in params:
+                raise SettingsError(f"{where} `{key}` is missing: it is searched under these values")
+            if not self.space.parameters[key].holds(params[key]):
+                raise SettingsError(
+                    f"{where} `{key}` is {shown(params[key])}, but must be {self.space.parameters[key]} as in [space]"
+                )
+
+    def _is_fixed_at(self, key: str, value: Any, params: Params) -> bool:
+        """Return whether all trials with these settings have this value of a setting that they don't search.
+
+        A baseline that says so is the same configuration as a trial drawn with its searched values.
+        """
+        return key not in self.searched(params) and getattr(getattr(self, SECTION_OF[key]), key) == value
+
+    def suggest(self, trial: Suggester, given: Mapping[str, Any]) -> Params:
+        """Return the settings that a trial was given, and tell the searched ones to Optuna's trial.
+
+        Nothing is drawn beside them, or it would be another configuration.
+        """
+        searched, parameters = self.searched(given), self.space.parameters.items()
+        told = {
+            name: parameter.suggest(trial, name) for name, parameter in parameters if name in searched & given.keys()
+        }
+        return {**given, **told}
+
+    def searched(self, params: Mapping[str, Any]) -> set[str]:
+        """Return the names of the settings that a trial with these settings searches; others are its own, or fixed."""
+        return self.space.names({**self.fixed(), **params})
 
     def sized_as_grid(self, trials_given: bool) -> Self:
         """Return the plan with its number of trials set to grid points × repeats."""

@@ -15,9 +15,13 @@ from storage.server.database import Database
 def requested_plan(
     database: Database, study: str, data: str | None, column: str | None, rename: str | None, trials: int | None
 ) -> Plan:
-    """Return the plan that `start` was asked for: of a file, a shipped study, or one that only the database has."""
+    """Return the plan that `start` was asked for: of a file by its path, of the study so named, or of a shipped file.
+
+    A study that has been opened goes on by its name as it was opened, even if a later version ships another file.
+    """
     name = studyfile.study_name(study)
-    from_file = studyfile.is_path(study) or name in shipped() or not exists(database, name)
+    template = rename is not None and name in shipped()
+    from_file = studyfile.is_path(study) or template or not exists(database, name)
     plan = studyfile.read(study) if from_file else stored_plan(database, name)
     if data:
         plan = studyfile.with_data(plan, data, column)

@@ -15,7 +15,15 @@ from search.common.stats import kendall_tau, least_gap
 from search.common.student import student_quantile
 from search.study.plan import Plan
 from search.study.study import LinkedStudy
-from search.study.trials import SEED, attributes_of, configuration_key, final_budget, finished, label
+from search.study.trials import (
+    SEED,
+    attributes_of,
+    configuration_key,
+    final_budget,
+    finished,
+    label,
+    trial_params,
+)
 
 OWN_FAULTS = {"diverged": "diverged", "out_of_memory": "didn't fit into memory", "error": "ended in errors"}
 """Causes of failure that are the configuration's own, with their wording in sentences."""
@@ -28,6 +36,7 @@ class Confirmed:
     baseline: str | None
     proxy_number: int | None
     params: Mapping[str, Any]
+    """Searched settings, and for a baseline its own."""
     proxy_bpb: float | None
     bpb_by_seed: Mapping[int, float]
     runs: tuple[FrozenTrial, ...]
@@ -35,6 +44,11 @@ class Confirmed:
     """Factor on the proxy's learning rate; `params` holds the rate that was trained."""
     failed: int = 0
     """Confirmation runs that failed by their own fault; a configuration with any ranks behind all without."""
+
+    @property
+    def searched(self) -> Mapping[str, Any]:
+        """Those of `params` that Optuna knows: the settings that the configuration shares with drawn ones."""
+        return {name: value for name, value in self.params.items() if name in self.runs[0].params}
 
     @property
     def label(self) -> str:
@@ -242,7 +256,7 @@ def confirmed_among(plan: Plan, proxies: Sequence[FrozenTrial], runs: Sequence[F
             Confirmed(
                 baseline=baseline,
                 proxy_number=proxy.number if proxy else number,
-                params=plan.scaled(ended[0].params, scale),
+                params=plan.scaled(trial_params(ended[0]), scale),
                 proxy_bpb=proxy.value if proxy and scale == 1 else None,
                 bpb_by_seed={r.user_attrs[SEED]: r.value for r in ended if r.value is not None},
                 runs=tuple(ended),

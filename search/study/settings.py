@@ -12,6 +12,12 @@ class Fidelity(Settings):
     """A training budget."""
 
     budget: str = setting(doc="training time of each run: 90s, 6m, 1h")
+    max_hours: float = setting(
+        0.0, "worker hours of all its runs, after which no new one is started; 0: no limit", at_least=0
+    )
+    max_usd: float = setting(
+        0.0, "dollars for all its runs, after which no new one is started; 0: no limit", at_least=0
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -25,6 +31,11 @@ class Fidelity(Settings):
         """Training seconds on the clock."""
         return parse_duration(self.budget)
 
+    @property
+    def limited(self) -> bool:
+        """Whether hours or dollars limit the number of its runs."""
+        return bool(self.max_hours or self.max_usd)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProxyConfig(Fidelity):
@@ -37,7 +48,10 @@ class ProxyConfig(Fidelity):
     )
     repeats: int = setting(1, "runs of each point of a grid, each with its own seed", at_least=1)
     trials: int = setting(
-        100, "number of proxy trials, baselines included; a grid sets it itself: its combinations × repeats", at_least=1
+        100,
+        "most proxy trials, baselines included, unless hours or dollars end them before; a grid sets it itself: its "
+        "combinations × repeats",
+        at_least=1,
     )
     report_every: int = setting(5, "percent of the budget between reports", at_least=1, at_most=50)
     report_bytes: int | None = setting(
@@ -60,6 +74,12 @@ class ProxyConfig(Fidelity):
         super().__post_init__()
         if self.repeats > 1 and self.sampler != "grid":
             raise SettingsError(f'`repeats` is {self.repeats}, but only sampler = "grid" repeats')
+        if self.limited and self.sampler == "grid":
+            raise SettingsError('`max_hours` and `max_usd` can\'t limit sampler = "grid", which runs every combination')
+        if self.max_hours and self.max_hours * 3600 < self.budget_seconds:
+            raise SettingsError(
+                f"`max_hours` is {self.max_hours:g}, but must be 0, or enough for a run of {self.budget}"
+            )
         if 100 % self.report_every:
             raise SettingsError(f"`report_every` is {self.report_every}, but must divide 100")
 
@@ -91,10 +111,6 @@ class ConfirmConfig(Fidelity):
         example="[1.0, 0.7]",
     )
     prune: bool = setting(True, "prune confirmation runs too, compared with other confirmation runs")
-    max_hours: float = setting(
-        0.0, "worker hours of confirmation runs, after which none is started; 0: no limit", at_least=0
-    )
-    max_usd: float = setting(0.0, "dollars for confirmation runs, after which none is started; 0: no limit", at_least=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()

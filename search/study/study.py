@@ -42,7 +42,7 @@ _GROWS = (
 """Settings that an open study may raise, but not lower."""
 _FREE = (
     *("description", "cost.", "workers.", "pruner.", "recipe."),
-    *(f"confirm.{key}" for key in ("prune", "max_hours", "max_usd")),
+    *("confirm.prune", *(f"{part}.{key}" for part in ("proxy", "confirm") for key in ("max_hours", "max_usd"))),
 )
 """Settings, by their beginnings, that an open study may change at will."""
 

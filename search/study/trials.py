@@ -171,7 +171,10 @@ def attributes_of(trial: FrozenTrial) -> Attributes:
 
 
 def trial_params(trial: FrozenTrial) -> "Params":
-    """Return a trial's parameters, including queued ones that `suggest` has not set yet."""
+    """Return a trial's settings: searched ones, whether `suggest` has set them yet or not, and a baseline's own.
+
+    Optuna's own `trial.params` has the searched ones alone.
+    """
     queued = trial.system_attrs.get("fixed_params")
     return {**(queued if isinstance(queued, dict) else {}), **trial.params}
 

@@ -1,14 +1,24 @@
-"""The study's cost cap, checked by each worker before each claim, so that all of them together stay below it."""
+"""The study's limits, checked by each worker before each claim, so that all of them together stay below them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from optuna.trial import FrozenTrial
+
 from search.common.durations import parse_duration
-from search.study.cost import bill, registry_of, run_usd, stored_cap
+from search.study.cost import affordable_runs, bill, registry_of, run_usd, stored_cap
 from search.study.settings import Fidelity
 from search.study.study import LinkedStudy
 from search.study.trials import BUDGET_SCALE, CLAIMED_AT, Attributes
 from storage.queue.trial_queue import Claim
+
+
+def room_for_proxy(study: LinkedStudy, proxies: Sequence[FrozenTrial]) -> bool:
+    """Return whether hours and dollars of [proxy] allow a further proxy beside these; a whole run must fit.
+
+    The queue checks it under its lock, so that no two workers take the last minutes.
+    """
+    return affordable_runs(study, study.plan.proxy, proxies) != 0
 
 
 class CostGuard:
@@ -40,7 +50,8 @@ class CostGuard:
 
     def record_claim(self, claim: Claim) -> None:
         """Record when a trial was claimed; until then its whole budget counts as still to be spent."""
-        if stored_cap(self._study):
+        plan = self._study.plan
+        if stored_cap(self._study) or plan.proxy.limited or plan.confirm.limited:
             storage = self._study.database.storage
             storage.set_trial_user_attr(claim.trial_id, CLAIMED_AT, self._registry.now())
             if self.budget_scale != 1:

@@ -61,6 +61,7 @@ class TrialRun:
         self.plan = context.study.plan
         self.retrying, self.outbox = context.retrying, context.outbox
         self.attributes, self.reports = dict(claim.user_attrs), dict[int, float]()
+        self.params: Params = {}
         if proxy:
             self.retrying(lambda: ensure_parameters(context.study, claim.trial_id))
         self.trial = self.retrying(lambda: Trial(study, claim.trial_id))  # reads the parameters just settled
@@ -76,7 +77,8 @@ class TrialRun:
         Raises what the trainer raises, and `StoppedError` if stopping is asked for while the database is away.
         """
         attrs = Attributes(self.claim.user_attrs)
-        params = self.plan.scaled(self.retrying(self._params), attrs.lr_scale)
+        self.params = self.retrying(self._params)
+        params = self.plan.scaled(self.params, attrs.lr_scale)
         configuration = self.plan.configuration(params)
         self._draw_control()
         corpus = shared_corpus(self.context.study, configuration.tokenizer, self._should_stop)
@@ -115,15 +117,12 @@ class TrialRun:
         )
 
     def _params(self) -> Params:
-        """Return the trial's searched parameters.
-
-        A confirmation run has those that it was given: drawing another would make it another configuration.
-        """
-        if self.proxy:
-            return self.plan.space.suggest(self.trial, self.plan.fixed())
+        """Return the settings that the run was given; a baseline alone may have others than searched ones."""
         given = trial_params(self.context.study.database.storage.get_trial(self.claim.trial_id))
-        searched = self.plan.space.parameters.items()
-        return {name: parameter.suggest(self.trial, name) for name, parameter in searched if name in given}
+        if Attributes(self.claim.user_attrs).baseline is None:
+            searched = self.plan.searched(given)
+            given = {name: value for name, value in given.items() if name in searched}
+        return self.plan.suggest(self.trial, given)
 
     def _saved_states(self) -> SavedStates:
         context = self.context
@@ -230,7 +229,7 @@ class TrialRun:
             return
         update_dashboard(study, say, self.retrying)
         lines = self.context.last_lines()
-        text = record(self.plan, self.label, end, self.trial.params, self.attributes, self.reports, lines)
+        text = record(self.plan, self.label, end, self.params, self.attributes, self.reports, lines)
         keep_record(study, self.claim.trial_id, self.claim.number, text, say)
 
 

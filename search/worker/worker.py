@@ -31,7 +31,7 @@ from search.strategy.promotion import manual_run_waits, promote
 from search.study.artifacts import study_artifacts
 from search.study.study import LinkedStudy
 from search.study.trials import BY_HAND, run_label
-from search.worker.cost_guard import CostGuard
+from search.worker.cost_guard import CostGuard, room_for_proxy
 from search.worker.run_context import RunContext
 from search.worker.shutdown import Shutdown
 from search.worker.trial_files import LastLines, keep_trace
@@ -194,7 +194,8 @@ class Worker:
             by_hand = self.retrying(lambda: confirmations.claim(self.name, None, BY_HAND, long))
             if isinstance(by_hand, Claim):
                 return confirmations, by_hand
-        proxy = self.retrying(lambda: proxies.claim(self.name, self.study.plan.proxy.trials, "", short))
+        trials, room = self.study.plan.proxy.trials, partial(room_for_proxy, self.study)
+        proxy = self.retrying(lambda: proxies.claim(self.name, trials, "", short, room))
         if isinstance(proxy, Claim) or proxy is NoClaim.REFUSED:
             return proxies, proxy
         self.retrying(lambda: promote(self.study))

@@ -6,7 +6,7 @@ don't matter.
 """
 
 import enum
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -91,6 +91,7 @@ class TrialQueue:
         limit: int | None,
         prefer: str = "",
         permit: Callable[[Mapping[str, Any]], bool] = lambda user_attrs: True,
+        room: Callable[[Sequence[FrozenTrial]], bool] = lambda trials: True,
     ) -> Claim | NoClaim:
         """Take a waiting trial, or a new one while fewer than `limit` trials count (None: no new ones).
 
@@ -104,13 +105,15 @@ class TrialQueue:
             prefer: user attribute; a waiting trial for which it is true goes first.
             permit: called under the lock with a trial's user attributes, none for a new trial; returns whether it
                 may be taken.
+            room: called under the lock with all trials; returns whether there is room for a new one. Without room the
+                answer is as if `limit` were reached: the caller waits while others run.
 
         """
         claim: Claim | NoClaim | None = None
         while claim is None:
             self.reap()
             with self._atomic() as connection:
-                claim = self._claim(connection, worker, limit, prefer, permit)
+                claim = self._claim(connection, worker, limit, prefer, permit, room)
         if isinstance(claim, Claim):
             self._add_to_cache(claim.trial_id)
         return claim
@@ -226,6 +229,7 @@ class TrialQueue:
         limit: int | None,
         prefer: str,
         permit: Callable[[Mapping[str, Any]], bool],
+        room: Callable[[Sequence[FrozenTrial]], bool],
     ) -> Claim | NoClaim | None:
         """Claim under the lock; return None if the caller must try again, because the trials have changed."""
         trials = self._claim_view.with_attributes(connection)
@@ -234,7 +238,7 @@ class TrialQueue:
         if queued := [t for t in trials if t.state == TrialState.WAITING]:
             first = next((t for t in queued if t.user_attrs.get(prefer) is True), queued[0])
             return self._take(connection, first, worker) if permit(first.user_attrs) else NoClaim.REFUSED
-        if limit is not None and self.counted(trials) < limit:
+        if limit is not None and self.counted(trials) < limit and room(trials):
             return self._create(connection, worker) if permit({}) else NoClaim.REFUSED
         return NoClaim.WAIT if any(t.state == TrialState.RUNNING for t in trials) else NoClaim.DONE
 

@@ -47,7 +47,7 @@ class StudyCounts:
 
     name: str
     asked: int
-    """Proxy trials asked for; 0 if the plan can't be read."""
+    """Proxy trials asked for; 0 if the plan can't be read, or if hours or dollars end them."""
     proxies: int
     """Proxy trials that are complete or pruned."""
     running: int
@@ -107,7 +107,8 @@ def _connected(settings: dict[str, Any]) -> Iterator[Any]:
 def _study_counts(name: str, plan: str, *counts: int) -> StudyCounts:
     proxies, running_now, confirmed, to_confirm, workers = map(int, counts)
     try:
-        asked = int(tomllib.loads(json.loads(plan))["proxy"]["trials"])
+        proxy = tomllib.loads(json.loads(plan))["proxy"]
+        asked = 0 if proxy.get("max_hours") or proxy.get("max_usd") else int(proxy["trials"])
     except (ValueError, KeyError, TypeError):
         asked = 0
     return StudyCounts(

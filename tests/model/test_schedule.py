@@ -18,25 +18,37 @@ def rate(progress: float, shape: Shape, schedule: str = "one_cycle", decay_fract
     return learning_rate(schedule, progress, **dict(zip(names, shape, strict=True)), decay_fraction=decay_fraction)
 
 
-@pytest.mark.parametrize("pct_start", [0.1, 0.3, 0.5])
-def test_it_is_torchs_one_cycle(pct_start: float) -> None:
+WRITE_UP = {
+    "one_cycle_standard": (0.3, 3.0, 10.0),
+    "one_cycle_aggressive": (0.05, 10.0, 100.0),
+    "one_cycle_medium": (0.1, 6.0, 20.0),
+}
+"""The three shapes of the write-up: pct_start, div_factor, final_div_factor, as given to torch."""
+
+
+@pytest.mark.parametrize(
+    ("schedule", "given"), [*(("one_cycle", (pct, 25.0, 1e4)) for pct in (0.1, 0.3, 0.5)), *WRITE_UP.items()]
+)
+def test_it_is_torchs_one_cycle(schedule: str, given: tuple[float, float, float]) -> None:
     """Torch's phases end at step pct_start · N − 1 and N − 1: the same curve, its two parts stretched by a step."""
-    n, shape = 100, (3e-3, pct_start, 25.0, 1e4)
+    pct_start, div_factor, final_div_factor = given
+    n = 100
+    shape = (3e-3, *(given if schedule == "one_cycle" else (0.7, 2.0, 3.0)))  # which a preset doesn't heed
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
         max_lr=3e-3,
         total_steps=n,
         pct_start=pct_start,
-        div_factor=25.0,
-        final_div_factor=1e4,
+        div_factor=div_factor,
+        final_div_factor=final_div_factor,
         cycle_momentum=False,
     )
     peak = pct_start * n - 1
     for step in range(n):
         up = step <= peak
         progress = pct_start * step / peak if up else pct_start + (1 - pct_start) * (step - peak) / (n - 1 - peak)
-        assert rate(progress, shape) == pytest.approx(scheduler.get_last_lr()[0], rel=1e-9)
+        assert rate(progress, shape, schedule) == pytest.approx(scheduler.get_last_lr()[0], rel=1e-9)
         optimizer.step()
         if step < n - 1:
             scheduler.step()
@@ -46,6 +58,13 @@ def test_it_is_torchs_one_cycle(pct_start: float) -> None:
 def test_a_preset_is_one_cycle_with_its_numbers(name: str) -> None:
     for progress in (0.0, 0.02, 0.2, 0.5, 0.9, 1.0):
         assert rate(progress, (3e-3, 0.6, 3.0, 7.0), name) == rate(progress, (3e-3, *PRESETS[name]))
+
+
+def test_names_of_earlier_versions_are_still_what_they_were() -> None:
+    assert {name: PRESETS[name] for name in ("one_cycle_early", "one_cycle_shallow")} == {
+        "one_cycle_early": (0.05, 25.0, 1e4),
+        "one_cycle_shallow": (0.3, 10.0, 10.0),
+    }
 
 
 def test_torchs_defaults_are_a_preset() -> None:

@@ -12,6 +12,7 @@ from search.strategy.promotion import manual_run_waits, promote
 from search.strategy.sampler import ensure_parameters
 from search.study.plan import Plan
 from search.study.study import LinkedStudy
+from search.study.trials import trial_params
 from storage.queue.trial_queue import Claim, TrialQueue
 
 TEXT = """
@@ -90,7 +91,8 @@ class Trainer:
         if short:
             ensure_parameters(self.study, claim.trial_id)
         trial = Trial(self.study.proxies if short else self.study.confirmations, claim.trial_id)
-        params = self.study.plan.space.suggest(trial, self.study.plan.fixed())
+        given = trial_params(self.study.database.storage.get_trial(claim.trial_id))
+        params = self.study.plan.suggest(trial, given)
         return self.study.plan.scaled(params, claim.user_attrs.get("lr_scale", 1.0))
 
     def train(self, queue: TrialQueue, claim: Claim) -> None:

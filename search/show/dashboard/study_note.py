@@ -4,6 +4,7 @@ from collections import Counter
 
 from optuna.trial import TrialState
 
+from search.analysis.forecast import proxies_to_come
 from search.analysis.snapshot import Snapshot
 from search.common.next_commands import State, next_commands
 from search.common.safe_text import plain, sentence, table
@@ -52,7 +53,9 @@ def _answer(snapshot: Snapshot) -> str:
 def _progress(snapshot: Snapshot) -> str:
     counts = Counter(t.state for t in snapshot.proxies if t.state.is_finished())
     noun = "runs" if snapshot.plan.is_grid else "proxies"
-    parts = [f"{counts[TrialState.COMPLETE]} of {snapshot.plan.proxy.trials} {noun} have trained to the end"]
+    about = "about " if snapshot.plan.proxy.limited and not snapshot.proxies_over else ""
+    asked = f"{about}{snapshot.slots + proxies_to_come(snapshot)}"
+    parts = [f"{counts[TrialState.COMPLETE]} of {asked} {noun} have trained to the end"]
     parts += [
         f"{counts[s]} {s.name.lower() if s != TrialState.FAIL else 'failed'}"
         for s in (TrialState.PRUNED, TrialState.FAIL)

@@ -7,10 +7,11 @@ from optuna.trial import FrozenTrial, TrialState
 from search.analysis.snapshot import Snapshot
 from search.common.durations import format_duration
 from search.common.safe_text import plain
+from search.show.wording import describe
 from search.strategy.promotion import entrant_of
 from search.study.cost import budget_seconds
 from search.study.results import Confirmed, Significance, bpb_text, lead
-from search.study.trials import SEED, attributes_of, budget_of
+from search.study.trials import SEED, attributes_of, budget_of, trial_params
 
 FAILURES: Mapping[str, str] = {
     "diverged": "**Diverged**: its loss was no number, or above that of guessing. Where many do, lower the top of "
@@ -44,7 +45,9 @@ def trial_notes(snapshot: Snapshot) -> dict[int, str]:
 def _kind(trial: FrozenTrial) -> list[str]:
     attrs = attributes_of(trial)
     if attrs.baseline is not None:
-        return [f"**Baseline {plain(attrs.baseline)}**, made by hand: never pruned, always confirmed."]
+        own = {name: value for name, value in trial_params(trial).items() if name not in trial.params}
+        apart = f" Set beside what is searched: {plain(describe(own))}." if own else ""
+        return [f"**Baseline {plain(attrs.baseline)}**, made by hand: never pruned, always confirmed.{apart}"]
     if attrs.control:
         return ["**Control**, drawn at random before it started and never pruned: controls show what pruning costs."]
     return []

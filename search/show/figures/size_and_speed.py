@@ -19,7 +19,7 @@ from search.show.figures.style import (
     template,
 )
 from search.show.wording import joined
-from search.study.trials import N_PARAMS, TOKENS, TOKENS_PER_SECOND, final_budget, finished
+from search.study.trials import N_PARAMS, TOKENS, TOKENS_PER_SECOND, final_budget, finished, trial_params
 
 
 def _measured(snapshot: Snapshot) -> list[FrozenTrial]:
@@ -28,7 +28,7 @@ def _measured(snapshot: Snapshot) -> list[FrozenTrial]:
 
 def _setting(snapshot: Snapshot, trial: FrozenTrial, name: str) -> Any:
     """Return a setting's value in a trial, searched or fixed."""
-    return trial.params.get(name, snapshot.plan.fixed().get(name))
+    return trial_params(trial).get(name, snapshot.plan.fixed().get(name))
 
 
 def draw_depth(snapshot: Snapshot) -> Any:

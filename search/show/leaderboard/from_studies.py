@@ -79,10 +79,11 @@ def study_entrants(
 
 def _conditions(snapshot: Snapshot, confirmed: Confirmed, hardware: str) -> Conditions:
     plan, provenance = snapshot.plan, attributes_of(confirmed.runs[0]).provenance
+    varied = set(plan.space.parameters).union(*plan.baselines.values())
     return Conditions(
         text=plain_line(str(provenance.get("text_sha256", f"{UNKNOWN}{plan.name}"))),
         protocol=plain_line(str(provenance.get("evaluation", PROTOCOL))),
-        context=None if "context" in plan.space.parameters else plan.model.context,
+        context=None if "context" in varied else plan.model.context,
         budget_seconds=plan.confirm.budget_seconds,
         hardware=plain_line(hardware),
     )

@@ -103,7 +103,8 @@ def _search_further(snapshot: Snapshot) -> list[str]:
     if place > 0.8 * len(trials):
         return [
             f"Search on: the best proxy came as number {place} of {len(trials)}, so that more may find better. Raise "
-            f"[proxy] `trials` in the study file, and `{command('start', study=snapshot.plan.name)}` goes on."
+            f"[proxy] `{_ended_by(snapshot)}` in the study file, and "
+            f"`{command('start', study=snapshot.plan.name)}` goes on."
         ]
     if place < 0.5 * len(trials):
         return [
@@ -111,6 +112,14 @@ def _search_further(snapshot: Snapshot) -> list[str]:
             f"and the {len(trials) - place} since then found nothing better."
         ]
     return []
+
+
+def _ended_by(snapshot: Snapshot) -> str:
+    """Return the setting of [proxy] that ended the proxies."""
+    proxy = snapshot.plan.proxy
+    if snapshot.slots >= proxy.trials or not proxy.limited:
+        return "trials"
+    return "max_hours" if proxy.max_hours else "max_usd"
 
 
 def _narrower(snapshot: Snapshot) -> list[str]:

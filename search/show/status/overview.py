@@ -17,7 +17,8 @@ class TrialCounts:
     """Numbers of trials of one fidelity, by state."""
 
     asked: int = described(
-        "Number of runs that there will be; for confirmation runs an estimate until the race is over."
+        "Number of runs that there will be: an estimate for confirmation runs until the race is over, and for proxies "
+        "while hours or dollars limit them."
     )
     estimated: bool = described("Whether `asked` is an estimate.")
     complete: int = described("Runs trained to the end.")
@@ -60,7 +61,7 @@ class BestResult:
         "Half of the 95% interval of that mean; null if no configuration was run with two seeds."
     )
     seeds: int = described("Number of runs, each with its own seed, in that mean.")
-    parameters: dict[str, Any] = described("Values of the searched settings.")
+    parameters: dict[str, Any] = described("Values of the searched settings, and of those that a baseline sets itself.")
 
 
 @dataclass(frozen=True, kw_only=True)

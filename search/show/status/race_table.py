@@ -6,6 +6,7 @@ from optuna.trial import TrialState
 from rich.console import Group
 from rich.text import Text
 
+from search.analysis.forecast import proxies_to_come
 from search.analysis.snapshot import Snapshot
 from search.show.columns import Column, Columns
 from search.strategy.promotion import entrant_of
@@ -46,10 +47,9 @@ def race(snapshot: Snapshot) -> Group:
 
 def waits_for(snapshot: Snapshot) -> str:
     """Return what a race that hasn't begun waits for."""
-    left = sum(not t.state.is_finished() for t in snapshot.proxies) + max(
-        0, snapshot.plan.proxy.trials - snapshot.slots
-    )
-    return f"begins when {left} more proxies have finished." if left else snapshot.race.due_runs.decision.state
+    left = sum(not t.state.is_finished() for t in snapshot.proxies) + proxies_to_come(snapshot)
+    about = "about " if snapshot.plan.proxy.limited else ""
+    return f"begins when {about}{left} more proxies have finished." if left else snapshot.race.due_runs.decision.state
 
 
 def decisions(snapshot: Snapshot) -> list[str]:

@@ -24,7 +24,7 @@ from search.show.status.overview import (
 )
 from search.show.wording import counted, rough_duration
 from search.study.results import Confirmed, Noise
-from search.study.trials import attributes_of, run_label
+from search.study.trials import attributes_of, run_label, trial_params
 from storage.registry.workers import RegisteredWorker
 
 URGENT = ("waiting", "idle", "stopped", "cap")
@@ -46,7 +46,9 @@ def study_overview(snapshot: Snapshot, now: datetime | None = None) -> Overview:
         confirm_budget=snapshot.plan.confirm.budget,
         elapsed_seconds=worked_seconds(snapshot.workers),
         eta_seconds=prediction.eta_seconds,
-        proxies=_trial_counts(snapshot.proxies, prediction.proxies, False),
+        proxies=_trial_counts(
+            snapshot.proxies, prediction.proxies, snapshot.plan.proxy.limited and not snapshot.proxies_over
+        ),
         confirmations=_trial_counts(snapshot.runs, prediction.confirmations, not snapshot.race_over),
         workers=[_worker_status(snapshot, e) for e in snapshot.workers if e.state != "ended"],
         best_proxy=_best_proxy(snapshot.finished),
@@ -135,7 +137,7 @@ def _best_proxy(proxies: Sequence[FrozenTrial]) -> BestResult | None:
         return None
     name = attributes_of(best).baseline
     label = f"baseline {name}" if name else run_label(True, best.number)
-    return BestResult(label=label, bpb=best.value, half_width=None, seeds=1, parameters=dict(best.params))
+    return BestResult(label=label, bpb=best.value, half_width=None, seeds=1, parameters=trial_params(best))
 
 
 def _best_confirmed(configurations: Sequence[Confirmed], noise: Noise) -> BestResult | None:

@@ -45,8 +45,15 @@ def test_a_rental_by_hand() -> None:
 
 
 def test_the_estimate_by_hand() -> None:
-    """100 × 6 min and 14 × 30 min are 17 hours; 15% more for start-up and evaluation, at $0.59."""
-    assert estimate_usd(BABYLM, 0.59) == pytest.approx(17 * 1.15 * 0.59)
+    """Proxies end after 10 hours of all their time; 14 × 30 min have 15% of start-up and evaluation more, at $0.59.
+
+    Without that limit 100 × 6 min are 15% more too; with one of $5 for the long runs these are no dearer.
+    """
+    assert estimate_usd(BABYLM, 0.59) == pytest.approx((10 + 7 * 1.15) * 0.59)
+    counted = replace(BABYLM, proxy=replace(BABYLM.proxy, max_hours=0.0, trials=100))
+    assert estimate_usd(counted, 0.59) == pytest.approx(17 * 1.15 * 0.59)
+    capped = replace(counted, confirm=replace(counted.confirm, max_usd=4.0))
+    assert estimate_usd(capped, 0.59) == pytest.approx(10 * 1.15 * 0.59 + 4)
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def plan(text: Path, sizes: str) -> Plan:
 
 def test_the_tokenizers_of_a_study() -> None:
     assert [t.vocab_size for t in tokenizers(studyfile.read("quickstart"))] == [1024, 512, 2048]
-    assert len({(t.kind, t.vocab_size) for t in tokenizers(studyfile.read("sweep-vocab"))}) == 16
+    assert len({(t.kind, t.vocab_size) for t in tokenizers(studyfile.read("sweep-vocab"))}) == 20
     wide = PLAN.replace("choices = [{sizes}]", "low = 400, high = 4000")
     found = tokenizers(Plan.parse(wide.format(source="x.txt"), name="mine", origin="mine.toml"))
     assert [t.vocab_size for t in found] == [6144]  # too many to prepare them all

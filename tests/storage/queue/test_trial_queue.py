@@ -1,14 +1,14 @@
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
 import optuna
 import pytest
 import sqlalchemy as sa
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from storage.queue.heartbeat import Heartbeat
 from storage.queue.liveness_sql import NOTICED
@@ -277,3 +277,23 @@ def test_connections_that_break_in_mid_call_come_back_to_the_pool(database: Data
         connection.execute(sa.text("DROP TRIGGER dying ON trial_heartbeats"))
     assert queue.beat(taken.trial_id)
     assert database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+
+def test_room_for_a_new_trial_is_asked_of_all_trials(queue: TrialQueue) -> None:
+    """Two at a time: the answer is to wait while others run; what waits already needs no room."""
+    seen: list[list[str]] = []
+
+    def room(some: Sequence[FrozenTrial]) -> bool:
+        seen.append([t.state.name for t in some])
+        return sum(t.state == TrialState.RUNNING for t in some) < 2
+
+    first, second = (queue.claim("w", 10, room=room) for _ in range(2))
+    assert isinstance(first, Claim)
+    assert isinstance(second, Claim)
+    assert queue.claim("w", 10, room=room) is NoClaim.WAIT
+    assert seen == [[], ["RUNNING"], ["RUNNING", "RUNNING"]]
+    assert queue.fail(first.trial_id, "lost")
+    assert isinstance(queue.claim("w", 10, room=lambda trials: False), Claim)
+    for trial in queue._trials():
+        queue.finish(trial._trial_id, TrialState.COMPLETE, 1.0)
+    assert queue.claim("w", 10, room=lambda trials: False) is NoClaim.DONE
