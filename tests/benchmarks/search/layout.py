@@ -23,6 +23,8 @@ class Layout:
     """Functions by the modules that call them, which write files or show figures."""
     no_facts: Mapping[str, tuple[str, ...]]
     """Likewise functions that return what machine and text are."""
+    proxy_hours: bool = True
+    """Whether hours can end the proxies, so that what pruning saves buys further ones."""
 
 
 HERE = Layout(
@@ -53,6 +55,7 @@ EARLIER = Layout(
         "search.worker.trial_run": ("show", "show_in_turn", "record", "keep_record"),
     },
     no_facts={"search.worker.trial_run": ("of_run", "hashes")},
+    proxy_hours=False,
 )
 
 

@@ -23,20 +23,26 @@ from tests.benchmarks.search.simulation import Simulation
 from tests.benchmarks.search.trainer import LONG_SECONDS, TableTrainer
 from tests.benchmarks.table.rows import Row
 
+SPARE_ROWS = 5
+"""Rows of the table that proxies leave untouched."""
 
-def study_file(study: str, long_runs: float, seed: int) -> str:
+
+def study_file(study: str, long_runs: float, seed: int, most: int) -> str:
     """Return the study file for so much money: babylm.toml's proportions, with half of it for proxies.
 
-    Its 100 proxies are 20 long runs' worth, its race of 8 + 1 + 1 candidates, and 3 more, 14 to 18.
+    Its hours of proxies are 20 long runs' worth, its race of 8 + 1 + 1 candidates, and 3 more, 14 to 18. `most` is the
+    largest number of proxies; where hours can't end them, 5 whole ones for each long run's worth.
     """
-    table, share = tomllib.loads(study), long_runs / 40
+    table, share, hours = tomllib.loads(study), long_runs / 40, long_runs / 2 * LONG_SECONDS / 3600
     table["proxy"] |= {"trials": round(100 * share), "budget": "6m", "seed": seed}
+    if layout().proxy_hours:
+        table["proxy"] |= {"trials": most, "max_hours": hours}
     table["confirm"] |= {
         "budget": "30m",
         "top": max(1, round(8 * share)),
         "random": round(share),
         "widen": round(3 * share),
-        "max_hours": long_runs / 2 * LONG_SECONDS / 3600,
+        "max_hours": hours,
     }
     return tomli_w.dumps(table)
 
@@ -72,7 +78,7 @@ class Found:
 
 def search(answers: Answers, long_runs: float, workers: int) -> Found:
     """Run a study for this much money, of so many long runs, with so many workers, and return what it exports."""
-    text = study_file(answers.table.study, long_runs, answers.replay)
+    text = study_file(answers.table.study, long_runs, answers.replay, len(answers.table.rows) - SPARE_ROWS)
     plan = part("search.study.plan", "Plan").parse(text, name="replay", origin="the table's study")
     with without_servers(memory_queue()):
         study = part("search.study.study", "open_study")(MemoryDatabase(TableStorage(answers)), plan)
@@ -147,6 +153,8 @@ def without_servers(queue: type[Any]) -> Iterator[None]:
         *((module(name), dict.fromkeys(names, _nothing)) for name, names in tree.no_functions.items()),
         *((module(name), dict.fromkeys(names, _no_facts)) for name, names in tree.no_facts.items()),
     ]
+    if tree.proxy_hours:  # when a trial was claimed, by a server's clock
+        aside.append((part("search.worker.cost_guard", "CostGuard"), {"record_claim": _nothing}))
     with contextlib.ExitStack() as stack:
         for owner, names in aside:
             for name, value in names.items():

@@ -23,7 +23,7 @@ def answers(replay: int = 0, noise: float = 0.05) -> Answers:
 
 
 def plan(told: Answers, long_runs: float = 8) -> Plan:
-    text = ours.study_file(told.table.study, long_runs, told.replay)
+    text = ours.study_file(told.table.study, long_runs, told.replay, len(told.table.rows) - ours.SPARE_ROWS)
     return Plan.parse(text, name="replay", origin="the table's study")
 
 
@@ -60,7 +60,7 @@ def test_a_study_in_memory_is_the_one_that_postgres_gives(database: Database, mo
     memory, real = in_memory(answers()), in_postgres(answers(), database, monkeypatch)
     assert told_of(memory.proxy_trials()) == told_of(real.proxy_trials())
     assert told_of(memory.confirm_trials()) == told_of(real.confirm_trials())
-    assert len(memory.proxy_trials()) == 20
+    assert len(memory.proxy_trials()) > 20  # whole ones that the hours would have bought: what pruning saves buys more
     assert len(memory.confirm_trials()) >= 3
 
 
@@ -78,7 +78,7 @@ def test_money_is_what_runs_took(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_configurations_are_rows_and_none_is_tried_twice() -> None:
     told = answers()
     rows = [told.row(t.params).number for t in in_memory(told).proxy_trials()]
-    assert len(set(rows)) == len(rows) == 20
+    assert len(set(rows)) == len(rows) > 20
 
 
 @pytest.mark.parametrize("replay", range(3))
@@ -92,7 +92,7 @@ def test_the_export_is_the_best_of_the_long_runs(replay: int) -> None:
 
 def test_budgets_that_the_table_has_not_are_refused() -> None:
     told = answers()
-    text = ours.study_file(told.table.study, 8, 0).replace('budget = "6m"', 'budget = "5m"')
+    text = ours.study_file(told.table.study, 8, 0, 60).replace('budget = "6m"', 'budget = "5m"')
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with ours.without_servers(memory_queue()):
         database = MemoryDatabase(TableStorage(told))
