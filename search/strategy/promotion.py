@@ -11,9 +11,11 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from search.common.errors import SearchError
+from search.common.stats import NORMAL
+from search.strategy.joint import JointModel, full_budget_runs
 from search.strategy.race import SPENT, Candidate, Decision, Rules, next_runs, standing, survivors
 from search.study.cost import affordable_runs, proxies_left
-from search.study.results import Transfer, confirmed, transfer
+from search.study.results import Transfer, bpb_text, confirmed, transfer
 from search.study.space import params_key
 from search.study.study import LinkedStudy, ReadStudy
 from search.study.trials import (
@@ -23,6 +25,8 @@ from search.study.trials import (
     CONFIRMS,
     KIND,
     LR_SCALE,
+    PREDICTED,
+    PREDICTED_HALF_WIDTH,
     SEED,
     WHY,
     attributes_of,
@@ -32,6 +36,9 @@ from search.study.trials import (
     label,
     trial_params,
 )
+
+MIN_FINALS, MIN_CANDIDATES = 3, 2
+"""Proxies that the model of both budgets needs, and those among which a candidate is chosen before all are over."""
 
 
 @dataclass(frozen=True)
@@ -125,22 +132,67 @@ def _distinct(proxies: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 def promote(study: LinkedStudy) -> int:
     """Queue the confirmation runs that are due, and return how many are new. Repeating it adds nothing.
 
-    Runs are due once every proxy trial has finished and no further one may begin: their number is reached, or their
-    hours or dollars are spent.
+    The race begins once every proxy trial has finished and no further one may begin: their number is reached, or their
+    hours or dollars are spent. With `[confirm] after`, first runs of candidates begin before, a few at a time: their
+    results then guide both the further proxies and the choice of further candidates.
     """
     plan = study.plan
     with study.database.lock(f"lilm-search/promote/{plan.name}"):
         proxies = study.proxy_trials()
-        if any(not t.state.is_finished() for t in proxies) or proxies_left(study, proxies):
-            return 0
+        left = proxies_left(study, proxies)
+        over = all(t.state.is_finished() for t in proxies) and not left
+        added = _promote_predicted(study, proxies, left, over=over) if plan.confirm.after else 0
+        if not over:
+            return added
         due = due_runs(study)
-        added = sum(_enqueue(study, *run) for run in due.rung_runs)
+        added += sum(_enqueue(study, *run) for run in due.rung_runs)
         for run in due.decision.start:
             seed = plan.confirm.first_seed + run.index
             added += _enqueue(study, due.entrants[run.key], seed, plan.confirm.budget, run.why)
         if study.confirmations.user_attrs.get("race") != due.decision.state:
             study.confirmations.set_user_attr("race", due.decision.state)
         return added
+
+
+def _promote_predicted(study: LinkedStudy, proxies: Sequence[FrozenTrial], left: int, *, over: bool) -> int:
+    """Queue first runs of the candidates from which the model of both budgets expects most, as many as are due."""
+    plan, runs = study.plan, full_budget_runs(study)
+    raced = {attributes_of(r).confirms for r in runs}
+    chosen = {attributes_of(r).confirms for r in runs if attributes_of(r).kind == "top"}
+    ended = sum(t.state.is_finished() for t in proxies)
+    due = early_candidates(plan.confirm.top, plan.confirm.after, ended, len(proxies) + left, over=over) - len(chosen)
+    candidates = [t for t in _distinct(proxies) if t.number not in raced]
+    if due <= 0 or len(candidates) < MIN_CANDIDATES * (not over):
+        return 0
+    model = JointModel(plan.space, proxies, runs) if len(candidates) > due and len(proxies) >= MIN_FINALS else None
+    best = model.choose([t.params for t in candidates], due) if model else range(min(due, len(candidates)))
+    forecasts = model.predict([candidates[i].params for i in best]) if model else []
+    added = 0
+    for place, index in enumerate(best):
+        trial, why = candidates[index], "first run: among the best proxies"
+        notes: dict[str, Any] = {}
+        if model:
+            forecast = forecasts[place]
+            half = NORMAL.inv_cdf(0.95) * math.hypot(forecast.deviation, model.long_noise)
+            why = f"first run: {bpb_text(forecast.mean, half)} BPB predicted (90%), chosen by what a long run may gain"
+            notes = {PREDICTED: forecast.mean, PREDICTED_HALF_WIDTH: half}
+        for scale in plan.confirm.lr_scales:
+            entrant = Entrant("top", None, trial.number, scale, trial.params)
+            extra = notes if scale == 1 else {}
+            added += _enqueue(study, entrant, plan.confirm.first_seed, plan.confirm.budget, why, extra=extra)
+    return added
+
+
+def early_candidates(top: int, after: int, ended: int, trials: int, *, over: bool) -> int:
+    """Return how many of `top` candidates may have begun their long runs once so many proxies have ended.
+
+    One after `after` proxies, all once the proxies are over, and in even steps between.
+    """
+    if over:
+        return top
+    if ended < after or not top:
+        return 0
+    return 1 + math.floor((top - 1) * (ended - after) / max(1, trials - after))
 
 
 def promote_by_hand(study: LinkedStudy, number: int, seeds: int) -> int:
@@ -169,8 +221,17 @@ def manual_run_waits(study: LinkedStudy) -> bool:
     return any(attributes_of(r).by_hand for r in waiting)
 
 
-def _enqueue(study: LinkedStudy, entrant: Entrant, seed: int, budget: str, why: str, *, by_hand: bool = False) -> bool:
-    notes = {WHY: why, KIND: entrant.kind} | ({BY_HAND: True} if by_hand else {})
+def _enqueue(
+    study: LinkedStudy,
+    entrant: Entrant,
+    seed: int,
+    budget: str,
+    why: str,
+    *,
+    by_hand: bool = False,
+    extra: Mapping[str, Any] | None = None,
+) -> bool:
+    notes = {WHY: why, KIND: entrant.kind} | ({BY_HAND: True} if by_hand else {}) | dict(extra or {})
     return study.confirm_queue.enqueue(dict(entrant.params), entrant.attrs(seed, budget), notes)
 
 
@@ -238,15 +299,18 @@ def _entrants(study: LinkedStudy, runs: Sequence[FrozenTrial]) -> tuple[list[Ent
     for run in runs:
         entrant = entrant_of(run)
         entrants.setdefault(entrant.key, entrant)
-    best = proxies_to_confirm(proxies, top=plan.confirm.top, drawn=plan.confirm.random, seed=plan.proxy.seed)
+    early = [e.number for e in entrants.values() if e.kind == "top" and plan.confirm.after]
+    others = [t for t in proxies if t.number not in early]
+    most = 0 if plan.confirm.after else plan.confirm.top
+    best = proxies_to_confirm(others, top=most, drawn=plan.confirm.random, seed=plan.proxy.seed)
     for place, trial in enumerate(best):
-        top = place < plan.confirm.top
+        top = place < most
         for scale in plan.confirm.lr_scales if top else (1.0,):
             entrant = Entrant("top" if top else "random", None, trial.number, scale, trial.params)
             entrants.setdefault(entrant.key, entrant)
     chosen = [e.number for e in entrants.values() if e.number is not None]
     left = plan.confirm.widen - sum(e.kind == "wider" for e in entrants.values())
-    more = proxies_to_add(proxies, chosen, count=max(0, left) if best else 0, seed=plan.proxy.seed)
+    more = proxies_to_add(proxies, chosen, count=max(0, left) if best or early else 0, seed=plan.proxy.seed)
     return list(entrants.values()), [Entrant("wider", None, t.number, params=t.params) for t in more]
 
 

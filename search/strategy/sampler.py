@@ -7,6 +7,7 @@ their own fault, and, for the Gaussian process, pruned ones.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from search.common.errors import SpaceExhaustedError
+from search.strategy.joint import JointModel, full_budget_runs
 from search.strategy.quasi_random import PointSuggester, seed_from, sobol
 from search.strategy.sampler_history import sampler_history
 from search.study.space import MAX_GRID_POINTS, Params, Space, params_key
@@ -29,6 +31,13 @@ A Gaussian process is asked only twice: it mostly proposes the same again, and s
 
 MAX_NEIGHBOUR_DRAWS = 1000
 """Random neighbours that are tried before the space counts as exhausted."""
+
+MIN_FINALS = 3
+"""Complete trials that the joint model needs."""
+RANDOM_CHOICES = 512
+"""Random configurations among which the joint model chooses."""
+CENTRES, NEIGHBOURS, NEIGHBOUR_DEVIATION = 6, 48, 0.1
+"""Configurations with the best predictions, neighbours of each among which it chooses too, and how far these lie."""
 
 
 def tpe(seed: int) -> BaseSampler:
@@ -67,20 +76,29 @@ class Sampler:
     fixed: Mapping[str, Any]
     """Settings outside the space, which its conditions may name."""
     kind: str
-    """Name of the sampler: tpe, gp, qmc or random."""
+    """Name of the sampler: joint, tpe, gp, qmc or random."""
     seed: int
     startup: int
     """Trials that must have ended before a learning sampler is used."""
     start: str = "random"
     """Name of the sampler that is used until then: random or qmc."""
 
-    def draw(self, trials: Sequence[FrozenTrial], number: int, given: Mapping[str, Any]) -> Draw:
+    def draw(
+        self,
+        trials: Sequence[FrozenTrial],
+        number: int,
+        given: Mapping[str, Any],
+        long_runs: Callable[[], Sequence[FrozenTrial]] = tuple,
+    ) -> Draw:
         """Return new parameters for the trial of this number, `given` among them; `trials` are all so far.
 
-        Raises `SpaceExhaustedError` if every configuration has been given to a trial.
+        `long_runs` returns the confirmation runs at the full budget, for the joint model. Raises `SpaceExhaustedError`
+        if every configuration has been given to a trial.
         """
         others = [t for t in trials if t.number != number]
         taken = {params_key(trial_params(t)) for t in others}
+        if self.kind == "joint":
+            return self._draw_jointly(others, number, given, taken, long_runs)
         history = self._history(others)
         draws = []
         for attempt in range(2 if self.kind == "gp" else MAX_DRAWS):
@@ -88,6 +106,45 @@ class Sampler:
             if params_key(draws[-1].params) not in taken:
                 return draws[-1]
         return self._neighbour(draws[0].params, taken, number, given)
+
+    def _draw_jointly(
+        self,
+        others: Sequence[FrozenTrial],
+        number: int,
+        given: Mapping[str, Any],
+        taken: set[frozenset[Any]],
+        long_runs: Callable[[], Sequence[FrozenTrial]],
+    ) -> Draw:
+        """Return the free configuration of which the most is expected in a long run; points of a sequence at first."""
+        finals = [t for t in others if t.state == TrialState.COMPLETE]
+        if len(finals) < MIN_FINALS or sum(t.state.is_finished() for t in others) < self.startup:
+            drawn = self._draw_without_history("qmc", number, 0, given)
+            return (
+                drawn if params_key(drawn.params) not in taken else self._neighbour(drawn.params, taken, number, given)
+            )
+        model = JointModel(self.space, others, long_runs())
+        seed = seed_from(self.seed, number, 0)
+        choices = self._near_and_far(model, np.random.default_rng(seed), given)
+        for index in np.argsort(-model.improvement(choices), kind="stable"):
+            if params_key(choices[index]) not in taken:
+                return Draw(choices[index], "joint", seed)
+        return self._neighbour(choices[0], taken, number, given)
+
+    def _near_and_far(self, model: JointModel, rng: np.random.Generator, given: Mapping[str, Any]) -> list[Params]:
+        """Return random configurations, and neighbours of those that look best."""
+        choices = [self._at_point(rng.random(len(self.space.parameters)), given) for _ in range(RANDOM_CHOICES)]
+        for centre in model.best_seen(CENTRES):
+            places = model.encoding.places({k: v for k, v in centre.items() if k in self.space.parameters})
+            for _ in range(NEIGHBOURS):
+                moved = {
+                    name: min(max(place + NEIGHBOUR_DEVIATION * rng.standard_normal(), 0.0), 1 - 1e-9)
+                    if rng.random() < 0.5
+                    else place
+                    for name, place in places.items()
+                }
+                rest = {name: rng.random() for name in self.space.parameters}
+                choices.append(self.space.suggest(PointSuggester({**rest, **moved}, given), self.fixed))
+        return choices
 
     def _history(self, others: Sequence[FrozenTrial]) -> list[FrozenTrial] | None:
         """Return the trials to learn from; None if the sampler doesn't learn or too few trials have ended."""
@@ -170,7 +227,8 @@ def ensure_parameters(study: LinkedStudy, trial_id: int) -> None:
     if searched == given.keys() or (own and searched <= given.keys()):
         return
     with study.database.lock(f"lilm-search/draw/{plan.name}"):
-        drawn = plan_sampler(study).draw(study.proxy_queue.with_attributes(), trial.number, given)
+        trials = study.proxy_queue.with_attributes()
+        drawn = plan_sampler(study).draw(trials, trial.number, given, partial(full_budget_runs, study))
         storage.set_trial_user_attr(trial_id, SAMPLER, {"kind": drawn.kind, "seed": drawn.seed})
         storage.set_trial_system_attr(trial_id, "fixed_params", drawn.params)
 

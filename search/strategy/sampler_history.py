@@ -51,7 +51,7 @@ def _history_trial(
         return None
     if kind != "gp":
         return _HistoryTrial(params, searched, TrialState.PRUNED, None, _last_report(trial))
-    return _HistoryTrial(params, searched, TrialState.COMPLETE, _estimated_final(trial, finals)) if finals else None
+    return _HistoryTrial(params, searched, TrialState.COMPLETE, estimated_final(trial, finals)) if finals else None
 
 
 class _HistoryTrial(FrozenTrial):
@@ -95,7 +95,7 @@ def _last_report(trial: FrozenTrial) -> dict[int, float]:
     return {} if step is None else {step: trial.intermediate_values[step]}
 
 
-def _estimated_final(trial: FrozenTrial, finals: Sequence[FrozenTrial]) -> float:
+def estimated_final(trial: FrozenTrial, finals: Sequence[FrozenTrial]) -> float:
     """Return the final value of complete trials with this trial's loss at its last step; else the worst of all."""
     for step, loss in _last_report(trial).items():
         reached = [t for t in finals if step in t.intermediate_values]

@@ -43,8 +43,9 @@ class ProxyConfig(Fidelity):
 
     sampler: str = setting(
         "tpe",
-        "tpe and gp learn, qmc and random don't, grid runs every combination of the space's values",
-        choices=("tpe", "gp", "qmc", "random", "grid"),
+        "joint learns from short and long runs, tpe and gp from short ones, qmc and random from none; "
+        "grid runs every combination of the space's values",
+        choices=("joint", "tpe", "gp", "qmc", "random", "grid"),
     )
     repeats: int = setting(1, "runs of each point of a grid, each with its own seed", at_least=1)
     trials: int = setting(
@@ -95,6 +96,12 @@ class ConfirmConfig(Fidelity):
     widen: int = setting(
         3, "most candidates added later, while proxies aren't shown to predict confirmed results", at_least=0
     )
+    after: int = setting(
+        0,
+        "finished proxies after which the first long runs begin, and go on beside further proxies, candidates being "
+        "chosen by a model of both; 0: once all proxies are over, the best of them",
+        at_least=0,
+    )
     seeds: float = setting(
         1.4, "confirmation runs per candidate, on average; the race decides which get more", at_least=1
     )
@@ -114,6 +121,8 @@ class ConfirmConfig(Fidelity):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.after and self.rungs:
+            raise SettingsError(f"`after` is {self.after}, but must be 0 with `rungs`, which compare all candidates")
         if self.max_seeds < self.seeds:
             raise SettingsError(f"`max_seeds` is {self.max_seeds}, but must be >= seeds ({self.seeds})")
         if 1.0 not in self.lr_scales or not all(0 < scale <= 10 for scale in self.lr_scales):

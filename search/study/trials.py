@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 BASELINE, CONTROL, GRID, SAMPLER = "baseline", "control", "grid", "sampler"
 CONFIRMS, SEED, BUDGET, LR_SCALE = "confirms", "seed", "budget", "lr_scale"
 KIND, WHY, BY_HAND = "kind", "why", "by_hand"
+PREDICTED, PREDICTED_HALF_WIDTH = "predicted", "predicted_half_width"
 
-INHERITED = (BASELINE, CONTROL, GRID, SAMPLER, CONFIRMS, SEED, BUDGET, LR_SCALE, KIND, WHY, BY_HAND)
+INHERITED = (
+    *(BASELINE, CONTROL, GRID, SAMPLER, CONFIRMS, SEED, BUDGET, LR_SCALE),
+    *(KIND, WHY, BY_HAND, PREDICTED, PREDICTED_HALF_WIDTH),
+)
 """Attributes that a retry inherits from the trial that was lost."""
 
 # Its worker and its fate; the queue in `storage` writes the first four under the same keys.
@@ -78,7 +82,7 @@ VALIDATORS: Mapping[str, Callable[[Any], bool]] = {
     **dict.fromkeys((TOKENS_PER_SECOND, TOKENS_PER_PARAM), _number),
     **dict.fromkeys((CLAIMED_AT, TRAIN_BPB, BYTES_PER_TOKEN, RESUMED_AT), _number),
     **dict.fromkeys((LR_SCALE, BUDGET_SCALE), _factor),
-    **dict.fromkeys((BEST_AS_BAD, PROOF), _number),
+    **dict.fromkeys((BEST_AS_BAD, PROOF, PREDICTED, PREDICTED_HALF_WIDTH), _number),
     BUDGET: _budget,
     PROVENANCE: _table,
 }
@@ -137,6 +141,10 @@ class Attributes:
     """The pruner's reason at the last report."""
     best_as_bad = _Typed[float](BEST_AS_BAD)
     """Expected share of the best runs that look as bad at the last report."""
+    predicted = _Typed[float](PREDICTED)
+    """Long BPB that was predicted when the run was queued."""
+    predicted_half_width = _Typed[float](PREDICTED_HALF_WIDTH)
+    """Half of the 90% interval in which the run's BPB was predicted to lie."""
     n_params = _Typed[int](N_PARAMS)
     """Parameters of the network."""
     tokens = _Typed[int](TOKENS)

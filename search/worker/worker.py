@@ -194,6 +194,11 @@ class Worker:
             by_hand = self.retrying(lambda: confirmations.claim(self.name, None, BY_HAND, long))
             if isinstance(by_hand, Claim):
                 return confirmations, by_hand
+        if self.study.plan.confirm.after:  # long runs that are due while proxies go on teach most if they run at once
+            self.retrying(lambda: promote(self.study))
+            early = self.retrying(lambda: confirmations.claim(self.name, None, "", long))
+            if isinstance(early, Claim):
+                return confirmations, early
         trials, room = self.study.plan.proxy.trials, partial(room_for_proxy, self.study)
         proxy = self.retrying(lambda: proxies.claim(self.name, trials, "", short, room))
         if isinstance(proxy, Claim) or proxy is NoClaim.REFUSED:

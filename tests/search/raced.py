@@ -75,10 +75,14 @@ class Trainer:
         return claimed is not None
 
     def claim(self) -> tuple[TrialQueue, Claim] | None:
-        """Claim as a worker does: first runs promoted by hand, then proxies, then the race."""
+        """Claim as a worker does: runs promoted by hand, early long runs, proxies, the race."""
         proxies, long = self.study.proxy_queue, self.study.confirm_queue
         if manual_run_waits(self.study) and isinstance(wanted := long.claim(self.name, None), Claim):
             return long, wanted
+        if self.study.plan.confirm.after:
+            promote(self.study)
+            if isinstance(early := long.claim(self.name, None), Claim):
+                return long, early
         if isinstance(first := proxies.claim(self.name, self.study.plan.proxy.trials), Claim):
             return proxies, first
         promote(self.study)
