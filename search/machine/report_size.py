@@ -1,6 +1,5 @@
 """How much text the reports of a study measure: the same for all its trials, settled once."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,22 +10,13 @@ from model.training.report_size import Shape, evaluation_tokens_per_second, repo
 from search.study.parameter import Parameter
 from search.study.plan import Plan
 from search.study.space import SECTION_OF
-from search.study.study import LinkedStudy, agree
-
-ATTRIBUTE = "report_bytes"
-"""Attribute of the study: the bytes that its first worker chose."""
+from search.study.study import REPORT_BYTES, LinkedStudy, agree, known_report_bytes
 
 
 def agree_on_report_bytes(study: LinkedStudy, corpus: Corpus, device: torch.device) -> int:
     """Return the bytes of a report: the study file's, or what the first worker measured, rounded to a power of two."""
     given = known_report_bytes(study.plan, study.proxy_attributes())
-    return given or int(agree(study, ATTRIBUTE, str(measured(study.plan, corpus, device))))
-
-
-def known_report_bytes(plan: Plan, attributes: Mapping[str, Any]) -> int | None:
-    """Return the bytes of a report; None before the first worker has chosen."""
-    chosen = str(attributes.get(ATTRIBUTE, ""))
-    return plan.proxy.report_bytes or (int(chosen) if chosen.isdecimal() and int(chosen) else None)
+    return given or int(agree(study, REPORT_BYTES, str(measured(study.plan, corpus, device))))
 
 
 def measured(plan: Plan, corpus: Corpus, device: torch.device) -> int:

@@ -35,6 +35,9 @@ from storage.server.database import Database
 Prime = Callable[[Database, Plan, Say], dict[str, Any]]
 """Returns the results of an earlier study for the pruner of a new one, as attributes of the new study."""
 
+REPORT_BYTES = "report_bytes"
+"""Attribute of the study: the bytes of a report that its first worker chose."""
+
 _GROWS = (
     *("proxy.trials", "proxy.repeats"),
     *(f"confirm.{key}" for key in ("top", "random", "widen", "seeds", "max_seeds")),
@@ -250,6 +253,12 @@ def _enqueue_grid(study: LinkedStudy) -> None:
     for repeat in range(plan.proxy.repeats if plan.is_grid else 0):
         for index, params in enumerate(plan.grid()):
             study.proxy_queue.enqueue(params, {GRID: index, SEED: plan.proxy.seed + repeat})
+
+
+def known_report_bytes(plan: Plan, attributes: Mapping[str, Any]) -> int | None:
+    """Return the bytes of a report, by the plan or the study's attributes; None before the first worker has chosen."""
+    chosen = str(attributes.get(REPORT_BYTES, ""))
+    return plan.proxy.report_bytes or (int(chosen) if chosen.isdecimal() and int(chosen) else None)
 
 
 def attributes(database: Database, name: str) -> dict[str, Any]:

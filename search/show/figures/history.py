@@ -10,10 +10,10 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from search.analysis.snapshot import Snapshot
-from search.machine.report_size import known_report_bytes
 from search.show.figures.style import BASELINE, BEST, PRUNED, RANDOM, SEARCHED, empty_figure, frame_top, log_axis
 from search.study.cost import budget_seconds
 from search.study.settings import Fidelity
+from search.study.study import known_report_bytes
 from search.study.trials import attributes_of, final_budget, finished, run_label
 
 MOST_CURVES = 80

@@ -139,7 +139,7 @@ def test_a_confirmation_is_verified(started: tuple[Path, str]) -> None:
         (("sample", "--checkpoint", "/nothing.pt"), "/nothing.pt: can't be read"),
         (("train", "--config", "/nothing.toml"), "can't be read"),
         (("export", "--study", "tiny", "--format", "xml"), "must be one of toml, json, yaml"),
-        (("worker", "--study", "tiny", "--device", "gpu"), "must be one of cpu; torch sees no GPU here"),
+        (("worker", "--study", "tiny", "--device", "gpu"), "must be one of cpu: torch sees no GPU here"),
         (("studies", "show", "nope"), "by its path; known: babylm, quickstart"),
     ],
 )

@@ -278,7 +278,7 @@ def test_a_rehearsal_reads_the_credential_and_names_the_host(fresh_home: Path, t
 def test_a_cap_below_the_need_is_said(fresh_home: Path) -> None:
     """BabyLM needs 17 h × 1.15 × $0.59 = $11.53 where nothing is pruned."""
     _, notes = text(asked(study="babylm", max_usd=10.0), None, None, None, "")
-    assert any("needs about $11.53" in n for n in notes)
+    assert any("needs about $11.53" in n for n in notes), notes
     _, notes = text(asked(study="babylm", max_usd=12.0), None, None, None, "")
     assert not any("needs about" in n for n in notes)
 

@@ -181,7 +181,7 @@ def test_weights_that_are_not_stored_can_be_given_and_only_the_right_ones(
     elsewhere = paths.checkpoints(study.folder)
     monkeypatch.setenv("LILM_SEARCH_HOME", str(tmp_path))
     assert release_files(read(study), None, print)  # from the database
-    monkeypatch.setattr("search.export.download.files", lambda part: [])
+    monkeypatch.setattr("search.export.download.artifact_files", lambda part: [])
     with pytest.raises(SearchError, match=r"no weights of .* are stored.*--weights best\.pt"):
         release_files(read(study), None, print)
     mine = elsewhere / f"confirm-{best.runs[0].number}.pt"

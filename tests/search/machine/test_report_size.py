@@ -6,14 +6,13 @@ import torch
 from model.data.corpus import Corpus
 from search.machine.report_size import (
     agree_on_report_bytes,
-    known_report_bytes,
     largest_shape,
     measured,
     usual_shape,
 )
 from search.study.plan import Plan
 from search.study.shipped import shipped
-from search.study.study import LinkedStudy, open_study, stored_plan
+from search.study.study import LinkedStudy, known_report_bytes, open_study, stored_plan
 from search.study.study_file import read
 from storage.server.database import Database
 from tests.search.tiny import PLAN

@@ -73,7 +73,10 @@ class World:
         )
 
 
-PLAN = studyfile.read("babylm")
+BABYLM = studyfile.read("babylm")
+PLAN = dataclasses.replace(
+    BABYLM, recipe=dataclasses.replace(BABYLM.recipe, learning_rates=(1e-3, 2e-3, 3e-3, 5e-3, 8e-3))
+)
 
 
 def test_the_stages_of_the_recipe() -> None:
