@@ -39,6 +39,7 @@ mlp_ratio = {{ low = 2.0, high = 6.0 }}
 weight_decay = {{ low = 0.01, high = 0.5, log = true }}
 beta2 = {{ low = 0.9, high = 0.99 }}
 [proxy]
+report_bytes = 262144
 budget = "6m"
 trials = 100_000
 [confirm]

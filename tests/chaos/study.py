@@ -24,6 +24,7 @@ max_lr = {{ low = 1e-4, high = 1e-1, log = true }}
 batch_size = {{ choices = [2, 4, 8, 16] }}
 n_layer = {{ low = 1, high = 4 }}
 [proxy]
+report_bytes = 262144
 budget = "36s"
 trials = {trials}
 [confirm]

@@ -276,9 +276,9 @@ def test_a_rehearsal_reads_the_credential_and_names_the_host(fresh_home: Path, t
 
 
 def test_a_cap_below_the_need_is_said(fresh_home: Path) -> None:
-    """BabyLM needs 17 h × 1.15 × $0.59 = $11.53 where nothing is pruned."""
+    """BabyLM needs 10 h of proxies and 7 h × 1.15 of long runs, × $0.59 = $10.65, where nothing is pruned."""
     _, notes = text(asked(study="babylm", max_usd=10.0), None, None, None, "")
-    assert any("needs about $11.53" in n for n in notes), notes
+    assert any("needs about $10.65" in n for n in notes)
     _, notes = text(asked(study="babylm", max_usd=12.0), None, None, None, "")
     assert not any("needs about" in n for n in notes)
 
