@@ -12,7 +12,7 @@ from search.analysis.importance import Importance, importance
 from search.analysis.pruning_summary import pruning_lines
 from search.machine.admission import hardware_line, pinned_hardware
 from search.machine.hardware import Hardware
-from search.strategy.promotion import Race, race_line
+from search.strategy.current_race import Race, race_line
 from search.strategy.pruner import CorrelationPruner, Relation
 from search.strategy.study_pruner import make_pruner
 from search.study.cost import Allowance, Bill, affordable_runs, allowances, bill, registry_of, stored_cap

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 from optuna.trial import FrozenTrial, TrialState
+from scipy.special import ndtr
 
-from search.common.stats import NORMAL
 from search.strategy.encoding import Encoding
 from search.strategy.sampler_history import CONFIGURATION_FAULTS, estimated_final
 from search.strategy.two_budget_model import Runs, TwoBudgetModel, without_disasters
@@ -20,6 +20,8 @@ from search.study.trials import attributes_of, final_budget, trial_params
 
 MAX_RUNS = 250
 """Runs that the model is fitted to at most: its cost grows with their third power."""
+MIN_FINALS = 3
+"""Complete proxies that the model needs."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class JointModel:
         self._fitted = TwoBudgetModel.fit(Runs(points=points, long=np.arange(len(losses)) >= len(short), bpb=losses))
         under_way = [(trial_params(t), False) for t in proxies if not t.state.is_finished() and _drawn(t, space)]
         under_way += [(trial_params(t), True) for t in long_runs if not t.state.is_finished() and _drawn(t, space)]
-        self._believing = self._fitted.believing(
+        self._with_runs_under_way = self._fitted.believing(
             self.encoding.points([params for params, _ in under_way]), np.array([long for _, long in under_way], bool)
         )
 
@@ -65,10 +67,10 @@ class JointModel:
 
         Jones, Schonlau & Welch, Journal of Global Optimization 13, 1998; runs under way are counted as done.
         """
-        best = float(self._believing.predict(self.encoding.points(self._seen))[0].min())
-        mean, deviation = self._believing.predict(self.encoding.points(configurations))
+        best = float(self._with_runs_under_way.predict(self.encoding.points(self._seen))[0].min())
+        mean, deviation = self._with_runs_under_way.predict(self.encoding.points(configurations))
         z = (best - mean) / deviation
-        below = np.array([NORMAL.cdf(v) for v in z])
+        below = ndtr(z)
         return np.asarray(deviation * (z * below + np.exp(-z * z / 2) / math.sqrt(2 * math.pi)))
 
     def choose(self, configurations: Sequence[Params], count: int) -> list[int]:
@@ -79,7 +81,7 @@ class JointModel:
             gains[chosen] = -math.inf
             chosen.append(int(np.argmax(gains)))
             point = self.encoding.points([configurations[chosen[-1]]])
-            self._believing = self._believing.believing(point, np.array([True]))
+            self._with_runs_under_way = self._with_runs_under_way.believing(point, np.array([True]))
         return chosen
 
     @property
@@ -130,6 +132,11 @@ def _bounded(runs: Sequence[tuple[Mapping[str, Any], float]]) -> Float[ndarray, 
     return without_disasters(np.array([loss for _, loss in runs], dtype=float))
 
 
+def can_learn(proxies: Sequence[FrozenTrial]) -> bool:
+    """Return whether enough proxies have ended for the model to be fitted."""
+    return sum(t.state == TrialState.COMPLETE for t in proxies) >= MIN_FINALS
+
+
 def full_budget_runs(study: LinkedStudy) -> list[FrozenTrial]:
-    """Return a study's confirmation runs at the full budget whose settings are those of the space."""
+    """Return a study's confirmation runs at the full budget, rungs left out."""
     return [r for r in study.confirm_trials() if final_budget(study.plan, r)]

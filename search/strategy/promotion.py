@@ -1,132 +1,32 @@
-"""Promotion: the race's runs as trials of the confirmation study; which configurations race, which runs are due."""
+"""Promotion: the runs that are due, queued as trials of the confirmation study."""
 
 import math
-import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from search.common.errors import SearchError
 from search.common.stats import NORMAL
-from search.strategy.joint import JointModel, full_budget_runs
-from search.strategy.race import SPENT, Candidate, Decision, Rules, next_runs, standing, survivors
+from search.strategy.current_race import due_runs
+from search.strategy.entrants import Entrant, distinct_configurations
+from search.strategy.joint import JointModel, can_learn, full_budget_runs
+from search.strategy.race import ENTRY_REASONS
 from search.study.cost import affordable_runs, proxies_left
-from search.study.results import Transfer, bpb_text, confirmed, transfer
-from search.study.space import params_key
-from search.study.study import LinkedStudy, ReadStudy
+from search.study.results import bpb_text
+from search.study.study import LinkedStudy
 from search.study.trials import (
-    BASELINE,
-    BUDGET,
     BY_HAND,
-    CONFIRMS,
     KIND,
-    LR_SCALE,
     PREDICTED,
     PREDICTED_HALF_WIDTH,
-    SEED,
     WHY,
     attributes_of,
-    configuration_key,
-    final_budget,
-    finished,
-    label,
     trial_params,
 )
 
-MIN_FINALS, MIN_CANDIDATES = 3, 2
-"""Proxies that the model of both budgets needs, and those among which a candidate is chosen before all are over."""
-
-
-@dataclass(frozen=True)
-class Entrant:
-    """A configuration that is, or may be, in the race: what its runs' attributes say of it."""
-
-    kind: str
-    """How it entered: a key of `search.strategy.race.ENTRY_REASONS`."""
-    baseline: str | None = None
-    number: int | None = None
-    """Number of its proxy trial; None for a baseline."""
-    lr_scale: float = 1.0
-    """Factor on the proxy's learning rate."""
-    params: Mapping[str, Any] = field(default_factory=dict, compare=False)
-
-    @property
-    def key(self) -> str:
-        """Its name for people, which no other configuration of the study has."""
-        return label(self.baseline, self.number, self.lr_scale)
-
-    def attrs(self, seed: int, budget: str) -> dict[str, Any]:
-        """Return the attributes that tell one of its runs from all others."""
-        configuration = {BASELINE: self.baseline} if self.baseline else {CONFIRMS: self.number}
-        return {**configuration, SEED: seed, BUDGET: budget, LR_SCALE: self.lr_scale}
-
-
-class PlannedRun(NamedTuple):
-    """A confirmation run that is to be queued."""
-
-    entrant: Entrant
-    seed: int
-    budget: str
-    why: str
-
-
-class DueRuns(NamedTuple):
-    """The runs that a race should start now."""
-
-    rung_runs: list[PlannedRun]
-    """Runs at the shorter budgets of the rungs."""
-    entrants: dict[str, Entrant]
-    """Every configuration that may get runs at the full budget, by key."""
-    decision: Decision
-    """The runs to start at the full budget, and the state of the race."""
-
-
-def proxies_to_confirm(proxies: Sequence[FrozenTrial], *, top: int, drawn: int, seed: int) -> list[FrozenTrial]:
-    """Return the proxies to confirm: the best `top` that differ in configuration, and `drawn` others at random.
-
-    Baselines are confirmed in any case and take no place here; nor does a proxy that equals one. The random
-    ones are there so that proxy and confirmation are not compared on winners alone.
-    """
-    distinct = _distinct(proxies)
-    best, rest = distinct[:top], distinct[top:]
-    return best + random.Random(seed).sample(rest, min(drawn, len(rest)))
-
-
-def proxies_to_add(
-    proxies: Sequence[FrozenTrial], chosen: Sequence[int], *, count: int, seed: int
-) -> list[FrozenTrial]:
-    """Return the proxies that enter when the race widens: the next best and one at random, alternately.
-
-    `chosen` are the numbers of the proxies that are in the race already.
-    """
-    rest = [t for t in _distinct(proxies) if t.number not in chosen]
-    rng = random.Random(seed)
-    added: list[FrozenTrial] = []
-    while rest and len(added) < count:
-        added.append(rest.pop(0 if len(added) % 2 == 0 else rng.randrange(len(rest))))
-    return added
-
-
-def _distinct(proxies: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Return one finished proxy for each configuration, the best first.
-
-    A configuration that was run several times counts by its mean, so that no lucky seed decides.
-    """
-    ended = finished(list(proxies))
-    values: dict[frozenset[Any], list[float]] = {}
-    for trial in ended:
-        values.setdefault(params_key(trial_params(trial)), []).append(trial.value or 0.0)
-    seen = {params_key(trial_params(t)) for t in proxies if attributes_of(t).baseline is not None}
-    distinct = []
-    for trial in sorted(ended, key=lambda t: (np.mean(values[params_key(trial_params(t))]), t.number)):
-        if (key := params_key(trial_params(trial))) not in seen:
-            seen.add(key)
-            distinct.append(trial)
-    return distinct
+MIN_CANDIDATES = 2
+"""Proxies among which a candidate is chosen before all proxies are over."""
 
 
 def promote(study: LinkedStudy) -> int:
@@ -155,32 +55,57 @@ def promote(study: LinkedStudy) -> int:
 
 
 def _promote_predicted(study: LinkedStudy, proxies: Sequence[FrozenTrial], left: int, *, over: bool) -> int:
-    """Queue first runs of the candidates from which the model of both budgets expects most, as many as are due."""
-    plan, runs = study.plan, full_budget_runs(study)
-    raced = {attributes_of(r).confirms for r in runs}
-    chosen = {attributes_of(r).confirms for r in runs if attributes_of(r).kind == "top"}
+    """Queue first runs of the candidates from which the model of both budgets expects most, as many as are due.
+
+    Never more than the hours and dollars of [confirm] allow.
+    """
+    confirm, runs = study.plan.confirm, full_budget_runs(study)
     ended = sum(t.state.is_finished() for t in proxies)
-    due = early_candidates(plan.confirm.top, plan.confirm.after, ended, len(proxies) + left, over=over) - len(chosen)
-    candidates = [t for t in _distinct(proxies) if t.number not in raced]
-    if due <= 0 or len(candidates) < MIN_CANDIDATES * (not over):
+    begun = {attributes_of(r).confirms for r in runs if attributes_of(r).kind == "top"}
+    due = early_candidates(confirm.top, confirm.after, ended, len(proxies) + left, over=over) - len(begun)
+    affordable = affordable_runs(study, confirm, study.confirm_trials())
+    if affordable is not None:
+        due = min(due, affordable // len(confirm.lr_scales))
+    raced = {attributes_of(r).confirms for r in runs}
+    candidates = [t for t in distinct_configurations(proxies) if t.number not in raced]
+    if due <= 0 or len(candidates) < (1 if over else MIN_CANDIDATES):
         return 0
-    model = JointModel(plan.space, proxies, runs) if len(candidates) > due and len(proxies) >= MIN_FINALS else None
-    best = model.choose([t.params for t in candidates], due) if model else range(min(due, len(candidates)))
-    forecasts = model.predict([candidates[i].params for i in best]) if model else []
-    added = 0
-    for place, index in enumerate(best):
-        trial, why = candidates[index], "first run: among the best proxies"
-        notes: dict[str, Any] = {}
-        if model:
-            forecast = forecasts[place]
-            half = NORMAL.inv_cdf(0.95) * math.hypot(forecast.deviation, model.long_noise)
-            why = f"first run: {bpb_text(forecast.mean, half)} BPB predicted (90%), chosen by what a long run may gain"
-            notes = {PREDICTED: forecast.mean, PREDICTED_HALF_WIDTH: half}
-        for scale in plan.confirm.lr_scales:
-            entrant = Entrant("top", None, trial.number, scale, trial.params)
-            extra = notes if scale == 1 else {}
-            added += _enqueue(study, entrant, plan.confirm.first_seed, plan.confirm.budget, why, extra=extra)
-    return added
+    return sum(
+        _enqueue(
+            study,
+            Entrant("top", None, trial.number, scale, trial.params),
+            confirm.first_seed,
+            confirm.budget,
+            why,
+            notes=forecast if scale == 1 else {},
+        )
+        for trial, why, forecast in _most_promising(study, proxies, runs, candidates, due)
+        for scale in confirm.lr_scales
+    )
+
+
+def _most_promising(
+    study: LinkedStudy,
+    proxies: Sequence[FrozenTrial],
+    runs: Sequence[FrozenTrial],
+    candidates: Sequence[FrozenTrial],
+    count: int,
+) -> list[tuple[FrozenTrial, str, dict[str, Any]]]:
+    """Return so many candidates, each with the reason for its run and the attributes that state its forecast.
+
+    With too little to learn from, or no choice, they are the best proxies, without a forecast.
+    """
+    if len(candidates) <= count or not can_learn(proxies):
+        return [(trial, f"first run: {ENTRY_REASONS['top']}", {}) for trial in candidates[:count]]
+    model = JointModel(study.plan.space, proxies, runs)
+    chosen = [candidates[i] for i in model.choose([t.params for t in candidates], count)]
+    promising = []
+    for trial, forecast in zip(chosen, model.predict([t.params for t in chosen]), strict=True):
+        half_width = NORMAL.inv_cdf(0.95) * math.hypot(forecast.deviation, model.long_noise)
+        text = bpb_text(forecast.mean, half_width)
+        why = f"first run: {text} BPB predicted (90%), chosen by what a long run may gain"
+        promising.append((trial, why, {PREDICTED: forecast.mean, PREDICTED_HALF_WIDTH: half_width}))
+    return promising
 
 
 def early_candidates(top: int, after: int, ended: int, trials: int, *, over: bool) -> int:
@@ -229,165 +154,8 @@ def _enqueue(
     why: str,
     *,
     by_hand: bool = False,
-    extra: Mapping[str, Any] | None = None,
+    notes: Mapping[str, Any] | None = None,
 ) -> bool:
-    notes = {WHY: why, KIND: entrant.kind} | ({BY_HAND: True} if by_hand else {}) | dict(extra or {})
-    return study.confirm_queue.enqueue(dict(entrant.params), entrant.attrs(seed, budget), notes)
-
-
-@dataclass(frozen=True)
-class Race:
-    """A study's race at one moment: its candidates, their runs, and the runs that are due; each is computed once."""
-
-    study: ReadStudy
-    transfer: Transfer
-    affordable: int | None
-    """Further long runs that hours and dollars allow; None if neither is limited."""
-
-    @cached_property
-    def field(self) -> list[Candidate]:
-        """All candidates with their runs, those included that were dropped on a rung."""
-        dropped = self._rungs.dropped
-        field = [_candidate(self.study, e, self.study.confirm_trials()) for e in self._entrants[0]]
-        return [replace(c, out=f"dropped on the rung of {dropped[c.key]}") if c.key in dropped else c for c in field]
-
-    @cached_property
-    def standing(self) -> list[tuple[Candidate, str]]:
-        """The candidates, the best first, each with the reason why it gets runs or gets none."""
-        return standing(self.field)
-
-    @cached_property
-    def due_runs(self) -> DueRuns:
-        """The runs to start now, on the rungs and at the full budget."""
-        confirm, rungs, reserve = self.study.plan.confirm, self._rungs, self._entrants[1]
-        rules = Rules(confirm.seeds, confirm.max_seeds, self.affordable)
-        racing = [_candidate(self.study, e, self.study.confirm_trials()) for e in rungs.passed]
-        waiting = [Candidate(e.key, e.kind) for e in reserve]
-        paid = rungs.due[: rules.affordable]
-        if rungs.due and not paid and not rungs.under_way:
-            return DueRuns([], {}, Decision((), SPENT, over=True))
-        if rules.affordable is not None:
-            rules = replace(rules, affordable=rules.affordable - len(paid))
-        decision = next_runs(racing, waiting, self.transfer, rules, len(rungs.due) + rungs.under_way)
-        return DueRuns(paid, {e.key: e for e in [*rungs.passed, *reserve]}, decision)
-
-    @cached_property
-    def _entrants(self) -> tuple[list[Entrant], list[Entrant]]:
-        return _entrants(self.study, self.study.confirm_trials())
-
-    @cached_property
-    def _rungs(self) -> "_RungState":
-        return _rung_state(self.study, self._entrants[0], self.study.confirm_trials())
-
-
-def current_race(study: LinkedStudy) -> Race:
-    """Return a study's race as it is now."""
-    read = study.at_one_moment()
-    affordable = affordable_runs(read, read.plan.confirm, read.confirm_trials())
-    return Race(read, transfer(confirmed(read)), affordable)
-
-
-def due_runs(study: LinkedStudy) -> DueRuns:
-    """Return the runs that the race should start, as it is now."""
-    return current_race(study).due_runs
-
-
-def _entrants(study: LinkedStudy, runs: Sequence[FrozenTrial]) -> tuple[list[Entrant], list[Entrant]]:
-    """Return the configurations in the race, and those that may still enter it."""
-    plan, proxies = study.plan, study.proxy_trials()
-    entrants = {e.key: e for e in (Entrant("baseline", n, params=p) for n, p in plan.baselines.items())}
-    for run in runs:
-        entrant = entrant_of(run)
-        entrants.setdefault(entrant.key, entrant)
-    early = [e.number for e in entrants.values() if e.kind == "top" and plan.confirm.after]
-    others = [t for t in proxies if t.number not in early]
-    most = 0 if plan.confirm.after else plan.confirm.top
-    best = proxies_to_confirm(others, top=most, drawn=plan.confirm.random, seed=plan.proxy.seed)
-    for place, trial in enumerate(best):
-        top = place < most
-        for scale in plan.confirm.lr_scales if top else (1.0,):
-            entrant = Entrant("top" if top else "random", None, trial.number, scale, trial.params)
-            entrants.setdefault(entrant.key, entrant)
-    chosen = [e.number for e in entrants.values() if e.number is not None]
-    left = plan.confirm.widen - sum(e.kind == "wider" for e in entrants.values())
-    more = proxies_to_add(proxies, chosen, count=max(0, left) if best or early else 0, seed=plan.proxy.seed)
-    return list(entrants.values()), [Entrant("wider", None, t.number, params=t.params) for t in more]
-
-
-def entrant_of(run: FrozenTrial) -> Entrant:
-    """Return the configuration that a confirmation run belongs to."""
-    baseline, number, scale = configuration_key(run)
-    kind = attributes_of(run).kind or ("baseline" if baseline else "top")
-    return Entrant(kind, baseline, number, scale, trial_params(run))
-
-
-@dataclass(frozen=True)
-class _RungState:
-    """Progress on the rungs, the budgets below the final one."""
-
-    due: list[PlannedRun]
-    """Runs that are not queued yet."""
-    under_way: int
-    """Runs that are queued or running."""
-    passed: list[Entrant]
-    """The configurations that race at the final budget."""
-    dropped: Mapping[str, str]
-    """The rung on which a candidate was dropped, by the candidate's key."""
-
-
-def _rung_state(study: LinkedStudy, present: Sequence[Entrant], runs: Sequence[FrozenTrial]) -> _RungState:
-    """Return how far the best proxies have come on the rungs.
-
-    All other configurations, baselines and those that are in the race for the comparison, start at the final budget.
-    """
-    climbers = [e for e in present if e.kind == "top"]
-    others = [e for e in present if e.kind != "top"]
-    dropped: dict[str, str] = {}
-    for rung in study.plan.confirm.rungs:
-        counted = [r for r in runs if attributes_of(r).budget == rung and not _superseded(study, r)]
-        run_of = {entrant_of(r).key: r for r in counted}
-        seed = study.plan.confirm.first_seed
-        due = [PlannedRun(e, seed, rung, f"on the rung of {rung}") for e in climbers if e.key not in run_of]
-        under_way = sum(not r.state.is_finished() for r in counted)
-        if due or under_way:
-            return _RungState(due, under_way, others, dropped)
-        better_half = [climbers[i] for i in survivors([_value(run_of[e.key]) for e in climbers])]
-        dropped |= {e.key: rung for e in climbers if e not in better_half}
-        climbers = better_half
-    return _RungState([], 0, [*climbers, *others], dropped)
-
-
-def _value(run: FrozenTrial) -> float:
-    return float(run.value) if run.state == TrialState.COMPLETE and run.value is not None else math.inf
-
-
-def _superseded(study: LinkedStudy, run: FrozenTrial) -> bool:
-    """Return whether a run was lost and queued again, so that its retry counts in its place."""
-    return study.confirm_queue.requeues(run)
-
-
-def _candidate(study: LinkedStudy, entrant: Entrant, runs: Sequence[FrozenTrial]) -> Candidate:
-    own = [
-        r
-        for r in runs
-        if entrant_of(r).key == entrant.key and final_budget(study.plan, r) and not _superseded(study, r)
-    ]
-    bpb = tuple(float(r.value) for r in own if r.state == TrialState.COMPLETE and r.value is not None)
-    out = ""
-    for run in own:
-        if run.state == TrialState.PRUNED:
-            out = f"pruned at {run.last_step}% of a long run"
-        elif run.state == TrialState.FAIL:
-            out = f"{attributes_of(run).failure or 'failed'} in a long run"
-    return Candidate(entrant.key, entrant.kind, bpb, sum(not r.state.is_finished() for r in own), out)
-
-
-def race_field(study: LinkedStudy) -> list[Candidate]:
-    """Return all candidates with their runs, those included that were dropped on a rung."""
-    return current_race(study).field
-
-
-def race_line(study: LinkedStudy) -> str:
-    """Return the state of the race in a sentence; empty before it began."""
-    state = study.confirm_attributes().get("race")
-    return f"Race: {state}." if state else ""
+    by_hand_note = {BY_HAND: True} if by_hand else {}
+    attributes = {WHY: why, KIND: entrant.kind, **by_hand_note, **(notes or {})}
+    return study.confirm_queue.enqueue(dict(entrant.params), entrant.attrs(seed, budget), attributes)

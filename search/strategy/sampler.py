@@ -16,7 +16,7 @@ from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from search.common.errors import SpaceExhaustedError
-from search.strategy.joint import JointModel, full_budget_runs
+from search.strategy.joint import JointModel, can_learn, full_budget_runs
 from search.strategy.quasi_random import PointSuggester, seed_from, sobol
 from search.strategy.sampler_history import sampler_history
 from search.study.space import MAX_GRID_POINTS, Params, Space, params_key
@@ -32,8 +32,6 @@ A Gaussian process is asked only twice: it mostly proposes the same again, and s
 MAX_NEIGHBOUR_DRAWS = 1000
 """Random neighbours that are tried before the space counts as exhausted."""
 
-MIN_FINALS = 3
-"""Complete trials that the joint model needs."""
 RANDOM_CHOICES = 512
 """Random configurations among which the joint model chooses."""
 CENTRES, NEIGHBOURS, NEIGHBOUR_DEVIATION = 6, 48, 0.1
@@ -116,12 +114,10 @@ class Sampler:
         long_runs: Callable[[], Sequence[FrozenTrial]],
     ) -> Draw:
         """Return the free configuration of which the most is expected in a long run; points of a sequence at first."""
-        finals = [t for t in others if t.state == TrialState.COMPLETE]
-        if len(finals) < MIN_FINALS or sum(t.state.is_finished() for t in others) < self.startup:
+        if not can_learn(others) or sum(t.state.is_finished() for t in others) < self.startup:
             drawn = self._draw_without_history("qmc", number, 0, given)
-            return (
-                drawn if params_key(drawn.params) not in taken else self._neighbour(drawn.params, taken, number, given)
-            )
+            is_new = params_key(drawn.params) not in taken
+            return drawn if is_new else self._neighbour(drawn.params, taken, number, given)
         model = JointModel(self.space, others, long_runs())
         seed = seed_from(self.seed, number, 0)
         choices = self._near_and_far(model, np.random.default_rng(seed), given)

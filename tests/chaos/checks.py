@@ -9,7 +9,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from model.errors import DeviceMemoryError, DivergedError
 from search.common.durations import parse_duration
-from search.strategy.promotion import due_runs, entrant_of, promote
+from search.strategy.current_race import due_runs
+from search.strategy.entrants import entrant_of
+from search.strategy.promotion import promote
 from search.study.plan import Plan
 from search.study.results import confirmed
 from search.study.study import LinkedStudy, load_study

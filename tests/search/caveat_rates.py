@@ -14,7 +14,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search.analysis.caveats import caveats
-from search.strategy.promotion import proxies_to_confirm
+from search.strategy.entrants import proxies_to_confirm
 from search.strategy.pruner import CorrelationPruner
 from search.study.results import Confirmed
 from search.study.space import Params

@@ -8,7 +8,7 @@ from search.analysis.snapshot import Snapshot
 from search.common.durations import format_duration
 from search.common.safe_text import plain
 from search.show.wording import describe
-from search.strategy.promotion import entrant_of
+from search.strategy.entrants import entrant_of
 from search.study.cost import budget_seconds
 from search.study.results import Confirmed, Significance, bpb_text, lead
 from search.study.trials import SEED, attributes_of, budget_of, trial_params

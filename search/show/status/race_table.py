@@ -9,7 +9,7 @@ from rich.text import Text
 from search.analysis.forecast import proxies_to_come
 from search.analysis.snapshot import Snapshot
 from search.show.columns import Column, Columns
-from search.strategy.promotion import entrant_of
+from search.strategy.entrants import entrant_of
 from search.study.plan import Plan
 from search.study.results import pooled_noise
 from search.study.trials import RETRIES, attributes_of, budget_of

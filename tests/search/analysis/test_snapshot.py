@@ -22,7 +22,7 @@ from search.show.report.page import page
 from search.show.status.race_table import race
 from search.show.status.study_overview import study_overview
 from search.show.status.summary import summary
-from search.strategy import promotion
+from search.strategy import current_race
 from search.strategy.pruner import CorrelationPruner
 from search.strategy.study_pruner import make_pruner
 from search.study import cost, results
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalW
 ONCE: tuple[Callable[..., Any], ...] = (
     *(LinkedStudy.proxy_trials, LinkedStudy.confirm_trials, Registry.workers),
     *(results.confirmed_among, results.noise, results.transfer),
-    *(promotion._entrants, promotion._rung_state, make_pruner, hardware_line, cost.bill, cost.affordable_runs),
+    *(current_race._entrants, current_race._rung_state, make_pruner, hardware_line, cost.bill, cost.affordable_runs),
 )
 """Functions that read or evaluate a whole study."""
 

@@ -44,14 +44,14 @@ def test_looking_needs_no_torch(
         assert (done.returncode, done.stderr) == (0, ""), words
 
 
-def test_status_and_export_need_no_alembic(
+def test_status_and_export_need_neither_scipy_nor_alembic(
     database: Database, database_url: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full_study(database)
     folder = str(tmp_path_factory.mktemp("looks"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
     for words in (("status", *STUDY), ("export", *STUDY), ("race", *STUDY)):
-        done = run("torch,alembic.command,alembic.migration,plotly", words, database_url, folder)
+        done = run("torch,scipy,alembic.command,alembic.migration,plotly", words, database_url, folder)
         assert (done.returncode, done.stderr) == (0, ""), words
 
 

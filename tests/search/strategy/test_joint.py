@@ -104,10 +104,9 @@ def test_candidates_in_even_steps() -> None:
     assert begun == [0, 1, 1, 2, 3, 4, 4, 5]
 
 
-def joint_plan() -> Plan:
-    text = TEXT.format(
-        confirm="top = 4\nrandom = 1\nwiden = 0\nafter = 4", baseline=0.1, proxy="startup = 4", pruner=""
-    )
+def joint_plan(limit: str = "") -> Plan:
+    confirm = f"top = 4\nrandom = 1\nwiden = 0\nafter = 4\n{limit}"
+    text = TEXT.format(confirm=confirm, baseline=0.1, proxy="startup = 4", pruner="")
     return Plan.parse(text.replace('sampler = "random"', 'sampler = "joint"'), name="made", origin="a test")
 
 
@@ -130,6 +129,16 @@ def test_long_runs_begin_early_and_all_guarantees_hold(database: Database) -> No
     )
     kinds = [t.user_attrs["sampler"]["kind"] for t in proxies if "sampler" in t.user_attrs]
     assert "joint" in kinds
+
+
+def test_early_long_runs_keep_to_the_hours(database: Database) -> None:
+    """An hour and a half pays the baseline's half hour and two more; without a limit four candidates would begin."""
+    study = open_study(database, joint_plan("max_hours = 1.5"))
+    Trainer(study, lambda at: 2 - at, lambda at: 1.5 - at + at * at).run()
+    runs = study.confirm_trials()
+    assert len(runs) == 3
+    assert sum(r.user_attrs["total_seconds"] for r in runs) <= 1.5 * 3600
+    assert len(study.proxy_trials()) == 12
 
 
 def test_rungs_and_early_runs_exclude_each_other() -> None:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.strategy.promotion import Entrant, entrant_of, proxies_to_add, proxies_to_confirm
+from search.strategy.entrants import Entrant, entrant_of, proxies_to_add, proxies_to_confirm
 from search.strategy.study_pruner import may_be_pruned
 from tests.search.made import PLAN
 

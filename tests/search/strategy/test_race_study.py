@@ -15,8 +15,9 @@ from search.common.errors import SearchError
 from search.export.export import FORMATS, best_export, render
 from search.export.reader import read_export
 from search.show.status.summary import summary
+from search.strategy.current_race import due_runs, race_field
 from search.strategy.priming import prime
-from search.strategy.promotion import due_runs, promote, promote_by_hand, race_field
+from search.strategy.promotion import promote, promote_by_hand
 from search.strategy.race import SPENT, standing
 from search.strategy.study_pruner import make_pruner
 from search.study.results import confirmed, transfer

@@ -19,7 +19,7 @@ from search.machine.preparation import tokenizers
 from search.retrain.recipe import starting_point
 from search.show.dashboard.trial_notes import trial_notes
 from search.show.status.study_overview import study_overview
-from search.strategy.promotion import proxies_to_confirm
+from search.strategy.entrants import proxies_to_confirm
 from search.study import study_file
 from search.study.plan import Plan
 from search.study.requested import requested_plan

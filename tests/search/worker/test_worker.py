@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from model.config import TrainConfig
 from model.errors import DivergedError
 from search.common.signals import StopRequest
-from search.strategy.promotion import Entrant
+from search.strategy.entrants import Entrant
 from search.study.plan import Plan
 from search.study.study import open_study
 from search.worker import worker
