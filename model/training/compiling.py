@@ -38,15 +38,16 @@ def shall_compile(wanted: str, device: torch.device, budget_seconds: float) -> b
 
 def missing_compiler(device: torch.device) -> str | None:
     """Return what compiling for this device would need and this machine lacks."""
-    if device.type != "cuda":
-        return None if any(map(shutil.which, ("g++", "clang++"))) else "there is no C++ compiler (g++)"
-    from torch.utils._triton import has_triton
+    if device.type == "cuda":
+        from torch.utils._triton import has_triton
 
-    if not has_triton():
-        return "Triton is not installed"
-    # Triton builds a launcher in C for each kernel, on the machine that runs it.
-    if not any(map(shutil.which, (os.environ.get("CC", "gcc"), "gcc", "clang"))):
-        return "there is no C compiler (gcc), which Triton needs"
+        if not has_triton():
+            return "Triton is not installed"
+        # Triton builds a launcher in C for each kernel, on the machine that runs it.
+        if not any(map(shutil.which, (os.environ.get("CC", "gcc"), "gcc", "clang"))):
+            return "there is no C compiler (gcc), which Triton needs"
+    elif not any(map(shutil.which, ("g++", "clang++"))):
+        return "there is no C++ compiler (g++)"
     if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
-        return "Python.h is missing (python3-dev), which Triton needs"
+        return "Python.h is missing (python3-dev)"
     return None

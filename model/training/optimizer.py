@@ -19,9 +19,9 @@ class Optimizer:
     AdamW.
     """
 
-    def __init__(self, network: Transformer, training: TrainConfig, *, keep_gradients: bool = False) -> None:
+    def __init__(self, network: Transformer, training: TrainConfig) -> None:
         self.parameters: list[Tensor] = list(network.parameters())
-        self._training, self._keep_gradients = training, keep_gradients
+        self._training = training
         device = self.parameters[0].device
         self.rate = torch.tensor(training.max_lr, device=device)
         # Further heads that weigh nothing get no gradient, and Muon wants one of every matrix.
@@ -53,12 +53,9 @@ class Optimizer:
         self.clear()
 
     def clear(self) -> None:
-        """Forget the gradients; a captured step needs them to stay where they are."""
-        if self._keep_gradients and self.parameters[0].grad is not None:
-            torch._foreach_zero_([p.grad for p in self.parameters if p.grad is not None])
-        else:
-            for p in self.parameters:
-                p.grad = torch.zeros_like(p) if self._keep_gradients else None
+        """Forget the gradients: the next backward pass writes them anew, with nothing to zero and to add to."""
+        for p in self.parameters:
+            p.grad = None
 
     def state(self) -> list[Tensor]:
         """Return what it remembers of the steps so far, in an order that depends on the network alone."""

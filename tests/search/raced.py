@@ -1,6 +1,7 @@
 """Whole studies in a real database whose trials are claimed and finished as workers do, but trained by a formula."""
 
 import math
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -120,3 +121,12 @@ def run_key(run: FrozenTrial) -> tuple[Any, ...]:
 def kinds(study: LinkedStudy) -> set[str]:
     """The ways in which configurations entered the race."""
     return {run.user_attrs["kind"] for run in study.confirm_trials()}
+
+
+def in_threads(work: Callable[[int], None], count: int = 6) -> None:
+    """Call the function in so many threads at once, each with its index, and wait for all."""
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()

@@ -1,6 +1,5 @@
 """The quick parts, the weightiest first. Each is whole by itself and runs in a process of its own."""
 
-import importlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,21 +9,19 @@ import torch
 
 from model.config import TrainConfig
 from model.network import loss, transformer
+from model.network.device import on_device
+from model.training.self_test import self_test as worker_self_test
 from model.training.train import train
 from tests.benchmarks.plain import Plain, Shape
-from tests.benchmarks.quick.scale import Figures, NotThereError, Part, Rows, Scale
-from tests.benchmarks.quick.variants import Variant, at_work, compared, few, held_mb
+from tests.benchmarks.quick.scale import Figures, Part, Rows, Scale
+from tests.benchmarks.quick.variants import Variant, compared, few, held_mb
 from tests.benchmarks.steps import tokens
 from tests.benchmarks.trials import PROXY_SECONDS
 
 
 def self_test(scale: Scale) -> Rows:
     """Run the self-test that every worker passes before its first claim."""
-    try:
-        module = importlib.import_module("model.training.self_test")
-    except ModuleNotFoundError:
-        raise NotThereError("there is no model/training/self_test.py") from None
-    result = module.self_test(scale.device, compiled=scale.compile == "on")
+    result = worker_self_test(scale.device, compiled=scale.compile == "on")
     yield "self-test", {"verdict": result.trouble or "passed", **{k: _plain(v) for k, v in vars(result).items()}}
 
 
@@ -36,7 +33,7 @@ def beside_plain(scale: Scale, key: str) -> Rows:
     """Compare our step with a plain loop, compiled and eager, at a shape."""
     shape = scale.shapes[key]
     ids = np.asarray(tokens(shape).ids)
-    with at_work(scale.device):
+    with on_device(scale.device):
         runs: dict[str, Callable[[float], None]] = {
             "ours": Variant(scale, shape),
             "plain eager": Plain(shape, ids, scale.device, compiled=False),
@@ -58,7 +55,7 @@ def _named(title: str, found: dict[str, Figures]) -> Rows:
 def graphs(scale: Scale) -> Rows:
     """Compare steps replayed from CUDA graphs with the same steps launched one by one."""
     for shape in (few(scale, scale.middle), scale.middle):
-        with at_work(scale.device):
+        with on_device(scale.device):
             runs = {"graphs": Variant(scale, shape), "none": Variant(scale, shape, graphs=False)}
             yield from _named(f"{shape.batch_size} sequences", compared(scale, shape, runs))
 
@@ -66,7 +63,7 @@ def graphs(scale: Scale) -> Rows:
 def optimizers(scale: Scale) -> Rows:
     """Compare AdamW and Muon."""
     for shape in (few(scale, scale.middle), scale.middle):
-        with at_work(scale.device):
+        with on_device(scale.device):
             runs = {o: Variant(scale, shape, optimizer=o) for o in ("adamw", "muon")}
             yield from _named(f"{shape.batch_size} sequences", compared(scale, shape, runs))
 
@@ -74,10 +71,9 @@ def optimizers(scale: Scale) -> Rows:
 def stream(scale: Scale) -> Rows:
     """Compare the residual stream in float32 and in bfloat16, and a network whose two ends are launched as they are."""
     for shape in (scale.middle, scale.shapes["deep"]):
-        with at_work(scale.device):
+        with on_device(scale.device):
             runs = {"float32": Variant(scale, shape), "bfloat16": Variant(scale, shape, narrow=True)}
-            if hasattr(transformer, "COMPILED_ENDS"):
-                runs["float32, ends not compiled"] = _ends_not_compiled(scale, shape)
+            runs["float32, ends not compiled"] = _ends_not_compiled(scale, shape)
             yield from _named(shape.name, compared(scale, shape, runs))
 
 
@@ -95,7 +91,7 @@ def micro_batches(scale: Scale) -> Rows:
     """Compare micro-batches of one batch."""
     shape = scale.middle
     sizes = [n for n in (64, 32, 16, 8, 4, 2) if n <= shape.batch_size][:4]
-    with at_work(scale.device):
+    with on_device(scale.device):
         yield from _named(
             "micro-batch", compared(scale, shape, {str(n): Variant(scale, shape, micro_batch=n) for n in sizes})
         )
@@ -107,7 +103,7 @@ def logits(scale: Scale) -> Rows:
     before = loss.LOGITS_AT_ONCE[kind]
     runs = dict[str, Variant]()
     try:
-        with at_work(scale.device):
+        with on_device(scale.device):
             for number in scale.logits:
                 loss.LOGITS_AT_ONCE[kind] = number  # read while a step is prepared, captured with it
                 runs[f"2^{number.bit_length() - 1}"] = Variant(scale, shape)
@@ -137,7 +133,7 @@ def warm_compilation(scale: Scale) -> Rows:
     """Prepare the three shapes again, in a process that finds the compilers' caches filled."""
     for shape in scale.shapes.values():
         torch.compiler.reset()
-        with at_work(scale.device):
+        with on_device(scale.device):
             variant = Variant(scale, shape)
         yield f"{shape.name}, the second process", {"prepare, s": variant.prepare_seconds, "mode": variant.step.mode}
 

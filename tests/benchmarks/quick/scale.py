@@ -15,10 +15,6 @@ Rows = Iterator[tuple[str, Figures]]
 """Rows of a part's table by name, each as soon as it is measured: what is cut off leaves those before it."""
 
 
-class NotThereError(Exception):
-    """This version has not what a part measures."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Scale:
     """How large what is measured is, and for how long."""

@@ -1,10 +1,8 @@
 """Steps to compare, and their speed side by side: every variant takes its turn in each round."""
 
 import gc
-import inspect
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +16,7 @@ from model.network.transformer import Transformer
 from model.training.peak_flops import peak_flops
 from model.training.step import Step
 from tests.benchmarks.plain import Shape
-from tests.benchmarks.quick.scale import Figures, NotThereError, Scale
+from tests.benchmarks.quick.scale import Figures, Scale
 from tests.benchmarks.steps import RATE, interleaved, tokens
 
 
@@ -31,14 +29,9 @@ class Variant:
         self.shape = shape
         options = {"batch_size": shape.batch_size, "micro_batch": shape.batch_size, "compile": scale.compile}
         network = Transformer(shape.config, shape.vocab_size, torch.Generator().manual_seed(0)).to(scale.device)
-        if narrow and not hasattr(Transformer, "narrow_stream"):
-            raise NotThereError("networks have no narrow stream")
         if narrow:
             setattr(network, "narrow_stream", True)  # noqa: B010 - torch's modules let no flag be assigned, says mypy
-        more = {} if graphs else {"graphs": False}
-        if more and "graphs" not in inspect.signature(Step).parameters:
-            raise NotThereError("steps can't be made without CUDA graphs")
-        self.step = Step(network, TrainConfig(**{**options, **training}), budget_seconds=600, **more)
+        self.step = Step(network, TrainConfig(**{**options, **training}), budget_seconds=600, graphs=graphs)
         start = time.perf_counter()
         self.step.prepare()
         devices.synchronize(scale.device)
@@ -74,13 +67,6 @@ def compared(scale: Scale, shape: Shape, runs: Mapping[str, Callable[[float], No
 def few(scale: Scale, shape: Shape) -> Shape:
     """Return the shape with a small batch."""
     return replace(shape, batch_size=scale.few)
-
-
-@contextmanager
-def at_work(device: torch.device) -> Iterator[None]:
-    """Compute as training does for the length of a block."""
-    with devices.on_device(device):
-        yield
 
 
 def held_mb(device: torch.device) -> float:

@@ -117,25 +117,6 @@ def test_muon_is_torchs_at_the_rate_of_the_step() -> None:
     assert len(grads) == 3
 
 
-def test_gradients_that_stay_in_place_make_the_same_steps() -> None:
-    """As captured steps need them: zeroed in place, added to, never replaced."""
-    after = []
-    for keep in (False, True):
-        net = network()
-        optimizer = Optimizer(net, TrainConfig(), keep_gradients=keep)
-        optimizer.clear()
-        places = [p.grad.data_ptr() for p in net.parameters() if p.grad is not None]
-        for _ in range(3):
-            optimizer.rate.fill_(1e-2)
-            batch_loss(net, rows(4))[0].backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-        assert places == [p.grad.data_ptr() for p in net.parameters() if p.grad is not None]
-        assert bool(places) == keep
-        after.append([p.detach() for p in net.parameters()])
-    for a, b in zip(*after, strict=True):
-        torch.testing.assert_close(a, b)
-
-
 def test_an_average_is_the_mean_and_swaps_back() -> None:
     p = torch.zeros(3)
     average = Average([p])

@@ -104,7 +104,7 @@ def test_a_missing_compiler_and_missing_headers(tmp_path: Path, monkeypatch: pyt
     program.write_text("#!/bin/sh\n")
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(machine, "_has_headers", lambda: False)
+    monkeypatch.setattr("model.training.compiling.sysconfig.get_path", lambda name: str(tmp_path))  # without Python.h
     (found,) = machine.compiler()
     assert (found.state, "Python.h" in found.found) == ("note", True)
     monkeypatch.setenv("PATH", "/nowhere")

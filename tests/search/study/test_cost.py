@@ -30,6 +30,7 @@ from storage.queue.trial_queue import Claim, NoClaim
 from storage.registry.workers import Registry
 from storage.server.database import Database, connect
 from tests.search import raced
+from tests.search.raced import in_threads
 from tests.server_clock import ServerClock
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -198,11 +199,7 @@ def test_racing_workers_do_not_share_the_last_dollars(database: Database, databa
             pass
         own.close()
 
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(work)
     running = [
         sum(t.state == TrialState.RUNNING for t in trials) for trials in (study.proxy_trials(), study.confirm_trials())
     ]

@@ -23,6 +23,7 @@ from search.worker.cost_guard import room_for_proxy
 from storage.queue.trial_queue import Claim, NoClaim
 from storage.server.database import Database, connect
 from tests.search import raced
+from tests.search.raced import in_threads
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 SIX_MINUTES = 360.0
@@ -144,11 +145,7 @@ def test_racing_workers_take_no_second_that_is_not_there(limit: str, database: D
         finally:
             own.close()
 
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(work)
     assert failures == []
     trials = load_study(database, "limited").proxy_trials()
     taken = sum(t.user_attrs.get("total_seconds", 0.0) for t in trials)
@@ -170,11 +167,7 @@ def test_racing_workers_take_exactly_what_fits(database: Database, database_url:
             pass
         own.close()
 
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(work)
     assert len(load_study(database, "limited").proxy_trials()) == 10
 
 
