@@ -5,6 +5,7 @@ import torch
 from model.formats.checkpoint import Checkpoint
 from model.formats.sample_text import format_samples
 from model.network.device import autocast, precision
+from model.network.transformer import ReadState, Transformer
 
 PROMPTS = ("caitlin stood on the", "jayden had a jolly good time", "in japanese culture, women are often")
 """Prompts of the samples that are kept of every confirmed network."""
@@ -34,16 +35,29 @@ def sample(
     generator = torch.Generator(device).manual_seed(seed)
     start = [tokenizer.separator, *tokenizer.encode([prompt])[0].tolist()]
     ids = list(start)
-    for _ in range(max_tokens):
-        window = torch.tensor([ids[-network.config.context :]], device=device)
-        with autocast(device, precision(device, width=network.config.d_model)):
-            logits = network(window)[0, -1].float()
-        token = _draw(logits, temperature, top_k, generator)
-        if token == tokenizer.separator:
-            break
-        ids.append(token)
+    dtype = precision(device, width=network.config.d_model)
+    state = network.initial_state(1, min(len(start) + max_tokens, network.config.context), dtype)
+    with autocast(device, dtype):  # once for all tokens: it narrows each weight once, and keeps it while it lasts
+        for _ in range(max_tokens):
+            token = _draw(_logits(network, ids, state), temperature, top_k, generator)
+            if token == tokenizer.separator:
+                break
+            ids.append(token)
     text, decoded_prompt = tokenizer.decode(ids[1:]), tokenizer.decode(start[1:])
     return text[len(decoded_prompt) :]
+
+
+def _logits(network: Transformer, ids: list[int], state: ReadState) -> torch.Tensor:
+    """Return the logits (V) of what follows `ids`, of which those in `state` aren't read again.
+
+    A text longer than the context moves on: each token then has another place among those that are seen, the states
+    of all of them are others, and they are read again.
+    """
+    context, device = network.config.context, network.embedding.weight.device
+    if len(ids) <= context:
+        return network.step(torch.tensor([ids[state.length :]], device=device), state)[0].float()
+    states = network.states(torch.tensor([ids[-context:]], device=device))[0]
+    return network.next_logits(states)[0].float()
 
 
 def _draw(logits: torch.Tensor, temperature: float, top_k: int, generator: torch.Generator) -> int:

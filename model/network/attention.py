@@ -1,6 +1,7 @@
 """Causal self-attention: full, grouped or latent keys and values, rotary or linear positions, a sliding window.
 
-Shapes: B sequences, T tokens of each, D = d_model = H · K, H heads, K = head_dim, G heads of keys and values.
+Shapes: B sequences, T tokens of each, D = d_model = H · K, H heads, K = head_dim, G heads of keys and values; S tokens
+that keys and values are of: T, or all so far where T more are read.
 """
 
 import math
@@ -27,10 +28,35 @@ class Positions(nn.Module):
         self.register_buffer("sine", sine, persistent=False)
         self.register_buffer("mask", attention_mask(config), persistent=False)
 
-    def forward(self, length: int) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """Return cosine, sine and mask of the first so many positions."""
-        cosine, sine = (None if t is None else t[:length] for t in (self.cosine, self.sine))
-        return cosine, sine, None if self.mask is None else self.mask[..., :length, :length]
+    def forward(self, length: int, start: int = 0) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Return cosine, sine and mask of so many positions, the first of them being `start`."""
+        end = start + length
+        cosine, sine = (None if t is None else t[start:end] for t in (self.cosine, self.sine))
+        if self.mask is not None:
+            return cosine, sine, self.mask[..., start:end, :end]
+        return cosine, sine, self._seen(start, end) if start else None
+
+    def _seen(self, start: int, end: int) -> Tensor:
+        """Return a mask of causality alone, which attention knows without one only where it begins at 0."""
+        place = torch.arange(end, device=None if self.cosine is None else self.cosine.device)
+        return place[None, :] <= place[start:, None]
+
+
+class KeyValues:
+    """Keys and values of the tokens read so far: what attention keeps, so that it reads no token twice."""
+
+    def __init__(self, shape: tuple[int, int, int, int], device: torch.device, dtype: torch.dtype) -> None:
+        """Make room for keys and values of (B G S K)."""
+        self.keys, self.values = (torch.empty(shape, device=device, dtype=dtype) for _ in range(2))
+        self.length = 0
+
+    def append(self, keys: Float[Tensor, "B G T K"], values: Float[Tensor, "B G T K"]) -> tuple[Tensor, Tensor]:
+        """Store those of the next tokens; return all so far, each (B G S K)."""
+        end = self.length + keys.shape[2]
+        for stored, new in ((self.keys, keys), (self.values, values)):
+            stored[:, :, self.length : end] = new
+        self.length = end
+        return self.keys[:, :, :end], self.values[:, :, :end]
 
 
 class Attention(nn.Module):
@@ -60,18 +86,37 @@ class Attention(nn.Module):
         mask: Tensor | None,
     ) -> Float[Tensor, "B T D"]:
         """Return the gathered values; `mask` is added to the scores, or says which pairs to keep."""
-        q, k, v = self._heads(x)
+        q, k, v = self._heads(x, cosine, sine)
+        return self._gathered(q, k, v, mask)
+
+    def initial_state(self, batch: int, length: int, device: torch.device, dtype: torch.dtype) -> KeyValues:
+        """Return the state before the first token, with room for `length`; `dtype` is that of matrix products."""
+        return KeyValues((batch, self.kv_heads, length, self.head_dim), device, dtype)
+
+    def step(
+        self,
+        x: Float[Tensor, "B T D"],
+        state: KeyValues,
+        cosine: Float[Tensor, "T K"] | None,
+        sine: Float[Tensor, "T K"] | None,
+        mask: Tensor | None,
+    ) -> Float[Tensor, "B T D"]:
+        """Return what `forward` does for the tokens that follow those in `state`, and add them to it."""
+        q, k, v = self._heads(x, cosine, sine)
+        return self._gathered(q, *state.append(k, v), mask)
+
+    def _gathered(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        return cast(Tensor, self.out(attend(q, k, v, mask).transpose(1, 2).flatten(2)))
+
+    def _heads(self, x: Tensor, cosine: Tensor | None, sine: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries (B H T K), keys and values (B G T K), normalised and turned."""
+        together = torch.cat((self.q(x), self.kv_up(self.kv_down(x))), dim=-1) if self.latent else self.qkv(x)
+        heads = torch.unflatten(together, -1, (-1, self.head_dim)).transpose(1, 2)
+        q, k, v = torch.split(heads, [self.n_head, self.kv_heads, self.kv_heads], dim=1)
         if self.qk_norm:  # in float32, as the blocks' norms are
             q, k = self.q_norm(q.float()).to(q.dtype), self.k_norm(k.float()).to(k.dtype)
         if cosine is not None and sine is not None:
             q, k = rotate(q, cosine, sine), rotate(k, cosine, sine)
-        return cast(Tensor, self.out(attend(q, k, v, mask).transpose(1, 2).flatten(2)))
-
-    def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return queries (B H T K), keys and values (B G T K)."""
-        together = torch.cat((self.q(x), self.kv_up(self.kv_down(x))), dim=-1) if self.latent else self.qkv(x)
-        heads = torch.unflatten(together, -1, (-1, self.head_dim)).transpose(1, 2)
-        q, k, v = torch.split(heads, [self.n_head, self.kv_heads, self.kv_heads], dim=1)
         return q, k, v
 
 
@@ -81,7 +126,7 @@ WRITTEN_OUT = 512
 
 
 def attend(
-    q: Float[Tensor, "B H T K"], k: Float[Tensor, "B G T K"], v: Float[Tensor, "B G T K"], mask: Tensor | None
+    q: Float[Tensor, "B H T K"], k: Float[Tensor, "B G S K"], v: Float[Tensor, "B G S K"], mask: Tensor | None
 ) -> Float[Tensor, "B H T K"]:
     """Return the values gathered by softmax(q·k / √K), causal where there is no mask."""
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.shape[2] <= WRITTEN_OUT:
@@ -101,11 +146,11 @@ WIDTH = 8
 
 
 def masked(
-    q: Float[Tensor, "B H T K"], k: Float[Tensor, "B G T K"], v: Float[Tensor, "B G T K"], mask: Tensor
+    q: Float[Tensor, "B H T K"], k: Float[Tensor, "B G S K"], v: Float[Tensor, "B G S K"], mask: Tensor
 ) -> Float[Tensor, "B H T K"]:
     """Return what `attend` does, in a form that a GPU's fused kernels take beside a mask.
 
-    They know neither grouped heads nor odd widths there: torch would hold all B · H · T² scores instead, in float32.
+    They know neither grouped heads nor odd widths there: torch would hold all B · H · T · S scores instead, in float32.
     So keys and values are repeated, and zeros appended, which change no score.
     """
     group, width = q.shape[1] // k.shape[1], q.shape[-1]
@@ -116,7 +161,7 @@ def masked(
 
 
 def written_out(
-    q: Float[Tensor, "B H T K"], k: Float[Tensor, "B G T K"], v: Float[Tensor, "B G T K"], mask: Tensor | None
+    q: Float[Tensor, "B H T K"], k: Float[Tensor, "B G S K"], v: Float[Tensor, "B G S K"], mask: Tensor | None
 ) -> Float[Tensor, "B H T K"]:
     """Return what `attend` does, from two matrix products and a softmax in float32."""
     group = q.shape[1] // k.shape[1]

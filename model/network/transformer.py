@@ -4,6 +4,7 @@ Shapes: B sequences, T tokens of each, D = d_model, V vocabulary.
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import ModelConfig
-from model.network.attention import Attention, Positions
+from model.network.attention import Attention, KeyValues, Positions
 from model.network.device import maybe_compiled
 from model.network.shapes import Float, Int
 
@@ -64,6 +65,27 @@ class Transformer(nn.Module):
         states = self.states(tokens)[0]
         return softcap(F.linear(states, self.output_weight), self.config.logit_softcap)
 
+    def initial_state(self, batch: int, length: int, dtype: torch.dtype) -> "ReadState":
+        """Return the state before the first token, with room for `length`; `dtype` is that of matrix products."""
+        device = self.embedding.weight.device
+        return ReadState([cast(Block, block).initial_state(batch, length, device, dtype) for block in self.blocks])
+
+    def step(self, tokens: Int[Tensor, "B T"], state: "ReadState") -> Float[Tensor, "B V"]:
+        """Return the logits after the last of these tokens, which follow those in `state`; they are added to it.
+
+        As `forward` gives them for all tokens so far, which must be no more than the configuration's context.
+        """
+        where = self.positions(tokens.shape[1], state.length)
+        x = _embedded(self.embedding, tokens, self.narrow_stream)
+        for block, block_state in zip(self.blocks, state.blocks, strict=True):
+            x = cast(Block, block).step(x, block_state, *where)
+        state.length += tokens.shape[1]
+        return self.next_logits(_normalised(self.norm, x))
+
+    def next_logits(self, states: Float[Tensor, "B T D"]) -> Float[Tensor, "B V"]:
+        """Return the logits after the last position, of normalised states."""
+        return softcap(F.linear(states[:, -1], self.output_weight), self.config.logit_softcap)
+
     def states(
         self, tokens: Int[Tensor, "B T"], heads: int = 0, *, compiled: bool = False
     ) -> list[Float[Tensor, "B T D"]]:
@@ -79,6 +101,14 @@ class Transformer(nn.Module):
         for block in self.blocks:
             x = run(block, x, *where)
         return [maybe_compiled(_normalised, ends)(self.norm, x)] + [run(head, x, *where) for head in self.mtp[:heads]]
+
+
+@dataclass
+class ReadState:
+    """What a network keeps of the tokens read so far: for each block what its attention keeps, and their number."""
+
+    blocks: list[KeyValues]
+    length: int = 0
 
 
 # Functions of their own: torch's compiler counts the shapes of each, and compiles no more than eight.
@@ -119,6 +149,22 @@ class Block(nn.Module):
         """Return the stream after this block."""
         # Each part comes back in the type of matrix products: a narrow stream stays one.
         x = x + self.attention(_normalised(self.attention_norm, x), cosine, sine, mask)
+        return cast(Tensor, x + self.mlp(_normalised(self.mlp_norm, x)))
+
+    def initial_state(self, batch: int, length: int, device: torch.device, dtype: torch.dtype) -> KeyValues:
+        """Return the state before the first token, with room for `length`."""
+        return self.attention.initial_state(batch, length, device, dtype)
+
+    def step(
+        self,
+        x: Float[Tensor, "B T D"],
+        state: KeyValues,
+        cosine: Tensor | None,
+        sine: Tensor | None,
+        mask: Tensor | None,
+    ) -> Float[Tensor, "B T D"]:
+        """Return what `forward` does for the tokens that follow those in `state`, and add them to it."""
+        x = x + self.attention.step(_normalised(self.attention_norm, x), state, cosine, sine, mask)
         return cast(Tensor, x + self.mlp(_normalised(self.mlp_norm, x)))
 
 
