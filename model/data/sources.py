@@ -6,6 +6,7 @@ import glob
 import hashlib
 import json
 import logging
+import os
 import platform
 import sys
 import sysconfig
@@ -156,20 +157,32 @@ def builtin_prose() -> Iterator[str]:
     """
     from pydoc_data.topics import topics
 
-    texts = {str(t).strip() for t in topics.values()} | set(_docstrings())
+    texts = {str(t).strip() for t in topics.values()}
+    texts.update(text for path in _standard_library() for text in docstrings(path.read_bytes()))
     yield from sorted((t for t in texts if len(t) > 40), key=lambda t: hashlib.sha256(t.encode()).digest())
 
 
-def _docstrings() -> Iterator[str]:
+def docstrings(source: bytes) -> Iterator[str]:
+    """Yield the docstrings of a module and of every class and function in it, in no order; "" where there is none."""
+    statements: list[ast.AST] = [ast.parse(source)]
+    while statements:  # expressions are most of a tree, and hold none
+        node = statements.pop()
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield (ast.get_docstring(node) or "").strip()
+        for part in ("body", "orelse", "finalbody", "handlers", "cases"):
+            statements += getattr(node, part, ())
+
+
+def _standard_library() -> Iterator[Path]:
+    """Yield the source files of the standard library, tests and what people have installed beside it excepted."""
     root = Path(sysconfig.get_path("stdlib"))
     skipped = {"test", "tests", "idlelib", "lib2to3", "site-packages", "__pycache__", "pydoc_data"}
-    for path in root.rglob("*.py"):
-        relative = path.relative_to(root)
-        if skipped & set(relative.parts) or relative.parts[0].removesuffix(".py") not in sys.stdlib_module_names:
-            continue
-        for node in ast.walk(ast.parse(path.read_bytes())):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-                yield (ast.get_docstring(node) or "").strip()
+    for folder, inner, files in os.walk(root):
+        inner[:] = set(inner) - skipped
+        if Path(folder) == root:
+            inner[:] = set(inner) & sys.stdlib_module_names
+            files = [f for f in files if f.removesuffix(".py") in sys.stdlib_module_names]
+        yield from (Path(folder, f) for f in files if f.endswith(".py"))
 
 
 def hub_name(source: str) -> str:

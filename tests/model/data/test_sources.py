@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.config import DataConfig
-from model.data.sources import builtin_prose, documents, fingerprint
+from model.data.sources import builtin_prose, docstrings, documents, fingerprint
 from model.errors import DataError
 from tests.conftest import BUILTIN, SHARED_TEXT
 
@@ -105,6 +105,61 @@ def test_builtin_prose_is_english_fixed_and_about_two_megabytes() -> None:
     assert words.most_common(1)[0][0] == "the"
     parts = Counter(part for part, _ in split)
     assert parts["validation"] / sum(parts.values()) == pytest.approx(1 / 16, abs=0.001)
+
+
+EVERYWHERE = '''
+"""m"""
+class C:
+    """c"""
+    async def f(self):
+        """f"""
+        def g(): "g"
+if x:
+    def a(): "if"
+elif y:
+    def b(): "elif"
+else:
+    def c(): "else"
+for i in z:
+    with w:
+        def d(): "with"
+else:
+    def e(): "for-else"
+while x:
+    try:
+        def h(): "try"
+    except* E:
+        def i(): "except"
+    else:
+        def j(): "try-else"
+    finally:
+        def k(): "finally"
+match x:
+    case 1:
+        def l(): "case"
+"no docstring"
+'''
+
+
+def test_docstrings_are_found_wherever_a_statement_can_be() -> None:
+    names = [
+        "m",
+        "c",
+        "f",
+        "g",
+        "if",
+        "elif",
+        "else",
+        "with",
+        "for-else",
+        "try",
+        "except",
+        "try-else",
+        "finally",
+        "case",
+    ]
+    assert Counter(docstrings(EVERYWHERE.encode())) == Counter(names.split())
+    assert list(docstrings(b"lambda: 'none'")) == [""]
 
 
 @pytest.mark.parametrize(
