@@ -99,6 +99,43 @@ def peaks(shape: str, compiled: bool) -> Figures:
     return {**found, "MB of evaluation, allocated": evaluation, "MB reserved for it": grown}
 
 
+RECURRING: dict[str, tuple[dict[str, Any], int, int]] = {
+    "2L d64 1h 1K, 2 × 128, to load the compilers": (
+        {"n_layer": 2, "n_head": 1, "head_dim": 64, "context": 128},
+        1024,
+        2,
+    ),
+    "12L d256 4h 6K, 64 × 512, caches empty": (DEEP, 6144, 64),
+    "5 layers, else the same": ({**DEEP, "n_layer": 5}, 6144, 64),
+    "another vocabulary, else the same": (DEEP, 8192, 64),
+    "8 sequences, else the same": (DEEP, 6144, 8),
+}
+"""Shapes that share graphs with one before them, in a process: options, vocabulary, batch."""
+
+
+def recurring(name: str) -> Figures:
+    """Measure what preparing a shape costs where the compilers' caches hold those before it, and what they answered."""
+    from torch._dynamo.utils import counters
+
+    options, vocab_size, batch_size = RECURRING[name]
+    torch.compiler.reset()
+    counters.clear()
+    with tree.on_device(GPU):
+        net = tree.network(GPU, vocab_size, **options)
+        step = tree.step(net, batch_size=batch_size, compile="on")
+        start, begun = compile_seconds(), processor_seconds()
+        step.prepare()
+    compiled, cached = counters["inductor"], counters["aot_autograd"]
+    return {
+        "seconds of compiling": compile_seconds() - start,
+        "processor seconds to prepare": processor_seconds() - begun,
+        "graphs compiled": compiled["fxgraph_cache_miss"],
+        "graphs found compiled": compiled["fxgraph_cache_hit"],
+        "pairs of graphs found whole": cached["autograd_cache_hit"],
+        "pairs made": cached["autograd_cache_miss"],
+    }
+
+
 def compile_seconds() -> float:
     """Return the seconds that this process has spent compiling, as torch counts them."""
     from torch._dynamo.utils import calculate_time_spent
@@ -154,6 +191,7 @@ def named(group: str) -> dict[str, Callable[[], Figures]]:
     if group.startswith("compile"):
         return {f"{shape}, 64 × 512, compiled": _bound(peaks, shape, True) for shape in SHAPES}
     others: dict[str, dict[str, Callable[[], Figures]]] = {
+        "recurring": {name: _bound(recurring, name) for name in RECURRING},
         "forbidden": {"forbidden": forbidden},
         "trials": {f"20 trials, {o}": _bound(trials, o) for o in ("adamw", "muon")},
         "too-large": {"32L d1024 12K, batch 256, 24 GB": _bound(too_large, 23.6)},

@@ -30,7 +30,7 @@ CHECKS = (
     Group(name="compiled"),
     Group(name="compiled", card="H200, sm_90", settings=(("NULLGPU_SM", "90"),)),
 )
-MEASURES = ("forbidden", "kernels", "trials", "peaks", "compile", "too-large")
+MEASURES = ("forbidden", "kernels", "trials", "peaks", "compile", "recurring", "too-large")
 
 
 @dataclass(frozen=True, kw_only=True)
