@@ -10,7 +10,7 @@ from model.config import ModelConfig, TrainConfig
 from model.data.corpus import Corpus
 from model.schedule import SCHEDULES
 from model.training.train import train
-from tests.model.network.test_transformer import MENU
+from tests.model.network.menu import MENU
 from tests.model.training.test_train import World
 
 TRAINING: dict[str, dict[str, Any]] = {
@@ -19,7 +19,10 @@ TRAINING: dict[str, dict[str, Any]] = {
     "weight averaging": {"average_fraction": 0.2},
     "bfloat16": {"precision": "bfloat16"},
 }
-CASES = [*(((o, {}), name) for name, o in MENU.items()), *((({}, o), name) for name, o in TRAINING.items())]
+CASES = [
+    *(((case.options, {}), name) for name, case in MENU.items()),
+    *((({}, o), name) for name, o in TRAINING.items()),
+]
 
 
 @pytest.mark.parametrize(("model_options", "train_options"), [c for c, _ in CASES], ids=[name for _, name in CASES])

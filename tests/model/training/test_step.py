@@ -15,7 +15,8 @@ from model.network.transformer import Transformer
 from model.training.compiling import compiled_as, missing_compiler
 from model.training.optimizer import Average, Optimizer
 from model.training.step import Step
-from tests.model.network.test_transformer import MENU, Naive
+from tests.model.network.menu import MENU
+from tests.model.network.reference import Reference
 
 CPU = torch.device("cpu")
 SMALL = ModelConfig(n_layer=2, n_head=2, head_dim=8, context=16)
@@ -54,7 +55,7 @@ def test_further_heads_predict_further_on(logits: int, monkeypatch: pytest.Monke
     """Main loss plus 0.3 × the mean over heads of the loss against targets shifted by one and two places."""
     monkeypatch.setitem(model.network.loss.LOGITS_AT_ONCE, "cpu", logits)
     net, batch = network(ModelConfig(n_layer=1, n_head=4, head_dim=8, context=16, mtp_heads=2)), rows(3)
-    naive = Naive(net)
+    naive = Reference(net)
     losses = []
     for i in range(3):
         each = [
@@ -250,6 +251,6 @@ def test_compiled_steps_are_eager_ones() -> None:
 
 def test_the_menu_is_all_that_the_configuration_offers() -> None:
     """Each option of the network stands in the menu that the tests go through."""
-    named = {key for options in MENU.values() for key in options}
+    named = {key for case in MENU.values() for key in case.options}
     plain = {"n_layer", "n_head", "head_dim", "context", "rope_base"}
     assert named | plain == set(ModelConfig().table())
