@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from model.errors import SettingsError
 from model.options.interleaving import Interleaving
+from model.options.shared_keys import SharedKeys
 from model.schedule import SCHEDULES
 from model.settings import Settings, setting
 
@@ -55,7 +56,7 @@ class TokenizerConfig(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig(Interleaving):
+class ModelConfig(SharedKeys, Interleaving):
     """A decoder-only transformer; `d_model` is n_head × head_dim."""
 
 

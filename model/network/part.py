@@ -42,6 +42,9 @@ class Part(nn.Module):
     it reads token by token what `forward` reads at once.
     """
 
+    name: str
+    """Name of a mixer among the parts of its block, and so in the names of its weights in every file."""
+
     def __init__(self, config: ModelConfig, layer: Layer) -> None:
         super().__init__()
 

@@ -12,3 +12,5 @@ class Layer:
     mlp: str
     window: int
     """Tokens that attention looks back on, its own included; 0: the whole context."""
+    lends: bool = False
+    """Whether attention hands its keys and values on to the next block."""

@@ -18,6 +18,9 @@ from model.network.positions import rotate
 from model.network.shapes import Float
 from model.options.layer import Layer
 
+KEYS, VALUES = "keys", "values"
+"""Names under which a block's keys and values (B G S K) are handed on."""
+
 
 class KeyValues:
     """Keys and values of the tokens read so far: what attention keeps, so that it reads no token twice."""
@@ -46,9 +49,9 @@ class Attention(Part):
         self.n_head, self.kv_heads, self.head_dim = config.n_head, config.kv_heads, config.head_dim
         self.make_projections(config)
         self.out = linear(config, "attention.out", config.d_model, config.d_model)
-        self.qk_norm = config.qk_norm
-        if config.qk_norm:
-            self.q_norm, self.k_norm = nn.RMSNorm(config.head_dim), nn.RMSNorm(config.head_dim)
+        self.q_norm = nn.RMSNorm(config.head_dim) if config.qk_norm else None
+        self.k_norm = nn.RMSNorm(config.head_dim) if config.qk_norm else None
+        self.lends = layer.lends
 
     def make_projections(self, config: ModelConfig) -> None:
         """Make the layers that queries, keys and values come from."""
@@ -65,8 +68,7 @@ class Attention(Part):
 
     def forward(self, x: Float[Tensor, "B T D"], where: Where, shared: Shared) -> tuple[Float[Tensor, "B T D"], Shared]:
         """Return the gathered values."""
-        q, k, v = self._heads(x, where)
-        return self._gathered(q, k, v, where), shared
+        return self._looked(*self._heads(x, where), where, shared)
 
     def initial_state(self, batch: int, length: int, device: torch.device, dtype: torch.dtype) -> KeyValues:
         """Return the state before the first token, with room for `length`; `dtype` is that of matrix products."""
@@ -77,20 +79,16 @@ class Attention(Part):
     ) -> tuple[Float[Tensor, "B T D"], Shared]:
         """Return what `forward` does for the tokens that follow those in `state`, and add them to it."""
         q, k, v = self._heads(x, where)
-        return self._gathered(q, *state.append(k, v), where), shared
+        return self._looked(q, *state.append(k, v), where, shared)
 
-    def _gathered(self, q: Tensor, k: Tensor, v: Tensor, where: Where) -> Tensor:
-        return cast(Tensor, self.out(attend(q, k, v, where.mask).transpose(1, 2).flatten(2)))
+    def _looked(self, q: Tensor, k: Tensor, v: Tensor, where: Where, shared: Shared) -> tuple[Tensor, Shared]:
+        return self.out(gathered(q, k, v, where)), {**shared, KEYS: k, VALUES: v} if self.lends else shared
 
     def _heads(self, x: Tensor, where: Where) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries (B H T K), keys and values (B G T K), normalised and turned."""
         heads = torch.unflatten(self.project(x), -1, (-1, self.head_dim)).transpose(1, 2)
         q, k, v = torch.split(heads, [self.n_head, self.kv_heads, self.kv_heads], dim=1)
-        if self.qk_norm:  # in float32, as the blocks' norms are
-            q, k = self.q_norm(q.float()).to(q.dtype), self.k_norm(k.float()).to(k.dtype)
-        if where.cosine is not None and where.sine is not None:
-            q, k = rotate(q, where.cosine, where.sine), rotate(k, where.cosine, where.sine)
-        return q, k, v
+        return placed(q, self.q_norm, where), placed(k, self.k_norm, where), v
 
     @classmethod
     def counts(cls, config: ModelConfig, layer: Layer) -> Counts:
@@ -102,3 +100,17 @@ class Attention(Part):
             Counts(0, 2 * d * attended(config.context, layer.window)),
             vectors(2 * config.head_dim if config.qk_norm else 0),
         )
+
+
+def placed(heads: Float[Tensor, "B H T K"], norm: nn.RMSNorm | None, where: Where) -> Float[Tensor, "B H T K"]:
+    """Return queries or keys normalised, in float32 as the blocks' norms are, and turned by their positions."""
+    if norm is not None:
+        heads = norm(heads.float()).to(heads.dtype)
+    return heads if where.cosine is None or where.sine is None else rotate(heads, where.cosine, where.sine)
+
+
+def gathered(
+    q: Float[Tensor, "B H T K"], k: Float[Tensor, "B G S K"], v: Float[Tensor, "B G S K"], where: Where
+) -> Float[Tensor, "B T D"]:
+    """Return the values that each position gathers, its heads side by side."""
+    return attend(q, k, v, where.mask).transpose(1, 2).flatten(2)

@@ -3,10 +3,11 @@
 import pytest
 
 from tests.model.network.case import Case
-from tests.model.network.ideas import interleaving, plain
+from tests.model.network.ideas import interleaving, plain, shared_keys
 
 IDEAS: dict[str, Case] = {
     **interleaving.CASES,
+    **shared_keys.CASES,
 }
 MENU: dict[str, Case] = {**plain.CASES, **IDEAS}
 COSTLY: dict[str, Case] = {name: MENU[name] for name in ("plain", "all at once", *IDEAS)}
