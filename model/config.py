@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from model.errors import SettingsError
+from model.options.documents import Documents
 from model.options.interleaving import Interleaving
 from model.options.shared_keys import SharedKeys
 from model.schedule import SCHEDULES
@@ -56,7 +57,7 @@ class TokenizerConfig(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig(SharedKeys, Interleaving):
+class ModelConfig(Documents, SharedKeys, Interleaving):
     """A decoder-only transformer; `d_model` is n_head × head_dim."""
 
 

@@ -1,6 +1,6 @@
 """Where a token stands, for attention: rotary or linear positions, and the masks of sliding windows.
 
-Shapes: T tokens, S tokens read so far, H heads, K = head_dim.
+Shapes: B sequences, T tokens, S tokens so far, those T the last of them, H heads, K = head_dim.
 """
 
 import math
@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from model.config import ModelConfig
 from model.network.part import Where
-from model.network.shapes import Float
+from model.network.shapes import Bool, Float, Int
+from model.options.documents import SEPARATOR
 
 
 class Positions(nn.Module):
@@ -23,24 +24,32 @@ class Positions(nn.Module):
         cosine, sine = rotations(config) if config.positions == "rope" else (None, None)
         self.register_buffer("cosine", cosine, persistent=False)
         self.register_buffer("sine", sine, persistent=False)
+        self.within_documents = config.document_mask
         self.windows = sorted({layer.window for layer in (*config.layers, config.further_layer)})
         for window in self.windows:
             self.register_buffer(f"mask_{window}", attention_mask(config, window), persistent=False)
 
-    def forward(self, length: int, start: int = 0) -> dict[int, Where]:
-        """Return by window what attention needs for so many positions, the first of them being `start`."""
-        end = start + length
-        cosine, sine = (None if t is None else t[start:end] for t in (self.cosine, self.sine))
-        return {window: Where(cosine, sine, self._mask(window, start, end)) for window in self.windows}
+    def forward(self, tokens: Int[Tensor, "B S"], start: int = 0) -> dict[int, Where]:
+        """Return by window what attention needs for the tokens from position `start` on, of all those so far."""
+        cosine, sine = (None if t is None else t[start : tokens.shape[1]] for t in (self.cosine, self.sine))
+        same = same_document(tokens, start) if self.within_documents else None
+        return {w: Where(cosine, sine, self._mask(w, start, tokens, same)) for w in self.windows}
 
-    def _mask(self, window: int, start: int, end: int) -> Tensor | None:
+    def _mask(self, window: int, start: int, tokens: Tensor, same: Tensor | None) -> Tensor | None:
         mask: Tensor | None = getattr(self, f"mask_{window}")
+        end = tokens.shape[1]
         if mask is not None:
-            return mask[..., start:end, :end]
-        if not start:
-            return None  # causality alone, which attention knows by itself where it begins at 0
-        place = torch.arange(end, device=None if self.cosine is None else self.cosine.device)
-        return place[None, :] <= place[start:, None]
+            mask = mask[..., start:end, :end]
+        elif start or same is not None:  # else causality alone, which attention knows by itself from position 0 on
+            place = torch.arange(end, device=tokens.device)
+            mask = place[None, :] <= place[start:, None]
+        return mask if same is None or mask is None else mask & same
+
+
+def same_document(tokens: Int[Tensor, "B S"], start: int) -> Bool[Tensor, "B 1 T S"]:
+    """Return which tokens are of one document, those from `start` on against all (Llama 3, arXiv:2407.21783)."""
+    document = (tokens == SEPARATOR).cumsum(dim=1)
+    return (document[:, start:, None] == document[:, None, :])[:, None]
 
 
 def rotations(config: ModelConfig) -> tuple[Float[Tensor, "T K"], Float[Tensor, "T K"]]:

@@ -72,19 +72,21 @@ class Transformer(nn.Module):
     def initial_state(self, batch: int, length: int, dtype: torch.dtype) -> "ReadState":
         """Return the state before the first token, with room for `length`; `dtype` is that of matrix products."""
         device = self.embedding.weight.device
-        return ReadState([cast(Part, b).initial_state(batch, length, device, dtype) for b in self.blocks])
+        blocks = [cast(Part, b).initial_state(batch, length, device, dtype) for b in self.blocks]
+        return ReadState(blocks, torch.empty(batch, 0, dtype=torch.int64, device=device))
 
     def step(self, tokens: Int[Tensor, "B T"], state: "ReadState") -> Float[Tensor, "B V"]:
         """Return the logits after the last of these tokens, which follow those in `state`; they are added to it.
 
         As `forward` gives them for all tokens so far, which must be no more than the configuration's context.
         """
-        where = self.positions(tokens.shape[1], state.length)
+        start = state.tokens.shape[1]
+        state.tokens = torch.cat((state.tokens, tokens), dim=1)
+        where = self.positions(state.tokens, start)
         shared: Shared = {}
         x = _embedded(self.embedding, tokens, self.narrow_stream)
         for block, layer, block_state in zip(self.blocks, self.layers, state.blocks, strict=True):
             x, shared = cast(Part, block).step(x, block_state, where[layer.window], shared)
-        state.length += tokens.shape[1]
         return self.next_logits(normalised(self.norm, x))
 
     def next_logits(self, states: Float[Tensor, "B T D"]) -> Float[Tensor, "B V"]:
@@ -101,7 +103,7 @@ class Transformer(nn.Module):
         """
         run = maybe_compiled(call, compiled)
         ends = compiled and COMPILED_ENDS and tokens.device.type == "cuda"
-        where = self.positions(tokens.shape[1])
+        where = self.positions(tokens)
         shared: Shared = {}
         x = maybe_compiled(_embedded, ends)(self.embedding, tokens, self.narrow_stream)
         for block, layer in zip(self.blocks, self.layers, strict=True):
@@ -112,10 +114,16 @@ class Transformer(nn.Module):
 
 @dataclass
 class ReadState:
-    """What a network keeps of the tokens read so far: what each block keeps, and their number."""
+    """What a network keeps of the tokens read so far."""
 
     blocks: list[Any]
-    length: int = 0
+    """What each block keeps of them."""
+    tokens: Int[Tensor, "B S"]
+
+    @property
+    def length(self) -> int:
+        """The number of tokens read so far."""
+        return self.tokens.shape[1]
 
 
 # Functions of their own: torch's compiler counts the shapes of each, and compiles no more than eight.

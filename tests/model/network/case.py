@@ -10,6 +10,7 @@ from torch import Tensor
 from model.config import ModelConfig
 from model.network.counts import attended
 from model.network.transformer import Transformer
+from model.options.documents import SEPARATOR
 from tests.model.network.reference import Reference
 
 VOCAB, CONTEXT = 97, 16
@@ -49,4 +50,7 @@ class Case:
 
 
 def tokens(batch: int = 2, length: int = CONTEXT) -> Tensor:
-    return torch.randint(0, VOCAB, (batch, length), generator=torch.Generator().manual_seed(1))
+    """Return made-up tokens, with a document's end in the middle of each sequence."""
+    ids = torch.randint(0, VOCAB, (batch, length), generator=torch.Generator().manual_seed(1))
+    ids[:, length // 2 - 2] = SEPARATOR
+    return ids

@@ -66,6 +66,10 @@ class Reference:
         """Return the tokens that a block looks back on, its own included."""
         return self.c.window or self.c.context
 
+    def first_seen(self, t: int, index: int | None) -> int:
+        """Return the first position that position t looks at."""
+        return max(0, t - self.window(index) + 1)
+
     def mixer(self, x: Tensor, p: str, index: int | None) -> Tensor:
         c = self.c
         q, k, v = self.heads(x, p, index)
@@ -73,7 +77,7 @@ class Reference:
         for h in range(c.n_head):
             g = h // (c.n_head // k.shape[1])
             for t in range(len(x)):
-                first = max(0, t - self.window(index) + 1)
+                first = self.first_seen(t, index)
                 scores = []
                 for s in range(first, t + 1):
                     if c.positions == "rope":

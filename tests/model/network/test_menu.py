@@ -53,7 +53,7 @@ def test_a_narrow_stream_is_the_same_network_but_for_rounding(case: Case) -> Non
         wide = net.states(tokens(), 1)
         net.narrow_stream = True
         narrow = net.states(tokens(), 1)
-        where = net.positions(CONTEXT)[net.layers[0].window]
+        where = net.positions(tokens())[net.layers[0].window]
         stream, _ = net.blocks[0](net.embedding(tokens()).bfloat16(), where, {})
     assert stream.dtype == torch.bfloat16
     for a, b in zip(wide, narrow, strict=True):
