@@ -6,6 +6,7 @@ from model.errors import SettingsError
 from model.options.documents import Documents
 from model.options.interleaving import Interleaving
 from model.options.shared_keys import SharedKeys
+from model.options.shortcuts import Shortcuts
 from model.schedule import SCHEDULES
 from model.settings import Settings, setting
 
@@ -57,7 +58,7 @@ class TokenizerConfig(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig(Documents, SharedKeys, Interleaving):
+class ModelConfig(Shortcuts, Documents, SharedKeys, Interleaving):
     """A decoder-only transformer; `d_model` is n_head × head_dim."""
 
 
@@ -96,6 +97,10 @@ class TrainConfig(Settings):
     beta2: float = setting(0.95, "AdamW's decay of the second moment", at_least=0, below=1)
     momentum: float = setting(0.95, "Muon's momentum", at_least=0, below=1)
     grad_clip: float = setting(1.0, "largest norm of the gradient", above=0)
+    z_loss: float = setting(0.0, "weight of the mean of log² Z, Z the sum of the logits' exponentials", at_least=0)
+    qk_clip: float = setting(
+        0.0, "largest attention score, above which a head's query and key weights shrink; 0: any", at_least=0
+    )
     mtp_weight: float = setting(0.3, "weight of the extra heads' mean loss", at_least=0)
     precision: str = setting(
         "auto",

@@ -9,7 +9,8 @@ def count_parameters(config: ModelConfig, vocab_size: int) -> int:
     """Return the number of all parameters, tied embeddings counted once, heads that look further on included."""
     blocks = _blocks(config).parameters
     embeddings = vocab_size * config.d_model * (1 if config.tied else 2)
-    return embeddings + blocks + (1 + config.mtp_heads) * config.d_model
+    norms = 1 + config.mtp_heads + config.embedding_norm
+    return embeddings + blocks + norms * config.d_model
 
 
 def flops_per_token(config: ModelConfig, vocab_size: int) -> int:

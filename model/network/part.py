@@ -17,6 +17,10 @@ Shared = dict[str, Tensor]
 """Tensors that a part hands on to parts after it, by name; handed on as a new dictionary, never changed in place."""
 
 
+EMBEDDING = "embedding"
+"""Name under which the stream before the first block is handed on, where a block wants it."""
+
+
 class Where(NamedTuple):
     """What attention is told of the positions of T tokens that follow S − T others."""
 

@@ -15,7 +15,7 @@ from model.network.blocks import make_block
 from model.network.blocks.residual import normalised
 from model.network.device import maybe_compiled
 from model.network.linears import INITIAL_STD
-from model.network.part import Drawn, Part, Shared, Where
+from model.network.part import EMBEDDING, Drawn, Part, Shared, Where
 from model.network.positions import Positions
 from model.network.shapes import Float, Int
 
@@ -47,6 +47,7 @@ class Transformer(nn.Module):
             self.blocks = nn.ModuleList(make_block(config, layer) for layer in self.layers)
             self.mtp = nn.ModuleList(FurtherHead(config) for _ in range(config.mtp_heads))
             self.unembedding = None if config.tied else nn.Linear(config.d_model, vocab_size, bias=False)
+        self.embedding_norm = nn.RMSNorm(config.d_model) if config.embedding_norm else None
         self.norm = nn.RMSNorm(config.d_model)
         self.positions = Positions(config)
         self._draw(generator)
@@ -83,11 +84,15 @@ class Transformer(nn.Module):
         start = state.tokens.shape[1]
         state.tokens = torch.cat((state.tokens, tokens), dim=1)
         where = self.positions(state.tokens, start)
-        shared: Shared = {}
-        x = _embedded(self.embedding, tokens, self.narrow_stream)
+        x = _embedded(self.embedding, self.embedding_norm, tokens, self.narrow_stream)
+        shared = self.handed_on_first(x)
         for block, layer, block_state in zip(self.blocks, self.layers, state.blocks, strict=True):
             x, shared = cast(Part, block).step(x, block_state, where[layer.window], shared)
         return self.next_logits(normalised(self.norm, x))
+
+    def handed_on_first(self, x: Float[Tensor, "B T D"]) -> Shared:
+        """Return what is handed to the first block beside the embedding."""
+        return {EMBEDDING: x} if any(layer.shortcut for layer in self.layers) else {}
 
     def next_logits(self, states: Float[Tensor, "B T D"]) -> Float[Tensor, "B V"]:
         """Return the logits after the last position, of normalised states."""
@@ -104,8 +109,8 @@ class Transformer(nn.Module):
         run = maybe_compiled(call, compiled)
         ends = compiled and COMPILED_ENDS and tokens.device.type == "cuda"
         where = self.positions(tokens)
-        shared: Shared = {}
-        x = maybe_compiled(_embedded, ends)(self.embedding, tokens, self.narrow_stream)
+        x = maybe_compiled(_embedded, ends)(self.embedding, self.embedding_norm, tokens, self.narrow_stream)
+        shared = self.handed_on_first(x)
         for block, layer in zip(self.blocks, self.layers, strict=True):
             x, shared = run(block, x, where[layer.window], shared)
         further = [run(head, x, where[self.config.further_layer.window], shared) for head in self.mtp[:heads]]
@@ -132,8 +137,9 @@ def call(module: nn.Module, *inputs: Any) -> Any:
     return module(*inputs)
 
 
-def _embedded(embedding: nn.Embedding, tokens: Tensor, narrow: bool) -> Tensor:
+def _embedded(embedding: nn.Embedding, norm: nn.RMSNorm | None, tokens: Tensor, narrow: bool) -> Tensor:
     x = embedding(tokens)
+    x = x if norm is None else norm(x)
     kind = tokens.device.type
     return cast(Tensor, x.to(torch.get_autocast_dtype(kind)) if narrow and torch.is_autocast_enabled(kind) else x)
 

@@ -14,3 +14,7 @@ class Layer:
     """Tokens that attention looks back on, its own included; 0: the whole context."""
     lends: bool = False
     """Whether attention hands its keys and values on to the next block."""
+    values: str = "own"
+    """What attention gathers: its "own" values, its own as the "first" for all, or its own "mixed" with the first."""
+    shortcut: bool = False
+    """Whether the embedding is added to the block's input."""

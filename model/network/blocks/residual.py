@@ -12,7 +12,7 @@ from model.config import ModelConfig
 from model.network.counts import Counts, vectors
 from model.network.mixers import MIXERS
 from model.network.mlps import MLPS
-from model.network.part import Part, Shared, Where
+from model.network.part import EMBEDDING, Part, Shared, Where
 from model.network.shapes import Float
 from model.options.layer import Layer
 
@@ -27,6 +27,7 @@ class Block(Part):
         super().__init__(config, layer)
         mixer = MIXERS[layer.mixer]
         self._mixer_name = mixer.name
+        self.shortcut = nn.Parameter(torch.zeros(1)) if layer.shortcut else None
         self.add_module(f"{mixer.name}_norm", nn.RMSNorm(config.d_model))
         self.add_module(mixer.name, mixer(config, layer))
         self.mlp_norm = nn.RMSNorm(config.d_model)
@@ -44,11 +45,16 @@ class Block(Part):
 
     def forward(self, x: Float[Tensor, "B T D"], where: Where, shared: Shared) -> tuple[Float[Tensor, "B T D"], Shared]:
         """Return the stream after this block."""
+        x = self._with_embedding(x, shared)
         # Each part comes back in the type of matrix products: a narrow stream stays one.
         mixed, shared = self.mixer(normalised(self.mixer_norm, x), where, shared)
         x = x + mixed
         mapped, shared = self.mlp(normalised(self.mlp_norm, x), where, shared)
         return x + mapped, shared
+
+    def _with_embedding(self, x: Tensor, shared: Shared) -> Tensor:
+        """Return the block's input, a share of the embedding added (KellerJordan/modded-nanogpt's "shortcuts")."""
+        return x if self.shortcut is None else x + self.shortcut.to(x.dtype) * shared[EMBEDDING]
 
     def initial_state(self, batch: int, length: int, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
         """Return the states of both parts."""
@@ -60,6 +66,7 @@ class Block(Part):
         self, x: Float[Tensor, "B T D"], state: tuple[Any, Any], where: Where, shared: Shared
     ) -> tuple[Float[Tensor, "B T D"], Shared]:
         """Return what `forward` does for the tokens that follow those in `state`, and add them to it."""
+        x = self._with_embedding(x, shared)
         mixed, shared = self.mixer.step(normalised(self.mixer_norm, x), state[0], where, shared)
         x = x + mixed
         mapped, shared = self.mlp.step(normalised(self.mlp_norm, x), state[1], where, shared)
@@ -69,7 +76,8 @@ class Block(Part):
     def counts(config: ModelConfig, layer: Layer) -> Counts:
         """Return parameters and operations: those of both parts, and two norms."""
         parts = (MIXERS[layer.mixer], MLPS[layer.mlp])
-        return Counts.of(*(part.counts(config, layer) for part in parts), vectors(2 * config.d_model))
+        beside = vectors(2 * config.d_model + layer.shortcut)
+        return Counts.of(*(part.counts(config, layer) for part in parts), beside)
 
 
 def normalised(norm: nn.RMSNorm, x: Tensor) -> Tensor:

@@ -12,12 +12,13 @@ INITIAL_STD = 0.02
 LINEARS = {"dense": Dense}
 """Linear layers by the name that `ModelConfig.linear_kind` gives."""
 BACK = ("attention.out", "mlp.down")
-"""Places of layers that write back into the residual stream: 1/√(2 · n_layer) as large at first (GPT-2)."""
+"""Places of layers that write back into the residual stream: 1/√(2 · n_layer) as large at first (GPT-2), or zero."""
 
 
 def linear(config: ModelConfig, place: str, n_in: int, n_out: int) -> nn.Module:
     """Return a layer from one width to another; `place` is where it stands in a block, such as "mlp.up"."""
-    std = INITIAL_STD / math.sqrt(2 * config.n_layer) if place in BACK else INITIAL_STD
+    back_std = 0.0 if config.zero_init else INITIAL_STD / math.sqrt(2 * config.n_layer)
+    std = back_std if place in BACK else INITIAL_STD
     return LINEARS[config.linear_kind(place)](config, n_in, n_out, std)
 
 

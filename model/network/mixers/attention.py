@@ -12,14 +12,17 @@ from torch import Tensor, nn
 from model.config import ModelConfig
 from model.network.counts import Counts, attended, vectors
 from model.network.linears import linear, linear_counts
-from model.network.mixers.attend import attend
-from model.network.part import Part, Shared, Where
+from model.network.linears.dense import Dense
+from model.network.mixers.scores import ScoredAttention
+from model.network.part import Shared, Where
 from model.network.positions import rotate
 from model.network.shapes import Float
 from model.options.layer import Layer
 
 KEYS, VALUES = "keys", "values"
 """Names under which a block's keys and values (B G S K) are handed on."""
+FIRST_VALUES = "first values"
+"""Name under which the first block's values (B G T K) are handed on."""
 
 
 class KeyValues:
@@ -39,19 +42,17 @@ class KeyValues:
         return self.keys[:, :, :end], self.values[:, :, :end]
 
 
-class Attention(Part):
+class Attention(ScoredAttention):
     """What each position gathers from itself and those before it; full or grouped (arXiv:2305.13245)."""
-
-    name = "attention"
 
     def __init__(self, config: ModelConfig, layer: Layer) -> None:
         super().__init__(config, layer)
-        self.n_head, self.kv_heads, self.head_dim = config.n_head, config.kv_heads, config.head_dim
         self.make_projections(config)
-        self.out = linear(config, "attention.out", config.d_model, config.d_model)
+        self.make_out(config)
         self.q_norm = nn.RMSNorm(config.head_dim) if config.qk_norm else None
         self.k_norm = nn.RMSNorm(config.head_dim) if config.qk_norm else None
-        self.lends = layer.lends
+        self.lends, self.gives_values = layer.lends, layer.values == "first"
+        self.shares = nn.Parameter(torch.full((2,), 0.5)) if layer.values == "mixed" else None
 
     def make_projections(self, config: ModelConfig) -> None:
         """Make the layers that queries, keys and values come from."""
@@ -66,9 +67,20 @@ class Attention(Part):
         """Return the counts of the layers that queries, keys and values come from."""
         return linear_counts(config, "attention.qkv", config.d_model, config.d_model + config.kv_width)
 
+    def query_layer(self) -> tuple[Dense, int]:
+        """Return the layer that queries come from, and the first of their rows."""
+        return cast(Dense, self.qkv), 0
+
+    def key_layer(self) -> tuple[Dense, int] | None:
+        """Return the layer that keys come from, and the first of their rows; None where no head has its own."""
+        one_each = self.kv_heads == self.n_head and not self.lends
+        return (cast(Dense, self.qkv), self.n_head * self.head_dim) if one_each else None
+
     def forward(self, x: Float[Tensor, "B T D"], where: Where, shared: Shared) -> tuple[Float[Tensor, "B T D"], Shared]:
         """Return the gathered values."""
-        return self._looked(*self._heads(x, where), where, shared)
+        q, k, v = self._heads(x, where)
+        v, shared = self._mixed(v, shared)
+        return self._looked(q, k, v, where, shared)
 
     def initial_state(self, batch: int, length: int, device: torch.device, dtype: torch.dtype) -> KeyValues:
         """Return the state before the first token, with room for `length`; `dtype` is that of matrix products."""
@@ -79,10 +91,19 @@ class Attention(Part):
     ) -> tuple[Float[Tensor, "B T D"], Shared]:
         """Return what `forward` does for the tokens that follow those in `state`, and add them to it."""
         q, k, v = self._heads(x, where)
+        v, shared = self._mixed(v, shared)
         return self._looked(q, *state.append(k, v), where, shared)
 
+    def _mixed(self, v: Tensor, shared: Shared) -> tuple[Tensor, Shared]:
+        """Return the values to gather (value residuals, Zhou et al. 2024, arXiv:2410.17897), and what is handed on."""
+        if self.gives_values:
+            return v, {**shared, FIRST_VALUES: v}
+        if self.shares is not None:
+            return self.shares[0] * v + self.shares[1] * shared[FIRST_VALUES], shared
+        return v, shared
+
     def _looked(self, q: Tensor, k: Tensor, v: Tensor, where: Where, shared: Shared) -> tuple[Tensor, Shared]:
-        return self.out(gathered(q, k, v, where)), {**shared, KEYS: k, VALUES: v} if self.lends else shared
+        return self.gather(q, k, v, where), {**shared, KEYS: k, VALUES: v} if self.lends else shared
 
     def _heads(self, x: Tensor, where: Where) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries (B H T K), keys and values (B G T K), normalised and turned."""
@@ -99,6 +120,7 @@ class Attention(Part):
             linear_counts(config, "attention.out", d, d),
             Counts(0, 2 * d * attended(config.context, layer.window)),
             vectors(2 * config.head_dim if config.qk_norm else 0),
+            vectors(2 if layer.values == "mixed" else 0),
         )
 
 
@@ -107,10 +129,3 @@ def placed(heads: Float[Tensor, "B H T K"], norm: nn.RMSNorm | None, where: Wher
     if norm is not None:
         heads = norm(heads.float()).to(heads.dtype)
     return heads if where.cosine is None or where.sine is None else rotate(heads, where.cosine, where.sine)
-
-
-def gathered(
-    q: Float[Tensor, "B H T K"], k: Float[Tensor, "B G S K"], v: Float[Tensor, "B G S K"], where: Where
-) -> Float[Tensor, "B T D"]:
-    """Return the values that each position gathers, its heads side by side."""
-    return attend(q, k, v, where.mask).transpose(1, 2).flatten(2)

@@ -3,12 +3,15 @@
 Shapes: B sequences, T tokens of each, D = d_model, W the joint width of queries, keys and values.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
 from model.config import ModelConfig
 from model.network.counts import Counts
 from model.network.linears import linear, linear_counts
+from model.network.linears.dense import Dense
 from model.network.mixers.attention import Attention
 from model.network.shapes import Float
 
@@ -29,6 +32,14 @@ class LatentAttention(Attention):
     def project(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T W"]:
         """Return queries, keys and values of all heads, side by side."""
         return torch.cat((self.q(x), self.kv_up(self.kv_down(x))), dim=-1)
+
+    def query_layer(self) -> tuple[Dense, int]:
+        """Return the layer that queries come from, and the first of their rows."""
+        return cast(Dense, self.q), 0
+
+    def key_layer(self) -> tuple[Dense, int] | None:
+        """Return the layer that keys come from, and the first of their rows; None where no head has its own."""
+        return None if self.lends else (cast(Dense, self.kv_up), 0)
 
     @staticmethod
     def projection_counts(config: ModelConfig) -> Counts:

@@ -17,7 +17,7 @@ class Reference:
 
     def logits(self, ids: Tensor) -> list[Tensor]:
         """Return those of the next token (T, V), then those of each head further on."""
-        x = self.embed(ids)
+        self.embedded = x = self.embed(ids)
         for i in range(self.c.n_layer):
             x = self.block(x, f"blocks.{i}.", i)
         states = [self.norm(x, "norm")]

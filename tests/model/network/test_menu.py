@@ -54,7 +54,8 @@ def test_a_narrow_stream_is_the_same_network_but_for_rounding(case: Case) -> Non
         net.narrow_stream = True
         narrow = net.states(tokens(), 1)
         where = net.positions(tokens())[net.layers[0].window]
-        stream, _ = net.blocks[0](net.embedding(tokens()).bfloat16(), where, {})
+        x = net.embedding(tokens()).bfloat16()
+        stream, _ = net.blocks[0](x, where, net.handed_on_first(x))
     assert stream.dtype == torch.bfloat16
     for a, b in zip(wide, narrow, strict=True):
         assert b.dtype == torch.float32

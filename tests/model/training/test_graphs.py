@@ -85,6 +85,14 @@ def test_every_idea_is_captured(case: Case) -> None:
         assert step.captured
 
 
+def test_clipped_scores_are_captured() -> None:
+    """The largest score of all micro-batches is looked for and its heads are scaled inside the graphs."""
+    eager, unclipped = (outcome(prepared({}, qk_clip=limit)) for limit in (1e-3, 0.0))
+    with stand_in():
+        assert agree(eager, outcome(prepared({}, qk_clip=1e-3)))
+    assert not agree(eager, unclipped)
+
+
 def test_in_bfloat16_captured_steps_are_those_launched_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the weights' casts inside the graphs: another step would else multiply by the weights of the first."""
     monkeypatch.setitem(model.network.loss.LOGITS_AT_ONCE, "cuda", VOCAB * 6)

@@ -16,6 +16,8 @@ from tests.model.training.test_train import World
 TRAINING: dict[str, dict[str, Any]] = {
     **{f"schedule {s}": {"schedule": s} for s in SCHEDULES},
     "muon": {"optimizer": "muon"},
+    "muon with clipped scores": {"optimizer": "muon", "qk_clip": 2.0},
+    "z-loss": {"z_loss": 1e-2},
     "weight averaging": {"average_fraction": 0.2},
     "bfloat16": {"precision": "bfloat16"},
 }
