@@ -13,6 +13,7 @@ from model.data.tokenizer import Tokenizer
 from model.errors import CheckpointError, ModelError
 from model.network.flops import count_parameters
 from model.network.transformer import Transformer
+from model.options.documents import SEPARATOR
 
 FORMAT = "lilm-search checkpoint 1"
 
@@ -76,6 +77,11 @@ def assemble(
         tokenizer, settings = Tokenizer(proto), ModelConfig.parse(config)
         if not isinstance(info, dict):
             raise CheckpointError(f"what is known of it is {info!r:.40}, but must be a table")
+        if settings.document_mask and tokenizer.separator != SEPARATOR:
+            raise CheckpointError(
+                f"its tokenizer separates documents by token {tokenizer.separator}, but where document_mask is set it "
+                f"must be {SEPARATOR}"
+            )
         stored, needed = sum(map(_stored, weights.values())), count_parameters(settings, tokenizer.vocab_size)
         if stored != needed:  # before memory is allocated for weights that a file only claims to have
             raise CheckpointError(f"it holds {stored:,} weights, but its settings need {needed:,}")

@@ -5,7 +5,7 @@ there are so many, a few rows at a time give their loss and their gradients at o
 arXiv:2410.10989); where there are few, torch's own cross-entropy is faster.
 """
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,12 +26,17 @@ def chunk_loss(
     targets: Int[Tensor, "N"],
     scale: Float[Tensor, "N"],
     cap: float,
-) -> tuple[Tensor, Float[Tensor, "N D"], Float[Tensor, "V D"]]:
-    """Return Σ scale · nats, and its gradients by `x` and by `weight`."""
+    z_weight: float = 0.0,
+) -> tuple[Tensor, Tensor | None, Float[Tensor, "N D"], Float[Tensor, "V D"]]:
+    """Return Σ scale · (nats + z_weight · log² Z), its second part where there is one, and its gradients."""
     logits = softcap((x @ weight.T).float(), cap)
     log_sum = logits.logsumexp(dim=-1)
     nats = log_sum - logits.gather(1, targets[:, None])[:, 0]
     gradient = (logits - log_sum[:, None]).exp()
+    penalty = None
+    if z_weight:
+        penalty = (z_weight * log_sum.square() * scale).sum()
+        gradient = gradient * (1 + 2 * z_weight * log_sum[:, None])
     if torch.compiler.is_compiling():  # one pass over the logits instead of a second one that scatters
         hit = torch.arange(len(weight), device=x.device) == targets[:, None]
         gradient = torch.where(hit, gradient - 1, gradient)
@@ -40,35 +45,41 @@ def chunk_loss(
     if cap:
         gradient = gradient * (1 - (logits / cap).square())
     gradient = (gradient * scale[:, None]).to(x.dtype)
-    return (nats * scale).sum(), gradient @ weight, gradient.T @ x
+    loss = (nats * scale).sum()
+    return loss if penalty is None else loss + penalty, penalty, gradient @ weight, gradient.T @ x
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
-    """Σ scale · nats; gradients are made in the forward pass, while the logits are there."""
+    """What `chunk_loss` returns, of all chunks; gradients are made in the forward pass, while the logits are there."""
 
     @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> Tensor:
-        x, weight, targets, scale, cap, compiled, rows = inputs
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor | None]:
+        x, weight, targets, scale, cap, z_weight, compiled, rows = inputs
         dtype = x.dtype
         if torch.is_autocast_enabled(x.device.type):
             dtype = torch.get_autocast_dtype(x.device.type)
         chunk = maybe_compiled(chunk_loss, compiled)
         narrow, total = weight.to(dtype), torch.zeros((), device=x.device)
+        total_penalty = torch.zeros((), device=x.device) if z_weight else None
         by_x, by_weight = torch.empty_like(x), torch.zeros_like(weight)
         with torch.autocast(x.device.type, enabled=False):
             for i in range(0, len(x), rows):
                 part = slice(i, i + rows)
-                nats, gx, gw = chunk(x[part].to(dtype), narrow, targets[part], scale[part], cap)
-                total += nats
+                loss, penalty, gx, gw = chunk(x[part].to(dtype), narrow, targets[part], scale[part], cap, z_weight)
+                total += loss
+                if total_penalty is not None:
+                    total_penalty += penalty
                 by_x[part] = gx
                 by_weight += gw
         ctx.save_for_backward(by_x, by_weight)
-        return total
+        if total_penalty is not None:
+            ctx.mark_non_differentiable(total_penalty)
+        return total, total_penalty
 
     @staticmethod
-    def backward(ctx: Any, *by_total: Tensor) -> Any:
+    def backward(ctx: Any, by_total: Tensor, by_penalty: Tensor | None) -> Any:
         by_x, by_weight = ctx.saved_tensors
-        return by_x * by_total[0], by_weight * by_total[0], None, None, None, None, None
+        return by_x * by_total, by_weight * by_total, None, None, None, None, None, None
 
 
 def linear_cross_entropy(
@@ -78,19 +89,29 @@ def linear_cross_entropy(
     scale: Float[Tensor, "N"],
     cap: float = 0.0,
     compiled: bool = False,
-) -> Tensor:
-    """Return Σ scale · cross-entropy(softcap(x @ weight.T), targets), in nats."""
+    z_weight: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """Return Σ scale · (nats + z_weight · log² Z), and Σ scale · nats for the record.
+
+    Nats are the cross-entropy of softcap(x @ weight.T), and Z the sum of those logits' exponentials: the z-loss of
+    PaLM, which keeps it near 1 (Chowdhery et al. 2022, arXiv:2204.02311, section 5).
+    """
     rows = max(1, LOGITS_AT_ONCE.get(x.device.type, 2**22) // len(weight))
     if len(x) <= rows:
-        return cast(Tensor, maybe_compiled(_at_once, compiled)(x, weight, targets, scale, cap))
-    inputs = (x, weight, targets, scale, cap, compiled, largest_divisor(len(x), rows))
-    total: Tensor = _LinearCrossEntropy.apply(*inputs)  # type: ignore[no-untyped-call]
-    return total
+        total, penalty = maybe_compiled(_at_once, compiled)(x, weight, targets, scale, cap, z_weight)
+    else:
+        inputs = (x, weight, targets, scale, cap, z_weight, compiled, largest_divisor(len(x), rows))
+        total, penalty = _LinearCrossEntropy.apply(*inputs)  # type: ignore[no-untyped-call]
+    return total, (total if penalty is None else total - penalty).detach()
 
 
-def _at_once(x: Tensor, weight: Tensor, targets: Tensor, scale: Tensor, cap: float) -> Tensor:
+def _at_once(
+    x: Tensor, weight: Tensor, targets: Tensor, scale: Tensor, cap: float, z_weight: float
+) -> tuple[Tensor, Tensor | None]:
     logits = softcap(F.linear(x, weight).float(), cap)
-    return F.cross_entropy(logits, targets, reduction="none") @ scale
+    loss = F.cross_entropy(logits, targets, reduction="none") @ scale
+    penalty = z_weight * logits.logsumexp(dim=-1).square() @ scale if z_weight else None
+    return loss if penalty is None else loss + penalty, penalty
 
 
 def largest_divisor(number: int, most: int) -> int:
@@ -99,12 +120,16 @@ def largest_divisor(number: int, most: int) -> int:
 
 
 def batch_loss(
-    network: Transformer, rows: Int[Tensor, "B T1"], mtp_weight: float = 0.0, compiled: bool = False
+    network: Transformer,
+    rows: Int[Tensor, "B T1"],
+    mtp_weight: float = 0.0,
+    compiled: bool = False,
+    z_weight: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Return the loss to learn from and, for the record, the mean nats of each row's next tokens.
 
-    The loss is those nats with the further heads' mean added at `mtp_weight`. Rows hold one token more than the
-    context. A head i places further on has no target in a row's last i places.
+    The loss is those nats with the further heads' mean added at `mtp_weight`, and the z-loss of each at `z_weight`.
+    Rows hold one token more than the context. A head i places further on has no target in a row's last i places.
     """
     heads = network.config.mtp_heads if mtp_weight else 0
     inputs, targets = rows[:, :-1], rows[:, 1:]
@@ -121,6 +146,7 @@ def batch_loss(
             scale.float().expand(len(rows), -1).flatten(),
             network.config.logit_softcap,
             compiled,
+            z_weight,
         )
         parts.append(part)
-    return torch.stack(parts).sum(), parts[0].detach()
+    return torch.stack([loss for loss, _ in parts]).sum(), parts[0][1]

@@ -1,13 +1,13 @@
 """Shapes in signatures, which tests check; without jaxtyping, on a machine that only trains, they are plain notes."""
 
 try:
-    from jaxtyping import Float, Int
+    from jaxtyping import Bool, Float, Int
 except ModuleNotFoundError:
 
     class _Note:
         def __class_getitem__(cls, item: object) -> type:
             return object
 
-    Float = Int = _Note  # type: ignore[assignment]
+    Bool = Float = Int = _Note  # type: ignore[assignment]
 
-__all__ = ["Float", "Int"]
+__all__ = ["Bool", "Float", "Int"]

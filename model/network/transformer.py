@@ -1,9 +1,8 @@
-"""A decoder-only transformer: RMSNorm before each part, attention and MLP of several kinds.
+"""A decoder-only transformer: RMSNorm before each part, mixers, MLPs and blocks of several kinds.
 
 Shapes: B sequences, T tokens of each, D = d_model, V vocabulary.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,11 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import ModelConfig
-from model.network.attention import Attention, KeyValues, Positions
+from model.network.blocks import make_block
+from model.network.blocks.residual import normalised
 from model.network.device import maybe_compiled
+from model.network.linears import INITIAL_STD
+from model.network.part import EMBEDDING, Drawn, Part, Shared, Where
+from model.network.positions import Positions
 from model.network.shapes import Float, Int
 
-INITIAL_STD = 0.02
 COMPILED_ENDS = True
 """Whether a GPU's compiled steps have embedding and last norm compiled: some 20 launches less, of 500 at 12 layers."""
 
@@ -39,21 +41,24 @@ class Transformer(nn.Module):
     def __init__(self, config: ModelConfig, vocab_size: int, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.config, self.vocab_size = config, vocab_size
+        self.layers = config.layers
         with torch.random.fork_rng(devices=[]):  # torch's own initial draws, which ours replace
             self.embedding = nn.Embedding(vocab_size, config.d_model)
-            self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+            self.blocks = nn.ModuleList(make_block(config, layer) for layer in self.layers)
             self.mtp = nn.ModuleList(FurtherHead(config) for _ in range(config.mtp_heads))
             self.unembedding = None if config.tied else nn.Linear(config.d_model, vocab_size, bias=False)
+        self.embedding_norm = nn.RMSNorm(config.d_model) if config.embedding_norm else None
         self.norm = nn.RMSNorm(config.d_model)
         self.positions = Positions(config)
         self._draw(generator)
 
     def _draw(self, generator: torch.Generator | None) -> None:
-        for name, parameter in self.named_parameters():
-            if parameter.ndim >= 2:
-                back = name.endswith(("attention.out.weight", "mlp.down.weight"))
-                std = INITIAL_STD / math.sqrt(2 * self.config.n_layer) if back else INITIAL_STD
-                nn.init.normal_(parameter, std=std, generator=generator)
+        """Draw initial weights, each module's in its turn; those with a `draw` of their own know how."""
+        for module in self.modules():
+            if isinstance(module, Drawn):
+                module.draw(generator)
+            elif isinstance(module, nn.Embedding | nn.Linear):
+                nn.init.normal_(module.weight, std=INITIAL_STD, generator=generator)
 
     @property
     def output_weight(self) -> Float[Tensor, "V D"]:
@@ -68,19 +73,26 @@ class Transformer(nn.Module):
     def initial_state(self, batch: int, length: int, dtype: torch.dtype) -> "ReadState":
         """Return the state before the first token, with room for `length`; `dtype` is that of matrix products."""
         device = self.embedding.weight.device
-        return ReadState([cast(Block, block).initial_state(batch, length, device, dtype) for block in self.blocks])
+        blocks = [cast(Part, b).initial_state(batch, length, device, dtype) for b in self.blocks]
+        return ReadState(blocks, torch.empty(batch, 0, dtype=torch.int64, device=device))
 
     def step(self, tokens: Int[Tensor, "B T"], state: "ReadState") -> Float[Tensor, "B V"]:
         """Return the logits after the last of these tokens, which follow those in `state`; they are added to it.
 
         As `forward` gives them for all tokens so far, which must be no more than the configuration's context.
         """
-        where = self.positions(tokens.shape[1], state.length)
-        x = _embedded(self.embedding, tokens, self.narrow_stream)
-        for block, block_state in zip(self.blocks, state.blocks, strict=True):
-            x = cast(Block, block).step(x, block_state, *where)
-        state.length += tokens.shape[1]
-        return self.next_logits(_normalised(self.norm, x))
+        start = state.tokens.shape[1]
+        state.tokens = torch.cat((state.tokens, tokens), dim=1)
+        where = self.positions(state.tokens, start)
+        x = _embedded(self.embedding, self.embedding_norm, tokens, self.narrow_stream)
+        shared = self.handed_on_first(x)
+        for block, layer, block_state in zip(self.blocks, self.layers, state.blocks, strict=True):
+            x, shared = cast(Part, block).step(x, block_state, where[layer.window], shared)
+        return self.next_logits(normalised(self.norm, x))
+
+    def handed_on_first(self, x: Float[Tensor, "B T D"]) -> Shared:
+        """Return what is handed to the first block beside the embedding."""
+        return {EMBEDDING: x} if any(layer.shortcut for layer in self.layers) else {}
 
     def next_logits(self, states: Float[Tensor, "B T D"]) -> Float[Tensor, "B V"]:
         """Return the logits after the last position, of normalised states."""
@@ -96,36 +108,40 @@ class Transformer(nn.Module):
         """
         run = maybe_compiled(call, compiled)
         ends = compiled and COMPILED_ENDS and tokens.device.type == "cuda"
-        where = self.positions(tokens.shape[1])
-        x = maybe_compiled(_embedded, ends)(self.embedding, tokens, self.narrow_stream)
-        for block in self.blocks:
-            x = run(block, x, *where)
-        return [maybe_compiled(_normalised, ends)(self.norm, x)] + [run(head, x, *where) for head in self.mtp[:heads]]
+        where = self.positions(tokens)
+        x = maybe_compiled(_embedded, ends)(self.embedding, self.embedding_norm, tokens, self.narrow_stream)
+        shared = self.handed_on_first(x)
+        for block, layer in zip(self.blocks, self.layers, strict=True):
+            x, shared = run(block, x, where[layer.window], shared)
+        further = [run(head, x, where[self.config.further_layer.window], shared) for head in self.mtp[:heads]]
+        return [maybe_compiled(normalised, ends)(self.norm, x), *further]
 
 
 @dataclass
 class ReadState:
-    """What a network keeps of the tokens read so far: for each block what its attention keeps, and their number."""
+    """What a network keeps of the tokens read so far."""
 
-    blocks: list[KeyValues]
-    length: int = 0
+    blocks: list[Any]
+    """What each block keeps of them."""
+    tokens: Int[Tensor, "B S"]
+
+    @property
+    def length(self) -> int:
+        """The number of tokens read so far."""
+        return self.tokens.shape[1]
 
 
 # Functions of their own: torch's compiler counts the shapes of each, and compiles no more than eight.
-def call(module: nn.Module, *inputs: Any) -> Tensor:
+def call(module: nn.Module, *inputs: Any) -> Any:
     """Return the module's output; compiled, it serves every block of a network at the price of one."""
-    return cast(Tensor, module(*inputs))
+    return module(*inputs)
 
 
-def _embedded(embedding: nn.Embedding, tokens: Tensor, narrow: bool) -> Tensor:
+def _embedded(embedding: nn.Embedding, norm: nn.RMSNorm | None, tokens: Tensor, narrow: bool) -> Tensor:
     x = embedding(tokens)
+    x = x if norm is None else norm(x)
     kind = tokens.device.type
     return cast(Tensor, x.to(torch.get_autocast_dtype(kind)) if narrow and torch.is_autocast_enabled(kind) else x)
-
-
-def _normalised(norm: nn.RMSNorm, x: Tensor) -> Tensor:
-    """Return the stream at a common size; in float32, whatever the stream is kept in."""
-    return cast(Tensor, norm(x.float()))
 
 
 def softcap(logits: Tensor, cap: float) -> Tensor:
@@ -133,71 +149,14 @@ def softcap(logits: Tensor, cap: float) -> Tensor:
     return cap * torch.tanh(logits / cap) if cap else logits
 
 
-class Block(nn.Module):
-    """Attention, then MLP, each on a normalised copy of the residual stream."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.attention_norm = nn.RMSNorm(config.d_model)
-        self.attention = Attention(config)
-        self.mlp_norm = nn.RMSNorm(config.d_model)
-        self.mlp = MLP(config)
-
-    def forward(
-        self, x: Float[Tensor, "B T D"], cosine: Tensor | None, sine: Tensor | None, mask: Tensor | None
-    ) -> Float[Tensor, "B T D"]:
-        """Return the stream after this block."""
-        # Each part comes back in the type of matrix products: a narrow stream stays one.
-        x = x + self.attention(_normalised(self.attention_norm, x), cosine, sine, mask)
-        return cast(Tensor, x + self.mlp(_normalised(self.mlp_norm, x)))
-
-    def initial_state(self, batch: int, length: int, device: torch.device, dtype: torch.dtype) -> KeyValues:
-        """Return the state before the first token, with room for `length`."""
-        return self.attention.initial_state(batch, length, device, dtype)
-
-    def step(
-        self,
-        x: Float[Tensor, "B T D"],
-        state: KeyValues,
-        cosine: Tensor | None,
-        sine: Tensor | None,
-        mask: Tensor | None,
-    ) -> Float[Tensor, "B T D"]:
-        """Return what `forward` does for the tokens that follow those in `state`, and add them to it."""
-        x = x + self.attention.step(_normalised(self.attention_norm, x), state, cosine, sine, mask)
-        return cast(Tensor, x + self.mlp(_normalised(self.mlp_norm, x)))
-
-
 class FurtherHead(nn.Module):
     """A block of its own on the trunk's stream, for a token further on (Gloeckle et al. 2024, arXiv:2404.19737)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.block = Block(config)
+        self.block = make_block(config, config.further_layer)
         self.norm = nn.RMSNorm(config.d_model)
 
-    def forward(
-        self, x: Float[Tensor, "B T D"], cosine: Tensor | None, sine: Tensor | None, mask: Tensor | None
-    ) -> Float[Tensor, "B T D"]:
+    def forward(self, x: Float[Tensor, "B T D"], where: Where, shared: Shared) -> Float[Tensor, "B T D"]:
         """Return the head's normalised states."""
-        return _normalised(self.norm, self.block(x, cosine, sine, mask))
-
-
-class MLP(nn.Module):
-    """Each position by itself: GELU, squared ReLU (Primer, arXiv:2109.08668) or SwiGLU (arXiv:2002.05202)."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.kind, hidden = config.mlp, config.hidden_width
-        self.up = nn.Linear(config.d_model, 2 * hidden if config.mlp == "swiglu" else hidden, bias=False)
-        self.down = nn.Linear(hidden, config.d_model, bias=False)
-
-    def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-        """Return the map of each position."""
-        h = self.up(x)
-        if self.kind == "swiglu":
-            gate, value = h.chunk(2, dim=-1)
-            h = F.silu(gate) * value
-        else:
-            h = F.gelu(h, approximate="tanh") if self.kind == "gelu" else F.relu(h).square()
-        return cast(Tensor, self.down(h))
+        return normalised(self.norm, self.block(x, where, shared)[0])

@@ -9,6 +9,7 @@ from torch import Tensor
 from model.config import TrainConfig
 from model.network.transformer import Transformer
 from model.training.muon import Muon
+from model.training.qk_clip import QKClip
 
 
 class Optimizer:
@@ -40,6 +41,7 @@ class Optimizer:
             fused=True,
             capturable=device.type == "cuda",
         )
+        self.clip = QKClip(network, training.qk_clip) if training.qk_clip else None
         self.muon: Muon | None = None
         if self._by_muon:
             self.muon = Muon(self._by_muon, momentum=training.momentum, weight_decay=training.weight_decay)
@@ -50,6 +52,8 @@ class Optimizer:
         self.adamw.step()
         if self.muon is not None:
             self.muon.step(self.rate)
+        if self.clip is not None:
+            self.clip.step()
         self.clear()
 
     def clear(self) -> None:
@@ -67,6 +71,8 @@ class Optimizer:
         """Forget every step, in place: as if none had been made."""
         for value in self.state():
             value.zero_()
+        if self.clip is not None:
+            self.clip.reset()
         self.clear()
 
 

@@ -86,7 +86,9 @@ class Step:
         compiled = self.compiled and not eagerly
         loss_of = maybe_compiled(batch_loss, compiled and self._whole)
         with autocast(self.device, self.dtype):
-            loss, nats = loss_of(self.network, micro, self.training.mtp_weight, compiled and not self._whole)
+            weights = self.training
+            by_blocks = compiled and not self._whole
+            loss, nats = loss_of(self.network, micro, weights.mtp_weight, by_blocks, weights.z_loss)
         # Micro-batches are equal parts, so that their mean losses, each times its share, add up to the batch's.
         share = len(micro) / self.training.batch_size
         self.nats.add_(nats, alpha=share)

@@ -113,7 +113,8 @@ def measure(
     same = "the same (sha-256)" if stated.text_sha256 == sha256 else "another" if stated.text_sha256 else "not known"
     say(f"claimed:  {claim}")
     say(f"text:     {same}, {int(tokens.text_bytes.sum()):,} bytes of validation")
-    say(f"here:     {bpb:.4f} BPB in {_name(dtype)} on {device_name(device)}")
+    seen = ", within documents" if trained.network.config.document_mask else ""
+    say(f"here:     {bpb:.4f} BPB in {_name(dtype)} on {device_name(device)}{seen}")
     say(f"verdict:  {verification.answer}: {verification.why}")
     return verification
 

@@ -26,6 +26,8 @@ from model.formats.load import load, write_folder
 from model.formats.safetensors_folder import CONFIG, WEIGHTS, files_of
 from model.network.flops import count_parameters
 from model.network.transformer import Transformer
+from tests.model.network.case import Case
+from tests.model.network.menu import costly_cases
 
 CPU = torch.device("cpu")
 INFO = {"val_bpb": 1.2345678901234567, "seed": 7, "provenance": {"precision": "float32"}}
@@ -61,6 +63,20 @@ def model(corpus: Corpus) -> Checkpoint:
 def bundle(model: Checkpoint, tmp_path: Path) -> Path:
     archive.pack(tmp_path / "best.zip", {**files_of(model), "README.md": b"a card"})
     return tmp_path / "best.zip"
+
+
+@costly_cases
+def test_every_idea_comes_back_from_every_form(corpus: Corpus, tmp_path: Path, case: Case) -> None:
+    """Bit for bit, with its settings."""
+    before = trained(corpus, case.config())
+    checkpoint.save(tmp_path / "best.pt", before.network, before.tokenizer, before.info)
+    archive.pack(tmp_path / "best.zip", files_of(before))
+    write_folder(tmp_path / "folder", files_of(before))
+    ids = torch.arange(32).reshape(2, 16)
+    for name in ("best.pt", "best.zip", "folder"):
+        after = load(tmp_path / name, CPU)
+        assert after.network.config == before.network.config
+        assert torch.equal(after.network(ids), before.network(ids))
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

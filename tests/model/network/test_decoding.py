@@ -8,23 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from model.config import ModelConfig
 from model.network.transformer import Transformer
-from tests.model.network.test_transformer import MENU, VOCAB, Naive
+from tests.model.network.case import CONTEXT, VOCAB
+from tests.model.network.menu import MENU
 
-CONTEXT = 16
-NETWORKS = {
-    name: Transformer(
-        ModelConfig(n_layer=2, n_head=4, head_dim=8, context=CONTEXT, **options),
-        VOCAB,
-        torch.Generator().manual_seed(3),
-    ).eval()
-    for name, options in MENU.items()
-}
-for network in NETWORKS.values():
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.mul_(3)  # away from the near-linear regime of small weights
+NETWORKS = {name: case.far_from_linear() for name, case in MENU.items()}
 
 texts = st.integers(1, 3).flatmap(
     lambda rows: st.lists(
@@ -55,7 +43,7 @@ def test_in_pieces_of_any_length_the_logits_are_those_of_the_whole(
 @torch.no_grad()
 def test_token_by_token_it_is_the_network_written_out(name: str) -> None:
     network, tokens = NETWORKS[name], torch.randint(0, VOCAB, (1, CONTEXT), generator=torch.Generator().manual_seed(4))
-    expected = Naive(network).logits(tokens[0])[0]
+    expected = MENU[name].reference(network).logits(tokens[0])[0]
     for end, logits in read(network, tokens, list(range(1, CONTEXT + 1))).items():
         torch.testing.assert_close(logits[0].double(), expected[end - 1], rtol=1e-4, atol=1e-4)
 

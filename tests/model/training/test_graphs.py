@@ -16,6 +16,8 @@ from model.training import graphs
 from model.training.graphs import StepGraphs
 from model.training.optimizer import Optimizer
 from model.training.step import Step
+from tests.model.network.case import Case
+from tests.model.network.menu import costly_cases
 from tests.model.training.stand_in import FORBIDDEN, stand_in
 
 VOCAB, CONTEXT, BATCH, STEPS = 61, 16, 8, 4
@@ -70,6 +72,25 @@ def test_captured_steps_are_eager_ones(
     assert gpu.events["replays"] == STEPS * (BATCH // 2 + 1)
     for a, b in zip(eager, captured, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+@costly_cases
+def test_every_idea_is_captured(case: Case) -> None:
+    """The same four steps, through the options of files of their own."""
+    options = {"n_layer": 2, "n_head": 4, **case.options}
+    eager = outcome(prepared(options))
+    with stand_in():
+        step = prepared(options)
+        assert agree(eager, outcome(step))
+        assert step.captured
+
+
+def test_clipped_scores_are_captured() -> None:
+    """The largest score of all micro-batches is looked for and its heads are scaled inside the graphs."""
+    eager, unclipped = (outcome(prepared({}, qk_clip=limit)) for limit in (1e-3, 0.0))
+    with stand_in():
+        assert agree(eager, outcome(prepared({}, qk_clip=1e-3)))
+    assert not agree(eager, unclipped)
 
 
 def test_in_bfloat16_captured_steps_are_those_launched_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:

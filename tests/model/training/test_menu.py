@@ -10,16 +10,21 @@ from model.config import ModelConfig, TrainConfig
 from model.data.corpus import Corpus
 from model.schedule import SCHEDULES
 from model.training.train import train
-from tests.model.network.test_transformer import MENU
+from tests.model.network.menu import MENU
 from tests.model.training.test_train import World
 
 TRAINING: dict[str, dict[str, Any]] = {
     **{f"schedule {s}": {"schedule": s} for s in SCHEDULES},
     "muon": {"optimizer": "muon"},
+    "muon with clipped scores": {"optimizer": "muon", "qk_clip": 2.0},
+    "z-loss": {"z_loss": 1e-2},
     "weight averaging": {"average_fraction": 0.2},
     "bfloat16": {"precision": "bfloat16"},
 }
-CASES = [*(((o, {}), name) for name, o in MENU.items()), *((({}, o), name) for name, o in TRAINING.items())]
+CASES = [
+    *(((case.options, {}), name) for name, case in MENU.items()),
+    *((({}, o), name) for name, o in TRAINING.items()),
+]
 
 
 @pytest.mark.parametrize(("model_options", "train_options"), [c for c, _ in CASES], ids=[name for _, name in CASES])

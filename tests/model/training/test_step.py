@@ -15,7 +15,8 @@ from model.network.transformer import Transformer
 from model.training.compiling import compiled_as, missing_compiler
 from model.training.optimizer import Average, Optimizer
 from model.training.step import Step
-from tests.model.network.test_transformer import MENU, Naive
+from tests.model.network.menu import MENU
+from tests.model.network.reference import Reference
 
 CPU = torch.device("cpu")
 SMALL = ModelConfig(n_layer=2, n_head=2, head_dim=8, context=16)
@@ -30,10 +31,10 @@ def rows(batch: int, context: int = 16) -> Tensor:
     return torch.randint(0, VOCAB, (batch, context + 1), generator=torch.Generator().manual_seed(3))
 
 
-@pytest.mark.parametrize("cap", [0.0, 2.0])
+@pytest.mark.parametrize(("cap", "z_weight"), [(0.0, 0.0), (2.0, 0.0), (0.0, 0.1), (2.0, 0.1)])
 @pytest.mark.parametrize("logits", [10**9, 61 * 6, 61])
 def test_loss_in_pieces_is_cross_entropy_with_its_gradients(
-    cap: float, logits: int, monkeypatch: pytest.MonkeyPatch
+    cap: float, z_weight: float, logits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(model.network.loss.LOGITS_AT_ONCE, "cpu", logits)
     g = torch.Generator().manual_seed(0)
@@ -41,9 +42,12 @@ def test_loss_in_pieces_is_cross_entropy_with_its_gradients(
     targets, scale = torch.randint(0, VOCAB, (24,), generator=g), torch.rand(24, generator=g)
     scores = x.double() @ weight.double().T
     scores = cap * torch.tanh(scores / cap) if cap else scores
-    expected = (F.cross_entropy(scores, targets, reduction="none") * scale).sum()
-    found = linear_cross_entropy(x, weight, targets, scale, cap)
-    torch.testing.assert_close(found.double(), expected)
+    nats = (F.cross_entropy(scores, targets, reduction="none") * scale).sum()
+    expected = nats + z_weight * (scores.exp().sum(dim=-1).log() ** 2 * scale).sum()
+    found, recorded = linear_cross_entropy(x, weight, targets, scale, cap, z_weight=z_weight)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(recorded.double(), nats.detach(), rtol=1e-6, atol=1e-6)
+    assert not recorded.requires_grad
     ours, theirs = (torch.autograd.grad(3 * loss, (x, weight)) for loss in (found, expected))
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
@@ -54,7 +58,7 @@ def test_further_heads_predict_further_on(logits: int, monkeypatch: pytest.Monke
     """Main loss plus 0.3 × the mean over heads of the loss against targets shifted by one and two places."""
     monkeypatch.setitem(model.network.loss.LOGITS_AT_ONCE, "cpu", logits)
     net, batch = network(ModelConfig(n_layer=1, n_head=4, head_dim=8, context=16, mtp_heads=2)), rows(3)
-    naive = Naive(net)
+    naive = Reference(net)
     losses = []
     for i in range(3):
         each = [
@@ -250,6 +254,6 @@ def test_compiled_steps_are_eager_ones() -> None:
 
 def test_the_menu_is_all_that_the_configuration_offers() -> None:
     """Each option of the network stands in the menu that the tests go through."""
-    named = {key for options in MENU.values() for key in options}
+    named = {key for case in MENU.values() for key in case.options}
     plain = {"n_layer", "n_head", "head_dim", "context", "rope_base"}
     assert named | plain == set(ModelConfig().table())

@@ -1,0 +1,27 @@
+"""Linear layers inside blocks: each kind is a file here and a line of `LINEARS`."""
+
+import math
+
+from torch import nn
+
+from model.config import ModelConfig
+from model.network.counts import Counts
+from model.network.linears.dense import Dense
+
+INITIAL_STD = 0.02
+LINEARS = {"dense": Dense}
+"""Linear layers by the name that `ModelConfig.linear_kind` gives."""
+BACK = ("attention.out", "mlp.down")
+"""Places of layers that write back into the residual stream: 1/√(2 · n_layer) as large at first (GPT-2), or zero."""
+
+
+def linear(config: ModelConfig, place: str, n_in: int, n_out: int) -> nn.Module:
+    """Return a layer from one width to another; `place` is where it stands in a block, such as "mlp.up"."""
+    back_std = 0.0 if config.zero_init else INITIAL_STD / math.sqrt(2 * config.n_layer)
+    std = back_std if place in BACK else INITIAL_STD
+    return LINEARS[config.linear_kind(place)](config, n_in, n_out, std)
+
+
+def linear_counts(config: ModelConfig, place: str, n_in: int, n_out: int) -> Counts:
+    """Return parameters and operations of such a layer by closed form."""
+    return LINEARS[config.linear_kind(place)].counts(config, n_in, n_out)

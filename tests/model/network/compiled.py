@@ -1,0 +1,51 @@
+"""What the compiler makes of every idea, as JSON: a program, since shape checks of a test's process can't be compiled.
+
+For each: graphs of the whole pass over two batches, graphs of nine blocks one by one and how many kinds they are of,
+and the largest difference between the compiled gradients and the eager ones.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
+
+import torch
+from torch._dynamo.testing import CompileCounterWithBackend
+
+from model.network.loss import batch_loss
+from model.network.transformer import Transformer, call
+from tests.model.network.case import CONTEXT, Case, tokens
+from tests.model.network.menu import COSTLY
+
+
+def gradients(loss_of: Callable[..., Any], net: Transformer, seed: int) -> list[torch.Tensor]:
+    rows = torch.randint(0, net.vocab_size, (2, CONTEXT + 1), generator=torch.Generator().manual_seed(seed))
+    loss = loss_of(net, rows, 0.3)[0]
+    return [loss.detach(), *torch.autograd.grad(loss, list(net.parameters()))]
+
+
+def whole_pass(case: Case) -> dict[str, float]:
+    torch.compiler.reset()
+    counter, net, apart = CompileCounterWithBackend("aot_eager"), case.network(), 0.0
+    compiled = torch.compile(batch_loss, backend=counter, fullgraph=True, dynamic=False)
+    for seed in range(2):
+        pairs = zip(gradients(compiled, net, seed), gradients(batch_loss, net, seed), strict=True)
+        apart = max(apart, *((a - b).abs().max().item() for a, b in pairs))
+    return {"whole": counter.frame_count, "apart": apart}
+
+
+def block_by_block(case: Case) -> dict[str, float]:
+    torch.compiler.reset()
+    counter, net = CompileCounterWithBackend("eager"), case.network(n_layer=9, mtp_heads=0)
+    by_counter = torch.compile(call, backend=counter, fullgraph=True, dynamic=False)
+    counted = mock.patch(
+        "model.network.transformer.maybe_compiled", lambda function, compiled: by_counter if compiled else function
+    )
+    with counted:
+        net.states(tokens(), compiled=True)
+    return {"blocks": counter.frame_count, "kinds": len(set(net.layers))}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    print(json.dumps({name: whole_pass(case) | block_by_block(case) for name, case in COSTLY.items()}))
