@@ -142,22 +142,7 @@ match x:
 
 
 def test_docstrings_are_found_wherever_a_statement_can_be() -> None:
-    names = [
-        "m",
-        "c",
-        "f",
-        "g",
-        "if",
-        "elif",
-        "else",
-        "with",
-        "for-else",
-        "try",
-        "except",
-        "try-else",
-        "finally",
-        "case",
-    ]
+    names = "m c f g if elif else with for-else try except try-else finally case"
     assert Counter(docstrings(EVERYWHERE.encode())) == Counter(names.split())
     assert list(docstrings(b"lambda: 'none'")) == [""]
 
