@@ -6,7 +6,7 @@ import pytest
 
 from search.cloud.rental import Rental, rental
 from search.cloud.without_skypilot import bare, slurm
-from search.cloud.worker_script import Bundle, install_rented
+from search.cloud.worker_script import CREDENTIAL, Bundle, install_rented
 from search.study.requested import capped
 from search.study.study_file import read
 from tests.places import ROOT
@@ -51,18 +51,30 @@ def test_the_build_of_torch_is_one_that_the_driver_runs(tmp_path: Path, driver: 
 )
 def test_a_driver_that_runs_no_build_stops_the_set_up(tmp_path: Path, driver: str, says: str) -> None:
     """One sentence, exit code 1, and no worker is started: neither by SkyPilot's task nor without it."""
-    for name, setup in (
-        ("rented", f"{install_rented(BUNDLE, 1)} && venv/bin/lilm-search worker"),
-        ("bare", bare(rented(), BUNDLE)),
-        ("slurm", slurm(rented(), BUNDLE).replace("SLURM_ARRAY_TASK_ID:?", "HOME:?")),
-    ):
+    for name, script in scripts().items():
         machine = RentedMachine(tmp_path / name, driver)
-        done = machine.run(setup)
+        done = machine.run(script)
         assert done.returncode == 1
         (line,) = done.stderr.splitlines()
         assert line.startswith(f"lilm-search: {says}")
         assert line.endswith("nothing was claimed; take a machine whose driver is 580 or later")
         assert machine.lines("started") == []
+
+
+def test_a_driver_that_runs_a_build_lets_the_worker_start(tmp_path: Path) -> None:
+    for name, script in scripts().items():
+        machine = RentedMachine(tmp_path / name, "535.104.05\n")
+        (tmp_path / name / "home" / "lilm-search" / CREDENTIAL).write_text("postgresql://box-1:secret@localhost/x\n")
+        assert (machine.run(script).returncode, len(machine.lines("started"))) == (0, 1), name
+
+
+def scripts() -> dict[str, str]:
+    """Return what installs and starts a worker, for each way of getting a machine."""
+    return {
+        "rented": f"{install_rented(BUNDLE, 1)}\nvenv/bin/lilm-search worker",
+        "bare": bare(rented(), BUNDLE),
+        "slurm": slurm(rented(), BUNDLE).replace("SLURM_ARRAY_TASK_ID:?", "HOME:?"),
+    }
 
 
 def test_a_missing_gpu_stops_the_set_up(tmp_path: Path) -> None:
