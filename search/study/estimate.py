@@ -41,7 +41,7 @@ class Estimate:
     bpb: float
     """BPB of its runs on average over all seeds: the posterior's median."""
     half_width: float | None
-    """Half of the interval of that BPB."""
+    """Half of the interval of that BPB: as far as the farther end of the posterior's central 95%."""
     new_run_half_width: float | None
     """Half of the interval of one new run's BPB, around the same middle."""
 
@@ -97,19 +97,18 @@ class _Posterior:
         middles, scales = self.middles[:, i], self.scales[:, i]
         reach = float((np.abs(middles - middles @ self.weights) + 1e3 * scales).max())
         low, high = float(middles.min()) - reach, float(middles.max()) + reach
-        median = _sought(low, high, lambda x: self._below(x, middles, scales) < 0.5)
-        new_run = np.hypot(scales, self.deviations)
-        return Estimate(
-            median,
-            _sought(0.0, high - low, lambda half: self._within(median, half, middles, scales) < CONFIDENCE),
-            _sought(0.0, high - low, lambda half: self._within(median, half, middles, new_run) < CONFIDENCE),
-        )
+
+        def quantile(p: float, spread: Vector) -> float:
+            return _sought(low, high, lambda x: self._below(x, middles, spread) < p)
+
+        def half_width(spread: Vector) -> float:
+            return max(median - quantile((1 - CONFIDENCE) / 2, spread), quantile((1 + CONFIDENCE) / 2, spread) - median)
+
+        median = quantile(0.5, scales)
+        return Estimate(median, half_width(scales), half_width(np.hypot(scales, self.deviations)))
 
     def _below(self, x: float, middles: Vector, scales: Vector) -> float:
         return float(self.weights @ np.interp(np.arcsinh((x - middles) / scales), _ANGLE, self.table))
-
-    def _within(self, middle: float, half: float, middles: Vector, scales: Vector) -> float:
-        return self._below(middle + half, middles, scales) - self._below(middle - half, middles, scales)
 
 
 def _posterior(bpb: Sequence[Sequence[float]]) -> _Posterior:
