@@ -16,6 +16,7 @@ from search.strategy.current_race import Race, race_line
 from search.strategy.pruner import CorrelationPruner, Relation
 from search.strategy.study_pruner import make_pruner
 from search.study.cost import Allowance, Bill, affordable_runs, allowances, bill, registry_of, stored_cap
+from search.study.estimate import Estimate, estimates
 from search.study.plan import Plan
 from search.study.results import Confirmed, Noise, Transfer, confirmed, noise, transfer
 from search.study.study import LinkedStudy, ReadStudy
@@ -70,6 +71,12 @@ class Snapshot:
     def noise(self) -> Noise:
         """Noise of BPB from seed to seed, pooled over confirmed configurations."""
         return noise(self.confirmed)
+
+    @cached_property
+    def estimates(self) -> Mapping[str, Estimate]:
+        """What to expect of each confirmed configuration, by its key: the one figure that is stated of it."""
+        stated = estimates([list(c.bpb_by_seed.values()) for c in self.confirmed])
+        return {c.key: estimate for c, estimate in zip(self.confirmed, stated, strict=True)}
 
     @cached_property
     def transfer(self) -> Transfer:

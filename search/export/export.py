@@ -19,6 +19,7 @@ from search.export.reader import LIST
 from search.export.script import script
 from search.machine.admission import budget_hardware
 from search.machine.provenance import without_host
+from search.study.estimate import Estimate
 from search.study.results import Confirmed, Noise, Significance, ended_on, lead
 from search.study.study import LinkedStudy
 from search.study.trials import attributes_of
@@ -59,13 +60,13 @@ def confirmed_configurations(snapshot: Snapshot) -> Sequence[Confirmed]:
 def configuration_export(snapshot: Snapshot, entry: Confirmed) -> dict[str, Any]:
     """Return a confirmed configuration's export: its evidence, and all that is needed to train it again."""
     noise, configurations = snapshot.noise, snapshot.confirmed
-    baselines = [_evidence(c, noise) | {"name": c.baseline} for c in configurations if c.baseline]
+    baselines = [_evidence(c, snapshot.estimates[c.key]) | {"name": c.baseline} for c in configurations if c.baseline]
     return {
         "study": snapshot.plan.name,
         "configuration": entry.label,
         "budget": snapshot.plan.confirm.budget,
         "parameters": dict(entry.params),
-        "result": _evidence(entry, noise)
+        "result": _evidence(entry, snapshot.estimates[entry.key])
         | {
             "better_than_baseline": better_than_baseline(entry, configurations, noise),
             **noise_table(noise, "long runs"),
@@ -117,18 +118,23 @@ def _caveat_sentences(snapshot: Snapshot) -> list[str]:
     return [c.sentence for c in anonymous_caveats(snapshot)]
 
 
-def _evidence(entry: Confirmed, noise: Noise) -> dict[str, Any]:
-    half_width = noise.half_width(entry.seeds)
+def _evidence(entry: Confirmed, estimate: Estimate) -> dict[str, Any]:
     seeds = sorted(entry.bpb_by_seed)
     table: dict[str, Any] = {
-        "val_bpb": entry.mean_bpb,
-        "interval_95": None if half_width is None else [entry.mean_bpb - half_width, entry.mean_bpb + half_width],
+        "val_bpb": estimate.bpb,
+        "interval_95": _bounds(estimate.bpb, estimate.half_width),
+        "new_run_95": _bounds(estimate.bpb, estimate.new_run_half_width),
+        "mean_bpb": entry.mean_bpb,
         "seeds": seeds,
         "bpb_by_seed": [entry.bpb_by_seed[s] for s in seeds],
         "tokens_per_second": mean_speed(entry.runs),
         "proxy_bpb": entry.proxy_bpb,
     }
     return {k: v for k, v in table.items() if v is not None}
+
+
+def _bounds(middle: float, half_width: float | None) -> list[float] | None:
+    return None if half_width is None else [middle - half_width, middle + half_width]
 
 
 def _confirmation_day(snapshot: Snapshot, entry: Confirmed) -> dict[str, str]:
@@ -185,6 +191,14 @@ def claim_line(table: Mapping[str, Any]) -> str:
     result = table["result"]
     bounds = result.get("interval_95")
     interval = f", 95% interval {bounds[0]:.4f} … {bounds[1]:.4f}" if bounds else ""
-    runs = f"mean of {len(result['seeds'])} seeds" if len(result["seeds"]) > 1 else "one seed"
+    runs = runs_text(result)
     label = f"{table['study']}, {table['configuration']}"
     return f"{label}: {result['val_bpb']:.4f} BPB, {runs}{interval}; budget {table['budget']}."
+
+
+def runs_text(result: Mapping[str, Any]) -> str:
+    """Return in words the runs that a stated BPB comes from, and their mean where the BPB is an estimate beside it."""
+    seeds, mean = len(result["seeds"]), result.get("mean_bpb", result["val_bpb"])
+    if mean == result["val_bpb"]:
+        return f"mean of {seeds} seeds" if seeds > 1 else "one seed"
+    return f"estimated from {f'{seeds} seeds, whose mean is' if seeds > 1 else 'one seed, which had'} {mean:.4f}"

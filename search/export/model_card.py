@@ -10,6 +10,7 @@ from model.network.flops import count_parameters
 from model.network.transformer import Transformer
 from search.common.durations import format_duration
 from search.common.templates import fill
+from search.export.export import runs_text
 
 
 def model_card(table: Mapping[str, Any], claim: Mapping[str, Any], network: Transformer, samples: str) -> str:
@@ -21,6 +22,7 @@ def model_card(table: Mapping[str, Any], claim: Mapping[str, Any], network: Tran
         front=_front(table, claim),
         table=table,
         result=result,
+        runs_text=runs_text,
         train=table["train"],
         baselines=[b for b in table["baselines"] if table["configuration"] != f"baseline {b['name']}"],
         best_seed=len(result["seeds"]) > 1 and claim["val_bpb"] == min(result["bpb_by_seed"]),

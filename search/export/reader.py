@@ -49,9 +49,15 @@ class ExportedResult:
     label: str
     """The study's name and the configuration's."""
     val_bpb: float
-    """Mean over the seeds, in bits per byte."""
+    """What to expect of the configuration, in bits per byte; the mean over the seeds in exports of older versions."""
+    mean_bpb: float
+    """Mean over the seeds."""
+    half_width: float | None
+    """Half of the 95% interval of `val_bpb`; None if the export doesn't state it."""
+    new_run_half_width: float | None
+    """Half of the 95% interval of one new run's BPB; None if the export doesn't state it."""
     seeds: tuple[int, ...]
-    """Seeds of the runs in that mean."""
+    """Seeds of the runs that it was estimated from."""
     noise: Noise
     """Noise from seed to seed."""
     noise_of: str
@@ -97,13 +103,17 @@ class Export:
         seeds = _typed(path, result, "seeds", list)
         if not seeds or not all(type(s) is int for s in seeds):
             raise SearchError(f"{path}: `seeds` is {seeds!r}, but must be a list of integers")
+        val_bpb = float(_typed(path, result, "val_bpb", (int, float)))
         try:
             machine = Hardware.parse(table["hardware"], "[hardware]") if "hardware" in table else None
         except SettingsError as error:
             raise SearchError(f"{path}: {error}") from None
         return ExportedResult(
             label=f"{table.get('study', path)}, {table.get('configuration', 'an export')}",
-            val_bpb=float(_typed(path, result, "val_bpb", (int, float))),
+            val_bpb=val_bpb,
+            mean_bpb=float(_typed(path, result, "mean_bpb", (int, float))) if "mean_bpb" in result else val_bpb,
+            half_width=_half_width(path, result, "interval_95"),
+            new_run_half_width=_half_width(path, result, "new_run_95"),
             seeds=tuple(seeds),
             noise=_noise(path, noise),
             noise_of=str(noise.get("of", "")),
@@ -182,6 +192,17 @@ def _parse(text: str) -> Any:
     with contextlib.suppress(yaml.YAMLError, ValueError, AttributeError, RecursionError):
         return yaml.load(text, Loader=_YamlLoader)
     return None
+
+
+def _half_width(path: ExportPath, result: Mapping[str, Any], key: str) -> float | None:
+    """Return half the length of an interval; None if there is none. Raises `SearchError` if it isn't one."""
+    bounds = result.get(key)
+    if bounds is None:
+        return None
+    numbers = bounds if isinstance(bounds, list) else []
+    if len(numbers) != 2 or not all(type(b) in (int, float) for b in numbers) or not numbers[0] <= numbers[1]:
+        raise SearchError(f"{path}: `{key}` is {bounds!r}, but must be two numbers, the lower one first")
+    return float(numbers[1] - numbers[0]) / 2
 
 
 def _noise(path: ExportPath, table: Mapping[str, Any]) -> Noise:

@@ -97,6 +97,12 @@ class Track:
 
 def race(made: Made, shape: Shape, seed: int = 0) -> Outcome:
     """Run the race by `next_runs` until nothing runs and nothing is due."""
+    field, rounds = raced_field(made, shape, seed)
+    return _outcome({place: c.bpb for place, c in field.items()}, rounds)
+
+
+def raced_field(made: Made, shape: Shape, seed: int = 0) -> tuple[dict[int, Candidate], float]:
+    """Run the race, and return its candidates by their place in the study with all their runs, and its rounds."""
     field, reserve = _entered(made, shape, seed)
     track = Track([0.0] * shape.workers, [])
     rules = Rules(shape.seeds, shape.max_seeds)
@@ -110,7 +116,7 @@ def race(made: Made, shape: Shape, seed: int = 0) -> Outcome:
             field[place] = replace(field[place], pending=field[place].pending + 1)
             track.ask(place, start.index)
         if not track.running:
-            return _outcome({p: c.bpb for p, c in field.items()}, track.now)
+            return field, track.now
         place, index = track.next_end()
         c = field[place]
         field[place] = replace(c, bpb=(*c.bpb, float(made.measured[place, index])), pending=c.pending - 1)

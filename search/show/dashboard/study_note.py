@@ -9,7 +9,7 @@ from search.analysis.snapshot import Snapshot
 from search.common.next_commands import State, next_commands
 from search.common.safe_text import plain, sentence, table
 from search.show.dashboard.trial_notes import against_baseline, bpb_with_interval
-from search.study.results import Confirmed, bpb_text
+from search.study.results import Confirmed
 
 MOST_ROWS = 30
 """Most configurations in the table."""
@@ -69,16 +69,22 @@ def _progress(snapshot: Snapshot) -> str:
 
 def _leaderboard(snapshot: Snapshot) -> str:
     plan = snapshot.plan
-    head = ("rank", "configuration", f"BPB at {plan.confirm.budget} (± 95%)", "seeds", f"BPB at {plan.proxy.budget}")
+    head = (
+        "rank",
+        "configuration",
+        f"BPB at {plan.confirm.budget} (± 95%)",
+        "mean",
+        "seeds",
+        f"BPB at {plan.proxy.budget}",
+    )
     rows = [_row(snapshot, place, c) for place, c in enumerate(snapshot.confirmed[:MOST_ROWS], start=1)]
     more = len(snapshot.confirmed) - len(rows)
     return table(head, rows) + (f"\n\nand {more} more, behind these." if more else "")
 
 
 def _row(snapshot: Snapshot, place: int, c: Confirmed) -> tuple[str, ...]:
-    bpb = bpb_text(c.mean_bpb, snapshot.noise.half_width(c.seeds))
     proxy = f"{c.proxy_bpb:.4f}" if c.proxy_bpb is not None else "–"
-    return str(place), plain(c.label), bpb, str(c.seeds), proxy
+    return str(place), plain(c.label), snapshot.estimates[c.key].text, f"{c.mean_bpb:.4f}", str(c.seeds), proxy
 
 
 def _next(snapshot: Snapshot) -> str:

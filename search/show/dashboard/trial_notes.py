@@ -10,7 +10,7 @@ from search.common.safe_text import plain
 from search.show.wording import describe
 from search.strategy.entrants import entrant_of
 from search.study.cost import budget_seconds
-from search.study.results import Confirmed, Significance, bpb_text, lead
+from search.study.results import Confirmed, Significance, lead
 from search.study.trials import SEED, attributes_of, budget_of, trial_params
 
 FAILURES: Mapping[str, str] = {
@@ -107,10 +107,11 @@ def _confirmed(snapshot: Snapshot, entry: Confirmed, places: Mapping[int, int]) 
 
 
 def bpb_with_interval(snapshot: Snapshot, entry: Confirmed) -> str:
-    """Return a configuration's mean BPB with its interval and number of seeds."""
-    n = entry.seeds
-    half, seeds = snapshot.noise.half_width(n), "1 seed" if n == 1 else f"{n} seeds"
-    return f"{bpb_text(entry.mean_bpb, half)} BPB ({'' if half is None else '95%, '}{seeds})"
+    """Return what to expect of a configuration with its interval, the number of seeds and their mean."""
+    n, estimate = entry.seeds, snapshot.estimates[entry.key]
+    seeds = "1 seed" if n == 1 else f"{n} seeds"
+    mean = f", mean {entry.mean_bpb:.4f}" if estimate.bpb != entry.mean_bpb else ""
+    return f"{estimate.text} BPB ({'' if estimate.half_width is None else '95%, '}{seeds}{mean})"
 
 
 def against_baseline(snapshot: Snapshot, entry: Confirmed) -> str:

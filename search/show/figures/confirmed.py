@@ -34,15 +34,19 @@ def _by_route(configurations: Sequence[Confirmed]) -> list[tuple[str, list[Confi
 
 
 def _half_widths(snapshot: Snapshot, group: Sequence[Confirmed]) -> list[float | None]:
-    return [snapshot.noise.half_width(c.seeds) for c in group]
+    return [snapshot.estimates[c.key].half_width for c in group]
 
 
 def _error_bars(halves: Sequence[float | None], colour: str) -> dict[str, Any]:
     return {"type": "data", "array": [h or 0 for h in halves], "thickness": 1.5, "width": 4, "color": colour}
 
 
+def _stated(snapshot: Snapshot, group: Sequence[Confirmed]) -> list[float]:
+    return [snapshot.estimates[c.key].bpb for c in group]
+
+
 def draw_leaderboard(snapshot: Snapshot) -> Any:
-    """Return the figure of the confirmed configurations, the best on top: mean with its interval, and every seed."""
+    """Return the figure of the confirmed configurations, the best on top: estimates, their intervals, every seed."""
     configurations = snapshot.confirmed[:MOST_NAMED]
     if not configurations:
         return None
@@ -53,7 +57,7 @@ def draw_leaderboard(snapshot: Snapshot) -> Any:
         colour, symbol = ROUTE_STYLES[route]
         half_widths = _half_widths(snapshot, group)
         figure.add_scatter(
-            x=[c.mean_bpb for c in group],
+            x=_stated(snapshot, group),
             y=[c.label for c in group],
             error_x=_error_bars(half_widths, colour),
             name=route,
@@ -65,7 +69,7 @@ def draw_leaderboard(snapshot: Snapshot) -> Any:
     _add_seeds(figure, configurations)
     baselines = [c for c in configurations if c.baseline]
     if baselines:
-        figure.add_vline(x=baselines[0].mean_bpb, line={"color": BASELINE, "dash": "dot", "width": 1})
+        figure.add_vline(x=_stated(snapshot, baselines)[0], line={"color": BASELINE, "dash": "dot", "width": 1})
     order = [c.label for c in reversed(configurations)]
     figure.update_yaxes(categoryorder="array", categoryarray=order, range=[-0.6, len(order) - 0.4])
     figure.update_layout(meta={"narrow": {"xaxis.title.text": f"BPB after {snapshot.plan.confirm.budget}"}})
@@ -113,7 +117,7 @@ def draw_transfer(snapshot: Snapshot) -> Any:
         colour, symbol = ROUTE_STYLES[route]
         figure.add_scatter(
             x=[c.proxy_bpb for c in group],
-            y=[c.mean_bpb for c in group],
+            y=_stated(snapshot, group),
             error_y=_error_bars(_half_widths(snapshot, group), colour),
             name=route,
             mode="markers+text",
@@ -124,7 +128,7 @@ def draw_transfer(snapshot: Snapshot) -> Any:
             hovertemplate="%{customdata}: proxy %{x:.4f}, confirmed %{y:.4f}<extra></extra>",
             cliponaxis=False,
         )
-    _leave_room(figure, [c.proxy_bpb for c in pairs if c.proxy_bpb is not None], [c.mean_bpb for c in pairs])
+    _leave_room(figure, [c.proxy_bpb for c in pairs if c.proxy_bpb is not None], _stated(snapshot, pairs))
     corner_note(figure, _tau_text(snapshot))
     return figure
 

@@ -78,7 +78,7 @@ PICTURES: Mapping[str, Picture] = {
         draw=draw_leaderboard,
         needs="1 finished confirmation run",
         describe=describe_leaderboard,
-        how_to_read="Each row is a configuration, the best on top: its mean over seeds with the 95% interval, and a "
+        how_to_read="Each row is a configuration, the best on top: what to expect of it with the 95% interval, and a "
         "stroke for each seed. The dotted line, if any, is the best hand-made baseline. Where two intervals overlap "
         "widely, don't tell the two apart.",
         answers="won",

@@ -14,7 +14,8 @@ from datetime import date
 from typing import Any
 
 from search.common.durations import format_duration
-from search.study.results import Noise, bpb_text, lead
+from search.study.estimate import Estimate
+from search.study.results import Noise, lead
 
 UNKNOWN = "unknown, of "
 """Beginning of a text's hash that isn't known; the result's name follows, so that it can't be compared with others."""
@@ -64,9 +65,12 @@ class Entrant:
     """Source of its text."""
     conditions: Conditions
     mean_bpb: float
+    """Mean BPB of its runs, by which it is ranked."""
     seeds: int
     noise: Noise
     """Noise from seed to seed in its study."""
+    estimate: Estimate | None = None
+    """What to expect of it; None in exports of older versions, which state the mean of its runs."""
     baseline: bool = False
     failed: int = 0
     """Number of long runs that failed by the configuration's own fault."""
@@ -86,14 +90,15 @@ class Entrant:
         return f"{self.study}, {self.configuration}"
 
     @property
-    def half_width(self) -> float | None:
-        """Half of the 95% interval of its mean."""
-        return self.noise.half_width(self.seeds)
+    def stated(self) -> Estimate:
+        """The figure that is stated of it, with its 95% interval."""
+        noise, n = self.noise, self.seeds
+        return self.estimate or Estimate(self.mean_bpb, noise.half_width(n), noise.prediction_half_width(n))
 
     @property
     def score(self) -> str:
         """BPB with its interval, as text."""
-        return bpb_text(self.mean_bpb, self.half_width)
+        return self.stated.text
 
     @property
     def place(self) -> tuple[bool, float]:

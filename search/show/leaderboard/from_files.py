@@ -18,6 +18,7 @@ from search.show.leaderboard.boards import UNKNOWN, Conditions, Entrant
 from search.show.leaderboard.from_studies import MOST_BYTES
 from search.show.leaderboard.links import LinkTemplate
 from search.show.wording import describe
+from search.study.estimate import Estimate
 from search.study.study_file import source_name
 
 EXPORT, SAMPLES = "export.toml", "samples.txt"
@@ -53,8 +54,9 @@ def _read_samples(content: bytes) -> dict[str, str]:
 
 def _entrant(path: Path, export: Export, generations: Mapping[str, str], link: LinkTemplate) -> Entrant:
     table, result, training = export.table, export.result, export.training
-    if not math.isfinite(result.val_bpb):
-        raise SearchError(f"{path}: `val_bpb` is {result.val_bpb}, but must be a number")
+    for key, value in (("val_bpb", result.val_bpb), ("mean_bpb", result.mean_bpb)):
+        if not math.isfinite(value):
+            raise SearchError(f"{path}: `{key}` is {value}, but must be a number")
     parameters = table.get("parameters")
     parameters = parameters if isinstance(parameters, Mapping) else {}
     study, configuration = (str(table.get(key, path.stem)) for key in ("study", "configuration"))
@@ -71,9 +73,12 @@ def _entrant(path: Path, export: Export, generations: Mapping[str, str], link: L
             budget_seconds=parse_duration(training.budget),
             hardware=plain_line(result.machine.label) if result.machine else "",
         ),
-        mean_bpb=result.val_bpb,
+        mean_bpb=result.mean_bpb,
         seeds=len(result.seeds),
         noise=result.noise,
+        estimate=None
+        if result.new_run_half_width is None
+        else Estimate(result.val_bpb, result.half_width, result.new_run_half_width),
         baseline=configuration.startswith("baseline "),
         confirmed_on=_day(path, table["result"]),
         remarks=(*horizon, f"from {plain_line(path.name)}"),

@@ -64,6 +64,7 @@ def study_entrants(
                 mean_bpb=c.mean_bpb,
                 seeds=c.seeds,
                 noise=snapshot.noise,
+                estimate=snapshot.estimates[c.key],
                 baseline=c.baseline is not None,
                 failed=c.failed,
                 n_params=attributes_of(c.runs[0]).n_params,

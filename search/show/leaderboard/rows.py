@@ -14,12 +14,13 @@ from search.common.safe_text import fenced
 from search.show.leaderboard.boards import Board, Row
 
 DIGITS = 6
-CSV_COLUMNS = ("rank", "group", "model", "score", "low", "high", "seeds", "notes", "date", "link")
+CSV_COLUMNS = ("rank", "group", "model", "score", "low", "high", "mean", "seeds", "notes", "date", "link")
 """Columns of the CSV."""
 HOW = (
-    "Ranked by mean BPB, bits per byte of validation text: lower is better. ± is Student's t interval (95%) of the "
-    "mean over seeds, with the noise pooled over a study. Only what was measured on the same text, by the same "
-    "protocol, after the same budget on the same hardware is ranked together."
+    "Ranked by the mean BPB of their runs, bits per byte of validation text: lower is better. BPB (± 95%) is what to "
+    "expect of a model: the mean of its runs, shrunk towards its study's others for having been chosen among them. "
+    "Only what was measured on the same text, by the same protocol, after the same budget on the same hardware is "
+    "ranked together."
 )
 
 
@@ -29,13 +30,15 @@ def rows(boards: Sequence[Board]) -> list[dict[str, Any]]:
 
 
 def _row_map(board: Board, row: Row) -> dict[str, Any]:
-    e, half = row.entrant, row.entrant.half_width
-    interval = None if half is None else [round(e.mean_bpb - half, DIGITS), round(e.mean_bpb + half, DIGITS)]
+    e, stated = row.entrant, row.entrant.stated
+    half = stated.half_width
+    interval = None if half is None else [round(stated.bpb - half, DIGITS), round(stated.bpb + half, DIGITS)]
     return {
         "rank": row.rank,
         "model": e.name,
-        "score": round(e.mean_bpb, DIGITS),
+        "score": round(stated.bpb, DIGITS),
         "interval": interval,
+        "mean": round(e.mean_bpb, DIGITS),
         "seeds": e.seeds,
         "notes": "; ".join(_all_notes(board, row)),
         "date": e.confirmed_on.isoformat() if e.confirmed_on else None,
@@ -99,12 +102,14 @@ def as_markdown(boards: Sequence[Board]) -> str:
 
 
 def _table(board: Board) -> str:
-    lines = ["| rank | model | BPB (± 95%) | seeds | notes | date |", "|---:|---|---:|---:|---|---|"]
+    lines = ["| rank | model | BPB (± 95%) | mean | seeds | notes | date |", "|---:|---|---:|---:|---:|---|---|"]
     for row in board.rows:
         e = row.entrant
         name = f"[{escaped(e.name)}](<{e.link}>)" if e.link else escaped(e.name)
         notes = escaped("; ".join([e.settings, *row.notes]))
-        lines.append(f"| {row.rank} | {name} | {e.score} | {e.seeds} | {notes} | {e.confirmed_on or '–'} |")
+        lines.append(
+            f"| {row.rank} | {name} | {e.score} | {e.mean_bpb:.4f} | {e.seeds} | {notes} | {e.confirmed_on or '–'} |"
+        )
     return "\n".join(lines)
 
 

@@ -44,10 +44,12 @@ def winner(snapshot: Snapshot) -> list[str]:
     if not snapshot.confirmed:
         return _only_proxies(snapshot)
     best, n = snapshot.confirmed[0], len(snapshot.confirmed[0].bpb_by_seed)
-    half_width = snapshot.noise.half_width(n)
+    estimate = snapshot.estimates[best.key]
     name = f"The hand-made {best.label}" if best.baseline else capitalized(best.label)
     mean = "one run" if n == 1 else f"the mean of {n} seeds"
-    bpb = bpb_text(best.mean_bpb, half_width) + (" (95% interval)" if half_width is not None else "")
+    if estimate.bpb != best.mean_bpb:
+        mean = f"estimated from {mean}, {best.mean_bpb:.4f}, which is flattered by having been chosen"
+    bpb = estimate.text + (" (95% interval)" if estimate.half_width is not None else "")
     sentences = [f"{name} is best: {bpb} BPB after {snapshot.plan.confirm.budget} of training, {mean}."]
     if best.baseline and any(not c.baseline for c in snapshot.confirmed):
         sentences.append("The search found nothing better than the hand-made baseline.")
@@ -73,7 +75,7 @@ def comparison_sentence(best: Confirmed, rival: Confirmed, noise: Noise) -> str:
     comparison, name = lead(best, rival, noise), f"the hand-made {rival.label}" if rival.baseline else rival.label
     if comparison.by_failure > 0:
         return f"{capitalized(name)} ranks behind it because it failed in {counted(rival.failed, 'long run')}."
-    distance = f"It is {comparison.gap:.4f} BPB ahead of {name} ({rival.mean_bpb:.4f})"
+    distance = f"By the mean of its runs it is {comparison.gap:.4f} BPB ahead of {name} ({rival.mean_bpb:.4f})"
     if comparison.significance is Significance.NOT_KNOWN:
         return f"{distance}; how much of that is chance isn't known, since no configuration ran with two seeds."
     if comparison.proven:

@@ -11,7 +11,7 @@ from search.analysis.snapshot import Snapshot
 from search.common.next_commands import State, next_commands
 from search.show.figures.space import meaning
 from search.show.wording import counted, describe
-from search.study.results import Confirmed, bpb_text
+from search.study.results import Confirmed
 from search.study.study_file import source_name
 from search.study.trials import attributes_of
 
@@ -55,7 +55,7 @@ def confirmed_table(snapshot: Snapshot) -> Table | None:
         return None
     proxy = f"BPB at {snapshot.plan.proxy.budget}"
     return Table(
-        columns=["rank", "configuration", "BPB ± 95%", "seed: BPB", proxy, "parameters", "settings"],
+        columns=["rank", "configuration", "BPB ± 95%", "mean", "seed: BPB", proxy, "parameters", "settings"],
         rows=[
             [str(place), c.label, *_measured(snapshot, c), describe(c.params)]
             for place, c in enumerate(configurations, 1)
@@ -68,8 +68,7 @@ def _measured(snapshot: Snapshot, c: Confirmed) -> list[str]:
     seeds = ", ".join(f"{seed}:\u00a0{bpb:.4f}" for seed, bpb in sorted(c.bpb_by_seed.items()))
     proxy = f"{c.proxy_bpb:.4f}" if c.proxy_bpb is not None else "–"
     size = attributes_of(c.runs[0]).n_params
-    mean = bpb_text(c.mean_bpb, snapshot.noise.half_width(c.seeds))
-    return [mean, seeds, proxy, f"{size:,}" if size else "–"]
+    return [snapshot.estimates[c.key].text, f"{c.mean_bpb:.4f}", seeds, proxy, f"{size:,}" if size else "–"]
 
 
 def cell(value: Any) -> str:
@@ -114,8 +113,9 @@ def glossary(snapshot: Snapshot) -> list[tuple[str, str]]:
         ("baseline", "a configuration made by hand, to be beaten."),
         (
             "95% interval (±)",
-            "a range that holds the true mean in 95 of 100 such studies: Student's t, with the noise "
-            "from seed to seed pooled over all configurations. The best of many looks a little better than it is.",
+            "a range that holds a configuration's BPB over all seeds in 95 of 100 such studies. The best of many looks "
+            "better than it is: its BPB is its runs' mean, shrunk towards the other configurations by as much as noise "
+            "may have favoured it. Ranks go by the mean.",
         ),
         (
             "τ (Kendall)",

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of the JSON: it rises when a field is removed or changes its meaning, not for a new field."""
 
 
@@ -56,10 +56,14 @@ class BestResult:
     """The best configuration of some kind, with its result."""
 
     label: str = described("`trial 7`, or `baseline NAME`.")
-    bpb: float = described("Bits per byte; for a confirmed configuration the mean over its seeds.")
-    half_width: float | None = described(
-        "Half of the 95% interval of that mean; null if no configuration was run with two seeds."
+    bpb: float = described(
+        "Bits per byte; for a confirmed configuration what to expect of it: the mean over its seeds, shrunk for having "
+        "been chosen."
     )
+    half_width: float | None = described(
+        "Half of the 95% interval of `bpb`; null if no configuration was run with two seeds."
+    )
+    mean_bpb: float = described("Mean over its seeds, by which configurations are ranked.")
     seeds: int = described("Number of runs, each with its own seed, in that mean.")
     parameters: dict[str, Any] = described("Values of the searched settings, and of those that a baseline sets itself.")
 

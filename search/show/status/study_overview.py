@@ -23,7 +23,7 @@ from search.show.status.overview import (
     WorkerStatus,
 )
 from search.show.wording import counted, rough_duration
-from search.study.results import Confirmed, Noise
+from search.study.results import Confirmed
 from search.study.trials import attributes_of, run_label, trial_params
 from storage.registry.workers import RegisteredWorker
 
@@ -53,9 +53,9 @@ def study_overview(snapshot: Snapshot, now: datetime | None = None) -> Overview:
         workers=[_worker_status(snapshot, e) for e in snapshot.workers if e.state != "ended"],
         best_proxy=_best_proxy(snapshot.finished),
         baseline_proxy=_best_proxy([t for t in snapshot.finished if attributes_of(t).baseline is not None]),
-        best_confirmed=_best_confirmed(snapshot.confirmed, snapshot.noise),
-        baseline_confirmed=_best_confirmed([c for c in snapshot.confirmed if c.baseline], snapshot.noise),
-        searched_confirmed=_best_confirmed([c for c in snapshot.confirmed if not c.baseline], snapshot.noise),
+        best_confirmed=_best_confirmed(snapshot, snapshot.confirmed),
+        baseline_confirmed=_best_confirmed(snapshot, [c for c in snapshot.confirmed if c.baseline]),
+        searched_confirmed=_best_confirmed(snapshot, [c for c in snapshot.confirmed if not c.baseline]),
         correlation=_correlation(snapshot),
         transfer=_transfer_summary(snapshot),
         pruning_saved_seconds=saved_seconds(snapshot.proxies, snapshot.plan.proxy),
@@ -137,16 +137,23 @@ def _best_proxy(proxies: Sequence[FrozenTrial]) -> BestResult | None:
         return None
     name = attributes_of(best).baseline
     label = f"baseline {name}" if name else run_label(True, best.number)
-    return BestResult(label=label, bpb=best.value, half_width=None, seeds=1, parameters=trial_params(best))
+    return BestResult(
+        label=label, bpb=best.value, half_width=None, mean_bpb=best.value, seeds=1, parameters=trial_params(best)
+    )
 
 
-def _best_confirmed(configurations: Sequence[Confirmed], noise: Noise) -> BestResult | None:
+def _best_confirmed(snapshot: Snapshot, configurations: Sequence[Confirmed]) -> BestResult | None:
     if not configurations:
         return None
-    best, seeds = configurations[0], configurations[0].seeds
-    half_width = noise.half_width(seeds)
+    best = configurations[0]
+    estimate = snapshot.estimates[best.key]
     return BestResult(
-        label=best.label, bpb=best.mean_bpb, half_width=half_width, seeds=seeds, parameters=dict(best.params)
+        label=best.label,
+        bpb=estimate.bpb,
+        half_width=estimate.half_width,
+        mean_bpb=best.mean_bpb,
+        seeds=best.seeds,
+        parameters=dict(best.params),
     )
 
 

@@ -13,7 +13,6 @@ from search.show.status.overview import Overview
 from search.show.status.study_overview import URGENT, study_overview
 from search.show.status.sweep_table import sweep_table
 from search.show.wording import describe
-from search.study.results import Confirmed, Noise, bpb_text
 
 
 def summary(snapshot: Snapshot, bounds: tuple[float, float] | None = None) -> "Summary":
@@ -42,7 +41,7 @@ class Summary:
             yield from (Text(), self.grid)
         if snapshot.confirmed:
             yield from (Text(), Text(f"{overview.study}: confirmed at {overview.confirm_budget}", style="bold"))
-            yield confirmed_table(snapshot.confirmed, snapshot.noise, snapshot.plan.proxy.budget)
+            yield confirmed_table(snapshot)
         elif self.grid is None:
             yield from _after_empty_line(panels.best(overview, width))
         yield from _after_empty_line(
@@ -85,16 +84,18 @@ RANKING_COLUMNS = (
     Column(name="BPB (± 95%)", right=True),
     Column(name="seeds", right=True),
     Column(name="", right=True, weight=1),
-    Column(name="parameters", weight=2, below=True),
+    Column(name="mean", right=True, weight=2),
+    Column(name="parameters", weight=3, below=True),
 )
 
 
-def confirmed_table(configurations: Sequence[Confirmed], noise: Noise, proxy_budget: str) -> Columns:
-    """Return the confirmed configurations, the best first."""
-    head = [*RANKING_COLUMNS[:4], Column(name=f"BPB at {proxy_budget}", right=True, weight=1), RANKING_COLUMNS[5]]
+def confirmed_table(snapshot: Snapshot) -> Columns:
+    """Return the confirmed configurations, the best mean first."""
+    at_proxy = Column(name=f"BPB at {snapshot.plan.proxy.budget}", right=True, weight=1)
+    head = [*RANKING_COLUMNS[:4], at_proxy, *RANKING_COLUMNS[5:]]
     rows = []
-    for place, c in enumerate(configurations, start=1):
-        bpb = bpb_text(c.mean_bpb, noise.half_width(c.seeds))
+    for place, c in enumerate(snapshot.confirmed, start=1):
+        bpb, mean = snapshot.estimates[c.key].text, f"{c.mean_bpb:.4f}"
         proxy = f"{c.proxy_bpb:.4f}" if c.proxy_bpb is not None else "–"
-        rows.append((str(place), c.label, bpb, str(c.seeds), proxy, describe(c.params)))
+        rows.append((str(place), c.label, bpb, str(c.seeds), proxy, mean, describe(c.params)))
     return Columns(head, rows, ["bold"] + [""] * (len(rows) - 1))

@@ -92,8 +92,8 @@ def test_status_export_train_sample(started: tuple[Path, str], tmp_path: Path) -
     assert table == tomllib.loads(exports["toml"]) == yaml.safe_load(exports["yaml"])
     assert {"parameters", "result", "baselines", "provenance", "data", "tokenizer", "model", "train"} <= table.keys()
     assert table["result"]["seeds"] == [100, 101]
-    assert table["result"]["val_bpb"] == pytest.approx(sum(table["result"]["bpb_by_seed"]) / 2)
-    assert table["result"]["val_bpb"] <= min(b["val_bpb"] for b in table["baselines"])
+    assert table["result"]["mean_bpb"] == pytest.approx(sum(table["result"]["bpb_by_seed"]) / 2)
+    assert table["result"]["mean_bpb"] <= min(b["mean_bpb"] for b in table["baselines"])
     recipes = []
     for form, text in exports.items():
         (tmp_path / f"best.{form}").write_text(text, encoding="utf-8")

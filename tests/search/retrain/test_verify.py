@@ -48,6 +48,9 @@ def claimed(
     return ExportedResult(
         label="made, trial 1",
         val_bpb=bpb,
+        mean_bpb=bpb,
+        half_width=None,
+        new_run_half_width=None,
         seeds=tuple(range(100, 100 + n)),
         noise=noise,
         noise_of="long runs",
@@ -67,6 +70,12 @@ def test_the_interval_of_one_new_run_by_hand() -> None:
     assert given is not None
     assert (given.low, given.high, given.from_noise) == (1.38, 1.42, False)
     assert interval(claimed(noise=Noise(None, 0))) is None
+
+
+def test_the_interval_that_an_export_states_is_gone_by() -> None:
+    result = interval(dataclasses.replace(claimed(), new_run_half_width=0.25))
+    assert result is not None
+    assert [result.low, result.high] == pytest.approx([1.15, 1.65])
 
 
 def test_one_new_run_in_twenty_lies_outside() -> None:
@@ -293,6 +302,13 @@ def test_what_the_command_refuses_to_guess(arguments: str, says: str) -> None:
     ("section", "key", "value", "says"),
     [
         ("result", "val_bpb", "low", "`val_bpb` is 'low', but must be a number"),
+        ("result", "mean_bpb", "low", "`mean_bpb` is 'low', but must be a number"),
+        (
+            "result",
+            "new_run_95",
+            [1.5, 1.4],
+            "[1.5, 1.4], but must be two numbers, the lower one first",
+        ),
         ("result", "seeds", [], "`seeds` is [], but must be a list of integers"),
         ("result", "seed_noise", {"deviation": -1.0, "degrees": 2}, "must have deviation >= 0 and degrees >= 1"),
         ("result", "seed_noise", 3, "`seed_noise` is 3, but must be a table"),

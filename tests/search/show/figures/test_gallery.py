@@ -48,7 +48,7 @@ def test_the_leaderboards_bars_are_the_intervals(snapshot: Snapshot) -> None:
         for x, y, half in zip(t.x, t.y, t.error_x.array, strict=True)
     }
     for c in snapshot.confirmed:
-        assert drawn_values[c.label] == (c.mean_bpb, snapshot.noise.half_width(len(c.bpb_by_seed)))
+        assert drawn_values[c.label] == (snapshot.estimates[c.key].bpb, snapshot.estimates[c.key].half_width)
 
 
 def test_a_thousand_trials_stay_small() -> None:

@@ -109,10 +109,10 @@ def test_an_entrant_says_what_its_study_says(
     first = boards(entrants[0])[0].rows[0].entrant
     table = best_export(read(studies[1]))
     assert first.configuration == table["configuration"]
-    assert first.mean_bpb == table["result"]["val_bpb"]
-    assert [first.mean_bpb - (first.half_width or 0), first.mean_bpb + (first.half_width or 0)] == pytest.approx(
-        table["result"]["interval_95"]
-    )
+    assert first.mean_bpb == table["result"]["mean_bpb"]
+    stated, half = first.stated.bpb, first.stated.half_width or 0
+    assert stated == table["result"]["val_bpb"]
+    assert [stated - half, stated + half] == pytest.approx(table["result"]["interval_95"])
     number = table["configuration"].removeprefix("trial ")
     study_id = studies[1].proxies._study_id
     assert first.link == f"http://127.0.0.1:8080/dashboard/studies/{study_id}/trials?numbers={number}"
@@ -196,7 +196,8 @@ def test_a_bundle_and_a_folder_bring_their_samples(table: dict[str, Any], tmp_pa
     write_folder(tmp_path / "best", files)
     for path in (tmp_path / "best.zip", tmp_path / "best"):
         (results,) = entrants_from_file(path, LinkTemplate())
-        assert results.mean_bpb == table["result"]["val_bpb"]
+        assert results.mean_bpb == table["result"]["mean_bpb"]
+        assert results.stated.bpb == table["result"]["val_bpb"]
         assert results.generations == {"caitlin stood on the": " wall.[2J"}
 
 

@@ -53,7 +53,9 @@ def test_a_baseline_that_wins_is_said_plainly() -> None:
     sentences = winner(confirmed((1.7,), (1.6,)))
     assert sentences[0].startswith("The hand-made baseline by-hand is best: 1.6000 BPB after 30m of training, one run.")
     assert sentences[1] == "The search found nothing better than the hand-made baseline."
-    assert sentences[2].startswith("It is 0.1000 BPB ahead of trial 1 (1.7000); how much of that is chance isn't known")
+    assert sentences[2].startswith(
+        "By the mean of its runs it is 0.1000 BPB ahead of trial 1 (1.7000); how much of that is"
+    )
 
 
 def test_without_confirmations_the_best_proxy_is_a_hint() -> None:

@@ -68,7 +68,7 @@ def test_what_status_prints_for_machines_keeps_to_its_schema(half_raced: LinkedS
     assert table["proxies"]["complete"] == 12
     assert table["confirmations"]["running"] == 1
     best = min(c.mean_bpb for c in read(half_raced).confirmed)
-    assert table["best_confirmed"]["bpb"] == pytest.approx(best)
+    assert table["best_confirmed"]["mean_bpb"] == pytest.approx(best)
 
 
 def test_an_empty_study_keeps_to_it_too(database: Database) -> None:
