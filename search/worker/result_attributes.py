@@ -8,6 +8,7 @@ from search.machine.provenance import data_hashes, run_provenance
 from search.strategy.pruner import PruningDecision
 from search.study.trials import (
     BEST_AS_BAD,
+    BEST_CHANCE,
     BUDGET_SCALE,
     BYTES_PER_TOKEN,
     COMPILE_SECONDS,
@@ -16,6 +17,7 @@ from search.study.trials import (
     MICRO_BATCH,
     MODE,
     N_PARAMS,
+    NEW_TRIALS_CHANCE,
     PROOF,
     PROVENANCE,
     PRUNER,
@@ -77,5 +79,10 @@ def result_attributes(
 def _decision_attributes(decision: PruningDecision | None) -> dict[str, Any]:
     if decision is None:
         return {}
-    chance = {} if decision.chance is None else {BEST_AS_BAD: decision.chance, PROOF: decision.proof}
-    return {PRUNER: decision.reason, **chance}
+    figures = {
+        PROOF: decision.proof,
+        BEST_AS_BAD: decision.chance,
+        BEST_CHANCE: decision.best_chance,
+        NEW_TRIALS_CHANCE: decision.new_trials_chance,
+    }
+    return {PRUNER: decision.reason, **{key: value for key, value in figures.items() if value is not None}}
