@@ -19,6 +19,7 @@ def make_pruner(study: LinkedStudy) -> CorrelationPruner:
     return CorrelationPruner(
         rule=rule_of(study.plan),
         caution=pruner.caution,
+        places=study.plan.confirm.top,
         risk=pruner.risk,
         min_trials=pruner.min_trials,
         odds=pruner.odds,

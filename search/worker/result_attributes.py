@@ -8,7 +8,6 @@ from search.machine.provenance import data_hashes, run_provenance
 from search.strategy.pruner import PruningDecision
 from search.study.trials import (
     BEST_AS_BAD,
-    BEST_CHANCE,
     BUDGET_SCALE,
     BYTES_PER_TOKEN,
     COMPILE_SECONDS,
@@ -17,7 +16,8 @@ from search.study.trials import (
     MICRO_BATCH,
     MODE,
     N_PARAMS,
-    NEW_TRIALS_CHANCE,
+    NEW_TRIALS_PLACES,
+    PLACE_CHANCE,
     PROOF,
     PROVENANCE,
     PRUNER,
@@ -82,7 +82,7 @@ def _decision_attributes(decision: PruningDecision | None) -> dict[str, Any]:
     figures = {
         PROOF: decision.proof,
         BEST_AS_BAD: decision.chance,
-        BEST_CHANCE: decision.best_chance,
-        NEW_TRIALS_CHANCE: decision.new_trials_chance,
+        PLACE_CHANCE: decision.place_chance,
+        NEW_TRIALS_PLACES: decision.new_trials_places,
     }
     return {PRUNER: decision.reason, **{key: value for key, value in figures.items() if value is not None}}

@@ -68,11 +68,11 @@ def _pruned(snapshot: Snapshot, trial: FrozenTrial) -> str:
     text = f"**Pruned at {step}%** of {snapshot.plan.proxy.budget}"
     if attrs.pruner == "diverged":
         return f"{text}: its loss was no number. Saved {saved_time} of training."
-    best, new = attrs.best_chance, attrs.new_trials_chance
+    best, new = attrs.place_chance, attrs.new_trials_places
     if best is not None and new is not None:
         text += (
-            f": its chance of ending better than the best so far was {_percent(best)}; "
-            f"new trials for the rest of its cost had one of {_percent(new)}"
+            f": its chance of a place among the best {snapshot.plan.confirm.top} was {_percent(best)}; "
+            f"new trials for the rest of its cost take {new:.2f} on average"
         )
     elif attrs.best_as_bad is not None:
         best_as_bad, risk = attrs.best_as_bad, snapshot.plan.pruner.risk

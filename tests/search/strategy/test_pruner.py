@@ -224,6 +224,7 @@ def test_without_finished_trials_there_is_no_relation() -> None:
     ("name", "value"),
     [
         *(("caution", v) for v in (-0.1, math.nan)),
+        ("places", 0),
         *(("risk", v) for v in (-0.1, 0.6, 2, math.nan)),
         *(("best", v) for v in (0, 0.6, math.nan)),
         *(("min_trials", v) for v in (0, 1, -5)),

@@ -16,7 +16,7 @@ from scipy import stats
 from search.replay.curves import CurveSet
 from search.replay.one_study import StudyLimit, replay
 from search.strategy.pruner import CorrelationPruner, PruningDecision
-from search.strategy.pruner_worth import SLOPE, SLOPE_WEIGHT, chance_of_best, worth_of
+from search.strategy.pruner_worth import SLOPE, SLOPE_WEIGHT, chance_of_place, worth_of
 from search.strategy.reported_losses import ReportedLosses
 from tests.search.curves_made import STEPS, complete, predictive, running, study_of, trial
 
@@ -37,16 +37,28 @@ def ended(final: float, last: int = 100) -> FrozenTrial:
     return trial("complete" if last == 100 else "pruned", reports)
 
 
-def test_new_trials_chance_is_their_share_of_all_that_will_have_been_spent() -> None:
+def test_new_trials_places_is_their_share_of_all_that_will_have_been_spent() -> None:
     """By hand: 4 whole runs, 0.2 and 0.4 make 4.6; past 20% four had 0.8 left and one 0.2, so 0.68 on average."""
     trials = [ended(final) for final in (1.0, 1.5, 2.0, 2.2)] + [ended(3.0, last=20), ended(3.0, last=40)]
     worth = worth_of(ReportedLosses.from_trials(trials), 20, 2.4)
     assert worth is not None
-    assert worth.new_trials == pytest.approx(0.68 / (4.6 + 0.68))
+    assert worth.new_places == pytest.approx(0.68 / (4.6 + 0.68))
+
+    three = worth_of(ReportedLosses.from_trials(trials), 20, 2.4, places=3)
+    assert three is not None
+    assert three.new_places == pytest.approx(3 * worth.new_places)
+    assert three.chance > worth.chance
 
 
+def test_with_no_more_finished_trials_than_places_each_of_them_has_one() -> None:
+    trials = [ended(final) for final in (1.0, 1.5, 2.0, 2.2)]
+    assert worth_of(ReportedLosses.from_trials(trials), 20, 9.0, places=4) is None
+    assert worth_of(ReportedLosses.from_trials(trials), 20, 9.0, places=3) is not None
+
+
+@pytest.mark.parametrize("places", [1, 3])
 @pytest.mark.parametrize("loss", [0.7, 1.4, 2.5])
-def test_the_chance_is_the_tail_of_a_line_with_a_prior_slope_by_least_squares(loss: float) -> None:
+def test_the_chance_is_the_tail_of_a_line_with_a_prior_slope_by_least_squares(loss: float, places: int) -> None:
     """The prior slope is a further row of the least-squares problem; the predictive distribution by its matrix."""
     rng = np.random.default_rng(2)
     x = rng.uniform(1, 2, 12)
@@ -57,8 +69,8 @@ def test_the_chance_is_the_tail_of_a_line_with_a_prior_slope_by_least_squares(lo
     noise = ((y - rows[:-1] @ line) ** 2).sum() / 11
     at = np.array([1.0, loss - x.mean()])
     scale = math.sqrt(noise * (1 + at @ np.linalg.inv(rows.T @ rows) @ at))
-    expected = stats.t.cdf((y.min() - at @ line) / scale, 11)
-    assert chance_of_best(x, y, loss) == pytest.approx(expected)
+    expected = stats.t.cdf((np.sort(y)[places - 1] - at @ line) / scale, 11)
+    assert chance_of_place(x, y, loss, places) == pytest.approx(expected)
 
 
 def test_chances_come_true_as_often_as_they_say() -> None:
@@ -66,7 +78,7 @@ def test_chances_come_true_as_often_as_they_say() -> None:
     rng = np.random.default_rng(0)
     losses = rng.standard_normal((2000, 9))
     final = losses + 0.5 * rng.standard_normal((2000, 9))
-    chances = np.array([chance_of_best(x[:8], y[:8], float(x[8])) for x, y in zip(losses, final, strict=True)])
+    chances = np.array([chance_of_place(x[:8], y[:8], float(x[8])) for x, y in zip(losses, final, strict=True)])
     best = final[:, 8] < final[:, :8].min(axis=1)
     for some in (chances < 0.1, chances >= 0.1):
         assert abs(best[some].mean() - chances[some].mean()) < 3 * best[some].std() / math.sqrt(some.sum())
@@ -78,9 +90,9 @@ def test_a_trial_behind_is_outbid_and_one_ahead_is_promising() -> None:
     assert (ahead.prune, ahead.reason) == (False, "promising")
     for decision in (behind, ahead):
         assert decision.proof is not None
-        assert decision.best_chance is not None
-        assert decision.new_trials_chance is not None
-        assert (decision.best_chance < decision.new_trials_chance) == decision.prune
+        assert decision.place_chance is not None
+        assert decision.new_trials_places is not None
+        assert (decision.place_chance < decision.new_trials_places) == decision.prune
 
 
 @pytest.mark.parametrize(("finished", "reason"), [(0, "few"), (4, "few"), (5, "outbid")])
@@ -114,7 +126,7 @@ def test_units_make_no_difference_and_maximising_is_minimising_mirrored(seed: in
     def chance(change: Callable[[ndarray], ndarray], direction: Literal["minimize", "maximize"]) -> float | None:
         trials = complete((change(losses), change(final)))
         reports = running(step, float(change(np.array(loss))))
-        return CorrelationPruner().judge(study_of(trials, direction), reports).best_chance
+        return CorrelationPruner().judge(study_of(trials, direction), reports).place_chance
 
     plain = chance(lambda x: x, "minimize")
     assert chance(lambda x: 3 * x + 5, "minimize") == pytest.approx(plain)

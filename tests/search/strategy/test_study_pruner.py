@@ -22,8 +22,12 @@ def linked(study: optuna.Study) -> LinkedStudy:
 def test_a_studys_pruner_is_what_its_plan_asks_for() -> None:
     pruner = make_pruner(linked(optuna.create_study()))
     assert (pruner.risk, pruner.odds, pruner.min_trials, pruner.controls) == (0.1, 2.0, 9, 0.2)
-    assert (pruner.rule, pruner.caution) == (RISK, 3.0)
+    assert (pruner.rule, pruner.caution, pruner.places) == (RISK, 3.0, PLAN.confirm.top)
     assert (pruner.earlier, pruner.needed) == ({}, 9)
+
+
+def test_by_worth_more_trials_must_finish_than_will_be_confirmed() -> None:
+    assert [CorrelationPruner(places=k).needed for k in (1, 4, 5, 8)] == [5, 5, 6, 9]
 
 
 @pytest.mark.parametrize(
