@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from optuna.trial import FrozenTrial, TrialState
 
 from search.common.durations import format_duration
-from search.strategy.pruner import CorrelationPruner, Relation
+from search.strategy.pruner import RISK, CorrelationPruner, Relation
 from search.study.cost import budget_seconds
 from search.study.plan import Plan
 from search.study.settings import Fidelity
@@ -59,7 +59,8 @@ def _why_none(relations: Sequence[Relation], pruner: CorrelationPruner) -> str:
         best = max(r.proof for r in relations)
         return f"losses so far aren't shown to predict final ones (probability {best:.0%} at most)"
     where = f"from {opened}% on" if opened is not None else f"at {count} of {len(relations)} reports"
-    return f"{where} losses are shown to predict final ones, but no trial was hopeless enough"
+    but = "no trial was hopeless enough" if pruner.rule == RISK else "every trial was worth the rest of its cost"
+    return f"{where} losses are shown to predict final ones, but {but}"
 
 
 def _controls(trials: Sequence[FrozenTrial], pruner: CorrelationPruner) -> str:

@@ -59,6 +59,8 @@ def replay(
 ) -> None:
     """Try pruners on finished runs: what they would have cost, and how often they would have lost the best.
 
+    Of a study, also what the same money would have found under each: its own trials drawn anew, at its own cost.
+
     Example: lilm-search replay --study quickstart --pruner "mine=optuna.pruners:MedianPruner(n_startup_trials=8)"
     """
     import math
@@ -70,7 +72,7 @@ def replay(
     from model.data.tokenizer import cpu_count
     from search.common.errors import SearchError
     from search.common.out_file import check
-    from search.replay.many_studies import replay_all, replay_tasks
+    from search.replay.many_studies import replay_all, replay_tasks, tasks_of
     from search.replay.pruners import parse_pruners
     from search.replay.view import as_json, group_results, progress_bar, terminal, write_figure
 
@@ -81,8 +83,9 @@ def replay(
     if html:
         check(html, "--html")
     own_pruners = parse_pruners(pruner or [])
-    sets = _sets(files or [], study, storage, smooth)
+    sets, own = _sets(files or [], study, storage, smooth)
     parts = replay_tasks(sets, trials, budget, own_pruners, only or [])
+    parts += tasks_of(own[0], own[1], own_pruners, only or []) if own else []
     with progress_bar(Console(stderr=True), len(parts) * studies) as advance:
         results = replay_all(parts, range(seed, seed + studies), jobs or cpu_count(), advance)
     summaries = group_results(parts, results, studies)
@@ -96,12 +99,26 @@ def replay(
         typer.echo(f"figure: {html}", err=json)
 
 
-def _sets(files: list[Path], study: str | None, storage: str | None, smooth: float) -> list[Any]:
+def _sets(files: list[Path], study: str | None, storage: str | None, smooth: float) -> tuple[list[Any], Any]:
+    """Return the sets of curves, and the named study's own trials with its own cost, if they can be drawn anew."""
+    from dataclasses import replace
+
     from search.common.errors import SearchError
     from search.replay.curves import read_csv
-    from search.replay.study_curves import read_study
+    from search.replay.same_money import same_money
+    from search.replay.study_curves import opened_study, study_curves
 
     if not files and study is None:
         raise SearchError("nothing to replay: name CSV files (run_id, progress, loss), or a study with --study")
     sets = [read_csv(path, smooth) for path in files]
-    return sets if study is None else [*sets, read_study(study, storage, smooth)]
+    if study is None:
+        return sets, None
+    with opened_study(study, storage) as opened:
+        own = same_money(opened)
+        try:
+            return [*sets, study_curves(opened, smooth)], own
+        except SearchError as error:
+            if own is None:
+                raise
+            curves, limit = own  # few trials finished, but with the pruned ones there are enough
+            return sets, (replace(curves, notes=(str(error), *curves.notes)), limit)

@@ -42,12 +42,15 @@ def replay_tasks(
     only: Sequence[str],
 ) -> list[ReplayTask]:
     """Return a task for each pruner, set and limit; for the default and given pruners, unless `only` names some."""
-    return [
-        ReplayTask(curves=curves, limit=limit, name=name, pruner=spec)
-        for curves in sets
-        for limit in study_limits(curves, trials, budget)
-        for name, spec in select_pruners(curves.last_step, given, only).items()
-    ]
+    return [task for c in sets for limit in study_limits(c, trials, budget) for task in tasks_of(c, limit, given, only)]
+
+
+def tasks_of(
+    curves: CurveSet, limit: StudyLimit, given: Mapping[str, PrunerSpec], only: Sequence[str]
+) -> list[ReplayTask]:
+    """Return a task for each pruner on one set under one limit."""
+    pruners = select_pruners(curves.last_step, given, only)
+    return [ReplayTask(curves=curves, limit=limit, name=name, pruner=spec) for name, spec in pruners.items()]
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ class StudyLimit:
     trials: int | None = None
     budget: float = math.inf
     """Training, in full runs."""
+    resampled: bool = False
+    """Whether runs are drawn with replacement, so that no budget uses them up."""
 
     @property
     def fixed_trials(self) -> bool:
@@ -68,8 +70,7 @@ class Score:
 
 def replay(curves: CurveSet, pruner: BasePruner, limit: StudyLimit, seed: int) -> Score:
     """Return the score of one study; the seed draws its runs."""
-    count = limit.trials if limit.trials is not None else curves.runs
-    order = random.Random(seed).sample(range(curves.runs), count)
+    order = _draw(curves, limit, random.Random(seed))
     sampler = optuna.samplers.RandomSampler(seed=seed)
     study = optuna.create_study(study_name=f"r{seed}", pruner=pruner, sampler=sampler)
     cost, tried, ended = 0.0, [], []
@@ -83,6 +84,14 @@ def replay(curves: CurveSet, pruner: BasePruner, limit: StudyLimit, seed: int) -
             ended.append(run)
     among = tried if limit.fixed_trials else range(curves.runs)
     return score(curves.final.tolist(), tried, ended, among, cost)
+
+
+def _draw(curves: CurveSet, limit: StudyLimit, draw: random.Random) -> list[int]:
+    """Return the runs in the order in which a study tries them: all, or as many as its limit could ever need."""
+    if limit.resampled:
+        most = math.ceil(limit.budget * curves.last_step / curves.steps[0]) + 1
+        return draw.choices(range(curves.runs), k=most)
+    return draw.sample(range(curves.runs), limit.trials if limit.trials is not None else curves.runs)
 
 
 def _try(study: optuna.Study, curves: CurveSet, run: int) -> float | None:

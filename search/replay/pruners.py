@@ -12,8 +12,8 @@ from optuna.pruners import BasePruner, HyperbandPruner
 
 from search.common.errors import SearchError
 
-OURS = "correlation (ours)"
-"""Name of `CorrelationPruner` in a replay."""
+OURS, OURS_BY_RISK = "correlation (ours)", "correlation by risk (ours)"
+"""Names of `CorrelationPruner` in a replay, by its two rules."""
 EXAMPLE = "mine=optuna.pruners:MedianPruner(n_startup_trials=8)"
 
 
@@ -54,6 +54,7 @@ def default_pruners(last_step: int) -> dict[str, PrunerSpec]:
         "ASHA (eta 3, min 15%)": from_optuna(halving, min_resource=at(0.15), reduction_factor=3),
         "hyperband (eta 3)": from_optuna("HyperbandPruner", min_resource=1, max_resource=last_step, reduction_factor=3),
         OURS: PrunerSpec("search", "CorrelationPruner"),
+        OURS_BY_RISK: PrunerSpec("search", "CorrelationPruner", options={"rule": "risk"}),
     }
 
 

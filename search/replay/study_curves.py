@@ -29,14 +29,21 @@ MIN_CONTROLS = 30
 BIASED = "pruned trials are missing, so the sample is biased to survivors, among which pruning has less to gain"
 
 
-def read_study(name: str, url: str | None, smooth: float = 0.0) -> CurveSet:
-    """Return the curves of a study in this storage; without a URL, in this machine's embedded database."""
+@contextmanager
+def opened_study(name: str, url: str | None) -> Iterator[optuna.Study]:
+    """Open a study in this storage; without a URL, in this machine's embedded database."""
     with _open_storage(url) as storage:
         names = optuna.get_all_study_names(storage)
         if name not in names:
             stored = f"it holds: {', '.join(sorted(names))}" if names else "it holds none"
             raise SearchError(f'--study is "{name}", but no study in this storage has that name; {stored}')
-        return study_curves(optuna.load_study(study_name=name, storage=storage), smooth)
+        yield optuna.load_study(study_name=name, storage=storage)
+
+
+def read_study(name: str, url: str | None, smooth: float = 0.0) -> CurveSet:
+    """Return the curves of a study in this storage; without a URL, in this machine's embedded database."""
+    with opened_study(name, url) as study:
+        return study_curves(study, smooth)
 
 
 @contextmanager
@@ -93,7 +100,7 @@ def study_curves(study: optuna.Study, smooth: float = 0.0) -> CurveSet:
         notes.append("the study maximises: losses are its values with the sign turned")
     end = _common_end(trials)
     runs = [_run(trial, sign, end) for trial in trials]
-    steps = _own_steps(trials)
+    steps = _counted_steps(trials)
     if steps is None:
         runs, short = whole_runs(runs)
         how = f"report points differ from trial to trial or are more than {MAX_REPORTS}"
@@ -121,14 +128,20 @@ def _replayable(trials: Sequence[FrozenTrial]) -> tuple[list[FrozenTrial], list[
     return whole, [*notes, BIASED]
 
 
-def _own_steps(trials: Sequence[FrozenTrial]) -> tuple[int, ...] | None:
-    """Return the trials' common steps in their largest common unit, or None if they differ or are too many."""
+def own_steps(trials: Sequence[FrozenTrial]) -> tuple[int, ...] | None:
+    """Return the steps at which all of these trials reported, or None if they differ or are too many."""
     own = {tuple(sorted(t.intermediate_values)) for t in trials}
-    if len(own) != 1:
+    return own.pop() if len(own) == 1 and max(map(len, own)) <= MAX_REPORTS else None
+
+
+def _counted_steps(trials: Sequence[FrozenTrial]) -> tuple[int, ...] | None:
+    """Return the trials' common steps in their largest common unit, counted from 1, or None if there are none."""
+    own = own_steps(trials)
+    if own is None:
         return None
-    steps = _from_one(own.pop())
+    steps = _from_one(own)
     unit = math.gcd(*steps)
-    return tuple(step // unit for step in steps) if len(steps) <= MAX_REPORTS else None
+    return tuple(step // unit for step in steps)
 
 
 def _from_one(steps: tuple[int, ...]) -> tuple[int, ...]:

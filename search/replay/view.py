@@ -46,6 +46,8 @@ class ReplayResult:
     @property
     def title(self) -> str:
         """The set, the limit and the number of studies, on one line."""
+        if self.limit.resampled:
+            return f"{self.curves.name}: {self.studies} studies of {self.limit.budget:.1f} full runs each"
         kind, end = "trials", f"{self.limit.trials} trials"
         if not self.limit.fixed_trials:
             kind, end = "budget", f"{self.limit.budget:g} full runs"
@@ -90,25 +92,37 @@ _COLUMNS = (
     ("top 5%\npruned", "top_pruned", "percent"),
     ("tried", "tried", "count"),
 )
+_FOUND = ("found", "found", "found")
 _LEGEND = """\
-cost: training spent per trial, of a full run. regret: final loss of the pick, which is the best run that ended, \
-above the best one's, in units of the loss. ÷ span: the same, of what the median run's is above the best one's. \
-rank: share of runs better than the pick. Regret and rank are against the runs plot where trials are fixed, against \
-the whole set where the budget is. P(best pruned): share of studies whose best run was stopped. top 5% pruned: share \
-that was stopped of the best 5% tried. tried: runs that the budget was enough for. Means over studies, which draw from \
-the same runs in different order, with 95% intervals (± Student's t; Wilson's for P(best pruned))."""
+found: final loss of the pick, which is the best run that ended. cost: training spent per trial, of a full run. \
+regret: found, above the best one's, in units of the loss. ÷ span: the same, of what the median run's is above the \
+best one's. rank: share of runs better than the pick. Regret and rank are against the runs plot where trials are \
+fixed, against the whole set where the budget is. P(best pruned): share of studies whose best run was stopped. top \
+5% pruned: share that was stopped of the best 5% tried. tried: runs that the budget was enough for. Means over \
+studies, which draw from the same runs in different order, with 95% intervals (± Student's t; Wilson's for P(best \
+pruned))."""
 
 
 def table(result: ReplayResult, width: int) -> Table:
     """Return the result of one set under one limit as a table for a terminal of this width."""
     table = _empty_table(result.title)
     columns = [c for c in _COLUMNS if c[0] != "tried" or not result.limit.fixed_trials]
+    if result.limit.resampled:
+        columns = [_FOUND, *columns]
     for heading, _, _ in columns:
         table.add_column(heading, justify="right")
     for name, figures in result.figures.items():
-        cells = [_cell(figures[figure], form, " " if width >= WIDE else "\n") for _, figure, form in columns]
+        shown = {**figures, "found": _found(result, figures["regret"])}
+        cells = [_cell(shown[figure], form, " " if width >= WIDE else "\n") for _, figure, form in columns]
         table.add_row(_row(result, name), *cells)
     return table
+
+
+def _found(result: ReplayResult, regret: Estimate) -> Estimate:
+    """Return the pick's final loss: that of the best run and the regret."""
+    best = float(result.curves.final.min())
+    ends = (None if end is None else best + end for end in (regret.low, regret.high))
+    return Estimate(best + regret.mean, *ends)
 
 
 def _row(result: ReplayResult, name: str) -> str:
@@ -137,6 +151,8 @@ def _cell(e: Estimate, form: str, between: str) -> str:
 def _number(value: float, form: str) -> str:
     if form in ("percent", "chance"):
         return f"{100 * value:.1f}%" if form == "percent" else f"{100 * value:.0f}%"
+    if form == "found":
+        return f"{value:.4f}"
     return f"{value:.1f}" if form == "count" else f"{value:.2g}"
 
 
@@ -165,9 +181,10 @@ def terminal(results: Sequence[ReplayResult], console: Console) -> Group:
             parts += [Text(f"{result.curves.name}: {note}.") for note in result.curves.notes]
         shown_sets.add(id(result.curves))
         parts += [Text(), table(result, console.width)]
-    if len(shown_sets) > 1:
+    whole_sets = [o for o in results if not o.limit.resampled]
+    if len({id(o.curves) for o in whole_sets}) > 1:
         for fixed in (True, False):
-            parts += [Text(), overall([o for o in results if o.limit.fixed_trials == fixed])]
+            parts += [Text(), overall([o for o in whole_sets if o.limit.fixed_trials == fixed])]
     return Group(*parts, Text(), Text(_LEGEND, style="dim"))
 
 
@@ -181,6 +198,7 @@ def as_json(results: Sequence[ReplayResult], seed: int) -> str:
             "notes": list(o.curves.notes),
             "trials": o.limit.trials,
             "budget": None if o.limit.fixed_trials else o.limit.budget,
+            "same_money": o.limit.resampled,
             "studies": o.studies,
             "seed": seed,
             "brackets": dict(o.brackets),

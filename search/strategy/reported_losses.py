@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy import ndarray
 from optuna.trial import FrozenTrial, TrialState
 
@@ -88,10 +88,26 @@ class ReportedLosses:
         chosen = finished[: max(MIN_GOOD, round(GOOD_SHARE * len(ended)))]
         return chosen, np.array([scores[i] for i in chosen], dtype=float)
 
+    @cached_property
+    def has_ended(self) -> Bool[ndarray, " trials"]:
+        """Whether each trial finished or was pruned."""
+        return np.array([t.state.is_finished() for t in self.trials], dtype=bool)
+
     @property
     def ended(self) -> int:
         """Number of trials that finished or were pruned."""
-        return sum(t.state.is_finished() for t in self.trials)
+        return int(self.has_ended.sum())
+
+    @cached_property
+    def last_steps(self) -> Float[ndarray, " trials"]:
+        """Each trial's last step: that of a full run for finished ones, 0 before the first report."""
+        end, complete = self.steps[-1], TrialState.COMPLETE
+        return np.array([end if t.state == complete else min(t.last_step or 0, end) for t in self.trials], dtype=float)
+
+    @property
+    def spent(self) -> float:
+        """Training that all trials have taken so far, in full runs."""
+        return float(self.last_steps.sum() / self.steps[-1])
 
     @property
     def finished(self) -> int:

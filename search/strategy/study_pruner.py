@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from search.strategy.pruner import CorrelationPruner
+from search.strategy.pruner import RISK, WORTH, CorrelationPruner
 from search.strategy.pruner_model import Sums
 from search.study.plan import Plan
 from search.study.study import LinkedStudy
@@ -17,12 +17,28 @@ def make_pruner(study: LinkedStudy) -> CorrelationPruner:
     pruner = study.plan.pruner
     stored = study.proxy_attributes().get(f"lessons:{pruner.primed_by}")
     return CorrelationPruner(
+        rule=rule_of(study.plan),
+        caution=pruner.caution,
+        places=study.plan.confirm.top,
         risk=pruner.risk,
         min_trials=pruner.min_trials,
         odds=pruner.odds,
         controls=pruner.controls,
         earlier=_sums_by_step(stored),
     )
+
+
+def rule_of(plan: Plan) -> str:
+    """Return the rule by which a study's proxies are pruned.
+
+    A primed pruner judges by risk: that is what the earlier study taught. Where a number of trials ends the proxies,
+    what a pruned one saves buys no new one.
+    """
+    if plan.pruner.primed_by:
+        return RISK
+    if plan.pruner.rule != "auto":
+        return plan.pruner.rule
+    return WORTH if plan.proxy.limited else RISK
 
 
 def _sums_by_step(stored: Any) -> dict[int, Sums]:
@@ -37,8 +53,12 @@ def _are_sums(values: Any) -> bool:
 
 
 def race_pruner(plan: Plan) -> CorrelationPruner:
-    """Return the pruner for confirmation runs: there are few, so it needs only 4, and a tenth count as the best."""
-    return CorrelationPruner(risk=plan.pruner.risk, odds=plan.pruner.odds, min_trials=4, best=0.1, controls=0.0)
+    """Return the pruner for confirmation runs: there are few, so it needs only 4, and a tenth count as the best.
+
+    It judges by risk: what a pruned run saves buys no new one.
+    """
+    risk, odds = plan.pruner.risk, plan.pruner.odds
+    return CorrelationPruner(rule=RISK, risk=risk, odds=odds, min_trials=4, best=0.1, controls=0.0)
 
 
 def may_be_pruned(plan: Plan, attrs: Mapping[str, Any]) -> bool:

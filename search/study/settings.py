@@ -141,16 +141,31 @@ class ConfirmConfig(Fidelity):
 class PrunerConfig(Settings):
     """When a proxy trial may be stopped early."""
 
-    min_trials: int = setting(6, "finished proxies before anything is pruned", at_least=2)
+    rule: str = setting(
+        "auto",
+        "worth prunes a trial when new ones promise more for the same cost, risk when hardly any of the best looked as "
+        "bad; auto is worth if hours or dollars limit the proxies, so that what is saved buys new ones, else risk",
+        choices=("auto", "worth", "risk"),
+    )
+    caution: float = setting(
+        1.0,
+        "for rule worth: factor by which new trials must promise more than a pruned one; higher prunes less",
+        above=0,
+    )
+    min_trials: int = setting(5, "finished proxies before anything is pruned", at_least=2)
     risk: float = setting(
-        0.06, "largest share of the best runs that may have looked as bad as a pruned trial", above=0, below=0.5
+        0.06,
+        "for rule risk: largest share of the best runs that may have looked as bad as a pruned trial",
+        above=0,
+        below=0.5,
     )
     odds: float = setting(10.0, "prior odds that losses so far predict final ones; lower prunes less", above=0)
     controls: float = setting(
         0.03, "fraction of trials that are never pruned, drawn before they start", at_least=0, at_most=1
     )
     primed_by: str = setting(
-        "", "earlier study with the same trainer, schedule and report points, for the pruner to learn from"
+        "",
+        "earlier study with the same trainer, schedule and report points, for the pruner to learn from, by rule risk",
     )
 
 

@@ -29,6 +29,7 @@ INHERITED = (
 WORKER, FAILURE, FAILURE_DETAIL, RETRIES = "worker", "failure", "failure_detail", "retries"
 CLAIMED_AT, BUDGET_SCALE, RESUMED_AT, RAN_BEFORE = "claimed_at", "budget_scale", "resumed_at_percent", "ran_before"
 PRUNER, BEST_AS_BAD, PROOF = "pruner", "best_as_bad", "proof"
+PLACE_CHANCE, NEW_TRIALS_PLACES = "place_chance", "new_trials_places"
 
 # Measurements.
 N_PARAMS, STEPS, TOKENS, MICRO_BATCH = "n_params", "steps", "tokens", "micro_batch"
@@ -82,7 +83,8 @@ VALIDATORS: Mapping[str, Callable[[Any], bool]] = {
     **dict.fromkeys((TOKENS_PER_SECOND, TOKENS_PER_PARAM), _number),
     **dict.fromkeys((CLAIMED_AT, TRAIN_BPB, BYTES_PER_TOKEN, RESUMED_AT), _number),
     **dict.fromkeys((LR_SCALE, BUDGET_SCALE), _factor),
-    **dict.fromkeys((BEST_AS_BAD, PROOF, PREDICTED, PREDICTED_HALF_WIDTH), _number),
+    **dict.fromkeys((BEST_AS_BAD, PLACE_CHANCE, NEW_TRIALS_PLACES, PROOF), _number),
+    **dict.fromkeys((PREDICTED, PREDICTED_HALF_WIDTH), _number),
     BUDGET: _budget,
     PROVENANCE: _table,
 }
@@ -140,7 +142,11 @@ class Attributes:
     pruner = _Typed[str](PRUNER)
     """The pruner's reason at the last report."""
     best_as_bad = _Typed[float](BEST_AS_BAD)
-    """Expected share of the best runs that look as bad at the last report."""
+    """Expected share of the best runs that look as bad at the last report, by the pruner's rule "risk"."""
+    place_chance = _Typed[float](PLACE_CHANCE)
+    """Chance of a place among the best so far, by the pruner's rule "worth" at the last report."""
+    new_trials_places = _Typed[float](NEW_TRIALS_PLACES)
+    """Expected number of such places for new trials that cost as much as its rest."""
     predicted = _Typed[float](PREDICTED)
     """Long BPB that was predicted when the run was queued."""
     predicted_half_width = _Typed[float](PREDICTED_HALF_WIDTH)

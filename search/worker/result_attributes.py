@@ -16,6 +16,8 @@ from search.study.trials import (
     MICRO_BATCH,
     MODE,
     N_PARAMS,
+    NEW_TRIALS_PLACES,
+    PLACE_CHANCE,
     PROOF,
     PROVENANCE,
     PRUNER,
@@ -77,5 +79,10 @@ def result_attributes(
 def _decision_attributes(decision: PruningDecision | None) -> dict[str, Any]:
     if decision is None:
         return {}
-    chance = {} if decision.chance is None else {BEST_AS_BAD: decision.chance, PROOF: decision.proof}
-    return {PRUNER: decision.reason, **chance}
+    figures = {
+        PROOF: decision.proof,
+        BEST_AS_BAD: decision.chance,
+        PLACE_CHANCE: decision.place_chance,
+        NEW_TRIALS_PLACES: decision.new_trials_places,
+    }
+    return {PRUNER: decision.reason, **{key: value for key, value in figures.items() if value is not None}}

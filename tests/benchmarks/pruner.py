@@ -18,7 +18,8 @@ from search.strategy.pruner import CorrelationPruner
 REPORTS, FINISHED, RUNNING = 20, 0.25, 0.02
 """Reports of a full run; shares of trials that finish and that run. The others were pruned, at any report."""
 PRUNERS: dict[str, BasePruner] = {
-    "correlation (ours)": CorrelationPruner(controls=0.0),
+    "by worth (ours)": CorrelationPruner(controls=0.0),
+    "by risk (ours)": CorrelationPruner(rule="risk", controls=0.0),
     "median": MedianPruner(),
     "successive halving": SuccessiveHalvingPruner(),
 }

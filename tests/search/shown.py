@@ -46,9 +46,10 @@ def full_study(database: Database, name: str = "shown") -> LinkedStudy:
     for number, value in enumerate(FINAL[1:], start=1):
         attrs = {"control": True} if number == 1 else {}
         add(study.proxies, plan, number, value, reports(value), **attrs)
-    for step, chance in ((30, 0.021), (60, 0.0002)):
+    by_rule = ({"best_as_bad": 0.021}, {"place_chance": 0.0002, "new_trials_places": 0.04})
+    for step, chances in zip((30, 60), by_rule, strict=True):
         pruned = proxy(0, 1.9, {"max_lr": 2e-2}, dict.fromkeys(range(10, step + 1, 10), 1.9), plan, pruner="hopeless")
-        pruned.state, pruned.user_attrs["best_as_bad"] = TrialState.PRUNED, chance
+        pruned.state, pruned.user_attrs = TrialState.PRUNED, pruned.user_attrs | chances
         study.proxies.add_trial(pruned)
     add(study.proxies, plan, 12, None, failure="out_of_memory")
     add(study.proxies, plan, 13, None, failure="error", failure_detail=f"Traceback\nValueError: {NASTY}")

@@ -68,7 +68,13 @@ def _pruned(snapshot: Snapshot, trial: FrozenTrial) -> str:
     text = f"**Pruned at {step}%** of {snapshot.plan.proxy.budget}"
     if attrs.pruner == "diverged":
         return f"{text}: its loss was no number. Saved {saved_time} of training."
-    if attrs.best_as_bad is not None:
+    best, new = attrs.place_chance, attrs.new_trials_places
+    if best is not None and new is not None:
+        text += (
+            f": its chance of a place among the best {snapshot.plan.confirm.top} was {_percent(best)}; "
+            f"new trials for the rest of its cost take {new:.2f} on average"
+        )
+    elif attrs.best_as_bad is not None:
         best_as_bad, risk = attrs.best_as_bad, snapshot.plan.pruner.risk
         text += (
             f": {_percent(best_as_bad)} of the best runs are expected to look as bad here; {risk:.0%} would spare it"

@@ -80,7 +80,7 @@ class ReportCorrelation:
     )
     n: int = described("Number of proxies compared.")
     open: bool = described(
-        "Whether `proof` is 0.95 or more and enough proxies have finished; the pruner goes by `proof` itself."
+        "Whether `proof` is 0.95 or more and enough proxies have finished; for reading, the pruner doesn't wait for it."
     )
 
 

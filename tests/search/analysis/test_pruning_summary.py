@@ -70,7 +70,7 @@ def test_more_than_nine_in_ten_may_have_been_pruned_or_wait() -> None:
 
 @pytest.mark.parametrize(("finished", "text"), [(0, "0 finished"), (4, "4 finished")])
 def test_few_finished_trials_are_why_none_was_pruned(finished: int, text: str) -> None:
-    assert f"none pruned: {text} trials, 6 are needed first." in pruning_lines(study_with(proven(finished)))
+    assert f"none pruned: {text} trials, 5 are needed first." in pruning_lines(study_with(proven(finished)))
 
 
 def test_a_primed_study_needs_two_finished_trials() -> None:

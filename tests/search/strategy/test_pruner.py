@@ -1,6 +1,6 @@
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import optuna
@@ -11,7 +11,7 @@ from numpy import ndarray
 from optuna.trial import FrozenTrial, TrialState
 from scipy import stats
 
-from search.strategy.pruner import CorrelationPruner, PruningDecision, drawn_as_control, earlier_sums
+from search.strategy.pruner import RISK, CorrelationPruner, PruningDecision, drawn_as_control, earlier_sums
 from tests.search.curves_made import STEPS, complete, predictive, running, study_of, trial
 
 
@@ -19,8 +19,13 @@ def proven(n: int = 30, seed: int = 0) -> list[FrozenTrial]:
     return complete(predictive(np.random.default_rng(seed), n))
 
 
-def judged(trials: list[FrozenTrial], reports: FrozenTrial, **settings: float) -> PruningDecision:
-    return CorrelationPruner(**settings).judge(study_of(trials), reports)  # type: ignore[arg-type]
+def by_risk(**settings: Any) -> CorrelationPruner:
+    chosen: dict[str, Any] = {"rule": RISK, "min_trials": 6} | settings
+    return CorrelationPruner(**chosen)
+
+
+def judged(trials: list[FrozenTrial], reports: FrozenTrial, **settings: Any) -> PruningDecision:
+    return by_risk(**settings).judge(study_of(trials), reports)
 
 
 def test_a_hopeless_trial_is_pruned_once_the_relation_is_proven() -> None:
@@ -61,7 +66,7 @@ def test_a_trial_judges_itself_by_others_only() -> None:
     trials = proven()
     for t in trials:
         alone = [o for o in trials if o.number != t.number]
-        pruner = CorrelationPruner()
+        pruner = by_risk()
         assert pruner.judge_among(trials, t, 50) == pruner.judge_among(alone, t, 50)
 
 
@@ -125,7 +130,7 @@ def test_only_order_matters_and_maximising_is_minimising_mirrored(seed: int, los
     rng = np.random.default_rng(seed)
     losses, final = predictive(rng, 20)
     losses += rng.uniform(0, 0.5) * rng.standard_normal(losses.shape)
-    pruner = CorrelationPruner()
+    pruner = by_risk()
 
     def decision(change: Callable[[ndarray], ndarray], direction: Literal["minimize", "maximize"]) -> PruningDecision:
         trials = complete((change(losses), change(final)))
@@ -167,20 +172,20 @@ def test_without_an_attribute_a_study_draws_its_controls_itself() -> None:
 
 def test_a_primed_pruner_prunes_from_the_second_finished_trial_on() -> None:
     earlier = earlier_sums(proven(60, seed=1))
-    primed, two = CorrelationPruner(earlier=earlier), proven(2)
+    primed, two = by_risk(earlier=earlier), proven(2)
     assert primed.judge(study_of(two[:1]), running(50, 9.0)).reason == "few"
     behind = [running(50, 2.0 + i / 100) for i in range(8)]
     for i, t in enumerate(behind):
         t.number = 50 + i
     assert primed.judge_among(two + behind, running(50, 9.0), 50).prune
     assert not primed.judge_among(two + behind, running(50, 1.1), 50).prune
-    assert CorrelationPruner().judge_among(two + behind, running(50, 9.0), 50).reason == "few"
+    assert by_risk().judge_among(two + behind, running(50, 9.0), 50).reason == "few"
 
 
 def test_earlier_sums_of_other_steps_change_nothing() -> None:
     odd = {step + 1: sums for step, sums in earlier_sums(proven(60, seed=1)).items()}
     for loss in (1.2, 1.8, 2.4):
-        decision = CorrelationPruner(earlier=odd).judge(study_of(proven(10)), running(50, loss))
+        decision = by_risk(earlier=odd).judge(study_of(proven(10)), running(50, loss))
         assert decision == judged(proven(10), running(50, loss))
 
 
@@ -218,6 +223,8 @@ def test_without_finished_trials_there_is_no_relation() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        *(("caution", v) for v in (-0.1, math.nan)),
+        ("places", 0),
         *(("risk", v) for v in (-0.1, 0.6, 2, math.nan)),
         *(("best", v) for v in (0, 0.6, math.nan)),
         *(("min_trials", v) for v in (0, 1, -5)),
@@ -228,6 +235,11 @@ def test_without_finished_trials_there_is_no_relation() -> None:
 def test_impossible_settings_are_refused(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"`{name}` is {value}, but must be between .* and "):
         CorrelationPruner(**{name: value})  # type: ignore[arg-type]
+
+
+def test_an_unknown_rule_is_refused() -> None:
+    with pytest.raises(ValueError, match='`rule` is "luck", but must be one of: worth, risk'):
+        CorrelationPruner(rule="luck")
 
 
 @pytest.mark.parametrize("odds", [0.0, math.inf])

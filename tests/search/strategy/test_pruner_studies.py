@@ -1,8 +1,8 @@
-"""The pruner over whole simulated studies of which the truth is known."""
+"""The pruner, by its rule "risk", over whole simulated studies of which the truth is known."""
 
 import numpy as np
 
-from search.strategy.pruner import CorrelationPruner
+from search.strategy.pruner import RISK, CorrelationPruner
 from tests.search.curves_made import (
     Make,
     best_is_kept,
@@ -20,7 +20,7 @@ def tried(make: Make, studies: int, trials: int = 40) -> tuple[float, float, flo
     figures = []
     for seed in range(studies):
         curves = make(np.random.default_rng(seed), trials)
-        done = pruned_in_turn(curves, CorrelationPruner(), seed)
+        done = pruned_in_turn(curves, CorrelationPruner(rule=RISK, min_trials=6), seed)
         figures.append((cost(done), float(np.mean(pruned(done))), float(best_is_kept(curves, done))))
     spent, stopped, kept = np.mean(figures, axis=0)
     return float(spent), float(stopped), float(kept)

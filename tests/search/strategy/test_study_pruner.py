@@ -5,13 +5,13 @@ import numpy as np
 import optuna
 import pytest
 
-from search.strategy.pruner import CorrelationPruner, earlier_sums
+from search.strategy.pruner import RISK, WORTH, CorrelationPruner, earlier_sums
 from search.strategy.study_pruner import make_pruner, may_be_pruned, race_pruner
 from search.study.study import LinkedStudy
 from tests.search.curves_made import complete, predictive
 from tests.search.made import PLAN
 
-ASKED = replace(PLAN, pruner=replace(PLAN.pruner, risk=0.1, odds=2.0, min_trials=9, controls=0.2))
+ASKED = replace(PLAN, pruner=replace(PLAN.pruner, caution=3.0, risk=0.1, odds=2.0, min_trials=9, controls=0.2))
 
 
 def linked(study: optuna.Study) -> LinkedStudy:
@@ -22,13 +22,38 @@ def linked(study: optuna.Study) -> LinkedStudy:
 def test_a_studys_pruner_is_what_its_plan_asks_for() -> None:
     pruner = make_pruner(linked(optuna.create_study()))
     assert (pruner.risk, pruner.odds, pruner.min_trials, pruner.controls) == (0.1, 2.0, 9, 0.2)
+    assert (pruner.rule, pruner.caution, pruner.places) == (RISK, 3.0, PLAN.confirm.top)
     assert (pruner.earlier, pruner.needed) == ({}, 9)
+
+
+def test_by_worth_more_trials_must_finish_than_will_be_confirmed() -> None:
+    assert [CorrelationPruner(places=k).needed for k in (1, 4, 5, 8)] == [5, 5, 6, 9]
+
+
+@pytest.mark.parametrize(
+    ("rule", "primed_by", "hours", "usd", "expected"),
+    [
+        ("auto", "", 0.0, 0.0, RISK),  # a number of trials ends the study: what is saved buys nothing
+        ("auto", "", 2.0, 0.0, WORTH),
+        ("auto", "", 0.0, 5.0, WORTH),
+        ("auto", "earlier", 2.0, 0.0, RISK),
+        ("worth", "", 0.0, 0.0, WORTH),
+        ("worth", "earlier", 0.0, 0.0, RISK),
+        ("risk", "", 2.0, 0.0, RISK),
+    ],
+)
+def test_the_rule_follows_from_what_ends_the_proxies(
+    rule: str, primed_by: str, hours: float, usd: float, expected: str
+) -> None:
+    pruner = replace(PLAN.pruner, rule=rule, primed_by=primed_by)
+    plan = replace(PLAN, pruner=pruner, proxy=replace(PLAN.proxy, max_hours=hours, max_usd=usd))
+    assert make_pruner(replace(linked(optuna.create_study()), plan=plan)).rule == expected
 
 
 def test_the_plans_defaults_are_the_pruners() -> None:
     default, planned = CorrelationPruner(), PLAN.pruner
-    asked = (planned.risk, planned.odds, planned.min_trials, planned.controls)
-    assert (default.risk, default.odds, default.min_trials, default.controls) == asked
+    for name in ("caution", "risk", "odds", "min_trials", "controls"):
+        assert getattr(planned, name) == getattr(default, name)
 
 
 def test_earlier_sums_survive_their_storage() -> None:
@@ -43,7 +68,7 @@ def test_earlier_sums_survive_their_storage() -> None:
 
 def test_long_runs_are_few_and_none_of_them_is_a_control() -> None:
     pruner = race_pruner(ASKED)
-    assert (pruner.risk, pruner.odds) == (0.1, 2.0)
+    assert (pruner.rule, pruner.risk, pruner.odds) == (RISK, 0.1, 2.0)
     assert (pruner.needed, pruner.best, pruner.controls) == (4, 0.1, 0.0)
 
 

@@ -64,7 +64,7 @@ def test_views_are_optunas_however_trials_come_report_and_end(database: Database
 
 def test_a_pruner_decides_as_by_optunas_own_trials(database: Database) -> None:
     study = optuna.create_study(study_name="s", storage=database.storage)
-    draw, pruner = random.Random(1), CorrelationPruner(controls=0.0, min_trials=4)
+    draw, pruner = random.Random(1), CorrelationPruner(rule="risk", controls=0.0, min_trials=4)
     queue = TrialQueue(database, "s", grace_seconds=60.0)
     verdicts = []
     for number in range(40):
