@@ -35,6 +35,10 @@ class Encoding:
         """The number of coordinates."""
         return sum(_width(p) + bool(p.condition()) for p in self.space.parameters.values())
 
+    def is_ordered(self, name: str) -> bool:
+        """Return whether a setting's values have an order: a range, or a list of numbers."""
+        return self.space.parameters[name].choices is None or _ordered(self.space.parameters[name])
+
     def _point(self, params: Mapping[str, Any]) -> list[float]:
         point: list[float] = []
         for name, parameter in self.space.parameters.items():

@@ -16,6 +16,7 @@ from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from search.common.errors import SpaceExhaustedError
+from search.strategy.hand_made import coordinates_near
 from search.strategy.joint import JointModel, can_learn, full_budget_runs
 from search.strategy.quasi_random import PointSuggester, seed_from, sobol
 from search.strategy.sampler_history import sampler_history
@@ -61,7 +62,10 @@ class Draw:
 
     params: Params
     kind: str
-    """Name of the sampler that drew them; "neighbour" if its own draws had all been given to other trials."""
+    """Name of the sampler that drew them, "baseline" if it began near a hand-made configuration.
+
+    "neighbour" if its own draws had all been given to other trials.
+    """
     seed: int
     """Seed of the sampler's randomness."""
 
@@ -80,6 +84,10 @@ class Sampler:
     """Trials that must have ended before a learning sampler is used."""
     start: str = "random"
     """Name of the sampler that is used until then: random or qmc."""
+    baselines: Sequence[Params] = ()
+    """Hand-made configurations, near which some trials are drawn until then."""
+    near_baselines: float = 0.0
+    """Share of those draws."""
 
     def draw(
         self,
@@ -158,6 +166,12 @@ class Sampler:
 
     def _draw_without_history(self, kind: str, number: int, attempt: int, given: Mapping[str, Any]) -> Draw:
         size = len(self.space.parameters)
+        if self.baselines and self.kind in LEARNING_SAMPLERS:
+            seed = seed_from(self.seed, number, attempt, 1)
+            rng = np.random.default_rng(seed)
+            if rng.random() < self.near_baselines:
+                point = coordinates_near(self.space, self.baselines[rng.integers(len(self.baselines))], rng)
+                return Draw(self._at_point(point, given), "baseline", seed)
         if kind == "qmc":
             seed = seed_from(self.seed, attempt)  # the same for all trials: they are points of one sequence
             return Draw(self._at_point(sobol(size, seed, number), given), "qmc", seed)
@@ -231,7 +245,13 @@ def ensure_parameters(study: LinkedStudy, trial_id: int) -> None:
 
 def plan_sampler(study: LinkedStudy) -> Sampler:
     """Return the sampler of a study, by its plan."""
-    proxy = study.plan.proxy
+    plan, proxy = study.plan, study.plan.proxy
     return Sampler(
-        space=study.plan.space, fixed=study.plan.fixed(), kind=proxy.sampler, seed=proxy.seed, startup=proxy.startup
+        space=plan.space,
+        fixed=plan.fixed(),
+        kind=proxy.sampler,
+        seed=proxy.seed,
+        startup=proxy.startup,
+        baselines=tuple(plan.baselines.values()),
+        near_baselines=proxy.near_baselines,
     )

@@ -64,6 +64,9 @@ class ProxyConfig(Fidelity):
     startup: int = setting(
         10, "finished trials before tpe or gp is used; until then trials are drawn at random", at_least=1
     )
+    near_baselines: float = setting(
+        0.7, "share of those first trials that are drawn near a baseline, if there is one", at_least=0, at_most=1
+    )
     seed: int = setting(0, "seed of initial weights, data order and sampling", at_least=0)
     schedule: str = setting(
         "whole",

@@ -25,24 +25,31 @@ from tests.benchmarks.table.rows import Row
 
 SPARE_ROWS = 5
 """Rows of the table that proxies leave untouched."""
+FEW_LONG_RUNS = 10
+"""Money, in long runs, up to which proxies are the first tenth of a long run instead of a whole run of a fifth."""
 
 
 def study_file(study: str, long_runs: float, seed: int, most: int) -> str:
-    """Return the study file for so much money: babylm.toml's proportions, with half of it for proxies.
+    """Return the study file for so much money; `most` is the largest number of proxies.
 
-    Its hours of proxies are 20 long runs' worth, its race of 8 + 1 + 1 candidates, and 3 more, 14 to 18. `most` is the
-    largest number of proxies; where hours can't end them, 5 whole ones for each long run's worth.
+    In babylm.toml's proportions: half of it for whole proxies of a fifth of a long run, and a race of 8 + 1 + 1
+    candidates, and 3 more, at 40 long runs' money. Where hours can't end the proxies, they are 5 for each long run's
+    worth. With money for few long runs, as docs/howto/cost.md advises: two fifths for proxies that are the first tenth
+    of a long run, and twice as many candidates.
     """
-    table, share, hours = tomllib.loads(study), long_runs / 40, long_runs / 2 * LONG_SECONDS / 3600
+    table, share, hours = tomllib.loads(study), long_runs / 40, long_runs * LONG_SECONDS / 3600
+    few = layout().proxy_hours and long_runs <= FEW_LONG_RUNS
     table["proxy"] |= {"trials": round(100 * share), "budget": "6m", "seed": seed}
     if layout().proxy_hours:
-        table["proxy"] |= {"trials": most, "max_hours": hours}
+        table["proxy"] |= {"trials": most, "max_hours": (0.4 if few else 0.5) * hours}
+    if few:
+        table["proxy"] |= {"budget": "3m", "schedule": "prefix"}
     table["confirm"] |= {
         "budget": "30m",
-        "top": max(1, round(8 * share)),
+        "top": max(2, round(16 * share)) if few else max(1, round(8 * share)),
         "random": round(share),
         "widen": round(3 * share),
-        "max_hours": hours,
+        "max_hours": (0.6 if few else 0.5) * hours,
     }
     return tomli_w.dumps(table)
 
