@@ -53,9 +53,9 @@ def confirmed_table(snapshot: Snapshot) -> Table | None:
     configurations = snapshot.confirmed[:MOST_ROWS]
     if not configurations:
         return None
-    proxy = f"BPB at {snapshot.plan.proxy.budget}"
+    proxy, predicted = f"BPB at {snapshot.plan.proxy.budget}", ["predicted ± 90%"] * bool(snapshot.predicted)
     return Table(
-        columns=["rank", "configuration", "BPB ± 95%", "seed: BPB", proxy, "parameters", "settings"],
+        columns=["rank", "configuration", "BPB ± 95%", "seed: BPB", proxy, *predicted, "parameters", "settings"],
         rows=[
             [str(place), c.label, *_measured(snapshot, c), describe(c.params)]
             for place, c in enumerate(configurations, 1)
@@ -69,7 +69,9 @@ def _measured(snapshot: Snapshot, c: Confirmed) -> list[str]:
     proxy = f"{c.proxy_bpb:.4f}" if c.proxy_bpb is not None else "–"
     size = attributes_of(c.runs[0]).n_params
     mean = bpb_text(c.mean_bpb, snapshot.noise.half_width(c.seeds))
-    return [mean, seeds, proxy, f"{size:,}" if size else "–"]
+    predicted = snapshot.predicted.get(c.label)
+    predictions = [predicted.text if predicted else "–"] * bool(snapshot.predicted)
+    return [mean, seeds, proxy, *predictions, f"{size:,}" if size else "–"]
 
 
 def cell(value: Any) -> str:
@@ -112,6 +114,11 @@ def glossary(snapshot: Snapshot) -> list[tuple[str, str]]:
             "else show how much is luck.",
         ),
         ("baseline", "a configuration made by hand, to be beaten."),
+        (
+            "predicted ± 90%",
+            "the BPB of a long run as it was predicted before it ended, from proxies and other long runs, and a range "
+            "that should hold it in 90 of 100 cases.",
+        ),
         (
             "95% interval (±)",
             "a range that holds the true mean in 95 of 100 such studies: Student's t, with the noise "
