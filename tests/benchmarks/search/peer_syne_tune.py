@@ -7,6 +7,7 @@ The method is one of `syne_tune.optimizer.baselines` that stops trials early. It
 goes on with a run until it stops it. The baseline by hand isn't told: `peers.py` trains it first.
 """
 
+import contextlib
 import datetime
 import json
 import logging
@@ -16,9 +17,11 @@ import sys
 from typing import Any
 
 import numpy as np
-import syne_tune.config_space as spaces  # type: ignore[import-not-found]
-from syne_tune.backend.trial_status import Trial  # type: ignore[import-not-found]
-from syne_tune.optimizer import baselines  # type: ignore[import-not-found]
+
+with contextlib.redirect_stdout(sys.stderr):  # 0.13 says there what else could be installed
+    import syne_tune.config_space as spaces  # type: ignore[import-not-found]
+    from syne_tune.backend.trial_status import Trial  # type: ignore[import-not-found]
+    from syne_tune.optimizer import baselines  # type: ignore[import-not-found]
 
 STEP = 5
 """Percent of a long run between reports."""

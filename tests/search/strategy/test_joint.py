@@ -89,6 +89,15 @@ def test_a_long_run_at_another_learning_rate_teaches_of_that_rate() -> None:
     assert apart == JointModel(SPACE, proxies, [*long_runs, trial(1e-4, 12, 2.0)]).predict(asked)
 
 
+def test_unbounded_losses_are_predicted_as_bad_as_they_were() -> None:
+    proxies, long_runs = history()
+    bad = [trial(1e-4, 1, 9.0), trial(1.1e-4, 1, 9.0)]
+    asked = [{"max_lr": 1.05e-4, "n_layer": 1}]
+    bounded = JointModel(SPACE, proxies, [*long_runs, *bad]).predict(asked)[0].mean
+    whole = JointModel(SPACE, proxies, [*long_runs, *bad], bounded=False).predict(asked)[0].mean
+    assert bounded < 3 < whole
+
+
 def test_of_very_many_runs_the_better_half_stays_and_others_evenly() -> None:
     many = [({"n_layer": i}, float(i)) for i in range(2 * MAX_RUNS)]
     kept = _most_telling(many)
