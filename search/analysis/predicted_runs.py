@@ -78,7 +78,7 @@ def _promising(stored: Predictions, predicted: Sequence[PredictedRun]) -> str:
     waiting = [p for p in predicted if p.bpb is None]
     if not waiting:
         return ""
-    named = ", ".join(f"{p.candidate} {p.text}" for p in waiting[:MOST_NAMED])
+    named = ", ".join(f"{p.candidate} at {p.text}" for p in waiting[:MOST_NAMED])
     source = f"Predicted from {stored.proxies} proxies and {stored.long_runs} long runs"
     return f"{source}, the best without a long run: {named} BPB (90% intervals)."
 

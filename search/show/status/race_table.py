@@ -51,7 +51,11 @@ def race(snapshot: Snapshot) -> Group:
 def waits_for(snapshot: Snapshot) -> str:
     """Return what a race that hasn't begun waits for."""
     left = sum(not t.state.is_finished() for t in snapshot.proxies) + proxies_to_come(snapshot)
-    about = "about " if snapshot.plan.proxy.limited else ""
+    about, confirm = "about " if snapshot.plan.proxy.limited else "", snapshot.plan.confirm
+    if left and confirm.after:
+        begun = len({attributes_of(r).confirms for r in snapshot.runs if attributes_of(r).kind == "top"})
+        rest = f"all once {about}{left} more have; then the race begins."
+        return f"{begun} of {confirm.top} candidates have begun early, the others follow as proxies finish, {rest}"
     return f"begins when {about}{left} more proxies have finished." if left else snapshot.race.due_runs.decision.state
 
 

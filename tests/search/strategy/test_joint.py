@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from model.errors import SettingsError
+from search.analysis.snapshot import read
+from search.show.status.race_table import waits_for
 from search.strategy.joint import MAX_RUNS, JointModel, _most_telling
-from search.strategy.promotion import early_candidates
+from search.strategy.promotion import early_candidates, promote
 from search.study.plan import Plan
 from search.study.settings import ConfirmConfig
 from search.study.space import Parameter, Space
@@ -148,6 +150,18 @@ def test_long_runs_begin_early_and_all_guarantees_hold(database: Database) -> No
     )
     kinds = [t.user_attrs["sampler"]["kind"] for t in proxies if "sampler" in t.user_attrs]
     assert "joint" in kinds
+
+
+def test_a_race_with_early_long_runs_says_how_far_it_has_come(database: Database) -> None:
+    study = open_study(database, joint_plan())
+    trainer = Trainer(study, lambda at: 2 - at, lambda at: 1.5 - at + at * at)
+    while sum(t.state.is_finished() for t in study.proxy_trials()) < 5:
+        trainer.step()
+    promote(study)
+    begun = sum(r.user_attrs["kind"] == "top" for r in study.confirm_trials())
+    assert begun == 1
+    assert waits_for(read(study)).startswith("1 of 4 candidates have begun early, ")
+    assert "all once 7 more have" in waits_for(read(study))
 
 
 def test_early_long_runs_keep_to_the_hours(database: Database) -> None:
