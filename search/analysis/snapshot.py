@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial
 
 from search.analysis.caveats import Caveat, caveats
 from search.analysis.importance import Importance, importance
+from search.analysis.predicted_runs import PredictedRun, predicted_runs, predictions_line
 from search.analysis.pruning_summary import pruning_lines
 from search.machine.admission import hardware_line, pinned_hardware
 from search.machine.hardware import Hardware
@@ -139,6 +140,16 @@ class Snapshot:
     def race_line(self) -> str:
         """State of the race in a sentence; empty before it began."""
         return race_line(self.study)
+
+    @cached_property
+    def predicted(self) -> Mapping[str, PredictedRun]:
+        """First long runs that were predicted, by the candidate's key, the best prediction first."""
+        return predicted_runs(self.study)
+
+    @cached_property
+    def predictions_line(self) -> str:
+        """What is predicted of long runs, and how predictions came out, in sentences; empty where there is nothing."""
+        return predictions_line(self.study, self.predicted, race_over=self.race_over)
 
     @cached_property
     def standing(self) -> Mapping[str, str]:

@@ -12,8 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 from scipy.special import ndtr
 
 from search.strategy.encoding import Encoding
-from search.strategy.sampler_history import CONFIGURATION_FAULTS, estimated_final
-from search.strategy.two_budget_model import Runs, TwoBudgetModel, without_disasters
+from search.strategy.sampler_history import CONFIGURATION_FAULTS, estimated_final, without_disasters
+from search.strategy.two_budget_model import Runs, TwoBudgetModel
 from search.study.space import Params, Space
 from search.study.study import LinkedStudy
 from search.study.trials import attributes_of, final_budget, trial_params
@@ -40,19 +40,28 @@ class JointModel:
         space: what is searched.
         proxies: proxy trials, those under way included.
         long_runs: confirmation runs at the full budget, those queued or under way included.
+        bounded: whether losses far behind are taken as less bad. That tells good ones apart, as a search must; but what
+            is predicted then is too good, and too sure.
 
     """
 
-    def __init__(self, space: Space, proxies: Sequence[FrozenTrial], long_runs: Sequence[FrozenTrial]) -> None:
+    def __init__(
+        self,
+        space: Space,
+        proxies: Sequence[FrozenTrial],
+        long_runs: Sequence[FrozenTrial],
+        *,
+        bounded: bool = True,
+    ) -> None:
         self.encoding = Encoding(space)
         short, long = _ended(proxies, space), _ended(long_runs, space)
         short = _most_telling(short)
         self._seen = [params for params, _ in [*short, *long]]
-        losses = np.concatenate([_bounded(short), _bounded(long)])
+        losses = np.concatenate([_losses(short, bounded=bounded), _losses(long, bounded=bounded)])
         points = self.encoding.points(self._seen)
         self._fitted = TwoBudgetModel.fit(Runs(points=points, long=np.arange(len(losses)) >= len(short), bpb=losses))
         under_way = [(trial_params(t), False) for t in proxies if not t.state.is_finished() and _drawn(t, space)]
-        under_way += [(trial_params(t), True) for t in long_runs if not t.state.is_finished() and _drawn(t, space)]
+        under_way += [(_settings(t), True) for t in long_runs if not t.state.is_finished() and _drawn(t, space)]
         self._with_runs_under_way = self._fitted.believing(
             self.encoding.points([params for params, _ in under_way]), np.array([long for _, long in under_way], bool)
         )
@@ -110,12 +119,18 @@ def _ended(trials: Sequence[FrozenTrial], space: Space) -> list[tuple[Params, fl
     finals = [t for t in trials if t.state == TrialState.COMPLETE and t.value is not None and math.isfinite(t.value)]
     if not finals:
         return []
-    ended = [(trial_params(t), float(t.value or 0.0)) for t in finals]
+    ended = [(_settings(t), float(t.value or 0.0)) for t in finals]
     for trial in trials:
         fault = trial.state == TrialState.FAIL and attributes_of(trial).failure in CONFIGURATION_FAULTS
         if fault or trial.state == TrialState.PRUNED:
-            ended.append((trial_params(trial), estimated_final(trial, finals)))
+            ended.append((_settings(trial), estimated_final(trial, finals)))
     return ended
+
+
+def _settings(trial: FrozenTrial) -> Params:
+    """Return the settings that a trial was trained with: a long run may have another learning rate than its proxy."""
+    params, scale = trial_params(trial), attributes_of(trial).lr_scale
+    return {**params, "max_lr": params["max_lr"] * scale} if scale != 1 and "max_lr" in params else params
 
 
 def _most_telling(runs: list[tuple[Params, float]]) -> list[tuple[Params, float]]:
@@ -128,8 +143,9 @@ def _most_telling(runs: list[tuple[Params, float]]) -> list[tuple[Params, float]
     return best + [rest[int(i * stride)] for i in range(MAX_RUNS - len(best))]
 
 
-def _bounded(runs: Sequence[tuple[Mapping[str, Any], float]]) -> Float[ndarray, " n"]:
-    return without_disasters(np.array([loss for _, loss in runs], dtype=float))
+def _losses(runs: Sequence[tuple[Mapping[str, Any], float]], *, bounded: bool) -> Float[ndarray, " n"]:
+    losses = np.array([loss for _, loss in runs], dtype=float)
+    return without_disasters(losses) if bounded else losses
 
 
 def can_learn(proxies: Sequence[FrozenTrial]) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from search.common.errors import SearchError
-from search.common.stats import NORMAL
+from search.strategy.candidate_predictions import enough_to_predict, predicted_runs, update_predictions
 from search.strategy.current_race import due_runs
 from search.strategy.entrants import Entrant, distinct_configurations
 from search.strategy.joint import JointModel, can_learn, full_budget_runs
@@ -34,24 +34,31 @@ def promote(study: LinkedStudy) -> int:
 
     The race begins once every proxy trial has finished and no further one may begin: their number is reached, or their
     hours or dollars are spent. With `[confirm] after`, first runs of candidates begin before, a few at a time: their
-    results then guide both the further proxies and the choice of further candidates.
+    results then guide both the further proxies and the choice of further candidates. What is predicted of candidates'
+    long runs is stored too.
     """
-    plan = study.plan
-    with study.database.lock(f"lilm-search/promote/{plan.name}"):
-        proxies = study.proxy_trials()
-        left = proxies_left(study, proxies)
-        over = all(t.state.is_finished() for t in proxies) and not left
-        added = _promote_predicted(study, proxies, left, over=over) if plan.confirm.after else 0
-        if not over:
-            return added
-        due = due_runs(study)
-        added += sum(_enqueue(study, *run) for run in due.rung_runs)
-        for run in due.decision.start:
-            seed = plan.confirm.first_seed + run.index
-            added += _enqueue(study, due.entrants[run.key], seed, plan.confirm.budget, run.why)
-        if study.confirmations.user_attrs.get("race") != due.decision.state:
-            study.confirmations.set_user_attr("race", due.decision.state)
+    with study.database.lock(f"lilm-search/promote/{study.plan.name}"):
+        added = _queue_due_runs(study)
+        update_predictions(study)
         return added
+
+
+def _queue_due_runs(study: LinkedStudy) -> int:
+    plan = study.plan
+    proxies = study.proxy_trials()
+    left = proxies_left(study, proxies)
+    over = all(t.state.is_finished() for t in proxies) and not left
+    added = _promote_predicted(study, proxies, left, over=over) if plan.confirm.after else 0
+    if not over:
+        return added
+    due = due_runs(study)
+    added += sum(_enqueue(study, *run) for run in due.rung_runs)
+    for run in due.decision.start:
+        seed = plan.confirm.first_seed + run.index
+        added += _enqueue(study, due.entrants[run.key], seed, plan.confirm.budget, run.why)
+    if study.confirmations.user_attrs.get("race") != due.decision.state:
+        study.confirmations.set_user_attr("race", due.decision.state)
+    return added
 
 
 def _promote_predicted(study: LinkedStudy, proxies: Sequence[FrozenTrial], left: int, *, over: bool) -> int:
@@ -99,12 +106,14 @@ def _most_promising(
         return [(trial, f"first run: {ENTRY_REASONS['top']}", {}) for trial in candidates[:count]]
     model = JointModel(study.plan.space, proxies, runs)
     chosen = [candidates[i] for i in model.choose([t.params for t in candidates], count)]
+    if not enough_to_predict(proxies, runs):
+        return [(trial, "first run: chosen by what a long run may gain", {}) for trial in chosen]
     promising = []
-    for trial, forecast in zip(chosen, model.predict([t.params for t in chosen]), strict=True):
-        half_width = NORMAL.inv_cdf(0.95) * math.hypot(forecast.deviation, model.long_noise)
-        text = bpb_text(forecast.mean, half_width)
+    predicted = predicted_runs(study.plan.space, proxies, runs, [t.params for t in chosen])
+    for trial, prediction in zip(chosen, predicted, strict=True):
+        text = bpb_text(prediction.bpb, prediction.half_width)
         why = f"first run: {text} BPB predicted (90%), chosen by what a long run may gain"
-        promising.append((trial, why, {PREDICTED: forecast.mean, PREDICTED_HALF_WIDTH: half_width}))
+        promising.append((trial, why, {PREDICTED: prediction.bpb, PREDICTED_HALF_WIDTH: prediction.half_width}))
     return promising
 
 

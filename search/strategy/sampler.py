@@ -170,7 +170,7 @@ class Sampler:
             seed = seed_from(self.seed, number, attempt, 1)
             rng = np.random.default_rng(seed)
             if rng.random() < self.near_baselines:
-                point = coordinates_near(self.space, self.baselines[rng.integers(len(self.baselines))], rng)
+                point = coordinates_near(self.space, self.baselines[int(rng.integers(len(self.baselines)))], rng)
                 return Draw(self._at_point(point, given), "baseline", seed)
         if kind == "qmc":
             seed = seed_from(self.seed, attempt)  # the same for all trials: they are points of one sequence

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
@@ -20,12 +22,25 @@ def sampler_history(kind: str, trials: Sequence[FrozenTrial], space: Space) -> l
 
     TPE ranks pruned trials after all complete ones, by their last step and the loss there; one that failed by its
     own fault comes last. A Gaussian process takes complete trials only: a pruned trial gets the final value of a
-    complete one with the same loss at the same step, and one that failed by its own fault the worst final value.
+    complete one with the same loss at the same step, and one that failed by its own fault the worst final value; no
+    value is further behind the median than the best is ahead of it (`without_disasters`).
     """
     finals = [t for t in trials if _final(t) is not None]
     distributions = {name: parameter.distribution() for name, parameter in space.parameters.items()}
     history = (_history_trial(kind, trial, finals, space, distributions) for trial in trials if trial_params(trial))
-    return [t for t in history if t is not None]
+    told = [t for t in history if t is not None]
+    return _without_disasters(told) if kind == "gp" else told
+
+
+def without_disasters(losses: Float[ndarray, " n"]) -> Float[ndarray, " n"]:
+    """Return losses none of which is further behind the median than the best is ahead of it.
+
+    One run far behind would set the scale for all others, and a model would see no difference among the good ones.
+    """
+    if len(losses) == 0:
+        return losses
+    middle = float(np.median(losses))
+    return np.asarray(np.minimum(losses, middle + (middle - float(np.min(losses)))))
 
 
 def searched_params(trial: FrozenTrial, space: Space) -> Params:
@@ -52,6 +67,16 @@ def _history_trial(
     if kind != "gp":
         return _HistoryTrial(params, searched, TrialState.PRUNED, None, _last_report(trial))
     return _HistoryTrial(params, searched, TrialState.COMPLETE, estimated_final(trial, finals)) if finals else None
+
+
+def _without_disasters(history: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the history with the final losses of its complete trials bounded."""
+    complete = [t for t in history if t.state == TrialState.COMPLETE]
+    bounded = iter(without_disasters(np.array([t.value for t in complete], dtype=float)))
+    return [
+        _HistoryTrial(t.params, t.distributions, t.state, float(next(bounded))) if t.state == TrialState.COMPLETE else t
+        for t in history
+    ]
 
 
 class _HistoryTrial(FrozenTrial):

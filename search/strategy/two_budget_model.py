@@ -42,17 +42,6 @@ class Runs:
     bpb: Vector
 
 
-def without_disasters(bpb: Vector) -> Vector:
-    """Return losses none of which is further behind the median than the best is ahead of it.
-
-    One run far behind would set the scale for all others, and the model would see no difference among the good ones.
-    """
-    if len(bpb) == 0:
-        return bpb
-    middle = float(np.median(bpb))
-    return np.asarray(np.minimum(bpb, middle + (middle - float(np.min(bpb)))))
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Hyper:
     """Hyperparameters as logarithms, in the order of the vector that is optimised."""

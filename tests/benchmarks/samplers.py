@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import optuna
@@ -24,6 +25,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from scipy.stats import t as student
 
 from search.strategy import sampler as ours
+from search.strategy import sampler_history
 from search.strategy.sampler import Sampler
 from tests.benchmarks.problems import CURVES, SETS, Problem, closed_forms, surrogate
 
@@ -48,8 +50,11 @@ VARIANTS: dict[str, tuple[str, str]] = {
     "tpe, constant liar, qmc start": ("tpe-liar", "qmc"),
     "tpe, both, qmc start": ("tpe-both", "qmc"),
     "gp, qmc start": ("gp", "qmc"),
+    "gp, told disasters": ("gp", "qmc"),
 }
 """Each with its kind and with what draws until it learns."""
+TOLD_DISASTERS = "gp, told disasters"
+"""Variant that is told every loss as it came out, however far behind."""
 
 SETTINGS: dict[str, Callable[[int], BaseSampler]] = {
     "tpe-plain": _tpe(multivariate=False, constant_liar=False),
@@ -135,6 +140,9 @@ def _job(job: Job) -> Run:
     ours.LEARNING_SAMPLERS.update(SETTINGS)
     if name not in _known:
         _known[name] = problem(name)
+    if variant == TOLD_DISASTERS:
+        with patch.object(sampler_history, "without_disasters", lambda losses: losses):
+            return simulate(_known[name], variant, workers, seed, most)
     return simulate(_known[name], variant, workers, seed, most)
 
 
@@ -174,6 +182,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.samplers", description=__doc__)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--trials", type=int, default=TRIALS, choices=CHECKS, help="of each study")
+    parser.add_argument("--workers", type=int, nargs="*", default=[1, 16], help="trials at once")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--samplers", nargs="*", default=list(VARIANTS), choices=list(VARIANTS), metavar="NAME")
     parser.add_argument("--problems", nargs="*", metavar="NAME")
@@ -183,7 +192,7 @@ def main() -> None:
     if len(there) < len(SETS):
         print(f"no learning curves in {CURVES}: their surrogates are left out")
     problems = options.problems or [*(p.name for p in closed_forms()), *there]
-    order = itertools.product(problems, range(options.seeds), (1, 16), options.samplers)
+    order = itertools.product(problems, range(options.seeds), options.workers, options.samplers)
     runs = _kept(options.out)
     done = {(r.problem, r.variant, r.workers, r.seed) for r in runs}
     jobs = [(p, v, w, s, options.trials) for p, s, w, v in order if (p, v, w, s) not in done]

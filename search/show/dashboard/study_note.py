@@ -20,7 +20,8 @@ def study_note(snapshot: Snapshot) -> str:
     parts = [_answer(snapshot)]
     if snapshot.confirmed:
         parts += [_leaderboard(snapshot), sentence(snapshot.transfer.verdict)]
-    parts += [sentence(line) for line in (snapshot.race_line, snapshot.pruning) if line]
+    lines = (snapshot.predictions_line, snapshot.race_line, snapshot.pruning)
+    parts += [sentence(line) for line in lines if line]
     if snapshot.caveats:
         parts.append("**Caveats**\n" + "".join(f"\n- {sentence(c.sentence)}" for c in snapshot.caveats))
     return "\n\n".join([*parts, _next(snapshot)])
@@ -69,7 +70,7 @@ def _progress(snapshot: Snapshot) -> str:
 
 def _leaderboard(snapshot: Snapshot) -> str:
     plan = snapshot.plan
-    head = (
+    head: tuple[str, ...] = (
         "rank",
         "configuration",
         f"BPB at {plan.confirm.budget} (± 95%)",
@@ -77,6 +78,7 @@ def _leaderboard(snapshot: Snapshot) -> str:
         "seeds",
         f"BPB at {plan.proxy.budget}",
     )
+    head += ("predicted (90%)",) * bool(snapshot.predicted)
     rows = [_row(snapshot, place, c) for place, c in enumerate(snapshot.confirmed[:MOST_ROWS], start=1)]
     more = len(snapshot.confirmed) - len(rows)
     return table(head, rows) + (f"\n\nand {more} more, behind these." if more else "")
@@ -84,7 +86,10 @@ def _leaderboard(snapshot: Snapshot) -> str:
 
 def _row(snapshot: Snapshot, place: int, c: Confirmed) -> tuple[str, ...]:
     proxy = f"{c.proxy_bpb:.4f}" if c.proxy_bpb is not None else "–"
-    return str(place), plain(c.label), snapshot.estimates[c.key].text, f"{c.mean_bpb:.4f}", str(c.seeds), proxy
+    predicted = snapshot.predicted.get(c.label)
+    predictions = (predicted.text if predicted else "–",) * bool(snapshot.predicted)
+    estimate = snapshot.estimates[c.key].text
+    return str(place), plain(c.label), estimate, f"{c.mean_bpb:.4f}", str(c.seeds), proxy, *predictions
 
 
 def _next(snapshot: Snapshot) -> str:

@@ -126,22 +126,29 @@ def proxy_prediction(snapshot: Snapshot) -> list[str]:
     if snapshot.plan.is_grid and not snapshot.confirmed:
         return ["This study is a sweep: every point trained for its whole budget, so that nothing had to be predicted."]
     pruning = [snapshot.pruning] if snapshot.pruning else []
+    predictions = [snapshot.predictions_line] if snapshot.predictions_line else []
     if transfer.tau is None:
         too_few = (
             f"Not known yet: {counted(transfer.pairs, 'configuration')} with a proxy and a long run; 5 are needed."
         )
-        return [too_few, *pruning]
+        return [too_few, *predictions, *pruning]
     short, long = snapshot.plan.proxy.budget, snapshot.plan.confirm.budget
     figures, winners_place = f"{capitalized(transfer.figures)}.", _winners_proxy_place(snapshot)
     if transfer.proven:
-        return [f"Yes: the order of {short} runs predicts that of {long} runs.", figures, *winners_place, *pruning]
+        return [
+            f"Yes: the order of {short} runs predicts that of {long} runs.",
+            figures,
+            *winners_place,
+            *predictions,
+            *pruning,
+        ]
     figures += (
         " The order was rather reversed." if (transfer.high or 0) < 0 else " τ ≤ 0, no better than chance, fits too."
     )
     not_shown = (
         f"Not shown: the order of {short} runs says too little of that of {long} runs. Trust only what was confirmed."
     )
-    return [not_shown, figures, *winners_place, *pruning]
+    return [not_shown, figures, *winners_place, *predictions, *pruning]
 
 
 def _winners_proxy_place(snapshot: Snapshot) -> list[str]:

@@ -53,9 +53,19 @@ def confirmed_table(snapshot: Snapshot) -> Table | None:
     configurations = snapshot.confirmed[:MOST_ROWS]
     if not configurations:
         return None
-    proxy = f"BPB at {snapshot.plan.proxy.budget}"
+    proxy, predicted = f"BPB at {snapshot.plan.proxy.budget}", ["predicted ± 90%"] * bool(snapshot.predicted)
     return Table(
-        columns=["rank", "configuration", "BPB ± 95%", "mean", "seed: BPB", proxy, "parameters", "settings"],
+        columns=[
+            "rank",
+            "configuration",
+            "BPB ± 95%",
+            "mean",
+            "seed: BPB",
+            proxy,
+            *predicted,
+            "parameters",
+            "settings",
+        ],
         rows=[
             [str(place), c.label, *_measured(snapshot, c), describe(c.params)]
             for place, c in enumerate(configurations, 1)
@@ -68,7 +78,10 @@ def _measured(snapshot: Snapshot, c: Confirmed) -> list[str]:
     seeds = ", ".join(f"{seed}:\u00a0{bpb:.4f}" for seed, bpb in sorted(c.bpb_by_seed.items()))
     proxy = f"{c.proxy_bpb:.4f}" if c.proxy_bpb is not None else "–"
     size = attributes_of(c.runs[0]).n_params
-    return [snapshot.estimates[c.key].text, f"{c.mean_bpb:.4f}", seeds, proxy, f"{size:,}" if size else "–"]
+    predicted = snapshot.predicted.get(c.label)
+    predictions = [predicted.text if predicted else "–"] * bool(snapshot.predicted)
+    estimate = snapshot.estimates[c.key].text
+    return [estimate, f"{c.mean_bpb:.4f}", seeds, proxy, *predictions, f"{size:,}" if size else "–"]
 
 
 def cell(value: Any) -> str:
@@ -111,6 +124,11 @@ def glossary(snapshot: Snapshot) -> list[tuple[str, str]]:
             "else show how much is luck.",
         ),
         ("baseline", "a configuration made by hand, to be beaten."),
+        (
+            "predicted ± 90%",
+            "the BPB of a long run as it was predicted before it ended, from proxies and other long runs, and a range "
+            "that should hold it in 90 of 100 cases.",
+        ),
         (
             "95% interval (±)",
             "a range that holds a configuration's BPB over all seeds in 95 of 100 such studies. The best of many looks "

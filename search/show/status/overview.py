@@ -109,6 +109,18 @@ class TransferSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunPrediction:
+    """A candidate's first long run, as it was predicted before it ended."""
+
+    label: str = described("`trial 7`, or `baseline NAME`.")
+    bpb: float = described("Predicted BPB.")
+    half_width: float = described("Half of the 90% interval in which the run's BPB is predicted to lie.")
+    long_runs: int = described("Long runs that were known when it was predicted.")
+    racing: bool = described("Whether the candidate has, or waits for, a long run.")
+    result: float | None = described("BPB of its first long run; null before that has ended.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cost:
     """Hours and dollars of all workers, idle or not."""
 
@@ -159,6 +171,9 @@ class Overview:
     searched_confirmed: BestResult | None = described("The best confirmed configuration that isn't a baseline.")
     correlation: Correlation = described("How well losses during training predict final ones.")
     transfer: TransferSummary = described("How well proxies predict confirmed results.")
+    predictions: list[RunPrediction] = described(
+        "Predicted long runs, the best prediction first; empty while too few runs have ended to predict."
+    )
     pruning_saved_seconds: float = described("Training seconds that pruning saved.")
     race: str = described("State of the race of confirmation runs, as a sentence; empty before it began.")
     race_over: bool = described("Whether the race needs no further run.")

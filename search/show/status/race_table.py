@@ -17,6 +17,7 @@ from search.study.trials import RETRIES, attributes_of, budget_of
 COLUMNS = (
     Column(name="candidate"),
     Column(name="entered as", weight=2),
+    Column(name="predicted (90%)", right=True, weight=1),
     Column(name="BPB, mean", right=True),
     Column(name="runs", right=True),
     Column(name="now", weight=1, below=True),
@@ -30,7 +31,8 @@ def race(snapshot: Snapshot) -> Group:
     for candidate, reason in snapshot.race.standing:
         mean = f"{candidate.mean:.4f}" if candidate.bpb else "–"
         runs = str(len(candidate.bpb)) + (f" + {candidate.pending}" if candidate.pending else "")
-        rows.append((candidate.key, candidate.kind, mean, runs, reason))
+        predicted = snapshot.predicted.get(candidate.key)
+        rows.append((candidate.key, candidate.kind, predicted.text if predicted else "–", mean, runs, reason))
     noise_text = (
         f"{noise.deviation:.4f} BPB" if noise.deviation is not None else "not known yet (no configuration ran twice)"
     )
@@ -39,6 +41,7 @@ def race(snapshot: Snapshot) -> Group:
         Columns(COLUMNS, rows),
         Text(f"Noise from seed to seed: {noise_text}."),
         Text(snapshot.transfer.verdict),
+        *([Text(snapshot.predictions_line)] if snapshot.predictions_line else []),
         Text(snapshot.race_line or f"Race: {waits_for(snapshot)}"),
         Text("\nDecisions, in order:"),
         *(Text(f"  {line}") for line in decisions(snapshot)),
@@ -48,7 +51,11 @@ def race(snapshot: Snapshot) -> Group:
 def waits_for(snapshot: Snapshot) -> str:
     """Return what a race that hasn't begun waits for."""
     left = sum(not t.state.is_finished() for t in snapshot.proxies) + proxies_to_come(snapshot)
-    about = "about " if snapshot.plan.proxy.limited else ""
+    about, confirm = "about " if snapshot.plan.proxy.limited else "", snapshot.plan.confirm
+    if left and confirm.after:
+        begun = len({attributes_of(r).confirms for r in snapshot.runs if attributes_of(r).kind == "top"})
+        rest = f"all once {about}{left} more have; then the race begins."
+        return f"{begun} of {confirm.top} candidates have begun early, the others follow as proxies finish, {rest}"
     return f"begins when {about}{left} more proxies have finished." if left else snapshot.race.due_runs.decision.state
 
 

@@ -17,6 +17,7 @@ from search.show.status.overview import (
     Cost,
     Overview,
     ReportCorrelation,
+    RunPrediction,
     StatusWarning,
     TransferSummary,
     TrialCounts,
@@ -58,6 +59,7 @@ def study_overview(snapshot: Snapshot, now: datetime | None = None) -> Overview:
         searched_confirmed=_best_confirmed(snapshot, [c for c in snapshot.confirmed if not c.baseline]),
         correlation=_correlation(snapshot),
         transfer=_transfer_summary(snapshot),
+        predictions=_predictions(snapshot),
         pruning_saved_seconds=saved_seconds(snapshot.proxies, snapshot.plan.proxy),
         race=snapshot.race_line,
         race_over=snapshot.race_over,
@@ -184,6 +186,20 @@ def _transfer_summary(snapshot: Snapshot) -> TransferSummary:
         proven=transfer.proven,
         verdict=transfer.verdict,
     )
+
+
+def _predictions(snapshot: Snapshot) -> list[RunPrediction]:
+    return [
+        RunPrediction(
+            label=p.candidate,
+            bpb=p.prediction.bpb,
+            half_width=p.prediction.half_width,
+            long_runs=p.prediction.long_runs,
+            racing=p.racing,
+            result=p.bpb,
+        )
+        for p in snapshot.predicted.values()
+    ]
 
 
 def _cost(snapshot: Snapshot, prediction: Forecast) -> Cost:

@@ -64,6 +64,7 @@ def _sentences(snapshot: Snapshot, bounds: tuple[float, float] | None) -> list[s
     lines.append(snapshot.pruning)
     if snapshot.confirmed:
         lines.append(snapshot.transfer.verdict)
+        lines.append(snapshot.predictions_line)
     return [line for line in (*lines, snapshot.hardware) if line]
 
 

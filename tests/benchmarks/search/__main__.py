@@ -5,6 +5,10 @@
     python -m tests.benchmarks.search --arms PriorBand --out search.jsonl \\
         --peer 'PriorBand=../neps/bin/python tests/benchmarks/search/peer_neps.py priorband'
 
+    python -m tests.benchmarks.search --controls --arms ours --workers 8 --budgets 10 --out controls.jsonl
+
+With `--controls` the tables are made by formula (controls.py), each kept in a file of its own beside `--out`.
+
 `ours` is the very code that workers run, of this tree or of the one that `--tree` names (a `git worktree` of another
 commit). Its trainer is the table, its clock simulated, its database in memory. What is in `--out` isn't run again.
 """
@@ -12,6 +16,7 @@ commit). Its trainer is the table, its clock simulated, its database in memory. 
 import argparse
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 
 from tests.benchmarks.table.rows import TABLE, read
@@ -31,6 +36,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="number of the first replay, which is its seed")
     parser.add_argument("--jobs", type=int, default=1, help="replays at once")
     parser.add_argument("--table", type=Path, default=TABLE, help="file of the table")
+    parser.add_argument("--controls", action="store_true", help="tables by formula in the place of the table")
     parser.add_argument("--tree", type=Path, help="checkout whose code is `ours`; without one, this")
     peer = "a further arm, by another program: see peers.py"
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=COMMAND", help=peer)
@@ -39,7 +45,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.tree is not None:
         sys.path.insert(0, str(options.tree.resolve()))  # before anything of the project is imported
-    from tests.benchmarks.search import arms, figures, peers, replays
+    from tests.benchmarks.search import arms, controls, figures, peers, replays
 
     for name, _, command in (given.partition("=") for given in options.peer):
         arms.ARMS[name] = peers.Peer(tuple(shlex.split(command)))
@@ -53,8 +59,11 @@ def main() -> None:
         for budget in options.budgets
         for arm in chosen
     ]
-    found = replays.run_all(read(options.table), tasks, options.label, options.jobs, options.out)
-    print(figures.report(found, "ours"))
+    tables = controls.CONTROLS if options.controls else {"": partial(read, options.table)}
+    for name, table in tables.items():
+        out = options.out and options.out.with_stem("-".join([options.out.stem, *name.split()]))
+        found = replays.run_all(table(), tasks, options.label, options.jobs, out)
+        print(f"{name}\n\n" * bool(name) + figures.report(found, "ours") + "\n" * bool(name))
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def table(count: int, *, noise: float = 0.0, seed: int = 0) -> Table:
     random = np.random.default_rng(seed)
     rows = [row(0, BASELINE, _bpb(BASELINE), noise=noise)]
     for number in range(1, count):
-        params = {name: _drawn(entry, random) for name, entry in SPACE.items()}
+        params = {name: drawn(entry, random) for name, entry in SPACE.items()}
         rows.append(row(number, params, _bpb(params), noise=noise))
     return Table(tuple(rows), STUDY.read_text(), 5.0, {})
 
@@ -62,7 +62,8 @@ def _bpb(params: Params) -> float:
     return 2 + float(((SCALE.place(params) - 0.5) ** 2).sum())
 
 
-def _drawn(entry: dict[str, Any], random: np.random.Generator) -> Any:
+def drawn(entry: dict[str, Any], random: np.random.Generator) -> Any:
+    """Return a random value of a searched setting."""
     if "choices" in entry:
         choices = list(entry["choices"])
         return choices[int(random.integers(len(choices)))]

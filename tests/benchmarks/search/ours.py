@@ -83,12 +83,15 @@ class Found:
     """Long runs begun."""
 
 
-def search(answers: Answers, long_runs: float, workers: int) -> Found:
-    """Run a study for this much money, of so many long runs, with so many workers, and return what it exports."""
+def search(answers: Answers, long_runs: float, workers: int, storage: TableStorage | None = None) -> Found:
+    """Run a study for this much money, of so many long runs, with so many workers, and return what it exports.
+
+    Its trials are kept in `storage`; without one, in a new one.
+    """
     text = study_file(answers.table.study, long_runs, answers.replay, len(answers.table.rows) - SPARE_ROWS)
     plan = part("search.study.plan", "Plan").parse(text, name="replay", origin="the table's study")
     with without_servers(memory_queue()):
-        study = part("search.study.study", "open_study")(MemoryDatabase(TableStorage(answers)), plan)
+        study = part("search.study.study", "open_study")(MemoryDatabase(storage or TableStorage(answers)), plan)
         seconds = work(study, answers, workers)
     confirmed = part("search.study.results", "confirmed")(study)
     export = answers.row({name: confirmed[0].params[name] for name in plan.space.parameters}) if confirmed else None

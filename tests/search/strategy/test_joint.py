@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from model.errors import SettingsError
+from search.analysis.snapshot import read
+from search.show.status.race_table import waits_for
 from search.strategy.joint import MAX_RUNS, JointModel, _most_telling
-from search.strategy.promotion import early_candidates
+from search.strategy.promotion import early_candidates, promote
 from search.study.plan import Plan
 from search.study.settings import ConfirmConfig
 from search.study.space import Parameter, Space
@@ -80,6 +82,24 @@ def test_a_baseline_with_settings_of_its_own_teaches_nothing_of_the_space() -> N
     ).predict(asked)
 
 
+def test_a_long_run_at_another_learning_rate_teaches_of_that_rate() -> None:
+    proxies, long_runs = history()
+    scaled = trial(1e-2, 12, 2.0)
+    scaled.user_attrs["lr_scale"] = 0.01
+    asked = [{"max_lr": 1e-4, "n_layer": 12}]
+    apart = JointModel(SPACE, proxies, [*long_runs, scaled]).predict(asked)
+    assert apart == JointModel(SPACE, proxies, [*long_runs, trial(1e-4, 12, 2.0)]).predict(asked)
+
+
+def test_unbounded_losses_are_predicted_as_bad_as_they_were() -> None:
+    proxies, long_runs = history()
+    bad = [trial(1e-4, 1, 9.0), trial(1.1e-4, 1, 9.0)]
+    asked = [{"max_lr": 1.05e-4, "n_layer": 1}]
+    bounded = JointModel(SPACE, proxies, [*long_runs, *bad]).predict(asked)[0].mean
+    whole = JointModel(SPACE, proxies, [*long_runs, *bad], bounded=False).predict(asked)[0].mean
+    assert bounded < 3 < whole
+
+
 def test_of_very_many_runs_the_better_half_stays_and_others_evenly() -> None:
     many = [({"n_layer": i}, float(i)) for i in range(2 * MAX_RUNS)]
     kept = _most_telling(many)
@@ -104,31 +124,44 @@ def test_candidates_in_even_steps() -> None:
     assert begun == [0, 1, 1, 2, 3, 4, 4, 5]
 
 
-def joint_plan(limit: str = "") -> Plan:
+def joint_plan(limit: str = "", trials: int = 12) -> Plan:
     confirm = f"top = 4\nrandom = 1\nwiden = 0\nafter = 4\n{limit}"
     text = TEXT.format(confirm=confirm, baseline=0.1, proxy="startup = 4", pruner="")
+    text = text.replace("trials = 12", f"trials = {trials}")
     return Plan.parse(text.replace('sampler = "random"', 'sampler = "joint"'), name="made", origin="a test")
 
 
 def test_long_runs_begin_early_and_all_guarantees_hold(database: Database) -> None:
     """Proxies mislead: what is best at the end looks worst at first. Counts are exact, the baseline is confirmed."""
-    study = open_study(database, joint_plan())
+    study = open_study(database, joint_plan(trials=24))
     Trainer(study, lambda at: 2 - at, lambda at: 1.5 - at + at * at).run()
     proxies, runs = study.proxy_trials(), study.confirm_trials()
-    assert len(proxies) == 12
+    assert len(proxies) == 24
     assert all(t.state == TrialState.COMPLETE for t in proxies)
     first = [r for r in runs if r.user_attrs["kind"] == "top" and r.user_attrs["seed"] == 100]
     assert len({r.user_attrs["confirms"] for r in first}) == 4
     assert any(r.user_attrs.get("baseline") == "by-hand" and r.value is not None for r in runs)
     assert len({r.user_attrs["confirms"] for r in runs if r.user_attrs["kind"] == "random"}) == 1
     told = [r for r in first if PREDICTED in r.user_attrs]
-    assert told
+    assert 0 < len(told) < len(first)  # of the first ones too little was known
     assert all(r.user_attrs[PREDICTED_HALF_WIDTH] > 0 and "BPB predicted" in r.user_attrs["why"] for r in told)
     assert any(
         r.datetime_start < t.datetime_start for r in first for t in proxies if r.datetime_start and t.datetime_start
     )
     kinds = [t.user_attrs["sampler"]["kind"] for t in proxies if "sampler" in t.user_attrs]
     assert "joint" in kinds
+
+
+def test_a_race_with_early_long_runs_says_how_far_it_has_come(database: Database) -> None:
+    study = open_study(database, joint_plan())
+    trainer = Trainer(study, lambda at: 2 - at, lambda at: 1.5 - at + at * at)
+    while sum(t.state.is_finished() for t in study.proxy_trials()) < 5:
+        trainer.step()
+    promote(study)
+    begun = sum(r.user_attrs["kind"] == "top" for r in study.confirm_trials())
+    assert begun == 1
+    assert waits_for(read(study)).startswith("1 of 4 candidates have begun early, ")
+    assert "all once 7 more have" in waits_for(read(study))
 
 
 def test_early_long_runs_keep_to_the_hours(database: Database) -> None:

@@ -1,9 +1,10 @@
 import math
 
+import numpy as np
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.strategy.sampler_history import sampler_history
+from search.strategy.sampler_history import sampler_history, without_disasters
 from search.study.space import Parameter, Space
 from search.study.trials import trial_params
 
@@ -88,3 +89,17 @@ def test_what_runs_or_waits_is_running_with_what_it_was_given() -> None:
 def test_without_results_a_gaussian_process_has_nothing_to_compare_with() -> None:
     assert sampler_history("gp", [trial(TrialState.FAIL, why="out_of_memory")], SPACE) == []
     assert len(sampler_history("tpe", [trial(TrialState.FAIL, why="out_of_memory")], SPACE)) == 1
+
+
+def test_no_loss_is_further_behind_the_median_than_the_best_is_ahead() -> None:
+    assert without_disasters(np.array([1.4, 1.5, 1.6, 9.0])).tolist() == pytest.approx([1.4, 1.5, 1.6, 1.7])
+    assert without_disasters(np.array([])).tolist() == []
+
+
+def test_one_run_far_behind_leaves_a_gaussian_process_the_differences_among_the_good_ones() -> None:
+    losses = [1.4, 1.5, 1.6, 1.7, 9.0]
+    trials = [trial(TrialState.COMPLETE, loss) for loss in losses]
+    diverged, pruned = trial(TrialState.FAIL, why="diverged"), trial(TrialState.PRUNED, reports={50: 5.0})
+    told = sampler_history("gp", [*trials, diverged, pruned], SPACE)
+    assert [t.value for t in told] == pytest.approx([1.4, 1.5, 1.6, 1.7, 2.0, 2.0, 2.0])  # median 1.7, 0.3 behind it
+    assert [t.value for t in sampler_history("tpe", trials, SPACE)] == losses

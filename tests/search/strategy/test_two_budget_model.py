@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import approx_fprime
 
 from search.strategy import two_budget_model as module
-from search.strategy.two_budget_model import OFFSET_VARIANCE, Runs, TwoBudgetModel, without_disasters
+from search.strategy.two_budget_model import OFFSET_VARIANCE, Runs, TwoBudgetModel
 
 
 def g(points: np.ndarray) -> np.ndarray:
@@ -83,8 +83,3 @@ def test_believing_is_having_seen_what_is_predicted() -> None:
     assert later.predict(new)[0] == pytest.approx(mean, abs=1e-6)
     assert (later.predict(new)[1] < deviation).all()
     assert model.believing(np.empty((0, 3)), np.empty(0, dtype=bool)) is model
-
-
-def test_no_loss_is_further_behind_the_median_than_the_best_is_ahead() -> None:
-    assert without_disasters(np.array([1.4, 1.5, 1.6, 9.0])).tolist() == pytest.approx([1.4, 1.5, 1.6, 1.7])
-    assert without_disasters(np.array([])).tolist() == []
