@@ -1,28 +1,32 @@
 """What many tests share: real PostgreSQL servers, a database of its own for each test, prepared text."""
 
+import functools
 import os
 import shutil
 import subprocess
 import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import optuna
 import pytest
 import sqlalchemy as sa
-import torch
 
 from model.config import DataConfig, TokenizerConfig
-from model.data.corpus import Corpus, prepare
 from storage import redaction
 from storage.server.database import Database, connect, parse_url
-from storage.server.embedded import _Server, _unprivileged, embedded
+from storage.server.embedded import _Server, _unprivileged
 from tests.places import ROOT, SHARED
 
 if TYPE_CHECKING:
+    from model.data.corpus import Corpus
     from tests.tls import TlsServer
+
+os.environ["OMP_NUM_THREADS"] = "1"
+"""Tiny networks train on one thread: many threads on a busy machine wait for one another longer than they work."""
 
 BUILTIN = DataConfig(source="builtin", holdout_period=16, holdout_rows=1)
 NAMESPACE_ADDRESS = f"10.231.{os.getpid() % 250}.1"  # of its own for each run of the tests on a machine
@@ -64,8 +68,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _steady() -> None:
-    """Tiny networks on one thread: many threads on a busy machine wait for one another longer than they work."""
-    torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
@@ -76,19 +78,37 @@ def _open_folder() -> Path:
     return folder
 
 
+class UnsyncedServer(_Server):
+    """A server whose data nobody needs after a power failure, so that it waits for no disk."""
+
+    def _create(self) -> None:
+        super()._create()
+        with (self._data / "postgresql.conf").open("a", encoding="utf-8") as file:
+            file.write("fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n")
+
+
+@contextmanager
+def _running(kind: type[_Server]) -> Iterator[str]:
+    """A server in a folder of its own; yields its URL."""
+    folder = _open_folder()
+    server = kind(folder / "postgres", _unprivileged())
+    server.make_reachable()
+    yield server.ensure_running()
+    server.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def embedded_url() -> Iterator[str]:
-    folder = _open_folder()
-    with embedded(folder / "postgres") as url:
+    with _running(UnsyncedServer) as url:
         yield url
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _system_programs() -> list[Path]:
     return sorted(p.parent for p in Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 
 
-class _SystemServer(_Server):
+class _SystemServer(UnsyncedServer):
     """The system's PostgreSQL in a folder of its own."""
 
     def _programs(self) -> Path:
@@ -99,12 +119,8 @@ class _SystemServer(_Server):
 def system_url() -> Iterator[str]:
     if not _system_programs():
         pytest.skip("this machine has no PostgreSQL of its own")
-    folder = _open_folder()
-    server = _SystemServer(folder / "postgres", _unprivileged())
-    server.make_reachable()
-    yield server.ensure_running()
-    server.stop()
-    shutil.rmtree(folder, ignore_errors=True)
+    with _running(_SystemServer) as url:
+        yield url
 
 
 @pytest.fixture(autouse=True)
@@ -133,16 +149,33 @@ def any_server_url(request: pytest.FixtureRequest) -> str:
 
 def fresh_database(server_url: str) -> str:
     """Create an empty database on the server and return its URL."""
+    return _created(server_url, template="template1")
+
+
+def database_with_tables(server_url: str) -> str:
+    """Create a database that `connect` has opened once, a copy of the server's first such, and return its URL."""
+    return _created(server_url, template=_opened_once(server_url))
+
+
+@functools.cache
+def _opened_once(server_url: str) -> str:
+    url = fresh_database(server_url)
+    connect(url).close()
+    return str(parse_url(url).database)
+
+
+def _created(server_url: str, template: str) -> str:
     name = f"test_{uuid.uuid4().hex[:12]}"
     engine = sa.create_engine(parse_url(server_url), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
     with engine.connect() as connection:
-        connection.execute(sa.text(f'CREATE DATABASE "{name}"'))
+        connection.execute(sa.text(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'))
     return parse_url(server_url).set(drivername="postgresql", database=name).render_as_string(hide_password=False)
 
 
 @pytest.fixture
 def database_url(embedded_url: str) -> str:
-    return fresh_database(embedded_url)
+    """A database of the test's own with the tables and nothing in them."""
+    return database_with_tables(embedded_url)
 
 
 @pytest.fixture
@@ -161,14 +194,18 @@ def browser() -> Path:
 
 
 @pytest.fixture(scope="session")
-def cache() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="lilm-cache-"))
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What any process of this run of the tests has prepared, and no other need prepare again."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")
-def corpus(cache: Path) -> Corpus:
+def corpus(cache: Path) -> "Corpus":
+    from model.data.corpus import prepare
+
     return prepare(BUILTIN, TokenizerConfig(vocab_size=512, sample_bytes=300_000), cache)
 
 
@@ -190,9 +227,9 @@ def home(fresh_home: Path, cache: Path) -> Path:
 
 
 def run_cli(*arguments: str, **env: str) -> "subprocess.CompletedProcess[str]":
-    """Run the installed command as a user would, on one thread: other tests run beside it."""
+    """Run the installed command as a user would."""
     from sys import executable
 
     command = [executable, "-m", "search", *arguments]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", **env}
+    env = {**os.environ, **env}
     return subprocess.run(command, capture_output=True, text=True, timeout=240, env=env, check=False, cwd="/")

@@ -1,5 +1,6 @@
 """What SentencePiece keeps for itself: no text is lost or unlearned for it; earlier tokenizers go on as they were."""
 
+import functools
 import io
 import random
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,6 @@ from tests.conftest import SHARED_TEXT
 
 KINDS = pytest.mark.parametrize("kind", ["unigram", "bpe"])
 NAMES = ["<unk>", "<s>", "</s>", "<0x41>"]
-LINES = [line for text in list(builtin_prose())[:400] for line in text.splitlines(keepends=True)]
 DNA = ["".join(random.Random(seed).choices("ACGT", k=2100)) + "\n" for seed in range(25)]
 MIXED = st.lists(
     st.one_of(
@@ -32,6 +32,12 @@ MIXED = st.lists(
     ),
     max_size=12,
 ).map("".join)
+
+
+@functools.cache
+def lines() -> list[str]:
+    """Lines of prose; read when a test asks for them, since each process that collects tests imports this file."""
+    return [line for text in list(builtin_prose())[:400] for line in text.splitlines(keepends=True)]
 
 
 def as_before(sample: Sequence[str], kind: str, vocab_size: int) -> bytes:
@@ -66,7 +72,7 @@ def tokens(tokenizer: Tokenizer, texts: Sequence[str]) -> int:
 def trained(request: pytest.FixtureRequest) -> Tokenizer:
     kind, text = request.param
     return Tokenizer(
-        train_tokenizer(LINES[:900] if text == "prose" else DNA, TokenizerConfig(kind=kind, vocab_size=400))
+        train_tokenizer(lines()[:900] if text == "prose" else DNA, TokenizerConfig(kind=kind, vocab_size=400))
     )
 
 
@@ -98,7 +104,7 @@ def test_every_character_comes_back(trained: Tokenizer) -> None:
 @pytest.mark.parametrize("text", ["dna", "prose"])
 def test_text_with_hardly_any_spaces_can_be_trained_on(kind: str, text: str) -> None:
     """A space is rarer than the characters that are covered; each text begins with one all the same."""
-    letters = "".join(c for c in "".join(LINES).lower() if "a" <= c <= "z")
+    letters = "".join(c for c in "".join(lines()).lower() if "a" <= c <= "z")
     sample = DNA if text == "dna" else [letters[i : i + 5000] + "\n" for i in range(0, 100_000, 5000)]
     tokenizer = Tokenizer(train_tokenizer(sample, TokenizerConfig(kind=kind, vocab_size=400)))
     assert [tokenizer.decode(ids) for ids in tokenizer.encode(sample)] == sample
@@ -110,7 +116,7 @@ def test_text_with_hardly_any_spaces_can_be_trained_on(kind: str, text: str) -> 
 def test_lines_that_hold_what_is_reserved_teach_as_much_as_others(kind: str, sign: str) -> None:
     """As much as lines with a neighbour of the sign, of which the library keeps nothing."""
     config, like = TokenizerConfig(kind=kind, vocab_size=450), "▆41>" if "41" in sign else "▆"
-    samples = [[f"{line[:-1].replace(' ', f' {s} ', 1)} {s} next\n" for line in LINES[:900]] for s in (sign, like)]
+    samples = [[f"{line[:-1].replace(' ', f' {s} ', 1)} {s} next\n" for line in lines()[:900]] for s in (sign, like)]
     amounts = [tokens(Tokenizer(train_tokenizer(sample, config)), sample) for sample in samples]
     assert amounts[0] < 1.03 * amounts[1]
 
@@ -122,11 +128,11 @@ def test_too_little_text_for_any_vocabulary_is_not_told_to_take_a_smaller_one() 
 
 @KINDS
 def test_ordinary_prose_gives_the_pieces_it_gave_before(kind: str) -> None:
-    now = train_tokenizer(LINES, TokenizerConfig(kind=kind, vocab_size=1024))
-    before = as_before(LINES, kind, 1024)
+    now = train_tokenizer(lines(), TokenizerConfig(kind=kind, vocab_size=1024))
+    before = as_before(lines(), kind, 1024)
     assert pieces(now) == pieces(before)
     old, new = Tokenizer(before), Tokenizer(now)
-    assert all((a == b).all() for a, b in zip(old.encode(LINES[:500]), new.encode(LINES[:500]), strict=True))
+    assert all((a == b).all() for a, b in zip(old.encode(lines()[:500]), new.encode(lines()[:500]), strict=True))
 
 
 @pytest.mark.skipif(not (SHARED_TEXT / "tinystories.parquet").exists(), reason="the shared real text is not here")
@@ -141,7 +147,7 @@ def test_real_prose_gives_the_pieces_it_gave_before(file: str, column: str) -> N
 @KINDS
 def test_a_tokenizer_of_before_encodes_as_before(kind: str) -> None:
     """An export's figures hold: the network has never seen what stands for signs that weren't escaped then."""
-    proto = as_before(LINES, kind, 600)
+    proto = as_before(lines(), kind, 600)
     old, model = Tokenizer(proto), sentencepiece.SentencePieceProcessor(model_proto=proto)
     for text in ("a ▅ and <unk> </s>", "<0x41>", "plain", "\ue000 ▁"):
         assert old.encode([text])[0].tolist() == model.encode(text.replace("\ue000", "\ue0000").replace("▁", "\ue0001"))
@@ -151,7 +157,7 @@ def test_a_tokenizer_of_before_encodes_as_before(kind: str) -> None:
 
 def test_what_stands_for_the_reserved_is_listed_for_others(tmp_path: Path) -> None:
     """Whoever loads the tokenizer elsewhere replaces in this order, and back in the opposite one."""
-    tokenizer = Tokenizer(train_tokenizer(LINES[:900], TokenizerConfig(kind="bpe", vocab_size=400)))
+    tokenizer = Tokenizer(train_tokenizer(lines()[:900], TokenizerConfig(kind="bpe", vocab_size=400)))
     text = "▁ ▅ <unk> \ue000 </s> <0x0A>"
 
     def replaced(text: str, pairs: Iterator[tuple[str, str]]) -> str:

@@ -29,7 +29,7 @@ from search.study import cost, results
 from search.study.study import LinkedStudy
 from storage.registry.workers import Registry
 from storage.server.database import Database, connect
-from tests.conftest import fresh_database
+from tests.conftest import database_with_tables
 from tests.search.show.studied import plan, stored
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # as the commands do
@@ -89,7 +89,7 @@ SHOWN: dict[str, Callable[[LinkedStudy], object]] = {
 
 @pytest.fixture(scope="module")
 def study(embedded_url: str) -> Iterator[LinkedStudy]:
-    opened = connect(fresh_database(embedded_url))
+    opened = connect(database_with_tables(embedded_url))
     yield stored(opened, plan(trials=18))
     opened.close()
 

@@ -1,8 +1,10 @@
 """Commands that only look at a study answer at once: they import neither torch nor more of scipy than they need."""
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import pytest
 
@@ -11,12 +13,17 @@ from tests.search.shown import full_study
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # as the commands do
 WITHOUT = """
-import sys
+import json, sys
 for name in sys.argv[1].split(","):
     sys.modules[name] = None  # to import it raises ImportError
-sys.argv[1:] = sys.argv[2:]
 from search.cli.main import main
-main()
+for words in json.loads(sys.argv[2]):
+    sys.argv[1:] = words
+    try:
+        main()
+    except SystemExit as ended:
+        if ended.code:
+            sys.exit(f"{words}: exit code {ended.code}")
 """
 STUDY = ("--study", "shown")
 LOOKS = (
@@ -27,9 +34,10 @@ LOOKS = (
 )
 
 
-def run(without: str, words: tuple[str, ...], url: str, folder: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-c", WITHOUT, without, *words]
-    env = {**os.environ, "LILM_SEARCH_STORAGE": url, "OMP_NUM_THREADS": "1"}
+def run(without: str, commands: Sequence[tuple[str, ...]], url: str, folder: str) -> "subprocess.CompletedProcess[str]":
+    """Run the commands in one process, one after the other, which can't import these packages."""
+    command = [sys.executable, "-c", WITHOUT, without, json.dumps(commands)]
+    env = {**os.environ, "LILM_SEARCH_STORAGE": url}
     return subprocess.run(command, capture_output=True, text=True, check=False, env=env, cwd=folder)
 
 
@@ -39,9 +47,8 @@ def test_looking_needs_no_torch(
     full_study(database)
     folder = str(tmp_path_factory.mktemp("looks"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
-    for words in LOOKS:
-        done = run("torch", words, database_url, folder)
-        assert (done.returncode, done.stderr) == (0, ""), words
+    done = run("torch", LOOKS, database_url, folder)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_status_and_export_need_neither_scipy_nor_alembic(
@@ -50,9 +57,9 @@ def test_status_and_export_need_neither_scipy_nor_alembic(
     full_study(database)
     folder = str(tmp_path_factory.mktemp("looks"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
-    for words in (("status", *STUDY), ("export", *STUDY), ("race", *STUDY)):
-        done = run("torch,scipy,alembic.command,alembic.migration,plotly", words, database_url, folder)
-        assert (done.returncode, done.stderr) == (0, ""), words
+    looks = (("status", *STUDY), ("export", *STUDY), ("race", *STUDY))
+    done = run("torch,scipy,alembic.command,alembic.migration,plotly", looks, database_url, folder)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_completion_imports_nothing_heavy(fresh_home: object) -> None:

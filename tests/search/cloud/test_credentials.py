@@ -22,7 +22,7 @@ from search.common.errors import SearchError
 from search.study.study import load_study
 from storage.access.roles import NewCredential
 from storage.server.database import connect, parse_url
-from tests.conftest import NAMESPACE_ADDRESS, fresh_database, run_cli
+from tests.conftest import NAMESPACE_ADDRESS, database_with_tables, run_cli
 from tests.search.tiny import PLAN, TRIALS
 from tests.tls import TlsServer
 
@@ -90,7 +90,7 @@ class Machine:
 def test_a_rented_machine_finishes_a_study(
     tls_server: TlsServer, namespace: str, home: Path, cache: Path, tmp_path: Path
 ) -> None:
-    url = fresh_database(tls_server.url)
+    url = database_with_tables(tls_server.url)
     plan = tmp_path / "tiny.toml"
     plan.write_text(SMALL, encoding="utf-8")
     file, server = tmp_path / "box.credential", f"{NAMESPACE_ADDRESS}:{parse_url(url).port}"

@@ -37,7 +37,7 @@ from search.study.results import confirmed
 from search.study.study import LinkedStudy, open_study
 from search.worker.worker import Worker
 from storage.server.database import connect
-from tests.conftest import fresh_database, run_cli
+from tests.conftest import database_with_tables, run_cli
 from tests.model.training.test_train import World
 from tests.search.tiny import PLAN
 
@@ -61,7 +61,7 @@ def study(text: Path, embedded_url: str, tmp_path_factory: pytest.TempPathFactor
     with pytest.MonkeyPatch.context() as patch:
         world = World(patch, itertools.repeat(0.05))
         patch.setenv("LILM_SEARCH_HOME", str(tmp_path_factory.mktemp("home")))
-        database = connect(fresh_database(embedded_url))
+        database = connect(database_with_tables(embedded_url))
         settled = PLAN.replace("trials = 7", "trials = 2").replace('"builtin"', json.dumps(str(text)))
         opened = open_study(database, Plan.parse(settled, name="tiny", origin="test"))
         Worker(opened, "one", CPU, StopRequest(), print, partial(train, clock=world)).run()

@@ -33,7 +33,7 @@ from search.study.results import Noise, pooled_noise
 from search.study.study import LinkedStudy, open_study
 from search.worker.worker import Worker
 from storage.server.database import connect
-from tests.conftest import fresh_database
+from tests.conftest import database_with_tables
 from tests.model.training.test_train import World
 from tests.search.tiny import PLAN
 
@@ -139,7 +139,7 @@ def study(
         (home / "cache").symlink_to(cache)
         patch.setenv("LILM_SEARCH_HOME", str(home))
         patch.setattr(module, "detect_hardware", lambda device, compiled=False: HERE)
-        database = connect(fresh_database(embedded_url))
+        database = connect(database_with_tables(embedded_url))
         plan = Plan.parse(PLAN.replace("trials = 7", "trials = 2"), name="tiny", origin="test")
         opened = open_study(database, plan)
         trainer = partial(train, clock=world)

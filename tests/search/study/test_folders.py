@@ -15,7 +15,7 @@ from search.worker.worker import Worker
 from storage.outbox.journal import Journal
 from storage.queue.trial_queue import Claim
 from storage.server.database import Database, connect
-from tests.conftest import fresh_database
+from tests.conftest import database_with_tables
 from tests.search.tiny import PLAN
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -27,7 +27,7 @@ def opened(database: Database) -> LinkedStudy:
 
 
 def test_a_studys_folder_is_its_own_and_stays(database: Database, embedded_url: str) -> None:
-    study, other = opened(database), connect(fresh_database(embedded_url))
+    study, other = opened(database), connect(database_with_tables(embedded_url))
     assert re.fullmatch("tiny-[0-9a-f]{8}", study.folder)
     assert opened(database).folder == load_study(database, "tiny").folder == study.folder
     assert opened(other).folder != study.folder
@@ -45,7 +45,7 @@ def test_what_was_written_for_one_server_is_not_lost_to_another(
     database: Database, embedded_url: str, home: Path
 ) -> None:
     """A worker dies with a message that its server hadn't taken; the next one here works for another server."""
-    study, other = opened(database), connect(fresh_database(embedded_url))
+    study, other = opened(database), connect(database_with_tables(embedded_url))
     claim = study.proxy_queue.claim("one", 1)
     assert isinstance(claim, Claim)
     journal = Journal(paths.outbox(study.folder))

@@ -25,7 +25,7 @@ from storage.outbox import outbox
 from storage.server import embedded as embedded_module
 from storage.server.database import MOST_CONNECTIONS, Database, connect
 from storage.server.embedded import _Server, _unprivileged
-from tests.conftest import _open_folder, fresh_database
+from tests.conftest import _open_folder, database_with_tables
 from tests.outages import CalledOutage, Exhausted, Outage, Paused, Proxy, full_disk, read_only
 from tests.search.tiny import PLAN
 
@@ -147,7 +147,7 @@ def test_training_goes_on_and_reports_arrive_in_order_and_once(
 ) -> None:
     """The server is away from before the report at 40% until after the one at 60%, which the run reaches meanwhile."""
     monkeypatch.setattr(outbox, "LONGEST_PAUSE_SECONDS", outbox.FIRST_PAUSE_SECONDS)
-    url = fresh_database(own_server[0].ensure_running())
+    url = database_with_tables(own_server[0].ensure_running())
     database = connect(proxy.url(url))
     study = opened(database)
     outage = outage_of(kind, own_server, url, database, proxy)

@@ -15,7 +15,7 @@ from storage.access import roles
 from storage.errors import DeniedError, LoginError, StorageError
 from storage.queue.trial_queue import Claim, NoClaim, TrialQueue
 from storage.server.database import Database, connect, parse_url
-from tests.conftest import fresh_database
+from tests.conftest import database_with_tables, fresh_database
 from tests.tls import NAME, TlsServer, make_authority
 
 REFUSED = "42501"
@@ -149,7 +149,7 @@ def claimed(queue: TrialQueue) -> int:
 
 
 def make_yard(server_url: str) -> Iterator[Yard]:
-    url = fresh_database(server_url)
+    url = database_with_tables(server_url)
     owner = connect(url)
     (mine, queue), (other, others) = (make_study(owner, name) for name in ("mine", "other"))
     finished, running = claimed(queue), claimed(queue)
@@ -308,7 +308,7 @@ def test_the_next_credential_puts_broken_rules_right(broken: str, attempt: str, 
 
 def test_a_renamed_database_keeps_its_workers_apart(any_server_url: str) -> None:
     """The next credential finds the group that has the rights, whatever the database was called then."""
-    url = fresh_database(any_server_url)
+    url = database_with_tables(any_server_url)
     owner = connect(url)
     studies = [make_study(owner, name)[0] for name in ("mine", "other")]
     one = roles.new(owner, [studies[0]._study_id], name="one", lifetime_seconds=3600)
@@ -381,7 +381,7 @@ def test_an_owner_who_is_no_superuser(any_server_url: str) -> None:
 
 
 def test_an_expired_credential_ends_in_the_middle_of_its_session(tls_server: TlsServer) -> None:
-    url = fresh_database(tls_server.url)
+    url = database_with_tables(tls_server.url)
     owner = connect(url)
     study, _ = make_study(owner, "mine")
     issued = roles.new(owner, [study._study_id], name="brief", lifetime_seconds=1.5)
@@ -409,7 +409,7 @@ def test_an_expired_credential_ends_in_the_middle_of_its_session(tls_server: Tls
 
 
 def test_logins_that_a_credential_does_not_allow(tls_server: TlsServer) -> None:
-    url = fresh_database(tls_server.url)
+    url = database_with_tables(tls_server.url)
     owner = connect(url)
     study, _ = make_study(owner, "mine")
     issued = roles.new(owner, [study._study_id], name="box", lifetime_seconds=3600, connections=2)
@@ -441,7 +441,7 @@ def test_logins_that_a_credential_does_not_allow(tls_server: TlsServer) -> None:
 
 def test_no_password_reaches_the_servers_log(tls_server: TlsServer) -> None:
     """It logs every statement here: what it is sent is the verifier."""
-    url = fresh_database(tls_server.url)
+    url = database_with_tables(tls_server.url)
     owner = connect(url)
     study, _ = make_study(owner, "mine")
     issued = roles.new(owner, [study._study_id], name="box", lifetime_seconds=3600)

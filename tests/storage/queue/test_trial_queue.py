@@ -14,7 +14,7 @@ from storage.queue.heartbeat import Heartbeat
 from storage.queue.liveness_sql import NOTICED
 from storage.queue.trial_queue import Claim, NoClaim, TrialQueue
 from storage.server.database import MOST_CONNECTIONS, Database, connect, is_transient
-from tests.conftest import fresh_database
+from tests.conftest import database_with_tables
 
 GRACE_SECONDS = 60.0
 STUDY = "queue"
@@ -26,7 +26,7 @@ spawn = multiprocessing.get_context("spawn")
 
 @pytest.fixture
 def url(any_server_url: str) -> str:
-    return fresh_database(any_server_url)
+    return database_with_tables(any_server_url)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from storage.registry.workers import Registry, WorkerHeartbeat
 from storage.server.database import Database, connect
-from tests.conftest import fresh_database
+from tests.conftest import database_with_tables
 from tests.server_clock import ServerClock
 
 STUDY = "fleet"
@@ -17,7 +17,7 @@ STUDY = "fleet"
 
 @pytest.fixture
 def database(any_server_url: str) -> Iterator[Database]:
-    opened = connect(fresh_database(any_server_url))
+    opened = connect(database_with_tables(any_server_url))
     optuna.create_study(study_name=STUDY, storage=opened.storage)
     yield opened
     opened.close()

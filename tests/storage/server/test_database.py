@@ -11,6 +11,7 @@ from storage.errors import BusyError, LoginError, StorageError, UnreachableError
 from storage.redaction import redact
 from storage.server import database as module
 from storage.server.database import Database, connect, parse_url
+from tests.conftest import fresh_database
 
 SECRET = "s3cr3t-Pa55"
 spawn = multiprocessing.get_context("spawn")
@@ -65,12 +66,13 @@ def _open(url: str) -> None:
     connect(url).close()
 
 
-def test_many_may_open_an_empty_database_at_once(database_url: str) -> None:
-    processes = [spawn.Process(target=_open, args=(database_url,)) for _ in range(4)]
+def test_many_may_open_an_empty_database_at_once(embedded_url: str) -> None:
+    url = fresh_database(embedded_url)
+    processes = [spawn.Process(target=_open, args=(url,)) for _ in range(4)]
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(240)
         assert process.exitcode == 0
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import exc
 from storage.queue.lease import lease
 from storage.server import database as module
 from storage.server.database import Database, connect, is_transient, parse_url
-from tests.conftest import fresh_database
+from tests.conftest import database_with_tables
 
 SLEEP = sa.text("SELECT pg_sleep(50)")  # which no other limit ends
 
@@ -56,7 +56,7 @@ def test_a_holder_that_was_silent_learns_it_at_the_end(database: Database, monke
 
 
 def test_only_a_server_that_knows_the_limit_is_asked_for_it(any_server_url: str) -> None:
-    opened = connect(fresh_database(any_server_url))
+    opened = connect(database_with_tables(any_server_url))
     shown = sa.text(
         "SELECT name, setting FROM pg_settings WHERE name IN "
         "('transaction_timeout', 'idle_in_transaction_session_timeout')"

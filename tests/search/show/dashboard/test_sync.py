@@ -25,7 +25,7 @@ from search.show.dashboard.sync import (
 from search.study.study import LinkedStudy, load_study, open_study
 from storage.access import roles
 from storage.server.database import Database, connect, parse_url
-from tests.conftest import fresh_database
+from tests.conftest import database_with_tables
 from tests.search.made import PLAN
 from tests.search.shown import NASTY, by_number, full_study
 
@@ -237,7 +237,7 @@ def test_all_figures_are_one_statement(database: Database) -> None:
 
 def test_a_rented_machines_login_may_do_all_of_it(system_url: str) -> None:
     """A real role that row security confines to its study, which may delete nothing."""
-    owners = connect(fresh_database(system_url))
+    owners = connect(database_with_tables(system_url))
     study = full_study(owners)
     ids = [study.proxies._study_id, study.confirmations._study_id]
     issued = roles.new(owners, ids, name="box", lifetime_seconds=3600)

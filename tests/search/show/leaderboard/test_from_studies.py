@@ -31,7 +31,7 @@ from search.study.results import ended_on
 from search.study.study import LinkedStudy, load_study, open_study
 from storage.queue.trial_queue import Claim, TrialQueue
 from storage.server.database import Database, connect
-from tests.conftest import fresh_database
+from tests.conftest import database_with_tables
 from tests.search.made import START, proxy
 from tests.search.raced import Trainer, plan
 from tests.search.shown import add, full_study
@@ -71,7 +71,7 @@ def attach_samples(study: LinkedStudy, number: int, text: str, folder: Path) -> 
 
 @pytest.fixture(scope="module")
 def url(embedded_url: str) -> str:
-    return fresh_database(embedded_url)
+    return database_with_tables(embedded_url)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from search.study.results import confirmed
 from search.study.study import LinkedStudy
 from storage.server.database import connect
 from tests.browser import Watched, open_page
-from tests.conftest import fresh_database
+from tests.conftest import database_with_tables
 from tests.search.show.studied import HOSTILE, made, params, plan, searched, snapshot_of, stored
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # as the commands do
@@ -37,7 +37,7 @@ OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElemen
 def report(embedded_url: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of a study in a database that others have named."""
     of = plan(trials=18, baseline=HOSTILE, description=f"{HOSTILE}</script><script>document.title=1</script>")
-    folder, url = tmp_path_factory.mktemp("report"), fresh_database(embedded_url)
+    folder, url = tmp_path_factory.mktemp("report"), database_with_tables(embedded_url)
     opened = connect(url)
     study = stored(opened, of)
     keep_samples(study, folder, f"> the\n{HOSTILE} and so on")
