@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
@@ -21,12 +22,15 @@ from search.study.study import load_study
 from storage.server.database import connect, parse_url
 from storage.server.embedded import embedded
 from tests.conftest import run_cli
+from tests.search.conftest import Typed
 from tests.search.tiny import PLAN, assert_exact, proxies, wait_for
+
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # as the commands do
 
 
 @pytest.fixture(scope="module")
-def started(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A study that `start` has run to its end on an embedded server, and what it printed."""
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """A study that `start` has run to its end on an embedded server, which goes on running, and what it printed."""
     from tests.conftest import _open_folder
 
     home = _open_folder()
@@ -34,7 +38,8 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     path.write_text(PLAN, encoding="utf-8")
     done = run_cli("start", "--study", str(path), LILM_SEARCH_HOME=str(home))
     assert done.returncode == 0, done.stdout + done.stderr
-    return home, done.stdout
+    with embedded(home / "postgres"):
+        yield home, done.stdout
 
 
 def test_start_does_the_whole_job(started: tuple[Path, str]) -> None:
@@ -82,12 +87,15 @@ def test_starting_again_does_nothing_twice(started: tuple[Path, str]) -> None:
         database.close()
 
 
-def test_status_export_train_sample(started: tuple[Path, str], tmp_path: Path) -> None:
+def test_status_export_train_sample(
+    started: tuple[Path, str], tmp_path: Path, typed: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     env = {"LILM_SEARCH_HOME": str(started[0])}
-    status = run_cli("status", "--study", "tiny", **env)
-    assert status.returncode == 0
-    assert "rank" in status.stdout
-    exports = {f: run_cli("export", "--study", "tiny", "--format", f, **env).stdout for f in ("json", "toml", "yaml")}
+    monkeypatch.setenv("LILM_SEARCH_HOME", env["LILM_SEARCH_HOME"])
+    code, status, _ = typed("status", "--study", "tiny")
+    assert code == 0
+    assert "rank" in status
+    exports = {f: typed("export", "--study", "tiny", "--format", f)[1] for f in ("json", "toml", "yaml")}
     table = json.loads(exports["json"])
     assert table == tomllib.loads(exports["toml"]) == yaml.safe_load(exports["yaml"])
     assert {"parameters", "result", "baselines", "provenance", "data", "tokenizer", "model", "train"} <= table.keys()
@@ -143,18 +151,21 @@ def test_a_confirmation_is_verified(started: tuple[Path, str]) -> None:
         (("studies", "show", "nope"), "by its path; known: babylm, quickstart"),
     ],
 )
-def test_a_users_mistake_is_one_clear_error(started: tuple[Path, str], arguments: tuple[str, ...], says: str) -> None:
+def test_a_users_mistake_is_one_clear_error(
+    started: tuple[Path, str], arguments: tuple[str, ...], says: str, typed: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home, _ = started
+    monkeypatch.setenv("LILM_SEARCH_HOME", str(home))
     (home / "empty.txt").write_text("")
     (home / "rows.jsonl").write_text('{"story": "once"}\n')
     (home / "misspelt.toml").write_text(PLAN.replace("trials =", "trails ="))
     (home / "impossible.toml").write_text(PLAN.replace("low = 1e-3", "low = 9"))
-    done = run_cli(*(a.format(home=home) for a in arguments), LILM_SEARCH_HOME=str(home))
-    assert done.returncode != 0
-    assert says in done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
-    assert "Pa55word" not in done.stdout + done.stderr
-    assert len(done.stderr.strip().splitlines()) <= 2
+    code, out, err = typed(*(a.format(home=home) for a in arguments))
+    assert code != 0
+    assert says in err
+    assert "Traceback" not in out + err
+    assert "Pa55word" not in out + err
+    assert len(err.strip().splitlines()) <= 2
 
 
 def test_a_changed_space_is_refused_and_nothing_is_lost(started: tuple[Path, str], tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ import pytest
 from optuna.trial import TrialState
 
 from search.study.study import load_study
-from storage.server.database import connect
-from storage.server.embedded import embedded
+from storage.server.database import Database
 from tests.conftest import run_cli
+from tests.search.conftest import Typed
 from tests.search.tiny import PLAN, TRIALS, proxies
+
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # as the commands do
 
 CONDITIONAL = """
 attention = { choices = ["full", "grouped", "latent"] }
@@ -20,7 +22,7 @@ n_kv_head = { low = 1, high = 2, when = { attention = "grouped" } }
 """
 
 
-def test_a_conditional_space_from_a_study_file_alone(home: Path, tmp_path: Path) -> None:
+def test_a_conditional_space_from_a_study_file_alone(stored: Database, tmp_path: Path) -> None:
     """Kinds of attention, each with the settings that it alone has."""
     path = tmp_path / "kinds.toml"
     path.write_text(
@@ -32,54 +34,50 @@ def test_a_conditional_space_from_a_study_file_alone(home: Path, tmp_path: Path)
     )
     done = run_cli("start", "--study", str(path))
     assert done.returncode == 0, done.stdout + done.stderr
-    with embedded(home / "postgres") as url:
-        database = connect(url)
-        trials = proxies(load_study(database, "kinds"))
-        assert all(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in trials)
-        assert len(trials) == 9
-        assert len({t.params["attention"] for t in trials}) > 1
-        for trial in trials:
-            assert ("projection_dim" in trial.params) == (trial.params["attention"] == "latent")
-            assert ("n_kv_head" in trial.params) == (trial.params["attention"] == "grouped")
-            assert {"mfu", "mode", "compile_seconds"} <= trial.user_attrs.keys()
-        database.close()
+    trials = proxies(load_study(stored, "kinds"))
+    assert all(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in trials)
+    assert len(trials) == 9
+    assert len({t.params["attention"] for t in trials}) > 1
+    for trial in trials:
+        assert ("projection_dim" in trial.params) == (trial.params["attention"] == "latent")
+        assert ("n_kv_head" in trial.params) == (trial.params["attention"] == "grouped")
+        assert {"mfu", "mode", "compile_seconds"} <= trial.user_attrs.keys()
 
 
-def test_a_sweep_runs_its_grid_and_shows_it(home: Path, tmp_path: Path) -> None:
+def test_a_sweep_runs_its_grid_and_shows_it(
+    stored: Database, tmp_path: Path, typed: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Three points twice, as the file says: nothing pruned, nothing confirmed, nothing twice when started again."""
     text = PLAN[: PLAN.index("[proxy]")].replace("max_lr = { low = 1e-3, high = 3e-2, log = true }\n", "")
     text = text.replace("head_dim = { low = 8, high = 16, step = 8 }\n", "").replace("[4, 8]", "[2, 4, 8]")
     path = tmp_path / "batches.toml"
     path.write_text(text + '[proxy]\nsampler = "grid"\nrepeats = 2\nbudget = "1s"\n', encoding="utf-8")
+    monkeypatch.setenv("COLUMNS", "160")
     for _ in range(2):
-        done = run_cli("start", "--study", str(path), COLUMNS="160")
+        done = run_cli("start", "--study", str(path))
         assert done.returncode == 0, done.stdout + done.stderr
         assert "BPB above the best" in done.stdout
-    with embedded(home / "postgres") as url:
-        database = connect(url)
-        study = load_study(database, "batches")
-        trials = proxies(study)
-        assert Counter((t.params["batch_size"], t.user_attrs["seed"]) for t in trials) == Counter(
-            (b, s) for b in (2, 4, 8) for s in (0, 1)
-        )
-        assert all(t.state == TrialState.COMPLETE for t in trials)
-        assert study.confirm_trials() == []
-        database.close()
+    study = load_study(stored, "batches")
+    trials = proxies(study)
+    assert Counter((t.params["batch_size"], t.user_attrs["seed"]) for t in trials) == Counter(
+        (b, s) for b in (2, 4, 8) for s in (0, 1)
+    )
+    assert all(t.state == TrialState.COMPLETE for t in trials)
+    assert study.confirm_trials() == []
     figure = tmp_path / "batches.html"
-    result = run_cli("sweep", "--study", "batches", COLUMNS="160")
-    assert result.returncode == 0, result.stderr
-    drawn = run_cli("plot", "batch", "--study", "batches", "--out", str(figure))
-    assert drawn.stdout == f"figure: {figure}\n"
-    rows = [line for line in result.stdout.splitlines() if line.count("│") > 3]
+    code, table, err = typed("sweep", "--study", "batches")
+    assert code == 0, err
+    assert typed("plot", "batch", "--study", "batches", "--out", str(figure))[1] == f"figure: {figure}\n"
+    rows = [line for line in table.splitlines() if line.count("│") > 3]
     assert [row.split("│")[1].strip() for row in rows] == ["2", "4", "8"]
     assert all("±" in row for row in rows)
     page = figure.read_text(encoding="utf-8")
     assert "validation BPB" in page
     assert "<script src=" not in page  # works without a network
     assert all({"train_bpb", "bytes_per_token"} <= t.user_attrs.keys() for t in trials)
-    refused = run_cli("export", "--study", "batches")
-    assert refused.returncode == 1
-    assert "is a sweep: nothing in it is confirmed" in refused.stderr
+    code, _, err = typed("export", "--study", "batches")
+    assert code == 1
+    assert "is a sweep: nothing in it is confirmed" in err
 
 
 VOCABULARIES = """
@@ -109,7 +107,7 @@ random = 0
 """
 
 
-def test_a_sweep_over_vocabularies_is_confirmed_and_grows(home: Path, tmp_path: Path) -> None:
+def test_a_sweep_over_vocabularies_is_confirmed_and_grows(stored: Database, tmp_path: Path, typed: Typed) -> None:
     """The text is too little for the default vocabulary, which no point has; later the file asks for a repeat."""
     path = tmp_path / "vocabs.toml"
     for repeats in (1, 2):
@@ -120,17 +118,14 @@ def test_a_sweep_over_vocabularies_is_confirmed_and_grows(home: Path, tmp_path: 
         assert "lilm-search export --study vocabs" in done.stdout
     rows = [line for line in done.stdout.splitlines() if line.count("│") > 6]
     assert [row.split("│")[1].strip() for row in rows[:2]] == ["512", "1024"]  # the leaderboard's come after
-    with embedded(home / "postgres") as url:
-        database = connect(url)
-        study = load_study(database, "vocabs")
-        ran = Counter((t.params["vocab_size"], t.user_attrs["seed"]) for t in proxies(study))
-        assert ran == Counter((v, s) for v in (512, 1024) for s in (0, 1))
-        database.close()
-    exported = run_cli("export", "--study", "vocabs")
-    assert exported.returncode == 0, exported.stderr
-    fewer = run_cli("start", "--study", str(path), "--trials", "1")
-    assert fewer.returncode == 1
-    assert "is a grid of 4 runs" in fewer.stderr
+    study = load_study(stored, "vocabs")
+    ran = Counter((t.params["vocab_size"], t.user_attrs["seed"]) for t in proxies(study))
+    assert ran == Counter((v, s) for v in (512, 1024) for s in (0, 1))
+    code, _, err = typed("export", "--study", "vocabs")
+    assert code == 0, err
+    code, _, err = typed("start", "--study", str(path), "--trials", "1")
+    assert code == 1
+    assert "is a grid of 4 runs" in err
 
 
 def test_the_recipe_is_followed(home: Path, plan_file: Path, tmp_path: Path) -> None:
@@ -157,10 +152,10 @@ def test_the_recipe_is_followed(home: Path, plan_file: Path, tmp_path: Path) -> 
     ],
 )
 def test_a_recipe_that_can_not_be_kept_is_refused_before_it_trains(
-    home: Path, plan_file: Path, tmp_path: Path, arguments: tuple[str, ...], says: str
+    home: Path, plan_file: Path, tmp_path: Path, arguments: tuple[str, ...], says: str, typed: Typed
 ) -> None:
-    done = run_cli("recipe", "--study", str(plan_file), *(a.format(folder=tmp_path) for a in arguments))
-    assert done.returncode == 1
-    assert says in done.stderr
-    assert "layers" not in done.stdout
-    assert len(done.stderr.strip().splitlines()) == 1
+    code, out, err = typed("recipe", "--study", str(plan_file), *(a.format(folder=tmp_path) for a in arguments))
+    assert code == 1
+    assert says in err
+    assert "layers" not in out
+    assert len(err.strip().splitlines()) == 1
