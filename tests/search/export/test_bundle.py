@@ -46,6 +46,14 @@ CPU = torch.device("cpu")
 NOWHERE = "postgresql://nobody@127.0.0.1:9/none"  # a command that asked a database would fail
 
 
+IDEAS = """
+document_mask = true
+kv_blocks = 2
+value_residual = true
+embedding_shortcut = true
+"""
+
+
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """English that comes with Python, a row for each paragraph."""
@@ -63,6 +71,7 @@ def study(text: Path, embedded_url: str, tmp_path_factory: pytest.TempPathFactor
         patch.setenv("LILM_SEARCH_HOME", str(tmp_path_factory.mktemp("home")))
         database = connect(database_with_tables(embedded_url))
         settled = PLAN.replace("trials = 7", "trials = 2").replace('"builtin"', json.dumps(str(text)))
+        settled = settled.replace("n_layer = 1", f"n_layer = 2\n{IDEAS}")
         opened = open_study(database, Plan.parse(settled, name="tiny", origin="test"))
         Worker(opened, "one", CPU, StopRequest(), print, partial(train, clock=world)).run()
         yield opened
@@ -106,6 +115,7 @@ def test_a_bundle_claims_the_bpb_of_the_run_whose_weights_it_holds(study: Linked
     ):
         assert part in card
     assert "the best seed's" in card
+    assert "Each token is predicted from its own document alone." in card
     front = yaml.safe_load(card.split("---\n")[1])
     assert front["model-index"][0]["results"][0]["metrics"][0]["value"] == round(run.value or 0.0, 4)
 
@@ -129,6 +139,7 @@ def test_it_is_measured_again_with_no_study_no_database_and_a_new_home(
     result = load(handed / "best.zip", CPU).info["val_bpb"]
     assert f"claimed:  {result:.4f} BPB" in done.stdout
     assert f"here:     {result:.4f} BPB" in done.stdout
+    assert ", within documents" in done.stdout
     assert "verdict:  yes: off by" in done.stdout
     assert "the same (sha-256)" in done.stdout
 

@@ -13,7 +13,7 @@ class Short(Reference):
         return self.norm(x, "embedding_norm") if self.c.embedding_norm else x
 
     def block(self, x: Tensor, p: str, index: int | None) -> Tensor:
-        if self.c.embedding_shortcut and index is not None:
+        if self.c.embedding_shortcut and index:
             x = x + self.w[p + "shortcut"] * self.embedded
         return super().block(x, p, index)
 
