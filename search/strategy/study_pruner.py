@@ -19,7 +19,7 @@ def make_pruner(study: LinkedStudy) -> CorrelationPruner:
     return CorrelationPruner(
         rule=rule_of(study.plan),
         caution=pruner.caution,
-        places=study.plan.confirm.top,
+        places=max(1, study.plan.confirm.top),  # where none is confirmed, the best proxy is what is looked for
         risk=pruner.risk,
         min_trials=pruner.min_trials,
         odds=pruner.odds,
