@@ -15,7 +15,7 @@ COLDEST = 1e-6
 """Temperature below which the likeliest token is taken: dividing logits by less would overflow float32."""
 
 
-@torch.inference_mode()
+@torch.no_grad()  # in torch.inference_mode() autocast would narrow all weights again for each token
 def sample(
     checkpoint: Checkpoint,
     prompt: str,
@@ -37,7 +37,7 @@ def sample(
     ids = list(start)
     dtype = precision(device, width=network.config.d_model)
     state = network.initial_state(1, min(len(start) + max_tokens, network.config.context), dtype)
-    with autocast(device, dtype):  # once for all tokens: it narrows each weight once, and keeps it while it lasts
+    with autocast(device, dtype):  # around all tokens: it narrows each weight once, and keeps it as long
         for _ in range(max_tokens):
             token = _draw(_logits(network, ids, state), temperature, top_k, generator)
             if token == tokenizer.separator:

@@ -40,7 +40,7 @@ class Positions(nn.Module):
         end = tokens.shape[1]
         if mask is not None:
             mask = mask[..., start:end, :end]
-        elif start or same is not None:  # else causality alone, which attention knows by itself from position 0 on
+        elif same is not None or 0 < start < end - 1:  # else attention knows: all before one token, causal from 0 on
             place = torch.arange(end, device=tokens.device)
             mask = place[None, :] <= place[start:, None]
         return mask if same is None or mask is None else mask & same

@@ -20,12 +20,12 @@ WRITTEN_OUT = 512
 def attend(
     q: Float[Tensor, "B H T K"], k: Float[Tensor, "B G S K"], v: Float[Tensor, "B G S K"], mask: Tensor | None
 ) -> Float[Tensor, "B H T K"]:
-    """Return the values gathered by softmax(q·k / √K), causal where there is no mask."""
+    """Return the values gathered by softmax(q·k / √K); without a mask causal where T = S, and of all where T = 1."""
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.shape[2] <= WRITTEN_OUT:
         return written_out(q, k, v, mask)
     if mask is None:
-        grouped = k.shape[1] != q.shape[1]
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
+        grouped, causal = k.shape[1] != q.shape[1], q.shape[2] == k.shape[2]
+        return F.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=grouped)
     if mask.is_floating_point():
         mask = mask.to(q.dtype)
     if q.device.type == "cpu":
@@ -56,12 +56,16 @@ def written_out(
     q: Float[Tensor, "B H T K"], k: Float[Tensor, "B G S K"], v: Float[Tensor, "B G S K"], mask: Tensor | None
 ) -> Float[Tensor, "B H T K"]:
     """Return what `attend` does, from two matrix products and a softmax in float32."""
-    group = q.shape[1] // k.shape[1]
-    if group > 1:
-        k, v = (t.repeat_interleave(group, dim=1) for t in (k, v))
-    scores = (q @ k.transpose(-1, -2)).float() / math.sqrt(q.shape[-1])
-    if mask is None:
-        place = torch.arange(q.shape[2], device=q.device)
+    heads, length = q.shape[1:3]
+    if length == 1:  # the heads of a group as if they were positions: nothing is copied
+        q = q.reshape(len(q), k.shape[1], -1, q.shape[-1])
+    elif k.shape[1] < heads:
+        k, v = (t.repeat_interleave(heads // t.shape[1], dim=1) for t in (k, v))
+    scores = (q @ k.transpose(-1, -2)).float().reshape(len(q), heads, length, -1) / math.sqrt(q.shape[-1])
+    if mask is None and length > 1:
+        place = torch.arange(length, device=q.device)
         mask = place[None, :] <= place[:, None]
-    scores = scores + mask if mask.is_floating_point() else scores.masked_fill(~mask, -math.inf)
-    return scores.softmax(dim=-1).to(v.dtype) @ v
+    if mask is not None:
+        scores = scores + mask if mask.is_floating_point() else scores.masked_fill(~mask, -math.inf)
+    weights = scores.softmax(dim=-1).to(v.dtype).reshape(*q.shape[:3], -1)
+    return (weights @ v).reshape(len(q), heads, length, -1)
