@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+EXPORTS ?= .exports
 READY := $(VENV)/.ready
 
-.PHONY: quickstart test test-fast lint chaos nullgpu docs reference setup clean
+.PHONY: quickstart test test-fast lint chaos nullgpu test-exports docs reference setup clean
 
 quickstart: $(READY)
 	$(BIN)/lilm-search start --study quickstart
@@ -26,6 +27,13 @@ lint: $(READY)
 # Workers killed, stopped and cut off, the server restarted, minutes; SEED=7 does the same again, to the same workers.
 chaos: $(READY)
 	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(WORKERS),--workers $(WORKERS)) $(if $(TRIALS),--trials $(TRIALS))
+
+# Exported models under the programs of others, transformers and llama.cpp, in an environment of its own: .exports.
+test-exports: $(READY)
+	$(PYTHON) -m venv $(EXPORTS)
+	$(EXPORTS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,gguf]" \
+		transformers==5.24.0 xllamacpp==2026.10.11549
+	$(EXPORTS)/bin/python -m pytest tests/model/formats
 
 # What only NVIDIA's own build of torch shows, on a GPU that is not there: 5 GB in .nullgpu (or NULLGPU=folder), and the
 # better part of an hour on two cores. GROUPS="eager memory" runs these groups alone.

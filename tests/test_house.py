@@ -131,7 +131,8 @@ class Refuse(importlib.abc.MetaPathFinder):
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Refuse())
 for file in sorted(pathlib.Path("model").rglob("*.py")):
-    __import__(".".join(file.with_suffix("").parts))
+    if file.name != "modeling_lilm.py":  # copied into exports, and run by transformers alone
+        __import__(".".join(file.with_suffix("").parts))
 import tests.benchmarks.__main__
 print("imported")
 """

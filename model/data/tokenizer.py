@@ -5,6 +5,7 @@ import io
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import sentencepiece
@@ -26,6 +27,19 @@ UNKNOWN = "\ufffd"
 """Text of the unknown piece, to which no text is encoded: a tokenizer that has it escapes all of `RESERVED`."""
 
 Pairs = Sequence[tuple[str, str]]
+
+
+class Piece(NamedTuple):
+    """One token as SentencePiece describes it."""
+
+    text: str
+    """Its text, with `SPACE` for a space; `<0x41>` for a byte."""
+    score: float
+    """Log-probability, or minus the rank of the merge that makes it."""
+    kind: str
+    """normal, unknown, control or byte."""
+
+
 INSTEAD = [chr(ord(ESCAPE) + number) for number in range(len(RESERVED) + 1)]
 REPLACED: Pairs = (
     *((sign, f"{ESCAPE}{number}") for number, sign in enumerate(INSTEAD)),
@@ -158,6 +172,19 @@ class Tokenizer:
         """Return the tokens of each text, uint16 (tokens,), without a separator; uses every core."""
         rows = self._pieces.encode([escape(t, self.replaced) for t in texts], out_type="numpy", num_threads=cpu_count())
         return [row.astype(np.uint16) for row in rows]
+
+    def pieces(self) -> list[Piece]:
+        """Return every token in the order of ids."""
+        model = self._pieces
+        kinds = {"unknown": model.is_unknown, "control": model.is_control, "byte": model.is_byte}
+        return [
+            Piece(
+                model.id_to_piece(i),
+                model.get_score(i),
+                next((kind for kind, is_it in kinds.items() if is_it(i)), "normal"),
+            )
+            for i in range(self.vocab_size)
+        ]
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """Return the text of these tokens; separators have none."""

@@ -10,7 +10,7 @@ from model.errors import CheckpointError
 from model.formats import checkpoint
 from model.formats import zip_bundle as archive
 from model.formats.checkpoint import Checkpoint
-from model.formats.safetensors_folder import INFO, NEEDED, checkpoint_of
+from model.formats.safetensors_folder import NEEDED, OPTIONAL, checkpoint_of
 
 
 def load(path: Path, device: torch.device) -> Checkpoint:
@@ -38,7 +38,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
 def _files_in(folder: Path) -> dict[str, bytes]:
     """Return the files that loading needs; raises `CheckpointError` if one differs from its checksum."""
     try:
-        paths = {n: folder / n for n in (*NEEDED, INFO, archive.SUMS) if (folder / n).is_file()}
+        paths = {n: folder / n for n in (*NEEDED, *OPTIONAL, archive.SUMS) if (folder / n).is_file()}
         files = {name: path.read_bytes() for name, path in paths.items()}
     except OSError as error:
         raise CheckpointError(f"{folder}: can't be read: {error.strerror or error}") from None

@@ -1,28 +1,36 @@
 """A trained network as a Hugging Face-style folder of plain files: safetensors weights, JSON, the tokenizer.
 
-Nothing in such files can be executed. `config.json` names dimensions as transformers does, for people and tools; the
-network is built from this project's own settings in it, `settings`.
+transformers loads it: `transformers_layout` says as which architecture. Our own loader builds the network from this
+project's own settings in `config.json`, `settings`, and executes nothing in the folder.
 """
 
 import json
 from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from model.config import ModelConfig
 from model.data.tokenizer import Tokenizer
 from model.data.tokenizer_cache import FILE as TOKENIZER
-from model.errors import CheckpointError
+from model.errors import CheckpointError, ModelError
 from model.formats.checkpoint import Checkpoint, assemble
+from model.formats.tokenizer_json import tokenizer_json
+from model.formats.transformers_layout import CLASSES, FURTHER, config_table, model_type, original, own_names, renamed
 from model.network.transformer import Transformer
 
 WEIGHTS, CONFIG, INFO = "model.safetensors", "config.json", "provenance.json"
+FURTHER_WEIGHTS = "further_heads.safetensors"
+"""File of the weights that only training needs, which transformers would complain of in the other."""
 NEEDED = (WEIGHTS, CONFIG, TOKENIZER)
-ARCHITECTURE = "LilmTransformer"
-FORMAT = "lilm-search model 1"
-ACTIVATIONS = {"gelu": "gelu_pytorch_tanh", "relu2": "relu2", "swiglu": "silu"}
-"""Names of the MLPs' nonlinearities in transformers."""
+OPTIONAL = (FURTHER_WEIGHTS, INFO)
+CODE = "modeling_lilm.py"
+FORMAT = "lilm-search model 2"
+"""Format of the folder."""
+FIRST = ("LilmTransformer", "lilm-search model 1")
+"""Architecture and format of earlier folders, and of networks that transformers can't compute: weights by own names."""
 
 
 def files_of(checkpoint: Checkpoint) -> dict[str, bytes]:
@@ -31,71 +39,80 @@ def files_of(checkpoint: Checkpoint) -> dict[str, bytes]:
 
     network, tokenizer = checkpoint.network, checkpoint.tokenizer
     # Tied embeddings are one parameter of the network, so that no two of these tensors share memory.
-    weights = {name: w.detach().cpu().contiguous() for name, w in network.state_dict().items()}
-    return {
+    kind = model_type(network.config)
+    weights = renamed(network) if kind else own_names(network)
+    further = {name: weights.pop(name) for name in list(weights) if kind and name.startswith(FURTHER)}
+    files = {
         WEIGHTS: safetensors.torch.save(weights, metadata={"format": "pt"}),
         CONFIG: _json(_config(network, tokenizer)),
         TOKENIZER: tokenizer.proto,
+        "tokenizer.json": _json(tokenizer_json(tokenizer)),
         "tokenizer_config.json": _json(_tokenizer_config(network, tokenizer)),
         "generation_config.json": _json(_generation_config(tokenizer)),
         INFO: _json(checkpoint.info),
     }
+    if further:
+        files[FURTHER_WEIGHTS] = safetensors.torch.save(further, metadata={"format": "pt"})
+    if kind == "lilm":
+        files[CODE] = resources.files(__package__).joinpath(CODE).read_bytes()
+    return files
 
 
 def checkpoint_of(files: Mapping[str, bytes], origin: Path, device: torch.device) -> Checkpoint:
     """Return the checkpoint of these files, the reverse of `files_of`; raises `CheckpointError` that names `origin`."""
-    import safetensors
-    import safetensors.torch
-
     for name in NEEDED:
         if name not in files:
             raise CheckpointError(f"{origin}: not a model of lilm-search: it has no {name}")
     config = _table(files[CONFIG], f"{origin}: {CONFIG}")
-    if config.get("architectures") != [ARCHITECTURE] or config.get("format") != FORMAT:
+    written_by = (config.get("architectures"), config.get("format"))
+    if written_by != ([FIRST[0]], FIRST[1]) and written_by not in [([name], FORMAT) for name in CLASSES.values()]:
         raise CheckpointError(
-            f"{origin}: {CONFIG} is of {config.get('architectures')}, format {config.get('format')!r}, "
-            f"but must be of {ARCHITECTURE}, {FORMAT!r}: only models of lilm-search can be loaded"
+            f"{origin}: {CONFIG} is of {written_by[0]}, format {written_by[1]!r}, but must be of {FORMAT!r} (or "
+            f"{FIRST[1]!r}): only models of lilm-search can be loaded"
         )
-    try:
-        weights = safetensors.torch.load(files[WEIGHTS])
-    except (safetensors.SafetensorError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{origin}: {WEIGHTS} is damaged: {error}") from None
+    settings = config.get("settings", {})
+    weights = _weights(files, origin)
+    if written_by[1] == FORMAT:
+        try:
+            weights = original(weights, ModelConfig.parse(settings))
+        except KeyError as error:
+            raise CheckpointError(f"{origin}: {WEIGHTS} is damaged: it has no {error}") from None
+        except (RuntimeError, ModelError) as error:
+            raise CheckpointError(f"{origin}: damaged: {str(error).splitlines()[0]}") from None
     info = _table(files[INFO], f"{origin}: {INFO}") if INFO in files else {}
-    return assemble(origin, config.get("settings", {}), weights, files[TOKENIZER], info, device)
+    return assemble(origin, settings, weights, files[TOKENIZER], info, device)
+
+
+def _weights(files: Mapping[str, bytes], origin: Path) -> dict[str, torch.Tensor]:
+    import safetensors
+    import safetensors.torch
+
+    weights: dict[str, torch.Tensor] = {}
+    for name in (WEIGHTS, FURTHER_WEIGHTS):
+        try:
+            weights |= safetensors.torch.load(files[name]) if name in files else {}
+        except (safetensors.SafetensorError, ValueError, KeyError) as error:
+            raise CheckpointError(f"{origin}: {name} is damaged: {error}") from None
+    return weights
 
 
 def _config(network: Transformer, tokenizer: Tokenizer) -> dict[str, Any]:
-    config = network.config
-    return {
-        "architectures": [ARCHITECTURE],
-        "model_type": "lilm",
-        "format": FORMAT,
-        "vocab_size": network.vocab_size,
-        "hidden_size": config.d_model,
-        "intermediate_size": config.hidden_width,
-        "num_hidden_layers": config.n_layer,
-        "num_attention_heads": config.n_head,
-        "num_key_value_heads": config.kv_heads,
-        "head_dim": config.head_dim,
-        "max_position_embeddings": config.context,
-        "hidden_act": ACTIVATIONS[config.mlp],
-        "rms_norm_eps": torch.finfo(torch.float32).eps,
-        "tie_word_embeddings": config.tied,
-        "bos_token_id": tokenizer.separator,
-        "eos_token_id": tokenizer.separator,
-        "torch_dtype": "float32",
-        "settings": config.table(),
-    }
+    kind = model_type(network.config)
+    if kind is None:  # for this project alone
+        ours = {"architectures": [FIRST[0]], "model_type": "lilm-search", "format": FIRST[1]}
+        return ours | {"vocab_size": network.vocab_size, "settings": network.config.table()}
+    ours = {"format": FORMAT, "settings": network.config.table()}
+    return config_table(network, kind, tokenizer.separator) | ours
 
 
 def _tokenizer_config(network: Transformer, tokenizer: Tokenizer) -> dict[str, Any]:
     return {
-        "tokenizer_class": "SentencePieceProcessor",
-        "vocab_file": TOKENIZER,
+        "tokenizer_class": "PreTrainedTokenizerFast",  # the one that takes tokenizer.json as it is
         "bos_token": "</s>",
         "eos_token": "</s>",
+        "pad_token": "</s>",
         "unk_token": "<unk>",
-        "add_bos_token": True,
+        "split_special_tokens": True,  # a text's own "</s>" is text
         "model_max_length": network.config.context,
         "clean_up_tokenization_spaces": False,
         "replaced_before_encoding": [list(pair) for pair in tokenizer.replaced],
@@ -103,7 +120,7 @@ def _tokenizer_config(network: Transformer, tokenizer: Tokenizer) -> dict[str, A
 
 
 def _generation_config(tokenizer: Tokenizer) -> dict[str, Any]:
-    separator = {"bos_token_id": tokenizer.separator, "eos_token_id": tokenizer.separator}
+    separator = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), tokenizer.separator)
     return {**separator, "do_sample": True, "temperature": 0.8, "top_k": 50, "max_new_tokens": 100}
 
 

@@ -10,6 +10,8 @@ from search.cli.options import Storage, Study
 from search.study.connection import open_database
 
 app = typer.Typer()
+QUANTIZE = ("f32", "f16", "q8_0")
+"""The same as `QUANTIZATIONS` of `model.formats.gguf_file`, which imports torch."""
 
 
 @app.command()
@@ -34,6 +36,11 @@ def export(
     huggingface: Annotated[
         Path | None, typer.Option(help="Write a new folder with the same files, which Hugging Face can host.")
     ] = None,
+    gguf: Annotated[Path | None, typer.Option(help="Write this file for llama.cpp, if it can run the network.")] = None,
+    quantize: Annotated[
+        str,
+        typer.Option(help="Precision of matrices in --gguf: f32, f16, q8_0.", autocompletion=completion_of(*QUANTIZE)),
+    ] = "f16",
     weights: Annotated[
         Path | None, typer.Option(help="Weights of that configuration, if the study hasn't stored them.")
     ] = None,
@@ -49,19 +56,25 @@ def export(
     from search.study.study import load_study
     from storage.redaction import print_file
 
-    with_weights = bundle is not None or huggingface is not None
+    with_weights = bundle is not None or huggingface is not None or gguf is not None
     if weights and not with_weights:
-        raise SearchError("--weights is for what holds weights: add --bundle best.zip or --huggingface FOLDER")
+        raise SearchError(
+            "--weights is for what holds weights: add --bundle best.zip, --huggingface FOLDER or --gguf best.gguf"
+        )
+    if quantize not in QUANTIZE:
+        raise SearchError(f'--quantize is "{quantize}", but must be one of {", ".join(QUANTIZE)}')
+    if quantize != "f16" and gguf is None:
+        raise SearchError(f'--quantize is "{quantize}", but only --gguf has a choice; add --gguf best.gguf')
     if top and with_weights:
-        raise SearchError("--top is for settings alone, and a bundle or folder holds the best; leave --top out")
+        raise SearchError("--top is for settings alone, and what holds weights holds the best; leave --top out")
     if out:
         check(out)
     with open_database(storage, "export") as database:
         snapshot = read(load_study(database, study))
         if with_weights:
-            from search.export.bundle import write_release  # which imports torch
+            from search.export.bundle import Places, write_release  # which imports torch
 
-            write_release(snapshot, weights, bundle, huggingface, typer.echo)
+            write_release(snapshot, weights, Places(bundle, huggingface, gguf, quantize), typer.echo)
         if out or not with_weights:
             table = top_export(snapshot, top) if top else best_export(snapshot)
     if out:

@@ -6,13 +6,14 @@ run whose weights they hold; the configuration's mean over its seeds is given to
 
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from optuna.trial import FrozenTrial
 
-from model.formats import checkpoint, zip_bundle
+from model.formats import checkpoint, gguf_file, zip_bundle
 from model.formats.checkpoint import Checkpoint
 from model.formats.load import write_folder
 from model.formats.safetensors_folder import files_of
@@ -34,27 +35,45 @@ from storage.artifacts.postgres import MEGABYTE
 CPU = torch.device("cpu")
 
 
-def write_release(
-    snapshot: Snapshot, weights: Path | None, bundle: Path | None, folder: Path | None, say: Callable[[str], None]
-) -> None:
-    """Write a study's best configuration with its weights as a zip, as a folder, or both; print where."""
-    if bundle:  # refused before the weights are downloaded, which takes long
-        out_file.check(bundle, "--bundle")
-    if folder:
-        out_file.check_place(folder, "--huggingface")
-    files = release_files(snapshot, weights, say)
-    if bundle:
-        zip_bundle.pack(bundle, files)
-    if folder:
-        write_folder(folder, files)
-    size = sum(map(len, files.values())) / MEGABYTE
-    places = [str(place) for place in (bundle, folder) if place]
-    say(f"written: {' and '.join(places)}, {size:.1f} MB in {len(files) + 1} files; README.md wants a licence from you")
-    say(f"`lilm-search evaluate --checkpoint {places[0]}` measures its BPB again, here or anywhere")
+@dataclass(frozen=True)
+class Places:
+    """Where a release goes, as the options of `export` name it."""
+
+    bundle: Path | None
+    huggingface: Path | None
+    gguf: Path | None = None
+    quantize: str = "f16"
 
 
-def release_files(snapshot: Snapshot, weights: Path | None, say: Callable[[str], None]) -> dict[str, bytes]:
-    """Return a release's files by name, with the weights of the best run, or those in the file `weights`.
+def write_release(snapshot: Snapshot, weights: Path | None, places: Places, say: Callable[[str], None]) -> None:
+    """Write a study's best configuration with its weights as a zip, a folder, a GGUF file; print where."""
+    for option, file in (("--bundle", places.bundle), ("--gguf", places.gguf)):
+        if file:  # refused before the weights are downloaded, which takes long
+            out_file.check(file, option)
+    if places.huggingface:
+        out_file.check_place(places.huggingface, "--huggingface")
+    if places.gguf:
+        best = confirmed_configurations(snapshot)[0]
+        gguf_file.check(places.gguf, snapshot.plan.configuration(best.params).model)
+    files, trained = release(snapshot, weights, say)
+    if places.gguf:
+        gguf_file.write_gguf(places.gguf, trained, snapshot.plan.name, places.quantize)
+        size = places.gguf.stat().st_size / MEGABYTE
+        say(f"written: {places.gguf}, {size:.1f} MB, matrices in {places.quantize}; llama.cpp runs it")
+    if places.bundle:
+        zip_bundle.pack(places.bundle, files)
+    if places.huggingface:
+        write_folder(places.huggingface, files)
+    if written := [str(place) for place in (places.bundle, places.huggingface) if place]:
+        size, where = sum(map(len, files.values())) / MEGABYTE, " and ".join(written)
+        say(f"written: {where}, {size:.1f} MB in {len(files) + 1} files; README.md wants a licence from you")
+        say(f"`lilm-search evaluate --checkpoint {written[0]}` measures its BPB again, here or anywhere")
+
+
+def release(
+    snapshot: Snapshot, weights: Path | None, say: Callable[[str], None]
+) -> tuple[dict[str, bytes], Checkpoint]:
+    """Return a release's files by name, and the model in them: the best run's, or that in the file `weights`.
 
     Raises `SearchError` if no weights are stored, or those in the file are of another configuration.
     """
@@ -69,10 +88,11 @@ def release_files(snapshot: Snapshot, weights: Path | None, say: Callable[[str],
         table |= to_train_again(study, entry.params, run)
     info = _weights_info(study, entry, run, trained)
     table |= {"data": info["data"], "weights": {k: v for k, v in info.items() if k in WEIGHTS_KEYS}}
-    files = files_of(Checkpoint(trained.network, trained.tokenizer, info))
+    trained = Checkpoint(trained.network, trained.tokenizer, info)
+    files = files_of(trained)
     readme = model_card(table, info, trained.network, samples_text)
     texts = {"export.toml": render(table, "toml"), "samples.txt": samples_text, "README.md": readme}
-    return files | {name: content.encode() for name, content in texts.items()}
+    return files | {name: content.encode() for name, content in texts.items()}, trained
 
 
 MOST_SAMPLE_CHARACTERS = 1 << 20

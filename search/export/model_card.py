@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from model.formats.safetensors_folder import ARCHITECTURE
+from model.formats.transformers_layout import CLASSES, model_type
 from model.network.flops import count_parameters
 from model.network.transformer import Transformer
 from search.common.durations import format_duration
@@ -15,6 +15,7 @@ from search.export.export import runs_text
 
 def model_card(table: Mapping[str, Any], claim: Mapping[str, Any], network: Transformer, samples: str) -> str:
     """Return a model's card in Markdown: `table` is its configuration's export, `claim` the info of its weights."""
+    kind = model_type(network.config)
     result, data, provenance = table["result"], claim["data"], claim["provenance"]
     return fill(
         __package__,
@@ -33,7 +34,8 @@ def model_card(table: Mapping[str, Any], claim: Mapping[str, Any], network: Tran
         or f"{data['holdout_rows']} of every {data['holdout_period']} rows, held out",
         provenance=provenance,
         ran=(provenance.get("device"), provenance.get("precision"), _tokens(claim, network)),
-        architecture=ARCHITECTURE,
+        architecture=CLASSES[kind] if kind else "of lilm-search",
+        kind=kind,
         config=network.config,
         vocab_size=network.vocab_size,
         n_params=count_parameters(network.config, network.vocab_size),

@@ -102,13 +102,29 @@ def test_every_form_gives_the_same_model_back(
         assert val_bpb(after.network, tokens, after.tokenizer.separator) == wanted
 
 
+def named_by_hand(model: Checkpoint) -> dict[str, torch.Tensor]:
+    """Return the weights of one layer of width 16 by Llama's names."""
+    own, layer = model.network.state_dict(), "model.layers.0."
+    q, k, v = own["blocks.0.attention.qkv.weight"].split(16)
+    return {
+        "model.embed_tokens.weight": own["embedding.weight"],
+        layer + "input_layernorm.weight": own["blocks.0.attention_norm.weight"],
+        **{f"{layer}self_attn.{n}_proj.weight": w for n, w in {"q": q, "k": k, "v": v}.items()},
+        layer + "self_attn.o_proj.weight": own["blocks.0.attention.out.weight"],
+        layer + "post_attention_layernorm.weight": own["blocks.0.mlp_norm.weight"],
+        layer + "mlp.up_proj.weight": own["blocks.0.mlp.up.weight"],
+        layer + "mlp.down_proj.weight": own["blocks.0.mlp.down.weight"],
+        "model.norm.weight": own["norm.weight"],
+    }
+
+
 def test_the_weights_are_where_the_safetensors_format_says(model: Checkpoint) -> None:
     """Read by hand: eight bytes of length, a JSON header, the tensors."""
     content = files_of(model)[WEIGHTS]
     size = int.from_bytes(content[:8], "little")
     header, body = json.loads(content[8 : 8 + size]), content[8 + size :]
     assert header.pop("__metadata__") == {"format": "pt"}
-    for name, tensor in model.network.state_dict().items():
+    for name, tensor in named_by_hand(model).items():
         entry = header.pop(name)
         first, last = entry["data_offsets"]
         there = np.frombuffer(body[first:last], dtype="<f4").reshape(entry["shape"])
@@ -179,7 +195,7 @@ def test_a_name_that_is_a_path_is_refused(bundle: Path, name: str) -> None:
         (lambda files: files.update({"extra.bin": b"?"}), zipfile.ZIP_STORED, r"extra\.bin has no checksum"),
         (lambda files: files.pop(WEIGHTS), zipfile.ZIP_STORED, f"it has no {WEIGHTS}"),
         (lambda files: None, zipfile.ZIP_DEFLATED, "is compressed"),
-        (lambda files: files.update({f"f{i}": b"" for i in range(200)}), zipfile.ZIP_STORED, "208 entries"),
+        (lambda files: files.update({f"f{i}": b"" for i in range(200)}), zipfile.ZIP_STORED, "209 entries"),
         (lambda files: files.pop(archive.SUMS), zipfile.ZIP_STORED, "not a checkpoint"),
     ],
     ids=["extra", "without weights", "compressed", "many", "without checksums"],
@@ -289,9 +305,33 @@ def test_a_folder_with_something_in_it_is_left_alone(model: Checkpoint, tmp_path
 
 def test_what_tools_read_in_config_json_is_true(model: Checkpoint, corpus: Corpus) -> None:
     config = json.loads(files_of(model)[CONFIG])
-    assert config["architectures"] == ["LilmTransformer"]
+    assert (config["architectures"], config["model_type"]) == (["ArceeForCausalLM"], "arcee")
     assert (config["hidden_size"], config["num_hidden_layers"], config["head_dim"]) == (16, 1, 8)
     assert model.network.embedding.weight.shape == (config["vocab_size"], config["hidden_size"])
     assert config["eos_token_id"] == corpus.tokenizer.separator
     assert config["tie_word_embeddings"]
     assert hashlib.sha256(files_of(model)["tokenizer.model"]).hexdigest() == corpus.tokenizer.sha256
+
+
+def test_folders_of_the_first_format_go_on_loading(model: Checkpoint, tmp_path: Path) -> None:
+    """They had the weights by their own names, and an architecture that nobody else knew."""
+    import safetensors.torch
+
+    files = files_of(model)
+    config = json.loads(files[CONFIG]) | {"architectures": ["LilmTransformer"], "format": "lilm-search model 1"}
+    weights = {name: w.detach() for name, w in model.network.state_dict().items()}
+    old = {CONFIG: json.dumps(config).encode(), WEIGHTS: safetensors.torch.save(weights)}
+    write_folder(tmp_path / "old", {**files, **old})
+    again = load(tmp_path / "old", CPU)
+    assert all(torch.equal(a, b) for a, b in zip(weights.values(), again.network.state_dict().values(), strict=True))
+
+
+def test_a_folder_that_lacks_a_weight_says_which(model: Checkpoint, tmp_path: Path) -> None:
+    import safetensors.torch
+
+    files = files_of(model)
+    weights = safetensors.torch.load(files[WEIGHTS])
+    del weights["model.layers.0.self_attn.k_proj.weight"]
+    write_folder(tmp_path / "less", {**files, WEIGHTS: safetensors.torch.save(weights)})
+    with pytest.raises(CheckpointError, match=r"it has no 'model.layers.0.self_attn.k_proj.weight'"):
+        load(tmp_path / "less", CPU)

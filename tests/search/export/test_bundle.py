@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,13 +22,14 @@ from typer.testing import CliRunner, Result
 
 from model.formats import checkpoint, zip_bundle
 from model.formats.load import load
+from model.sample import sample
 from model.training.train import train
 from search.analysis.snapshot import read
 from search.cli.main import app
 from search.common import paths
 from search.common.errors import SearchError
 from search.common.signals import StopRequest
-from search.export.bundle import release_files, write_release
+from search.export.bundle import Places, release, write_release
 from search.export.export import FORMATS, best_export, render, top_export, write
 from search.export.reader import LIST, read_export
 from search.retrain.evaluate import measure
@@ -82,7 +84,7 @@ def study(text: Path, embedded_url: str, tmp_path_factory: pytest.TempPathFactor
 def handed(study: LinkedStudy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with best.zip and the folder `hf`."""
     place = tmp_path_factory.mktemp("handed")
-    write_release(read(study), None, place / "best.zip", place / "hf", print)
+    write_release(read(study), None, Places(place / "best.zip", place / "hf"), print)
     return place
 
 
@@ -187,7 +189,7 @@ def test_a_checkpoint_without_its_text_takes_it_from_an_export(study: LinkedStud
         measured(tmp_path / "old.pt")
     write(tmp_path / "best.yaml", best_export(read(study)), "yaml")
     assert measured(tmp_path / "old.pt", config=tmp_path / "best.yaml")[0].answer == "yes"
-    bundle = zip_bundle.with_sums(release_files(read(study), tmp_path / "old.pt", print))
+    bundle = zip_bundle.with_sums(release(read(study), tmp_path / "old.pt", print)[0])
     assert json.loads(bundle["provenance.json"])["seed"] == best.user_attrs["seed"]
 
 
@@ -197,25 +199,25 @@ def test_weights_that_are_not_stored_can_be_given_and_only_the_right_ones(
     best = confirmed(study)[0]
     elsewhere = paths.checkpoints(study.folder)
     monkeypatch.setenv("LILM_SEARCH_HOME", str(tmp_path))
-    assert release_files(read(study), None, print)  # from the database
+    assert release(read(study), None, print)  # from the database
     monkeypatch.setattr("search.export.download.artifact_files", lambda part: [])
     with pytest.raises(SearchError, match=r"no weights of .* are stored.*--weights best\.pt"):
-        release_files(read(study), None, print)
+        release(read(study), None, print)
     mine = elsewhere / f"confirm-{best.runs[0].number}.pt"
-    assert json.loads(release_files(read(study), mine, print)["provenance.json"])["val_bpb"] == best.runs[0].value
+    assert json.loads(release(read(study), mine, print)[0]["provenance.json"])["val_bpb"] == best.runs[0].value
     again = load(mine, CPU)
     own = {"val_bpb": 2.5, "seed": 9, "budget_seconds": 2.0, "tokens": 99, "provenance": again.info["provenance"]}
     checkpoint.save(tmp_path / "mine.pt", again.network, again.tokenizer, own)  # as `train` writes
-    card = release_files(read(study), tmp_path / "mine.pt", print)["README.md"].decode()
+    card = release(read(study), tmp_path / "mine.pt", print)[0]["README.md"].decode()
     assert "these weights, seed 9 | **2.5000**" in card
     assert "best seed" not in card
-    assert json.loads(release_files(read(study), tmp_path / "mine.pt", print)["provenance.json"])["val_bpb"] == 2.5
+    assert json.loads(release(read(study), tmp_path / "mine.pt", print)[0]["provenance.json"])["val_bpb"] == 2.5
     checkpoint.save(tmp_path / "else.pt", again.network, again.tokenizer, {"val_bpb": 1.0, "provenance": {}})
     with pytest.raises(SearchError, match="their text differ"):
-        release_files(read(study), tmp_path / "else.pt", print)
+        release(read(study), tmp_path / "else.pt", print)
     (other,) = confirmed(study)[1:]
     with pytest.raises(SearchError, match="these are not of"):
-        release_files(read(study), elsewhere / f"confirm-{other.runs[0].number}.pt", print)
+        release(read(study), elsewhere / f"confirm-{other.runs[0].number}.pt", print)
 
 
 def test_all_formats_are_the_same_table(study: LinkedStudy, tmp_path: Path) -> None:
@@ -263,6 +265,19 @@ def test_the_script_trains_the_configuration(study: LinkedStudy, tmp_path: Path)
     assert measured(tmp_path / "mine.pt")[0].answer == "yes"
 
 
+def test_the_cards_lines_run_with_transformers_and_the_folder_alone(handed: Path) -> None:
+    """As written but for the folder's name; nothing of this project is imported, and the text is ours."""
+    pytest.importorskip("transformers", reason="transformers isn't installed; `make test-exports` does it")
+    block = re.search(r"```\n(from transformers.*?)```", (handed / "hf" / "README.md").read_text(), re.DOTALL)
+    assert block is not None
+    alone = "import sys; assert not {'model', 'search', 'sentencepiece'} & sys.modules.keys()"
+    lines = block[1].replace("THIS", str(handed / "hf")) + alone
+    done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=False, timeout=250)
+    assert done.stdout == "the " + sample(load(handed / "hf", CPU), "the ", max_tokens=50, temperature=0) + "\n", (
+        done.stderr
+    )
+
+
 def test_the_commands(study: LinkedStudy, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LILM_SEARCH_STORAGE", study.database.engine.url.render_as_string(hide_password=False))
 
@@ -289,5 +304,10 @@ def test_the_commands(study: LinkedStudy, text: Path, tmp_path: Path, monkeypatc
         (("--top", "2", "--bundle", place["best.zip"]), "leave --top out"),
         (("--bundle", str(tmp_path / "no" / "best.zip")), "create it first"),
         (("--huggingface", place["hf"]), "not an empty folder"),
+        (("--gguf", str(tmp_path / "no" / "best.gguf")), "create it first"),
+        (("--gguf", str(tmp_path)), "that is a folder"),
+        (("--gguf", str(tmp_path / "best.gguf")), 'mlp = "gelu" is always gated there; --huggingface writes any'),
+        (("--gguf", "best.gguf", "--quantize", "q4_0"), "one of f32, f16, q8_0"),
+        (("--quantize", "q8_0"), "add --gguf"),
     ):
         assert hint in str(run("export", "--study", "tiny", *wrong).exception)

@@ -1,0 +1,157 @@
+"""A network as a model of Hugging Face's transformers: its architecture, settings and names there.
+
+RMSNorm before each part, rotary positions that turn the pairs (i, i + K/2) and bias-free matrices are those of Llama's
+family, so that most configurations are one of its architectures to the last operation. All others are `lilm`, whose
+code is the file `modeling_lilm.py`. Names of weights are Llama's throughout.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model.config import ModelConfig
+from model.network.transformer import Transformer
+
+CLASSES = {
+    "llama": "LlamaForCausalLM",
+    "mistral": "MistralForCausalLM",
+    "qwen3": "Qwen3ForCausalLM",
+    "arcee": "ArceeForCausalLM",
+    "lilm": "LilmForCausalLM",
+}
+"""Class of each architecture in transformers; the last one's is ours."""
+ACTIVATIONS = {"gelu": "gelu_pytorch_tanh", "relu2": "relu2", "swiglu": "silu"}
+"""Names of the MLPs' nonlinearities in transformers."""
+ATTENTION = ("full", "grouped", "latent")
+"""Mixers that are written in transformers' names."""
+PLACES = ("attention.qkv", "attention.out", "mlp.up", "mlp.down")
+"""Places of linear layers in blocks."""
+AUTO_MAP = {
+    "AutoConfig": "modeling_lilm.LilmConfig",
+    "AutoModelForCausalLM": f"modeling_lilm.{CLASSES['lilm']}",
+}
+"""Where `AutoModelForCausalLM` finds our class."""
+FURTHER = "mtp."
+"""Beginning of the names of weights that only training needs, the same in both."""
+
+
+def windowed(config: ModelConfig) -> bool:
+    """Return whether a window hides a part of the context."""
+    return 0 < config.window < config.context
+
+
+def model_type(config: ModelConfig) -> str | None:
+    """Return the architecture in transformers that computes exactly this network; None if there is none."""
+    if not _all_blocks_alike(config):
+        return None
+    if config.positions != "rope" or config.attention == "latent" or config.logit_softcap:
+        return "lilm"
+    if config.mlp != "swiglu":
+        return "lilm" if config.qk_norm or windowed(config) else "arcee"
+    if config.qk_norm:
+        return "qwen3"
+    return "mistral" if windowed(config) else "llama"
+
+
+def _all_blocks_alike(config: ModelConfig) -> bool:
+    """Return whether each block is attention and an MLP on its own, of kinds that have transformers' names."""
+    layer = config.further_layer
+    kinds = layer.block == "block" and layer.mixer in ATTENTION and layer.mlp in ACTIVATIONS
+    dense = {config.linear_kind(place) for place in PLACES} == {"dense"}
+    alike = set(config.layers) == {layer} and not config.embedding_norm and not config.document_mask
+    return kinds and dense and alike
+
+
+def config_table(network: Transformer, kind: str, separator: int) -> dict[str, Any]:
+    """Return the architecture's `config.json`; `separator` is the token before and after every document."""
+    config = network.config
+    window = {"sliding_window": config.window if windowed(config) else None}
+    extra: dict[str, dict[str, Any]] = {
+        "mistral": window,
+        "qwen3": {**window, "use_sliding_window": windowed(config), "max_window_layers": 0, "attention_bias": False},
+        "lilm": {"auto_map": AUTO_MAP},
+    }
+    return {
+        "architectures": [CLASSES[kind]],
+        "model_type": kind,
+        "vocab_size": network.vocab_size,
+        "hidden_size": config.d_model,
+        "intermediate_size": config.hidden_width,
+        "num_hidden_layers": config.n_layer,
+        "num_attention_heads": config.n_head,
+        "num_key_value_heads": config.kv_heads,
+        "head_dim": config.head_dim,
+        "max_position_embeddings": config.context,
+        "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_base},
+        "hidden_act": ACTIVATIONS[config.mlp],
+        "rms_norm_eps": torch.finfo(torch.float32).eps,
+        "tie_word_embeddings": config.tied,
+        "bos_token_id": separator,
+        "eos_token_id": separator,
+        "dtype": "float32",
+        **extra.get(kind, {}),
+    }
+
+
+def own_names(network: Transformer) -> dict[str, Tensor]:
+    """Return the network's weights by its own names."""
+    return {name: w.detach().cpu().contiguous() for name, w in network.state_dict().items()}
+
+
+def renamed(network: Transformer) -> dict[str, Tensor]:
+    """Return the network's weights by transformers' names; a tied matrix once, as the embedding."""
+    config, weights = network.config, own_names(network)
+    named = {theirs: weights[ours] for ours, theirs in _whole(config).items()}
+    for ours, theirs in _joined(config).items():
+        named |= zip(theirs, weights[ours].split(list(theirs.values())), strict=True)
+    further = {name: w for name, w in weights.items() if name.startswith(FURTHER)}
+    return {name: w.contiguous() for name, w in (named | further).items()}
+
+
+def original(weights: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
+    """Return weights by the network's own names, the reverse of `renamed`; raises KeyError if one is missing."""
+    whole = {ours: weights[theirs] for ours, theirs in _whole(config).items()}
+    joined = {ours: torch.cat([weights[name] for name in theirs]) for ours, theirs in _joined(config).items()}
+    return whole | joined | {name: w for name, w in weights.items() if name.startswith(FURTHER)}
+
+
+def _whole(config: ModelConfig) -> dict[str, str]:
+    """Return transformers' name of each weight that is one there, too."""
+    names = {"embedding.weight": "model.embed_tokens.weight", "norm.weight": "model.norm.weight"}
+    if not config.tied:
+        names["unembedding.weight"] = "lm_head.weight"
+    parts = {
+        "attention_norm": "input_layernorm",
+        "attention.out": "self_attn.o_proj",
+        "mlp_norm": "post_attention_layernorm",
+        "mlp.down": "mlp.down_proj",
+    }
+    if config.attention == "latent":
+        parts |= {f"attention.{n}": f"self_attn.{n}_proj" for n in ("q", "kv_down", "kv_up")}
+    if config.qk_norm:
+        parts |= {f"attention.{n}": f"self_attn.{n}" for n in ("q_norm", "k_norm")}
+    if config.mlp != "swiglu":
+        parts["mlp.up"] = "mlp.up_proj"
+    return names | {
+        f"blocks.{i}.{ours}.weight": f"model.layers.{i}.{theirs}.weight"
+        for i in range(config.n_layer)
+        for ours, theirs in parts.items()
+    }
+
+
+def _joined(config: ModelConfig) -> dict[str, dict[str, int]]:
+    """Return, for each matrix that is several there, their names and rows, from the first row on."""
+    kv_width = config.kv_heads * config.head_dim
+    parts: dict[str, dict[str, int]] = {}
+    if config.attention != "latent":
+        rows = {"q": config.d_model, "k": kv_width, "v": kv_width}
+        parts["attention.qkv"] = {f"self_attn.{name}_proj": n for name, n in rows.items()}
+    if config.mlp == "swiglu":
+        parts["mlp.up"] = {"mlp.gate_proj": config.hidden_width, "mlp.up_proj": config.hidden_width}
+    return {
+        f"blocks.{i}.{ours}.weight": {f"model.layers.{i}.{name}.weight": rows for name, rows in theirs.items()}
+        for i in range(config.n_layer)
+        for ours, theirs in parts.items()
+    }
