@@ -97,12 +97,11 @@ def _weights(files: Mapping[str, bytes], origin: Path) -> dict[str, torch.Tensor
 
 
 def _config(network: Transformer, tokenizer: Tokenizer) -> dict[str, Any]:
-    kind = model_type(network.config)
+    kind, settings = model_type(network.config), {"settings": network.config.table()}
     if kind is None:  # for this project alone
-        ours = {"architectures": [FIRST[0]], "model_type": "lilm-search", "format": FIRST[1]}
-        return ours | {"vocab_size": network.vocab_size, "settings": network.config.table()}
-    ours = {"format": FORMAT, "settings": network.config.table()}
-    return config_table(network, kind, tokenizer.separator) | ours
+        names: dict[str, Any] = {"architectures": [FIRST[0]], "model_type": "lilm-search", "format": FIRST[1]}
+        return names | {"vocab_size": network.vocab_size} | settings
+    return config_table(network, kind, tokenizer.separator) | {"format": FORMAT} | settings
 
 
 def _tokenizer_config(network: Transformer, tokenizer: Tokenizer) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def renamed(network: Transformer) -> dict[str, Tensor]:
     config, weights = network.config, own_names(network)
     named = {theirs: weights[ours] for ours, theirs in _whole(config).items()}
     for ours, theirs in _joined(config).items():
-        named |= zip(theirs, weights[ours].split(list(theirs.values())), strict=True)
+        named |= zip(theirs, torch.split(weights[ours], list(theirs.values())), strict=True)
     further = {name: w for name, w in weights.items() if name.startswith(FURTHER)}
     return {name: w.contiguous() for name, w in (named | further).items()}
 
