@@ -49,7 +49,7 @@ TOKEN_TYPES = {"normal": 1, "unknown": 2, "control": 3, "byte": 6}
 def refusal(config: ModelConfig) -> str | None:
     """Return why llama.cpp can't run such a network, or None if it can."""
     reasons = {
-        "its blocks aren't all alike, or see more than plain attention does": model_type(config) is None,
+        "its blocks are more than the plain transformer's": model_type(config) is None,
         'attention = "latent" has no architecture there': config.attention == "latent",
         'positions = "alibi" has none with RMSNorm': config.positions == "alibi",
         f"logit_softcap = {config.logit_softcap:g} has none with these blocks": config.logit_softcap > 0,

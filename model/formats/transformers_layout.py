@@ -6,6 +6,7 @@ code is the file `modeling_lilm.py`. Names of weights are Llama's throughout.
 """
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from model.config import ModelConfig
 from model.network.transformer import Transformer
+from model.options.plain import PlainConfig
 
 CLASSES = {
     "llama": "LlamaForCausalLM",
@@ -24,10 +26,8 @@ CLASSES = {
 """Class of each architecture in transformers; the last one's is ours."""
 ACTIVATIONS = {"gelu": "gelu_pytorch_tanh", "relu2": "relu2", "swiglu": "silu"}
 """Names of the MLPs' nonlinearities in transformers."""
-ATTENTION = ("full", "grouped", "latent")
-"""Mixers that are written in transformers' names."""
-PLACES = ("attention.qkv", "attention.out", "mlp.up", "mlp.down")
-"""Places of linear layers in blocks."""
+ONLY_INITIAL = {"zero_init"}
+"""Options that make no difference once a network is trained."""
 AUTO_MAP = {
     "AutoConfig": "modeling_lilm.LilmConfig",
     "AutoModelForCausalLM": f"modeling_lilm.{CLASSES['lilm']}",
@@ -44,7 +44,7 @@ def windowed(config: ModelConfig) -> bool:
 
 def model_type(config: ModelConfig) -> str | None:
     """Return the architecture in transformers that computes exactly this network; None if there is none."""
-    if not _all_blocks_alike(config):
+    if not _is_plain(config):
         return None
     if config.positions != "rope" or config.attention == "latent" or config.logit_softcap:
         return "lilm"
@@ -55,13 +55,10 @@ def model_type(config: ModelConfig) -> str | None:
     return "mistral" if windowed(config) else "llama"
 
 
-def _all_blocks_alike(config: ModelConfig) -> bool:
-    """Return whether each block is attention and an MLP on its own, of kinds that have transformers' names."""
-    layer = config.further_layer
-    kinds = layer.block == "block" and layer.mixer in ATTENTION and layer.mlp in ACTIVATIONS
-    dense = {config.linear_kind(place) for place in PLACES} == {"dense"}
-    alike = set(config.layers) == {layer} and not config.embedding_norm and not config.document_mask
-    return kinds and dense and alike
+def _is_plain(config: ModelConfig) -> bool:
+    """Return whether no option adds to the plain transformer: each that does is a setting with a value of its own."""
+    plain = {field.name for field in fields(PlainConfig)} | ONLY_INITIAL
+    return all(getattr(config, f.name) == f.default for f in fields(config) if f.name not in plain)
 
 
 def config_table(network: Transformer, kind: str, separator: int) -> dict[str, Any]:
