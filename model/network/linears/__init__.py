@@ -7,9 +7,10 @@ from torch import nn
 from model.config import ModelConfig
 from model.network.counts import Counts
 from model.network.linears.dense import Dense
+from model.network.linears.ring import Ring
 
 INITIAL_STD = 0.02
-LINEARS = {"dense": Dense}
+LINEARS: dict[str, type[Dense] | type[Ring]] = {"dense": Dense, "ring": Ring}
 """Linear layers by the name that `ModelConfig.linear_kind` gives."""
 BACK = ("attention.out", "mlp.down")
 """Places of layers that write back into the residual stream: 1/√(2 · n_layer) as large at first (GPT-2), or zero."""

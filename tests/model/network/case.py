@@ -46,7 +46,7 @@ class Case:
         with torch.no_grad():
             for parameter in net.parameters():
                 if parameter.any():
-                    parameter.mul_(3)
+                    parameter.mul_(3 ** (1 / 3) if parameter.ndim == 4 else 3)  # a tensor of three that are multiplied
                 else:  # what is zero at first would show nothing
                     parameter.normal_(std=0.1, generator=g)
         return net
