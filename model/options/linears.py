@@ -11,7 +11,9 @@ class Linears(PlainConfig):
     """What the linear layers inside blocks are made of, and which of them."""
 
     linear: str = setting(
-        "dense", "linear layers inside blocks: one matrix, or a ring of three tensors", choices=("dense", "ring")
+        "dense",
+        "linear layers inside blocks: one matrix, a ring of three tensors, or one of few levels, inputs of eight bits",
+        choices=("dense", "ring", "ternary", "two_bit"),
     )
     linear_in: str = setting(
         "all",

@@ -55,7 +55,8 @@ class Ring(nn.Module):
         pair = first.flatten(0, 2) @ second.flatten(1)  # (R I₁ O₁, I₂ O₂ R): the bond between the first two is gone
         opened = pair.view(bond, -1, bond).permute(1, 2, 0).flatten(1)  # (I₁ O₁ I₂ O₂, R R)
         closed = opened @ third.permute(0, 3, 1, 2).flatten(2).flatten(0, 1)  # (I₁ O₁ I₂ O₂, I₃ O₃): both others, too
-        return closed.view(i, o, j, p, k, q).permute(1, 3, 5, 0, 2, 4).reshape(o * p * q, i * j * k)
+        matrix: Tensor = closed.view(i, o, j, p, k, q).permute(1, 3, 5, 0, 2, 4).reshape(o * p * q, i * j * k)
+        return matrix
 
     @staticmethod
     def counts(config: ModelConfig, n_in: int, n_out: int) -> Counts:
