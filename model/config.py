@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from model.errors import SettingsError
 from model.options.documents import Documents
 from model.options.interleaving import Interleaving
+from model.options.linears import Linears
 from model.options.shared_keys import SharedKeys
 from model.options.shortcuts import Shortcuts
 from model.schedule import SCHEDULES
@@ -58,7 +59,7 @@ class TokenizerConfig(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig(Shortcuts, Documents, SharedKeys, Interleaving):
+class ModelConfig(Shortcuts, Documents, SharedKeys, Interleaving, Linears):
     """A decoder-only transformer; `d_model` is n_head × head_dim."""
 
 

@@ -12,10 +12,14 @@ from model.config import ModelConfig
 from model.data.tokenizer import Tokenizer
 from model.errors import CheckpointError, ModelError
 from model.network.flops import count_parameters
+from model.network.part import Compact
 from model.network.transformer import Transformer
 from model.options.documents import SEPARATOR
 
 FORMAT = "lilm-search checkpoint 1"
+PACKED_IN_BYTE, PACKED_SPARE = 4, 4
+"""Weights that a byte of few levels holds; the most numbers that a packed matrix stores beyond its parameters: three
+that fill its last byte, and its scale."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Checkpoint:
 
 def save(path: Path, network: Transformer, tokenizer: Tokenizer, info: dict[str, Any]) -> None:
     """Write the file whole or not at all; `info` holds plain values. Raises `CheckpointError`."""
-    weights = {k: v.detach().cpu() for k, v in network.state_dict().items()}
+    weights = stored_weights(network)
     content = {
         "format": FORMAT,
         "config": network.config.table(),
@@ -42,6 +46,16 @@ def save(path: Path, network: Transformer, tokenizer: Tokenizer, info: dict[str,
             torch.save(content, unfinished)
     except (OSError, RuntimeError) as error:  # torch has RuntimeErrors for files that can't be opened
         raise CheckpointError(f"{path}: can't be written: {error}") from None
+
+
+def stored_weights(network: Transformer) -> dict[str, torch.Tensor]:
+    """Return what every file holds of a network: its weights, those of few levels packed (`Compact`)."""
+    weights = dict(network.state_dict())
+    for name, module in network.named_modules():
+        if isinstance(module, Compact):
+            weights = {key: w for key, w in weights.items() if not key.startswith(f"{name}.")}
+            weights |= {f"{name}.{key}": w for key, w in module.packed_form().items()}
+    return {name: w.detach().cpu().contiguous() for name, w in weights.items()}
 
 
 def load(path: Path, device: torch.device) -> Checkpoint:
@@ -83,9 +97,13 @@ def assemble(
                 f"must be {SEPARATOR}"
             )
         stored, needed = sum(map(_stored, weights.values())), count_parameters(settings, tokenizer.vocab_size)
-        if stored != needed:  # before memory is allocated for weights that a file only claims to have
+        spare = PACKED_SPARE * sum(w.dtype == torch.uint8 for w in weights.values())
+        if not 0 <= stored - needed <= spare:  # before memory is allocated for weights that a file only claims to have
             raise CheckpointError(f"it holds {stored:,} weights, but its settings need {needed:,}")
         network = Transformer(settings, tokenizer.vocab_size)
+        for module in network.modules():
+            if isinstance(module, Compact):
+                module.expect_packed()
         network.load_state_dict(weights)
     except (AttributeError, TypeError, RuntimeError, ModelError) as error:
         raise CheckpointError(f"{origin}: damaged: {str(error).splitlines()[0]}") from None
@@ -94,4 +112,7 @@ def assemble(
 
 def _stored(weights: torch.Tensor) -> int:
     """Return the number of weights that the file stores for a tensor, which its shape and strides may overstate."""
-    return 0 if weights.is_meta else min(weights.numel(), weights.untyped_storage().nbytes() // weights.element_size())
+    if weights.is_meta:
+        return 0
+    there = min(weights.numel(), weights.untyped_storage().nbytes() // weights.element_size())
+    return there * (PACKED_IN_BYTE if weights.dtype == torch.uint8 else 1)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from model.config import ModelConfig
+from model.formats.checkpoint import stored_weights
 from model.network.transformer import Transformer
 from model.options.plain import PlainConfig
 
@@ -93,8 +94,8 @@ def config_table(network: Transformer, kind: str, separator: int) -> dict[str, A
 
 
 def own_names(network: Transformer) -> dict[str, Tensor]:
-    """Return the network's weights by its own names."""
-    return {name: w.detach().cpu().contiguous() for name, w in network.state_dict().items()}
+    """Return what is stored of the network by its own names."""
+    return stored_weights(network)
 
 
 def renamed(network: Transformer) -> dict[str, Tensor]:

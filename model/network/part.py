@@ -39,6 +39,17 @@ class Drawn(Protocol):
         """Draw them from the generator, and from nowhere else."""
 
 
+@runtime_checkable
+class Compact(Protocol):
+    """A module that is stored in another form than the one it learns in, and works from that form once it is loaded."""
+
+    def packed_form(self) -> dict[str, Tensor]:
+        """Return what is stored of its own parameters, by name."""
+
+    def expect_packed(self) -> None:
+        """Become one of that form, before its tensors are read."""
+
+
 class Part(nn.Module):
     """A map of the stream that is built of the network's settings and its block's layer.
 

@@ -7,9 +7,16 @@ from torch import nn
 from model.config import ModelConfig
 from model.network.counts import Counts
 from model.network.linears.dense import Dense
+from model.network.linears.quantised import Ternary, TwoBit
+from model.network.linears.ring import Ring
 
 INITIAL_STD = 0.02
-LINEARS = {"dense": Dense}
+LINEARS: dict[str, type[Dense] | type[Ring] | type[Ternary]] = {
+    "dense": Dense,
+    "ring": Ring,
+    "ternary": Ternary,
+    "two_bit": TwoBit,
+}
 """Linear layers by the name that `ModelConfig.linear_kind` gives."""
 BACK = ("attention.out", "mlp.down")
 """Places of layers that write back into the residual stream: 1/√(2 · n_layer) as large at first (GPT-2), or zero."""

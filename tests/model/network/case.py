@@ -30,6 +30,8 @@ class Case:
     """Its settings in `[model]`, beside 2 blocks of 4 heads of width 8 over 16 tokens."""
     reference: type[Reference] = Reference
     """The network in float64, by loops, from the paper."""
+    tolerance: float = 1e-4
+    """How far logits may lie from float64's, of themselves and of 1."""
     counted_too: Callable[[ModelConfig], float] = counted_too
 
     def config(self, **options: Any) -> ModelConfig:
@@ -46,7 +48,7 @@ class Case:
         with torch.no_grad():
             for parameter in net.parameters():
                 if parameter.any():
-                    parameter.mul_(3)
+                    parameter.mul_(3 ** (1 / 3) if parameter.ndim == 4 else 3)  # a tensor of three that are multiplied
                 else:  # what is zero at first would show nothing
                     parameter.normal_(std=0.1, generator=g)
         return net

@@ -3,13 +3,15 @@
 import pytest
 
 from tests.model.network.case import Case
-from tests.model.network.ideas import documents, interleaving, plain, shared_keys, shortcuts
+from tests.model.network.ideas import documents, interleaving, plain, quantised, ring, shared_keys, shortcuts
 
 IDEAS: dict[str, Case] = {
     **interleaving.CASES,
     **shared_keys.CASES,
     **documents.CASES,
     **shortcuts.CASES,
+    **ring.CASES,
+    **quantised.CASES,
 }
 MENU: dict[str, Case] = {**plain.CASES, **IDEAS}
 COSTLY: dict[str, Case] = {name: MENU[name] for name in ("plain", "all at once", *IDEAS)}

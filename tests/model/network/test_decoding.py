@@ -36,7 +36,7 @@ def test_in_pieces_of_any_length_the_logits_are_those_of_the_whole(
     network, tokens = NETWORKS[name], torch.tensor(rows)
     whole = network(tokens)
     for end, logits in read(network, tokens, sorted(cuts)).items():
-        torch.testing.assert_close(logits, whole[:, end - 1], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(logits, whole[:, end - 1], rtol=MENU[name].tolerance, atol=MENU[name].tolerance)
 
 
 @pytest.mark.parametrize("name", MENU)
@@ -45,7 +45,8 @@ def test_token_by_token_it_is_the_network_written_out(name: str) -> None:
     network, tokens = NETWORKS[name], torch.randint(0, VOCAB, (1, CONTEXT), generator=torch.Generator().manual_seed(4))
     expected = MENU[name].reference(network).logits(tokens[0])[0]
     for end, logits in read(network, tokens, list(range(1, CONTEXT + 1))).items():
-        torch.testing.assert_close(logits[0].double(), expected[end - 1], rtol=1e-4, atol=1e-4)
+        tolerance = MENU[name].tolerance
+        torch.testing.assert_close(logits[0].double(), expected[end - 1], rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("name", MENU)

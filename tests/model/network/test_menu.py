@@ -35,14 +35,14 @@ def test_the_future_changes_nothing(case: Case) -> None:
 def test_it_is_the_network_written_out(case: Case) -> None:
     net, ids = case.far_from_linear(), tokens(1)[0]
     expected = case.reference(net).logits(ids)
-    torch.testing.assert_close(net(ids[None])[0].double(), expected[0], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(net(ids[None])[0].double(), expected[0], rtol=case.tolerance, atol=case.tolerance)
     further = net.states(ids[None], net.config.mtp_heads)[1:]
     assert len(further) == len(expected) - 1
     for states, logits in zip(further, expected[1:], strict=True):
         cap = net.config.logit_softcap
         ours = states[0] @ net.output_weight.T
         ours = cap * torch.tanh(ours / cap) if cap else ours
-        torch.testing.assert_close(ours.double(), logits, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(ours.double(), logits, rtol=case.tolerance, atol=case.tolerance)
 
 
 @every_case
