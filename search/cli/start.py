@@ -31,6 +31,7 @@ def start(
     """
     from rich.console import Console
 
+    from model.minimal_pairs import read_pairs
     from search.analysis.snapshot import read
     from search.cli.progress import preparation_bars
     from search.cli.start_display import LiveDisplay
@@ -50,6 +51,7 @@ def start(
         plan = with_cap(
             database, requested_plan(database, study, data, column, rename, trials), max_usd, say=typer.echo
         )
+        read_pairs(plan.confirm.scores)  # refused before anything runs whose end would need them
         stop.install()
         restore(database, plan.name, typer.echo)  # refused before text is prepared, which may take minutes
         fetch_tokenizers(database, plan.name)

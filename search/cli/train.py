@@ -1,4 +1,4 @@
-"""The commands that train and measure outside a study: train, sample, verify, recipe, evaluate."""
+"""The commands that train and measure outside a study: train, sample, verify, recipe, evaluate, score."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -160,6 +160,42 @@ def evaluate(
         )
     if verification.answer != "yes":
         raise typer.Exit(1)
+
+
+@app.command()
+def score(
+    checkpoint: Annotated[Path, typer.Option(help="A checkpoint, a bundle (best.zip) or a folder of safetensors.")],
+    task: Annotated[
+        list[str] | None,
+        typer.Option(help="Minimal pairs in BLiMP's format: a folder, .jsonl file or glob; may be repeated."),
+    ] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(help="A text file, measured as one document; may be repeated.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    device: Device = None,
+) -> None:
+    """Score a model on minimal pairs (accuracy by phenomenon), or on any text (perplexity, bits per byte).
+
+    Example: lilm-search score --checkpoint best.zip --task blimp/
+    """
+    from rich.console import Console
+
+    from model.formats.load import load
+    from model.minimal_pairs import choose, read_pairs
+    from search.common.errors import SearchError
+    from search.retrain import score as scores
+
+    if not task and not text:
+        raise SearchError("nothing to score: name minimal pairs with --task, or a text with --text")
+    pairs, chosen = read_pairs(task or []), pick_device(device)
+    loaded = load(checkpoint, chosen)
+    choices = choose(loaded.network, loaded.tokenizer, pairs) if pairs else None
+    texts = [scores.text_score(loaded, path, chosen) for path in text or []]
+    if as_json:
+        typer.echo(scores.as_json(checkpoint, choices, texts))
+    else:
+        Console().print(scores.as_tables(choices, texts), highlight=False)
 
 
 @app.command()

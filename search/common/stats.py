@@ -84,6 +84,17 @@ DRAWS = 999
 _MOST = 0.999  # of a correlation, so that Fisher's z stays finite
 
 
+def wilson(right: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return Wilson's interval of a probability of which `right` of `total` > 0 draws are hits (JASA 22, 1927).
+
+    It has a width where all or none are hits, too.
+    """
+    z = NORMAL.inv_cdf((1 + confidence) / 2)
+    centre = (right + z * z / 2) / (total + z * z)
+    half = z / (total + z * z) * math.sqrt(right * (total - right) / total + z * z / 4)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
 def chance_of_as_many(hits: int, draws: int, share: float) -> float:
     """Return the binomial chance that at least `hits` of `draws` fall into a region of probability `share`."""
     return sum(math.comb(draws, k) * share**k * (1 - share) ** (draws - k) for k in range(max(0, hits), draws + 1))

@@ -120,6 +120,12 @@ class ConfirmConfig(Fidelity):
         "factors on the learning rate; each of the best proxies is confirmed with each of them",
         example="[1.0, 0.7]",
     )
+    scores: tuple[str, ...] = setting(
+        (),
+        "minimal pairs in BLiMP's format (.jsonl files, globs or folders) that each run is scored on as it ends, off "
+        "its clock; shown beside its BPB, never used to choose",
+        example='["blimp/*.jsonl"]',
+    )
     prune: bool = setting(True, "prune confirmation runs too, compared with other confirmation runs")
 
     def __post_init__(self) -> None:

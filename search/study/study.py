@@ -44,8 +44,11 @@ _GROWS = (
 )
 """Settings that an open study may raise, but not lower."""
 _FREE = (
-    *("description", "cost.", "workers.", "pruner.", "recipe."),
-    *("confirm.prune", *(f"{part}.{key}" for part in ("proxy", "confirm") for key in ("max_hours", "max_usd"))),
+    *("description", "cost.", "workers.", "pruner.", "recipe.", "confirm.scores"),
+    *(
+        "confirm.prune",
+        *(f"{part}.{key}" for part in ("proxy", "confirm") for key in ("max_hours", "max_usd")),
+    ),
 )
 """Settings, by their beginnings, that an open study may change at will."""
 

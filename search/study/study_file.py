@@ -41,12 +41,19 @@ def read(study: str) -> Plan:
             if isinstance(error, FileNotFoundError):
                 reason += f"; shipped studies go by their names; {nearest(name, shipped())}"
             raise StudyFileError(f"{path}: can't be read: {reason}") from None
-        return replace(plan, data=replace(plan.data, source=local_source(plan.data.source, path.parent)))
+        return _with_local_paths(plan, path.parent)
     if name not in shipped():
         raise StudyFileError(
             f'no study file is named "{name}"; a file of your own goes by its path; {nearest(name, shipped())}'
         )
     return Plan.parse(shipped()[name].read_text(encoding="utf-8"), name=name, origin=f"studies/{name}.toml")
+
+
+def _with_local_paths(plan: Plan, folder: Path) -> Plan:
+    """Return the plan with its local paths, which are relative to the study file's folder, made absolute."""
+    scores = tuple(local_source(source, folder) for source in plan.confirm.scores)
+    data = replace(plan.data, source=local_source(plan.data.source, folder))
+    return replace(plan, data=data, confirm=replace(plan.confirm, scores=scores))
 
 
 def with_data(plan: Plan, source: str, column: str | None) -> Plan:

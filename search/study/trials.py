@@ -35,6 +35,7 @@ PLACE_CHANCE, NEW_TRIALS_PLACES = "place_chance", "new_trials_places"
 N_PARAMS, STEPS, TOKENS, MICRO_BATCH = "n_params", "steps", "tokens", "micro_batch"
 TOKENS_PER_PARAM, TOKENS_PER_SECOND, BYTES_PER_TOKEN = "tokens_per_param", "tokens_per_second", "bytes_per_token"
 TRAIN_BPB, TRAIN_CURVE, MFU, MODE, PROVENANCE = "train_bpb", "train_curve", "mfu", "mode", "provenance"
+SCORES = "scores"
 TOTAL_SECONDS, TRAIN_SECONDS, STARTUP_SECONDS = "total_seconds", "train_seconds", "startup_seconds"
 COMPILE_SECONDS, EVALUATE_SECONDS = "compile_seconds", "evaluate_seconds"
 
@@ -74,6 +75,16 @@ def _table(value: Any) -> bool:
     return type(value) is dict
 
 
+def _scores(value: Any) -> bool:
+    """Return whether a value has the form that `search.study.scores` writes."""
+    if not (_table(value) and _text(value.get("sha256")) and _table(value.get("phenomena")) and value["phenomena"]):
+        return False
+    counts = value["phenomena"].values()
+    return _number(value.get("paradigm_mean")) and all(
+        type(c) is list and len(c) == 2 and _count(c[0]) and _count(c[1]) and c[1] > 0 and c[0] <= c[1] for c in counts
+    )
+
+
 VALIDATORS: Mapping[str, Callable[[Any], bool]] = {
     **dict.fromkeys((BASELINE, WORKER, FAILURE, FAILURE_DETAIL, KIND, WHY, PRUNER), _text),
     **dict.fromkeys((CONFIRMS, SEED, RETRIES, GRID), _count),
@@ -87,6 +98,7 @@ VALIDATORS: Mapping[str, Callable[[Any], bool]] = {
     **dict.fromkeys((PREDICTED, PREDICTED_HALF_WIDTH), _number),
     BUDGET: _budget,
     PROVENANCE: _table,
+    SCORES: _scores,
 }
 """Function that checks a value's type, for each of our attributes that is read again."""
 
@@ -161,6 +173,8 @@ class Attributes:
     """Seconds from its start to its end."""
     train_seconds = _Typed[float](TRAIN_SECONDS)
     """Seconds of training on the clock."""
+    scores = _Typed[dict[str, Any]](SCORES)
+    """Counts of right choices among minimal pairs, as `search.study.scores` writes and reads them."""
     _lr_scale, _why, _provenance = _Typed[float](LR_SCALE), _Typed[str](WHY), _Typed[dict[str, Any]](PROVENANCE)
 
     @property

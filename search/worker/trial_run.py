@@ -10,6 +10,7 @@ from optuna.trial import Trial, TrialState
 
 from model.data.corpus import Corpus
 from model.data.tokenizer import Tokenizer
+from model.minimal_pairs import read_pairs
 from model.training.compiling import compiled_as
 from model.training.micro_batches import MicroBatches
 from model.training.result import Report, Result
@@ -17,19 +18,21 @@ from search.common import paths
 from search.common.durations import parse_duration
 from search.machine.provenance import without_host
 from search.machine.shared_text import shared_corpus
+from search.retrain.score import run_scores
 from search.show.dashboard.sync import update_dashboard, update_dashboard_if_due
 from search.strategy.pruner import drawn_as_control
 from search.strategy.sampler import ensure_parameters
 from search.study.plan import Configuration
 from search.study.space import Params
 from search.study.trial_attributes import valid_attributes
-from search.study.trials import BASELINE, CONTROL, GRID, PROVENANCE, Attributes, run_label, trial_params
+from search.study.trials import BASELINE, CONTROL, GRID, PROVENANCE, SCORES, Attributes, run_label, trial_params
 from search.worker.result_attributes import result_attributes
 from search.worker.resume import SavedStates
 from search.worker.run_context import RunContext
 from search.worker.run_pruner import RunPruner
 from search.worker.run_record import record
 from search.worker.trial_files import keep_confirmed, keep_record, save_weights
+from storage.errors import first_line
 from storage.queue.heartbeat import Heartbeat
 from storage.queue.trial_queue import Claim, TrialQueue
 
@@ -188,6 +191,7 @@ class TrialRun:
 
     def _record_complete(self, result: Result, val_bpb: float, tokenizer: Tokenizer) -> None:
         weights = None if self.proxy else self._save_weights(result, tokenizer)
+        self._score(result, tokenizer)
         not_counted = self._finish(TrialState.COMPLETE, val_bpb)
         self.context.say(f"{self.label}: {val_bpb:.4f} BPB after {result.tokens:,} tokens{not_counted}")
         if not_counted:
@@ -195,6 +199,19 @@ class TrialRun:
         self._update_dashboard(f"{val_bpb:.6f} BPB")
         if weights:
             keep_confirmed(self.context.study, self.claim.trial_id, weights, self.context.device, self.context.say)
+
+    def _score(self, result: Result, tokenizer: Tokenizer) -> None:
+        """Score a confirmation run on the study's minimal pairs; what hinders that is no reason to lose its result."""
+        if self.proxy or not self.plan.confirm.scores:
+            return
+        try:
+            pairs = read_pairs(self.plan.confirm.scores)
+            scores = run_scores(result.network, tokenizer, pairs, self._should_stop)
+        except Exception as error:
+            self.context.say(f"note: {self.label} is not scored on minimal pairs: {first_line(error)}")
+            return
+        self._set_attributes({SCORES: scores.table()})
+        self.context.say(f"{self.label}: {scores.text} of {scores.total:,} minimal pairs right")
 
     def _save_weights(self, result: Result, tokenizer: Tokenizer) -> Path | None:
         info = {

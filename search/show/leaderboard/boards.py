@@ -16,6 +16,7 @@ from typing import Any
 from search.common.durations import format_duration
 from search.study.estimate import Estimate
 from search.study.results import Noise, lead
+from search.study.scores import PairScores
 
 UNKNOWN = "unknown, of "
 """Beginning of a text's hash that isn't known; the result's name follows, so that it can't be compared with others."""
@@ -83,6 +84,8 @@ class Entrant:
     generations: Mapping[str, str] = field(default_factory=dict)
     """Generated texts by their prompts."""
     link: str | None = None
+    pairs: PairScores | None = None
+    """Its runs' scores on minimal pairs; nothing is ranked by them."""
 
     @property
     def name(self) -> str:
@@ -133,6 +136,11 @@ class Board:
         sources = list(dict.fromkeys(row.entrant.source for row in self.rows))
         lossy = "" if self.conditions.lossless else ", LOSSY tokenizer"
         return f"{' = '.join(sources)}, {self.conditions.budget}{lossy}"
+
+    @property
+    def scored(self) -> bool:
+        """Whether any entrant was scored on minimal pairs."""
+        return any(row.entrant.pairs for row in self.rows)
 
     @property
     def proven(self) -> bool:

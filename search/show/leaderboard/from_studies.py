@@ -18,6 +18,7 @@ from search.show.wording import describe
 from search.study.artifacts import artifact_files, study_artifacts
 from search.study.identity import study_names
 from search.study.results import Confirmed, ended_on
+from search.study.scores import scores_of
 from search.study.study import LinkedStudy, load_study
 from search.study.study_file import source_name
 from search.study.trials import BUDGET_SCALE, attributes_of
@@ -71,6 +72,7 @@ def study_entrants(
                 confirmed_on=ended_on(c.runs, signs),
                 running=running,
                 remarks=_remarks(c),
+                pairs=scores_of(c.runs),
                 generations=_best_generations(c.runs, samples),
                 link=link.fill(link_values),
             )

@@ -14,7 +14,10 @@ from search.common.safe_text import fenced
 from search.show.leaderboard.boards import Board, Row
 
 DIGITS = 6
-CSV_COLUMNS = ("rank", "group", "model", "score", "low", "high", "mean", "seeds", "notes", "date", "link")
+CSV_COLUMNS = (
+    *("rank", "group", "model", "score", "low", "high", "mean", "seeds", "minimal_pairs"),
+    *("notes", "date", "link"),
+)
 """Columns of the CSV."""
 HOW = (
     "Ranked by the mean BPB of their runs, bits per byte of validation text: lower is better. BPB (± 95%) is what to "
@@ -40,6 +43,7 @@ def _row_map(board: Board, row: Row) -> dict[str, Any]:
         "interval": interval,
         "mean": round(e.mean_bpb, DIGITS),
         "seeds": e.seeds,
+        "minimal_pairs": None if e.pairs is None else round(e.pairs.accuracy, DIGITS),
         "notes": "; ".join(_all_notes(board, row)),
         "date": e.confirmed_on.isoformat() if e.confirmed_on else None,
         "link": e.link,
@@ -102,14 +106,18 @@ def as_markdown(boards: Sequence[Board]) -> str:
 
 
 def _table(board: Board) -> str:
-    lines = ["| rank | model | BPB (± 95%) | mean | seeds | notes | date |", "|---:|---|---:|---:|---:|---|---|"]
+    head, rule = (" minimal pairs |", "---:|") if board.scored else ("", "")
+    lines = [
+        f"| rank | model | BPB (± 95%) | mean |{head} seeds | notes | date |",
+        f"|---:|---|---:|---:|{rule}---:|---|---|",
+    ]
     for row in board.rows:
         e = row.entrant
         name = f"[{escaped(e.name)}](<{e.link}>)" if e.link else escaped(e.name)
         notes = escaped("; ".join([e.settings, *row.notes]))
-        lines.append(
-            f"| {row.rank} | {name} | {e.score} | {e.mean_bpb:.4f} | {e.seeds} | {notes} | {e.confirmed_on or '–'} |"
-        )
+        pairs = [e.pairs.text if e.pairs else "–"] if board.scored else []
+        figures = " | ".join([e.score, f"{e.mean_bpb:.4f}", *pairs, str(e.seeds)])
+        lines.append(f"| {row.rank} | {name} | {figures} | {notes} | {e.confirmed_on or '–'} |")
     return "\n".join(lines)
 
 

@@ -37,6 +37,8 @@ def _table(board: Board, wide: bool) -> Table:
     table.add_column("BPB (± 95%)", justify="right", no_wrap=True)
     if wide:
         table.add_column("mean", justify="right", no_wrap=True)
+    if board.scored:
+        table.add_column("minimal pairs", justify="right")
     table.add_column("seeds", justify="right")
     if wide:
         table.add_column("notes", ratio=1)
@@ -46,8 +48,8 @@ def _table(board: Board, wide: bool) -> Table:
         name = Text(e.name, style="bold" if board.proven and row.rank == 1 else "")
         about = Text("\n".join(filter(None, [e.settings, "; ".join(row.notes), e.link])), style="dim")
         model = [name, about] if wide else [Text("\n").join([name, about])]
-        mean = [f"{e.mean_bpb:.4f}"] if wide else []
-        table.add_row(str(row.rank), model[0], e.score, *mean, str(e.seeds), *model[1:], str(e.confirmed_on or "–"))
+        figures = [f"{e.mean_bpb:.4f}"] * wide + [e.pairs.text if e.pairs else "–"] * board.scored
+        table.add_row(str(row.rank), model[0], e.score, *figures, str(e.seeds), *model[1:], str(e.confirmed_on or "–"))
     return table
 
 

@@ -12,6 +12,7 @@ from search.common.next_commands import State, next_commands
 from search.show.figures.space import meaning
 from search.show.wording import counted, describe
 from search.study.results import Confirmed
+from search.study.scores import scores_of
 from search.study.study_file import source_name
 from search.study.trials import attributes_of
 
@@ -53,6 +54,7 @@ def confirmed_table(snapshot: Snapshot) -> Table | None:
     configurations = snapshot.confirmed[:MOST_ROWS]
     if not configurations:
         return None
+    pairs = ["minimal pairs"] * any(scores_of(c.runs) for c in configurations)
     proxy, predicted = f"BPB at {snapshot.plan.proxy.budget}", ["predicted ± 90%"] * bool(snapshot.predicted)
     return Table(
         columns=[
@@ -60,6 +62,7 @@ def confirmed_table(snapshot: Snapshot) -> Table | None:
             "configuration",
             "BPB ± 95%",
             "mean",
+            *pairs,
             "seed: BPB",
             proxy,
             *predicted,
@@ -67,21 +70,23 @@ def confirmed_table(snapshot: Snapshot) -> Table | None:
             "settings",
         ],
         rows=[
-            [str(place), c.label, *_measured(snapshot, c), describe(c.params)]
+            [str(place), c.label, *_measured(snapshot, c, bool(pairs)), describe(c.params)]
             for place, c in enumerate(configurations, 1)
         ],
         left_out=len(snapshot.confirmed) - len(configurations),
     )
 
 
-def _measured(snapshot: Snapshot, c: Confirmed) -> list[str]:
+def _measured(snapshot: Snapshot, c: Confirmed, scored: bool) -> list[str]:
     seeds = ", ".join(f"{seed}:\u00a0{bpb:.4f}" for seed, bpb in sorted(c.bpb_by_seed.items()))
     proxy = f"{c.proxy_bpb:.4f}" if c.proxy_bpb is not None else "–"
     size = attributes_of(c.runs[0]).n_params
     predicted = snapshot.predicted.get(c.label)
     predictions = [predicted.text if predicted else "–"] * bool(snapshot.predicted)
     estimate = snapshot.estimates[c.key].text
-    return [estimate, f"{c.mean_bpb:.4f}", seeds, proxy, *predictions, f"{size:,}" if size else "–"]
+    scores = scores_of(c.runs) if scored else None
+    pairs = [scores.text if scores else "–"] * scored
+    return [estimate, f"{c.mean_bpb:.4f}", *pairs, seeds, proxy, *predictions, f"{size:,}" if size else "–"]
 
 
 def cell(value: Any) -> str:
@@ -143,6 +148,11 @@ def glossary(snapshot: Snapshot) -> list[tuple[str, str]]:
         (
             "ρ (Spearman)",
             "the same question answered by the correlation of ranks. Here: of the loss so far and the final one.",
+        ),
+        (
+            "minimal pairs",
+            "pairs of sentences that differ in little, of which one is acceptable: how often the model finds that one "
+            "more probable, with a 95% interval (Wilson's). 50% is chance. Nothing is chosen by it.",
         ),
         ("pruned", "stopped early, because runs that ended among the best hardly ever looked as bad."),
         ("control", "a proxy that, by lot, is never pruned, so that it is known what pruning costs."),

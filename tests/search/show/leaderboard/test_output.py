@@ -18,6 +18,7 @@ from search.show.leaderboard.links import LinkTemplate
 from search.show.leaderboard.output import choose_format
 from search.show.leaderboard.rows import as_csv, as_json, as_markdown, as_yaml, rows
 from search.show.leaderboard.view import page, tables
+from search.study.scores import PairScores
 from tests.browser import WIDTHS, open_page
 from tests.search.show.leaderboard.test_boards import entrant
 
@@ -36,12 +37,28 @@ def boards_made() -> list[Board]:
 def test_yaml_rows_are_jsons(boards_made: list[Board]) -> None:
     rows_read = yaml.safe_load(as_yaml(boards_made))
     assert rows_read == json.loads(as_json(boards_made)) == rows(boards_made)
-    wanted = ["rank", "model", "score", "interval", "seeds", "notes", "date", "link", "group", "generations"]
+    wanted = ["rank", "model", "score", "interval", "mean", "seeds", "minimal_pairs"]
+    wanted += ["notes", "date", "link", "group", "generations"]
     assert [list(row) for row in rows_read] == [wanted] * 3
     assert rows_read[0]["date"] == "2026-01-31"
     assert rows_read[0]["interval"] == pytest.approx([1.3 - 0.019632, 1.3 + 0.019632], abs=1e-6)
     assert {g["prompt"]: g["text"] for g in rows_read[0]["generations"]} == GENERATIONS
     assert rows_read[0]["notes"].startswith("30 min on 4090; lossless; 2L d128; hand-made")
+
+
+def test_minimal_pairs_stand_beside_the_bpb_where_a_run_was_scored(boards_made: list[Board]) -> None:
+    """60 of 100 right; Wilson's interval by scipy. Ranks stay as they are, and a board without scores has no column."""
+    scored = boards([entrant("a", 1.3), entrant("b", 1.4, pairs=PairScores("0", {"x": (60, 100)}, 0.6))])
+    assert [row["minimal_pairs"] for row in rows(scored)] == [None, 0.6]
+    text = "60.0% (50.2% … 69.1%)"
+    console = Console(width=140, record=True, file=io.StringIO())
+    console.print(tables(scored, 140))
+    for written in (as_markdown(scored), page(scored), console.export_text()):
+        assert "minimal pairs" in written
+        assert text in written
+        assert written.index("1.3000") < written.index("1.4000")
+    assert "minimal pairs<" not in page(boards_made)
+    assert "minimal pairs" not in as_markdown(boards_made)
 
 
 def test_csv_has_a_row_each_and_no_formulas(boards_made: list[Board]) -> None:
@@ -61,7 +78,7 @@ def test_markdown_shows_hostile_texts_as_they_are(boards_made: list[Board]) -> N
     hrefs = [c.attrs["href"] for t in inline for c in t.children or () if c.type == "link_open"]
     assert hrefs == [LINK]
     cells = [t for before, t in itertools.pairwise(tokens) if before.type == "td_open"]
-    assert len(cells) == 3 * 6
+    assert len(cells) == 3 * 7
     name = "".join(c.content for c in cells[1].children or ())
     assert name == f"{HOSTILE}, trial 1"
     (fence,) = [t for t in tokens if t.type == "fence"]
