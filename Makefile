@@ -10,6 +10,10 @@ READY := $(VENV)/.ready
 quickstart: $(READY)
 	$(BIN)/lilm-search start --study quickstart
 
+# Python keeps what it has compiled, asserts rewritten by pytest too: each program that a test starts, and each run, would
+# otherwise begin with compiling all of the sources.
+test test-fast: export PYTHONDONTWRITEBYTECODE =
+
 # Three at a time: many tests wait for programs that they start. In the order of files, the longest of which have few tests.
 test: lint
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder

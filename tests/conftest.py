@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 BUILTIN = DataConfig(source="builtin", holdout_period=16, holdout_rows=1)
 NAMESPACE_ADDRESS = f"10.231.{os.getpid() % 250}.1"  # of its own for each run of the tests on a machine
 SHARED_TEXT = SHARED / "data" / "text"
+CLI_SECONDS, END_SECONDS = 240, 40
+"""Seconds that a command may take, and those in which it may then end by itself: within pytest's own limit."""
 
 
 KINDS = {
@@ -228,9 +230,20 @@ def home(fresh_home: Path, cache: Path) -> Path:
 
 
 def run_cli(*arguments: str, **env: str) -> "subprocess.CompletedProcess[str]":
-    """Run the installed command as a user would."""
+    """Run the installed command as a user would; where it takes too long, end it with the workers it has started."""
     from sys import executable
 
     command = [executable, "-m", "search", *arguments]
     env = {**os.environ, **env}
-    return subprocess.run(command, capture_output=True, text=True, timeout=240, env=env, check=False, cwd="/")
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, cwd="/"
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=CLI_SECONDS)
+        except BaseException:
+            process.terminate()  # a killed `start` would leave its workers behind, which are in sessions of their own
+            with suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=END_SECONDS)
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)

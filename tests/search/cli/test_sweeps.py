@@ -11,7 +11,7 @@ from search.study.study import load_study
 from storage.server.database import Database
 from tests.conftest import run_cli
 from tests.search.conftest import Typed
-from tests.search.tiny import PLAN, TRIALS, proxies
+from tests.search.tiny import BRIEF, PLAN, TRIALS, proxies
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # as the commands do
 
@@ -26,7 +26,7 @@ def test_a_conditional_space_from_a_study_file_alone(stored: Database, tmp_path:
     """Kinds of attention, each with the settings that it alone has."""
     path = tmp_path / "kinds.toml"
     path.write_text(
-        PLAN.replace("[space]", "[space]" + CONDITIONAL)
+        BRIEF.replace("[space]", "[space]" + CONDITIONAL)
         .replace("n_head = 1", "n_head = 2")
         .replace("batch_size = 4\n", 'batch_size = 4\nattention = "latent"\nprojection_dim = 8\n')
         .replace(f"trials = {TRIALS}", "trials = 9"),
@@ -48,10 +48,10 @@ def test_a_sweep_runs_its_grid_and_shows_it(
     stored: Database, tmp_path: Path, typed: Typed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Three points twice, as the file says: nothing pruned, nothing confirmed, nothing twice when started again."""
-    text = PLAN[: PLAN.index("[proxy]")].replace("max_lr = { low = 1e-3, high = 3e-2, log = true }\n", "")
+    text = BRIEF[: BRIEF.index("[proxy]")].replace("max_lr = { low = 1e-3, high = 3e-2, log = true }\n", "")
     text = text.replace("head_dim = { low = 8, high = 16, step = 8 }\n", "").replace("[4, 8]", "[2, 4, 8]")
     path = tmp_path / "batches.toml"
-    path.write_text(text + '[proxy]\nsampler = "grid"\nrepeats = 2\nbudget = "1s"\n', encoding="utf-8")
+    path.write_text(text + '[proxy]\nsampler = "grid"\nrepeats = 2\nbudget = "0.5s"\n', encoding="utf-8")
     monkeypatch.setenv("COLUMNS", "160")
     for _ in range(2):
         done = run_cli("start", "--study", str(path))
@@ -99,9 +99,9 @@ vocab_size = {{ choices = [1024, 512] }}
 [proxy]
 sampler = "grid"
 repeats = {repeats}
-budget = "1s"
+budget = "0.5s"
 [confirm]
-budget = "1s"
+budget = "0.5s"
 top = 1
 random = 0
 """
@@ -114,7 +114,7 @@ def test_a_sweep_over_vocabularies_is_confirmed_and_grows(stored: Database, tmp_
         path.write_text(VOCABULARIES.format(repeats=repeats), encoding="utf-8")
         done = run_cli("start", "--study", str(path), COLUMNS="160")
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "vocabs: confirmed at 1s" in done.stdout
+        assert "vocabs: confirmed at 0.5s" in done.stdout
         assert "lilm-search export --study vocabs" in done.stdout
     rows = [line for line in done.stdout.splitlines() if line.count("│") > 6]
     assert [row.split("│")[1].strip() for row in rows[:2]] == ["512", "1024"]  # the leaderboard's come after
@@ -131,7 +131,7 @@ def test_a_sweep_over_vocabularies_is_confirmed_and_grows(stored: Database, tmp_
 def test_the_recipe_is_followed(home: Path, plan_file: Path, tmp_path: Path) -> None:
     plan_file.write_text(PLAN + "[recipe]\ntokens_per_param = 4\nmeasure_seconds = 0.3\nmax_layers = 3\n")
     out = tmp_path / "recipe.toml"
-    done = run_cli("recipe", "--study", str(plan_file), "--budget", "2s", "--out", str(out))
+    done = run_cli("recipe", "--study", str(plan_file), "--budget", "1s", "--out", str(out))
     assert done.returncode == 0, done.stderr
     assert "tokens per parameter" in done.stdout
     assert len(tomllib.loads(out.read_text())["recipe"]["learning_rates"]) == 5

@@ -12,25 +12,30 @@ from optuna.trial import TrialState
 from search.study.study import load_study
 from storage.server.database import Database
 from tests.conftest import run_cli
-from tests.search.tiny import assert_exact, proxies, spawn_worker, wait_for
+from tests.search.tiny import BRIEF, assert_exact, proxies, spawn_worker, wait_for
 
 
 def test_workers_by_hand_one_of_them_killed(database: Database, database_url: str, home: Path, plan_file: Path) -> None:
     opened = run_cli("start", "--study", str(plan_file), "--storage", database_url, "--workers", "0")
     assert opened.returncode == 0, opened.stderr
     workers = [spawn_worker(database_url, home) for _ in range(3)]
-    wait_for(workers[0], "trial")
-    workers[0].send_signal(signal.SIGKILL)
-    for worker in workers[1:]:
-        output, _ = worker.communicate(timeout=240)
-        assert worker.returncode == 0, output
-    workers[0].communicate()
+    try:
+        wait_for(workers[0], "trial")
+        workers[0].send_signal(signal.SIGKILL)
+        for worker in workers[1:]:
+            output, _ = worker.communicate(timeout=240)
+            assert worker.returncode == 0, output
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.communicate()
     assert_exact(load_study(database, "tiny"), lost=1)
 
 
 def test_ctrl_c_stops_cleanly_and_start_goes_on(
     database: Database, database_url: str, home: Path, plan_file: Path
 ) -> None:
+    plan_file.write_text(BRIEF, encoding="utf-8")
     command = [sys.executable, "-m", "search", "start", "--study", str(plan_file), "--workers", "2"]
     env = {**os.environ, "LILM_SEARCH_STORAGE": database_url, "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env) as first:
@@ -65,6 +70,7 @@ def test_a_worker_with_other_text_is_refused_before_it_claims(
 def test_start_replaces_its_only_worker_when_it_is_killed(
     database: Database, database_url: str, home: Path, plan_file: Path
 ) -> None:
+    plan_file.write_text(BRIEF, encoding="utf-8")
     command = [sys.executable, "-m", "search", "start", "--study", str(plan_file), "--workers", "1"]
     env = {**os.environ, "LILM_SEARCH_STORAGE": database_url, "PYTHONUNBUFFERED": "1"}
     one_core = partial(os.sched_setaffinity, 0, {min(os.sched_getaffinity(0))})  # and so one thread of training

@@ -152,8 +152,8 @@ def test_long_runs_begin_early_and_all_guarantees_hold(database: Database) -> No
     assert "joint" in kinds
 
 
-def test_a_race_with_early_long_runs_says_how_far_it_has_come(database: Database) -> None:
-    study = open_study(database, joint_plan())
+def test_a_race_with_early_long_runs_says_how_far_it_has_come(in_memory: Database) -> None:
+    study = open_study(in_memory, joint_plan())
     trainer = Trainer(study, lambda at: 2 - at, lambda at: 1.5 - at + at * at)
     while sum(t.state.is_finished() for t in study.proxy_trials()) < 5:
         trainer.step()
@@ -164,9 +164,9 @@ def test_a_race_with_early_long_runs_says_how_far_it_has_come(database: Database
     assert "all once 7 more have" in waits_for(read(study))
 
 
-def test_early_long_runs_keep_to_the_hours(database: Database) -> None:
+def test_early_long_runs_keep_to_the_hours(in_memory: Database) -> None:
     """An hour and a half pays the baseline's half hour and two more; without a limit four candidates would begin."""
-    study = open_study(database, joint_plan("max_hours = 1.5"))
+    study = open_study(in_memory, joint_plan("max_hours = 1.5"))
     Trainer(study, lambda at: 2 - at, lambda at: 1.5 - at + at * at).run()
     runs = study.confirm_trials()
     assert len(runs) == 3

@@ -50,9 +50,9 @@ def scattered(at: float) -> float:
 
 @pytest.mark.parametrize("baseline", [0.1, 1e-4], ids=["good baseline", "bad baseline"])
 @pytest.mark.parametrize("lying", [rising, scattered], ids=["opposite", "unrelated"])
-def test_a_misleading_proxy_is_detected_and_not_followed(lying: Formula, baseline: float, database: Database) -> None:
+def test_a_misleading_proxy_is_detected_and_not_followed(lying: Formula, baseline: float, in_memory: Database) -> None:
     """Long runs want the highest rate, where the baseline stands or not; the proxy says the opposite, or anything."""
-    study = open_study(database, plan(baseline=baseline))
+    study = open_study(in_memory, plan(baseline=baseline))
     Trainer(study, lying, falling).run()
     configurations, table = confirmed(study), best_export(read(study))
     assert not transfer(configurations).proven
@@ -75,8 +75,8 @@ def test_a_proxy_that_predicts_widens_nothing(database: Database) -> None:
     assert "the proxy predicts" in best_export(read(study))["transfer"]
 
 
-def test_a_baseline_that_is_best_stays_best_and_the_export_says_so(database: Database) -> None:
-    study = open_study(database, plan(baseline=0.1))
+def test_a_baseline_that_is_best_stays_best_and_the_export_says_so(in_memory: Database) -> None:
+    study = open_study(in_memory, plan(baseline=0.1))
     Trainer(study, falling, falling).run()
     table = best_export(read(study))
     assert table["configuration"] == "baseline by-hand"
@@ -85,10 +85,10 @@ def test_a_baseline_that_is_best_stays_best_and_the_export_says_so(database: Dat
     assert len(table["result"]["seeds"]) >= 2
 
 
-def test_only_the_better_half_climbs(database: Database) -> None:
+def test_only_the_better_half_climbs(in_memory: Database) -> None:
     """Six at 10m, three at 15m, two at 30m with the baseline and the random one, which climb nothing."""
     rungs = 'top = 6\nrungs = ["10m", "15m"]\nwiden = 0'
-    study = open_study(database, plan(rungs, baseline=1e-2))
+    study = open_study(in_memory, plan(rungs, baseline=1e-2))
     Trainer(study, rising, falling).run()
     runs = study.confirm_trials()
     at = {budget: [r for r in runs if r.user_attrs["budget"] == budget] for budget in ("10m", "15m", "30m")}
@@ -106,8 +106,8 @@ def test_only_the_better_half_climbs(database: Database) -> None:
     assert reasons["has not run"] == 0
 
 
-def test_a_run_that_fails_on_a_rung_climbs_no_further(database: Database) -> None:
-    study = open_study(database, plan('top = 3\nrungs = ["10m"]\nwiden = 0\nrandom = 0', baseline=1e-2))
+def test_a_run_that_fails_on_a_rung_climbs_no_further(in_memory: Database) -> None:
+    study = open_study(in_memory, plan('top = 3\nrungs = ["10m"]\nwiden = 0\nrandom = 0', baseline=1e-2))
     trainer, failed = Trainer(study, rising, rising), None
     while claimed := trainer.claim():
         queue, claim = claimed
@@ -123,9 +123,9 @@ def test_a_run_that_fails_on_a_rung_climbs_no_further(database: Database) -> Non
     assert len({r.user_attrs.get("confirms") for r in long}) == 3
 
 
-def test_an_export_before_the_race_is_over_says_so(database: Database) -> None:
+def test_an_export_before_the_race_is_over_says_so(in_memory: Database) -> None:
     """After each run, whether another one came: only then was the study not at its end."""
-    study = open_study(database, plan())
+    study = open_study(in_memory, plan())
     trainer = Trainer(study, rising, rising)
     while not confirmed(study):
         trainer.step()
@@ -139,17 +139,17 @@ def test_an_export_before_the_race_is_over_says_so(database: Database) -> None:
     assert any("race is not over" in w for warnings in warnings_by_run for w in warnings)
 
 
-def test_a_scaled_rate_can_win_and_is_exported(database: Database, tmp_path: Path) -> None:
+def test_a_scaled_rate_can_win_and_is_exported(in_memory: Database, tmp_path: Path) -> None:
     """The proxies want the rate 0.02, long runs half of the best proxy's."""
 
     def at_lr(best: float) -> Formula:
         return lambda at: 1.3 + (at - best) ** 2
 
-    study = open_study(database, plan("top = 3\nlr_scales = [1.0, 0.5]\nwiden = 0", baseline=1e-4))
+    study = open_study(in_memory, plan("top = 3\nlr_scales = [1.0, 0.5]\nwiden = 0", baseline=1e-4))
     Trainer(study, at_lr(0.77), at_lr(0.77)).run()
     best = min((t for t in study.proxy_trials()), key=lambda t: t.value or 0.0)
     half = place({**best.params, "max_lr": best.params["max_lr"] / 2})
-    again = open_study(database, plan("top = 3\nlr_scales = [1.0, 0.5]\nwiden = 0", baseline=1e-4, name="again"))
+    again = open_study(in_memory, plan("top = 3\nlr_scales = [1.0, 0.5]\nwiden = 0", baseline=1e-4, name="again"))
     Trainer(again, at_lr(0.77), at_lr(half)).run()
     table = best_export(read(again))
     scaled = best.params["max_lr"] / 2
@@ -170,9 +170,9 @@ def test_a_scaled_rate_can_win_and_is_exported(database: Database, tmp_path: Pat
 
 
 @pytest.mark.parametrize("cap", ["max_hours = 4.0", "max_usd = 2.0"])
-def test_hours_and_dollars_stop_new_runs_and_status_says_so(cap: str, database: Database) -> None:
+def test_hours_and_dollars_stop_new_runs_and_status_says_so(cap: str, in_memory: Database) -> None:
     """Runs of half an hour at $0.50 an hour: 8 of them are 4 hours or $2."""
-    study = open_study(database, plan(cap))
+    study = open_study(in_memory, plan(cap))
     Trainer(study, rising, falling).run()
     assert len(study.confirm_trials()) == 8
     assert ["race", SPENT] in [line.split(maxsplit=1) for line in status(study).splitlines()]
@@ -180,9 +180,9 @@ def test_hours_and_dollars_stop_new_runs_and_status_says_so(cap: str, database: 
 
 
 @pytest.mark.parametrize(("hours", "rungs", "long"), [(1.0, 1, 1), (2.0, 6, 2)])
-def test_hours_stop_the_rungs_too(hours: float, rungs: int, long: int, database: Database) -> None:
+def test_hours_stop_the_rungs_too(hours: float, rungs: int, long: int, in_memory: Database) -> None:
     """The baseline takes half an hour, a run on the rung ten minutes; none starts where a long one can't be paid."""
-    study = open_study(database, plan(f'max_hours = {hours}\ntop = 6\nrandom = 0\nrungs = ["10m"]'))
+    study = open_study(in_memory, plan(f'max_hours = {hours}\ntop = 6\nrandom = 0\nrungs = ["10m"]'))
     Trainer(study, rising, falling).run()
     assert Counter(r.user_attrs["budget"] for r in study.confirm_trials()) == {"10m": rungs, "30m": long}
     assert study.confirmations.user_attrs["race"] == SPENT
@@ -213,8 +213,8 @@ def test_what_is_promoted_by_hand_is_run_and_takes_part(database: Database) -> N
     assert f"trial {chosen.number}" in {c.label for c in confirmed(study)}
 
 
-def test_a_baseline_promoted_by_hand_is_the_baseline(database: Database) -> None:
-    study = open_study(database, plan())
+def test_a_baseline_promoted_by_hand_is_the_baseline(in_memory: Database) -> None:
+    study = open_study(in_memory, plan())
     Trainer(study, rising, falling).run()
     (baseline,) = [t for t in study.proxy_trials() if "baseline" in t.user_attrs]
     had = len(next(c for c in race_field(study) if c.key == "baseline by-hand").bpb)
