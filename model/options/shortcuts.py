@@ -12,7 +12,9 @@ class Shortcuts(PlainConfig):
     """What later blocks see of the first ones, and the network's initial state."""
 
     value_residual: bool = setting(False, "each block's values are mixed with the first block's, in learnt shares")
-    embedding_shortcut: bool = setting(False, "each later block's input has a learnt share of the embedding added to it")
+    embedding_shortcut: bool = setting(
+        False, "each later block's input has a learnt share of the embedding added to it"
+    )
     embedding_norm: bool = setting(False, "the embedding is normalised before the first block")
     zero_init: bool = setting(False, "projections back into the residual stream are zero at first")
 
