@@ -45,6 +45,11 @@ BASELINES = (
     "each within the space, and for any other setting of `[tokenizer]`, `[model]` and `[train]` that it needs another "
     "value of than the study's. A baseline always runs as a proxy and is always confirmed. A sweep has none."
 )
+IDEAS = (
+    "Of a sweep: what it compares with the study's own configuration, one table for each idea, named by you, with the "
+    "settings that it changes. Each runs alone, `repeats` times, and the plain configuration √k times as often for k "
+    "ideas, since all are compared with it. Beside them `[space]` is left out: [sweeps](../howto/sweep.md)."
+)
 
 
 def study_file_page() -> str:
@@ -67,6 +72,8 @@ def study_file_page() -> str:
             "[baselines.by-hand]\nmax_lr = 3e-3\nn_layer = 2\n"
             "weight_decay = 0.02        # not searched: the baseline's own"
         ),
+        f"## `[ideas.NAME]`\n\n{IDEAS}",
+        fenced("[ideas]\nshared-keys = { kv_blocks = 2 }\nlocal-and-global = { window = 128, global_every = 4 }"),
         f"## Shipped study files\n\n{table(('name', 'what it searches'), files)}",
     )
 

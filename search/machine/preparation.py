@@ -32,7 +32,8 @@ def tokenizers(plan: Plan) -> list[TokenizerConfig]:
     """Return the tokenizers that a study may need, the baselines' first; those of a range only if it has 24 at most."""
     names = [n for n in plan.space.parameters if SECTION_OF[n] == "tokenizer"]
     choices = [plan.space.parameters[n].values(most=24) or () for n in names]
-    settings = [{n: v for n, v in p.items() if SECTION_OF[n] == "tokenizer"} for p in plan.baselines.values()]
+    named = [*plan.baselines.values(), *(plan.grid() if plan.ideas else [])]
+    settings = [{n: v for n, v in params.items() if SECTION_OF[n] == "tokenizer"} for params in named]
     settings += [dict(zip(names, values, strict=True)) for values in itertools.product(*choices)]
     return list(dict.fromkeys(plan.configuration(params).tokenizer for params in settings or [{}]))
 

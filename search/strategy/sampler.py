@@ -233,7 +233,7 @@ def ensure_parameters(study: LinkedStudy, trial_id: int) -> None:
     plan, storage = study.plan, study.database.storage
     trial = storage.get_trial(trial_id)
     given, searched = trial_params(trial), plan.searched(trial_params(trial))
-    own = attributes_of(trial).baseline is not None  # which may set what others don't search
+    own = attributes_of(trial).baseline is not None or bool(plan.ideas)  # which may set what others don't search
     if searched == given.keys() or (own and searched <= given.keys()):
         return
     with study.database.lock(f"lilm-search/draw/{plan.name}"):

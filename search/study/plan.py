@@ -63,6 +63,8 @@ def is_grid(table: Mapping[str, Any]) -> bool:
     return isinstance(proxy, Mapping) and proxy.get("sampler") == "grid"
 
 
+PLAIN = "plain"
+"""Name of a sweep's configuration without any of its ideas."""
 MAX_COUNTED = 100_000
 """Most configurations of a space that are counted, to refuse a larger number of trials."""
 
@@ -85,6 +87,8 @@ class Plan:
     recipe: RecipeConfig
     space: Space
     baselines: Mapping[str, Params] = field(default_factory=dict)
+    ideas: Mapping[str, Params] = field(default_factory=dict)
+    """Settings that a sweep changes, one idea at a time, by the idea's name."""
 
     def __post_init__(self) -> None:
         rate = self.space.parameters.get("max_lr")
@@ -122,16 +126,11 @@ class Plan:
 
     @classmethod
     def _build(cls, table: Mapping[str, Any], name: str, stored: bool) -> Self:
-        allowed = {"description", "space", "baselines", *SECTIONS}
+        allowed = {"description", "space", "baselines", "ideas", *SECTIONS}
         for key in table:
             if key not in allowed:
                 raise SettingsError(f"`{key}` is not a section here; {nearest(key, allowed)}")
-        needed = ("data", "proxy", "space") if is_grid(table) else ("data", "proxy", "confirm", "space")
-        for key in needed:
-            if key not in table:
-                raise SettingsError(f"[{key}] is missing; every study needs it")
-        if "confirm" not in table:
-            table = {**table, "confirm": {"budget": table["proxy"].get("budget", ""), "top": 0, "random": 0}}
+        table = _with_needed_sections(table)
         sections = {key: record.parse(table.get(key, {}), f"[{key}]") for key, record in SECTIONS.items()}
         description = table.get("description", "")
         if not isinstance(description, str):
@@ -142,11 +141,11 @@ class Plan:
             check_space(space, {section: sections[section].table() for section in RECORDS})
         plan = cls(name=name, description=description, space=space, **sections)  # type: ignore[arg-type]
         if stored:
-            return replace(plan, baselines=table.get("baselines", {}))
+            return replace(plan, baselines=table.get("baselines", {}), ideas=table.get("ideas", {}))
         if plan.proxy.schedule == "prefix" and plan.confirm.budget_seconds <= plan.proxy.budget_seconds:
             budgets = f"[confirm] `budget` is {plan.confirm.budget}, but must be > {plan.proxy.budget}, [proxy]'s"
             raise SettingsError(f'{budgets}, where schedule = "prefix"')
-        plan = plan.with_baselines(table.get("baselines", {}))
+        plan = plan.with_baselines(table.get("baselines", {})).with_ideas(table.get("ideas", {}))
         return plan.sized_as_grid("trials" in table["proxy"]) if is_grid(table) else plan
 
     def with_baselines(self, table: Any) -> Self:
@@ -155,11 +154,31 @@ class Plan:
             raise SettingsError(f"[baselines] is {shown(table)}, but must be a table of tables")
         return replace(self, baselines={name: self._baseline(name, params) for name, params in table.items()})
 
+    def with_ideas(self, table: Any) -> Self:
+        """Return the plan with these ideas, each checked alone beside the fixed settings."""
+        if not isinstance(table, Mapping):
+            raise SettingsError(f"[ideas] is {shown(table)}, but must be a table of tables")
+        if table and self.space.parameters:
+            raise SettingsError("[space] can't stand beside [ideas]: all but one idea's settings must be the same")
+        return replace(self, ideas={name: self._idea(name, params) for name, params in table.items()})
+
+    def _idea(self, name: str, params: Any) -> Params:
+        given = self._configured(f"[ideas.{name}]", params)
+        if not name.strip() or name == PLAIN:
+            raise SettingsError(f'[ideas] has {name!r}, but an idea must have a name, other than "{PLAIN}"')
+        if all(self._is_fixed_at(key, value, given) for key, value in given.items()):
+            raise SettingsError(f"[ideas.{name}] changes nothing: all its values are those of the study's other runs")
+        return given
+
     def _baseline(self, name: str, params: Any) -> Params:
         """Return a baseline's values in their settings' types, checked one by one and in combination."""
-        where = f"[baselines.{name}]"
         if not name.strip():
             raise SettingsError(f"[baselines] has {name!r}, but a baseline must have a name")
+        given = self._configured(f"[baselines.{name}]", params)
+        return {key: value for key, value in given.items() if not self._is_fixed_at(key, value, given)}
+
+    def _configured(self, where: str, params: Any) -> Params:
+        """Return a named configuration's values in their settings' types, checked one by one and in combination."""
         if not isinstance(params, Mapping):
             raise SettingsError(f"{where} is {shown(params)}, but must be a table")
         for key in params:
@@ -172,7 +191,7 @@ class Plan:
             self.configuration(given)
         except SettingsError as error:
             raise SettingsError(f"{where} {error}") from None
-        return {key: value for key, value in given.items() if not self._is_fixed_at(key, value, given)}
+        return given
 
     def _check_searched(self, where: str, params: Params) -> None:
         """Refuse a baseline that lacks a setting searched under its values, or has one outside the space."""
@@ -210,7 +229,7 @@ class Plan:
         """Return the plan with its number of trials set to grid points × repeats."""
         if self.baselines:
             raise SettingsError('[baselines] can\'t stand beside sampler = "grid"; add their values to the grid')
-        size = len(self.grid()) * self.proxy.repeats
+        size = len(self.grid_runs())
         if trials_given and self.proxy.trials != size:
             raise SettingsError(f"[proxy] `trials` is {self.proxy.trials}, but the grid has {size} runs; leave it out")
         return replace(self, proxy=replace(self.proxy, trials=size))
@@ -236,8 +255,30 @@ class Plan:
         return {**params, "max_lr": params.get("max_lr", self.train.max_lr) * lr_scale}
 
     def grid(self) -> list[Params]:
-        """Return every combination of the searched settings' values."""
-        return self.space.grid(self.fixed())
+        """Return every combination of the searched settings' values; of ideas, none of them and each alone."""
+        return [{}, *map(dict, self.ideas.values())] if self.ideas else self.space.grid(self.fixed())
+
+    @property
+    def plain_share(self) -> int:
+        """Runs without any idea for each run of an idea: √k for k ideas, which makes their differences surest.
+
+        All are compared with these (Dunnett, Journal of the American Statistical Association 50, 1955, section 6).
+        """
+        return round(math.sqrt(len(self.ideas))) or 1
+
+    def grid_runs(self) -> list[tuple[int, int]]:
+        """Return point and seed of every run of a grid, each point's first before any is repeated."""
+        shares = [self.plain_share if self.ideas and not index else 1 for index in range(len(self.grid()))]
+        return [
+            (index, self.proxy.seed + repeat * share + further)
+            for repeat in range(self.proxy.repeats)
+            for index, share in enumerate(shares)
+            for further in range(share)
+        ]
+
+    def own_settings(self) -> set[str]:
+        """Return the names of the settings that ideas change: a run may have them though none of them is searched."""
+        return {name for params in self.ideas.values() for name in params}
 
     def fixed(self) -> Params:
         """Return the settings outside the space."""
@@ -268,6 +309,7 @@ class Plan:
             **sections,
             "space": self.space.table(),
             "baselines": {k: dict(v) for k, v in self.baselines.items()},
+            **({"ideas": {k: dict(v) for k, v in self.ideas.items()}} if self.ideas else {}),
         }
 
     def toml(self) -> str:
@@ -277,6 +319,20 @@ class Plan:
     def sha256(self) -> str:
         """Return the SHA-256 of `toml()`, in hexadecimal."""
         return hashlib.sha256(self.toml().encode()).hexdigest()
+
+
+def _with_needed_sections(table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a study file's table with the sections that its kind may leave out; refuse it if others are missing."""
+    if table.get("ideas") and not is_grid(table):
+        raise SettingsError('[ideas] is for sweeps: write sampler = "grid" in [proxy], or search them in [space]')
+    table = {"space": {}, **table} if table.get("ideas") else table
+    needed = ("data", "proxy", "space") if is_grid(table) else ("data", "proxy", "confirm", "space")
+    for key in needed:
+        if key not in table:
+            raise SettingsError(f"[{key}] is missing; every study needs it")
+    if "confirm" in table:
+        return table
+    return {**table, "confirm": {"budget": table["proxy"].get("budget", ""), "top": 0, "random": 0}}
 
 
 def _check_finite(sections: Mapping[str, Settings]) -> None:

@@ -47,7 +47,7 @@ class ProxyConfig(Fidelity):
         "grid runs every combination of the space's values",
         choices=("joint", "tpe", "gp", "qmc", "random", "grid"),
     )
-    repeats: int = setting(1, "runs of each point of a grid, each with its own seed", at_least=1)
+    repeats: int = setting(1, "runs of each point of a grid, or of each idea, each with its own seed", at_least=1)
     trials: int = setting(
         100,
         "most proxy trials, baselines included, unless hours or dollars end them before; a grid sets it itself: its "

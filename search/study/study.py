@@ -252,10 +252,10 @@ def _enqueue_baselines(study: LinkedStudy) -> None:
 
 def _enqueue_grid(study: LinkedStudy) -> None:
     """Queue the points of a grid, each once before any is repeated."""
-    plan = study.plan
-    for repeat in range(plan.proxy.repeats if plan.is_grid else 0):
-        for index, params in enumerate(plan.grid()):
-            study.proxy_queue.enqueue(params, {GRID: index, SEED: plan.proxy.seed + repeat})
+    if study.plan.is_grid:
+        grid = study.plan.grid()
+        for index, seed in study.plan.grid_runs():
+            study.proxy_queue.enqueue(grid[index], {GRID: index, SEED: seed})
 
 
 def known_report_bytes(plan: Plan, attributes: Mapping[str, Any]) -> int | None:

@@ -120,11 +120,11 @@ class TrialRun:
         )
 
     def _params(self) -> Params:
-        """Return the settings that the run was given; a baseline alone may have others than searched ones."""
+        """Return the settings that the run was given; only a baseline or an idea may have others than searched ones."""
         given = trial_params(self.context.study.database.storage.get_trial(self.claim.trial_id))
         if Attributes(self.claim.user_attrs).baseline is None:
-            searched = self.plan.searched(given)
-            given = {name: value for name, value in given.items() if name in searched}
+            names = self.plan.searched(given) | self.plan.own_settings()
+            given = {name: value for name, value in given.items() if name in names}
         return self.plan.suggest(self.trial, given)
 
     def _saved_states(self) -> SavedStates:

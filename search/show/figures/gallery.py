@@ -13,6 +13,7 @@ from search.show.figures.costs import describe_dollars, draw_dollars
 from search.show.figures.grid import draw_sweep
 from search.show.figures.grid_panels import ANY, BATCH, DEPTH, LATENT, SCHEDULES, VOCABULARY, Sweep, describe_sweep
 from search.show.figures.history import describe_curves, describe_history, draw_curves, draw_history
+from search.show.figures.ideas import describe_ideas, draw_ideas
 from search.show.figures.pruning_gate import describe_correlation, draw_correlation
 from search.show.figures.size_and_speed import (
     describe_depth,
@@ -48,10 +49,13 @@ class Picture:
     """Key of the report's question that it helps to answer: won, predicts, mattered or cost."""
     grids: bool | None = None
     """True: only for grids; False: only for studies that search; None: for both."""
+    ideas: bool = False
+    """Whether, of the grids, it is for those of ideas, or for those of values."""
 
     def fits(self, snapshot: Snapshot) -> bool:
         """Return whether this kind of study can have it."""
-        return self.grids is None or self.grids == snapshot.plan.is_grid
+        plan = snapshot.plan
+        return self.grids is None or (self.grids == plan.is_grid and (not self.grids or self.ideas == bool(plan.ideas)))
 
 
 SWEPT = (
@@ -218,6 +222,19 @@ PICTURES: Mapping[str, Picture] = {
         "Latent projection: parameters, token rate, tokens, BPB",
         "a grid over projection_dim, such as sweep-latent",
         "The lines across are attention without a projection.",
+    ),
+    "ideas": Picture(
+        title="Which ideas help",
+        draw=draw_ideas,
+        needs="a sweep with [ideas], such as sweep-ideas, with finished runs of the plain configuration and an idea",
+        describe=describe_ideas,
+        how_to_read="Each idea alone beside the plain configuration (dotted), for the same seconds; left of the line "
+        "it has fewer bits per byte. The bars are intervals that hold for all ideas together, at 95% (Dunnett's test, "
+        "with the noise of all repeats): an idea whose bar stays on one side helps or hurts, here and within this "
+        "budget. Seeds: so many runs of each idea would tell a true difference of the size seen, four times in five. "
+        "Other settings, the learning rate too, are those that were tuned without it.",
+        grids=True,
+        ideas=True,
     ),
 }
 

@@ -10,6 +10,7 @@ from optuna.trial import TrialState
 
 from search.analysis.forecast import forecast
 from search.analysis.grid import points
+from search.analysis.ideas import compared, summary
 from search.analysis.importance import MIN_TRIALS
 from search.analysis.pruning_summary import saved_seconds
 from search.analysis.snapshot import Snapshot
@@ -110,6 +111,9 @@ def _best_point(snapshot: Snapshot) -> list[str]:
     finished = [p for p in points(snapshot.plan.grid(), snapshot.proxies) if p.runs]
     if not finished:
         return _only_proxies(snapshot)
+    if snapshot.plan.ideas:
+        verdicts = summary(compared(snapshot.plan, snapshot.proxies)) or "No idea can be compared yet."
+        return ["This study is a sweep of ideas: nothing in it is confirmed.", verdicts]
     best = min(finished, key=lambda p: p.bpb)
     half_width = best.means["val_bpb"].half_width
     bpb = bpb_text(best.bpb, half_width) + (" (95% interval)" if half_width is not None else "")

@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from search.analysis.grid import Point, point_bpb_text, sweep_points, value_text
+from search.analysis.ideas import compared
+from search.show.status.ideas_table import ideas_table
 from search.study.plan import Plan
 from search.study.study import LinkedStudy
 from search.study.trials import TOKENS, TOKENS_PER_PARAM, TOKENS_PER_SECOND
@@ -18,7 +20,10 @@ WIDE = 110
 
 def sweep_table(study: LinkedStudy, width: int | None = None) -> Table:
     """Return the table of a grid study's points for a terminal of `width` columns, by default this one's."""
-    return table_of(study.plan, sweep_points(study), width or Console().width)
+    columns = width or Console().width
+    if study.plan.ideas:
+        return ideas_table(study.plan, compared(study.plan, study.proxy_trials()), columns)
+    return table_of(study.plan, sweep_points(study), columns)
 
 
 def table_of(plan: Plan, points: Sequence[Point], width: int) -> Table:

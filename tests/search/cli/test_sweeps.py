@@ -80,6 +80,60 @@ def test_a_sweep_runs_its_grid_and_shows_it(
     assert "is a sweep: nothing in it is confirmed" in err
 
 
+IDEAS = """
+[data]
+source = "builtin"
+holdout_period = 50
+holdout_rows = 1
+[tokenizer]
+vocab_size = 512
+sample_bytes = 100_000
+[model]
+context = 32
+n_layer = 2
+n_head = 1
+head_dim = 16
+[train]
+batch_size = 4
+[proxy]
+sampler = "grid"
+budget = "1s"
+[confirm]
+budget = "1s"
+top = 1
+random = 0
+[ideas]
+shared-keys = { kv_blocks = 2 }
+wider = { mlp_ratio = 8.0, mlp = "relu2" }
+"""
+
+
+def test_ideas_are_trained_as_the_file_says_compared_and_confirmed(
+    stored: Database, tmp_path: Path, typed: Typed
+) -> None:
+    path = tmp_path / "menu.toml"
+    path.write_text(IDEAS, encoding="utf-8")
+    done = run_cli("start", "--study", str(path), COLUMNS="160")
+    assert done.returncode == 0, done.stdout + done.stderr
+    study = load_study(stored, "menu")
+    plain, shared, wider = sorted(proxies(study), key=lambda t: t.user_attrs["grid"])
+    assert wider.user_attrs["n_params"] - plain.user_attrs["n_params"] == 2 * 2 * 16 * 4 * 16  # of 2 MLPs
+    assert plain.user_attrs["n_params"] - shared.user_attrs["n_params"] == 2 * 16 * 16  # keys and values of one block
+    (confirmed,) = study.confirm_trials()
+    proxy = next(t for t in (plain, shared, wider) if t.number == confirmed.user_attrs["confirms"])
+    assert confirmed.user_attrs["n_params"] == proxy.user_attrs["n_params"]
+    code, table, err = typed("sweep", "--study", "menu")
+    assert code == 0, err
+    assert all(f"{name} " in table for name in ("plain", "shared-keys", "wider"))
+    assert table.count("repeats would") == 2
+    assert typed("plot", "ideas", "--study", "menu", "--out", str(tmp_path / "ideas.html"))[0] == 0
+    assert typed("plot", "sweep", "--study", "menu", "--out", str(tmp_path / "sweep.html"))[0] == 1
+    path.write_text(IDEAS.replace("kv_blocks = 2", "kv_blocks = 4"), encoding="utf-8")
+    code, _, err = typed("start", "--study", str(path))
+    assert code != 0
+    assert "ideas.shared-keys.kv_blocks was 2, now 4" in err
+
+
 VOCABULARIES = """
 [data]
 source = "builtin"
