@@ -19,6 +19,8 @@ Shared = dict[str, Tensor]
 
 EMBEDDING = "embedding"
 """Name under which the stream before the first block is handed on, where a block wants it."""
+PENALTY = "penalty"
+"""Name under which what blocks add to the loss is handed on and added to, where the settings are `penalised`."""
 
 
 class Where(NamedTuple):

@@ -53,6 +53,8 @@ document_mask = true
 kv_blocks = 2
 value_residual = true
 embedding_shortcut = true
+experts = 4
+expert_balance_loss = 0.001
 """
 
 
