@@ -19,8 +19,8 @@ from model.network.flops import count_active_parameters, count_parameters, flops
 from model.network.transformer import Transformer
 from model.training.step import Step
 
-SHAPE: dict[str, Any] = {"n_layer": 4, "n_head": 4, "head_dim": 64, "context": 256}
-VOCAB, BATCH = 4096, 4
+SHAPE: dict[str, Any] = {"n_layer": 4, "n_head": 2, "head_dim": 64, "context": 256}
+VOCAB, BATCH = 2048, 4
 
 
 def prepared(options: dict[str, Any], compiled: str) -> Step:

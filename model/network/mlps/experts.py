@@ -15,6 +15,7 @@ from model.network.linears import initial_std, linear, linear_counts
 from model.network.linears.stack import Stack
 from model.network.mlps.dense import DENSE
 from model.network.part import PENALTY, Part, Shared, Where
+from model.network.rows import moved
 from model.network.shapes import Float, Int
 from model.options.layer import Layer
 
@@ -149,28 +150,3 @@ def unevenness(scores: Float[Tensor, "B T E"], load: Int[Tensor, "B T E"]) -> Fl
     busy = load.sum(dim=1) * (load.shape[-1] / load.sum(dim=(1, 2))[:, None])
     likely = (scores / scores.sum(dim=-1, keepdim=True)).mean(dim=1)
     return (busy * likely).sum(dim=-1).mean()
-
-
-class _Moved(torch.autograd.Function):
-    """Rows copied to other places; gradients are copied back by the inverse, with no atomic addition in any order."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, sources: Tensor, targets: Tensor) -> Tensor:
-        ctx.save_for_backward(targets)
-        return _taken(rows, sources)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:
-        (targets,) = ctx.saved_tensors
-        return _taken(gradient, targets).sum(dim=1), None, None
-
-
-def moved(rows: Float[Tensor, "N D"], sources: Int[Tensor, "M"], targets: Int[Tensor, "N K"]) -> Float[Tensor, "M D"]:
-    """Return row `sources[m]` at each m, zeros where that is −1; `targets` are all places that a row goes to."""
-    result: Tensor = _Moved.apply(rows, sources, targets)  # type: ignore[no-untyped-call]
-    return result
-
-
-def _taken(rows: Tensor, index: Tensor) -> Tensor:
-    taken = rows.index_select(0, index.flatten().clamp(min=0)).view(*index.shape, rows.shape[-1])
-    return torch.where(index[..., None] >= 0, taken, 0)

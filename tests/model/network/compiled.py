@@ -27,7 +27,7 @@ def gradients(loss_of: Callable[..., Any], net: Transformer, seed: int) -> list[
 
 def whole_pass(case: Case) -> dict[str, float]:
     torch.compiler.reset()
-    counter, net, apart = CompileCounterWithBackend("aot_eager"), case.network(), 0.0
+    counter, net, apart = CompileCounterWithBackend("aot_eager"), case.network().train(), 0.0
     compiled = torch.compile(batch_loss, backend=counter, fullgraph=True, dynamic=False)
     for seed in range(2):
         pairs = zip(gradients(compiled, net, seed), gradients(batch_loss, net, seed), strict=True)

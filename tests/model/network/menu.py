@@ -3,7 +3,17 @@
 import pytest
 
 from tests.model.network.case import Case
-from tests.model.network.ideas import documents, experts, interleaving, plain, quantised, ring, shared_keys, shortcuts
+from tests.model.network.ideas import (
+    depths,
+    documents,
+    experts,
+    interleaving,
+    plain,
+    quantised,
+    ring,
+    shared_keys,
+    shortcuts,
+)
 
 IDEAS: dict[str, Case] = {
     **interleaving.CASES,
@@ -13,6 +23,7 @@ IDEAS: dict[str, Case] = {
     **ring.CASES,
     **quantised.CASES,
     **experts.CASES,
+    **depths.CASES,
 }
 MENU: dict[str, Case] = {**plain.CASES, **IDEAS}
 COSTLY: dict[str, Case] = {name: MENU[name] for name in ("plain", "all at once", *IDEAS)}
