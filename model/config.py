@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from model.errors import SettingsError
+from model.options.depths import MixtureOfDepths
 from model.options.documents import Documents
+from model.options.experts import MixtureOfExperts
 from model.options.interleaving import Interleaving
 from model.options.linears import Linears
 from model.options.shared_keys import SharedKeys
@@ -59,7 +61,7 @@ class TokenizerConfig(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig(Shortcuts, Documents, SharedKeys, Interleaving, Linears):
+class ModelConfig(MixtureOfDepths, MixtureOfExperts, Shortcuts, Documents, SharedKeys, Interleaving, Linears):
     """A decoder-only transformer; `d_model` is n_head × head_dim."""
 
 

@@ -9,11 +9,13 @@ class Counts(NamedTuple):
     parameters: int
     products: float
     """Multiplications, each with its addition, of a forward pass: one for each parameter of a dense matrix."""
+    idle: int = 0
+    """Parameters, among all, that a token does not pass through: those of the experts that were not chosen for it."""
 
     @staticmethod
     def of(*parts: "Counts") -> "Counts":
         """Return the counts of parts together."""
-        return Counts(sum(p.parameters for p in parts), sum(p.products for p in parts))
+        return Counts(*(sum(column) for column in zip(*parts, strict=True)))
 
 
 def vectors(parameters: int) -> Counts:

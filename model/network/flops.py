@@ -13,6 +13,11 @@ def count_parameters(config: ModelConfig, vocab_size: int) -> int:
     return embeddings + blocks + norms * config.d_model
 
 
+def count_active_parameters(config: ModelConfig, vocab_size: int) -> int:
+    """Return the number of parameters that a token passes through: all but those of the experts not chosen for it."""
+    return count_parameters(config, vocab_size) - _blocks(config).idle
+
+
 def flops_per_token(config: ModelConfig, vocab_size: int) -> int:
     """Return the operations that training needs for one token of a full context, multiplications and additions.
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.network.device import maybe_compiled
+from model.network.part import PENALTY
 from model.network.shapes import Float, Int
 from model.network.transformer import Transformer, softcap
 
@@ -128,13 +129,15 @@ def batch_loss(
 ) -> tuple[Tensor, Tensor]:
     """Return the loss to learn from and, for the record, the mean nats of each row's next tokens.
 
-    The loss is those nats with the further heads' mean added at `mtp_weight`, and the z-loss of each at `z_weight`.
+    The loss is those nats with the further heads' mean added at `mtp_weight`, the z-loss of each at `z_weight`, and
+    what blocks add by themselves.
     Rows hold one token more than the context. A head i places further on has no target in a row's last i places.
     """
     heads = network.config.mtp_heads if mtp_weight else 0
     inputs, targets = rows[:, :-1], rows[:, 1:]
     parts = []
-    for i, states in enumerate(network.states(inputs, heads, compiled=compiled)):
+    all_states, handed_on = network.outputs(inputs, heads, compiled=compiled)
+    for i, states in enumerate(all_states):
         there = targets.shape[1] - i
         ahead = F.pad(targets[:, i:], (0, i))
         share = (mtp_weight / heads if i else 1.0) / (len(rows) * there)
@@ -149,4 +152,5 @@ def batch_loss(
             z_weight,
         )
         parts.append(part)
-    return torch.stack([loss for loss, _ in parts]).sum(), parts[0][1]
+    loss = torch.stack([loss for loss, _ in parts]).sum()
+    return loss + handed_on[PENALTY] if PENALTY in handed_on else loss, parts[0][1]

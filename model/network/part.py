@@ -19,13 +19,15 @@ Shared = dict[str, Tensor]
 
 EMBEDDING = "embedding"
 """Name under which the stream before the first block is handed on, where a block wants it."""
+PENALTY = "penalty"
+"""Name under which what blocks add to the loss is handed on and added to, where the settings are `penalised`."""
 
 
 class Where(NamedTuple):
     """What attention is told of the positions of T tokens that follow S − T others."""
 
     cosine: Tensor | None
-    """RoPE's cosines (T, K); None without RoPE."""
+    """RoPE's cosines (T, K), or (B, 1, T, K) where tokens of one place differ; None without RoPE."""
     sine: Tensor | None
     mask: Tensor | None
     """What is added to scores (…, T, S), or which pairs are kept; None where causality alone rules and S = T."""

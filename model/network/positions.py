@@ -60,7 +60,7 @@ def rotations(config: ModelConfig) -> tuple[Float[Tensor, "T K"], Float[Tensor, 
 
 
 def rotate(
-    x: Float[Tensor, "B H T K"], cosine: Float[Tensor, "T K"], sine: Float[Tensor, "T K"]
+    x: Float[Tensor, "B H T K"], cosine: Float[Tensor, "... T K"], sine: Float[Tensor, "... T K"]
 ) -> Float[Tensor, "B H T K"]:
     """Turn each pair (i, i + K/2) by its position's angle."""
     first, second = x.chunk(2, dim=-1)

@@ -15,7 +15,7 @@ from model.network.blocks import make_block
 from model.network.blocks.residual import normalised
 from model.network.device import maybe_compiled
 from model.network.linears import INITIAL_STD
-from model.network.part import EMBEDDING, Drawn, Part, Shared, Where
+from model.network.part import EMBEDDING, PENALTY, Drawn, Part, Shared, Where
 from model.network.positions import Positions
 from model.network.shapes import Float, Int
 
@@ -92,7 +92,9 @@ class Transformer(nn.Module):
 
     def handed_on_first(self, x: Float[Tensor, "B T D"]) -> Shared:
         """Return what is handed to the first block beside the embedding."""
-        return {EMBEDDING: x} if any(layer.shortcut for layer in self.layers) else {}
+        shared = {EMBEDDING: x} if any(layer.shortcut for layer in self.layers) else {}
+        # A zero that has a gradient, as all later sums have: blocks of a kind then stay one compiled graph.
+        return {**shared, PENALTY: 0.0 * x.flatten()[0].float()} if self.config.penalised else shared
 
     def next_logits(self, states: Float[Tensor, "B T D"]) -> Float[Tensor, "B V"]:
         """Return the logits after the last position, of normalised states."""
@@ -101,7 +103,13 @@ class Transformer(nn.Module):
     def states(
         self, tokens: Int[Tensor, "B T"], heads: int = 0, *, compiled: bool = False
     ) -> list[Float[Tensor, "B T D"]]:
-        """Return the normalised last states, and those of the first `heads` heads that predict further on.
+        """Return the normalised last states, and those of the first `heads` heads that predict further on."""
+        return self.outputs(tokens, heads, compiled=compiled)[0]
+
+    def outputs(
+        self, tokens: Int[Tensor, "B T"], heads: int = 0, *, compiled: bool = False
+    ) -> tuple[list[Float[Tensor, "B T D"]], Shared]:
+        """Return `states` and what the last block hands on.
 
         `compiled` runs blocks compiled: all of one kind are one graph, whatever their number, so that networks of other
         depths find it in the compiler's cache. On a GPU the two ends are compiled, too.
@@ -114,7 +122,7 @@ class Transformer(nn.Module):
         for block, layer in zip(self.blocks, self.layers, strict=True):
             x, shared = run(block, x, where[layer.window], shared)
         further = [run(head, x, where[self.config.further_layer.window], shared) for head in self.mtp[:heads]]
-        return [maybe_compiled(normalised, ends)(self.norm, x), *further]
+        return [maybe_compiled(normalised, ends)(self.norm, x), *further], shared
 
 
 @dataclass

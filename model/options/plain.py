@@ -80,6 +80,11 @@ class PlainConfig(Settings):
         """The block of a head that looks further on: on its own, whatever pattern the trunk's blocks follow."""
         return Layer(mixer=self.attention, mlp=self.mlp, window=self.window)
 
+    @property
+    def penalised(self) -> bool:
+        """Whether blocks add to the loss that is learned from."""
+        return False
+
     def linear_kind(self, place: str) -> str:
         """Return the kind of the linear layer at this place in blocks, such as "attention.out" or "mlp.up"."""
         return "dense"

@@ -24,7 +24,8 @@ class Muon:
 
     The step of an m × n matrix is scaled by 0.2 · √max(m, n), to the size of AdamW's (Liu et al. 2025,
     arXiv:2502.16982). The rate is a tensor on the weights' device, which nothing waits for: a step can be captured.
-    Every matrix must have a gradient when `step` is called.
+    Every matrix must have a gradient when `step` is called. A tensor of three dimensions is a stack of matrices, each
+    with a step of its own.
     """
 
     def __init__(self, matrices: Sequence[Tensor], *, momentum: float, weight_decay: float) -> None:
@@ -43,8 +44,9 @@ class Muon:
         for matrices, moments in zip(self._groups, self._moments, strict=True):
             gradients = torch.stack([m.grad for m in matrices if m.grad is not None])
             moments.lerp_(gradients, 1 - self._momentum)
-            direction = orthogonal(gradients.lerp_(moments, self._momentum))
-            scale = 0.2 * math.sqrt(max(direction.shape[1:]))
+            shape = gradients.shape
+            direction = orthogonal(gradients.lerp_(moments, self._momentum).view(-1, *shape[-2:])).view(shape)
+            scale = 0.2 * math.sqrt(max(shape[-2:]))
             torch._foreach_mul_(matrices, kept)
             torch._foreach_add_(matrices, list(direction.mul_(-scale * rate).unbind()))
 

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from model.config import TrainConfig
+from model.network.linears.stack import Stack
 from model.network.transformer import Transformer
+from model.training.balancing import Balancing
 from model.training.muon import Muon
 from model.training.qk_clip import QKClip
 
@@ -28,6 +30,7 @@ class Optimizer:
         # Further heads that weigh nothing get no gradient, and Muon wants one of every matrix.
         learned = [network.blocks, *([network.mtp] if training.mtp_weight else [])]
         inner = {id(p) for m in learned for p in m.parameters() if p.ndim == 2}
+        inner |= {id(m.weight) for modules in learned for m in modules.modules() if isinstance(m, Stack)}
         self._by_muon = [p for p in self.parameters if id(p) in inner and training.optimizer == "muon"]
         taken = {id(p) for p in self._by_muon}
         rest = [p for p in self.parameters if id(p) not in taken]
@@ -42,6 +45,7 @@ class Optimizer:
             capturable=device.type == "cuda",
         )
         self.clip = QKClip(network, training.qk_clip) if training.qk_clip else None
+        self.balancing = Balancing(network)
         self.muon: Muon | None = None
         if self._by_muon:
             self.muon = Muon(self._by_muon, momentum=training.momentum, weight_decay=training.weight_decay)
@@ -54,6 +58,7 @@ class Optimizer:
             self.muon.step(self.rate)
         if self.clip is not None:
             self.clip.step()
+        self.balancing.step()
         self.clear()
 
     def clear(self) -> None:
@@ -73,6 +78,7 @@ class Optimizer:
             value.zero_()
         if self.clip is not None:
             self.clip.reset()
+        self.balancing.reset()
         self.clear()
 
 

@@ -21,6 +21,8 @@ class Report:
     Each batch was measured before it was learned from, by weights that were still moving: where the text is seen
     several times, it falls below `val_bpb`, and where learning is fast, it lags behind.
     """
+    dropped_share: float | None = None
+    """Share of the choices of experts, since the report before, that found no room; None without experts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,9 @@ class Result:
     reports: tuple[Report, ...]
     network: Transformer
     n_params: int
+    """All parameters."""
+    n_active_params: int | None = None
+    """Those that a token passes through; None if they weren't told apart."""
     steps: int
     tokens: int
     micro_batch: int
@@ -53,6 +58,11 @@ class Result:
     def train_bpb(self) -> float | None:
         """Training loss at the end: that of the last report."""
         return self.reports[-1].train_bpb if self.reports else None
+
+    @property
+    def dropped_share(self) -> float | None:
+        """Share of the choices of experts that found no room at the end: that of the last report."""
+        return self.reports[-1].dropped_share if self.reports else None
 
     @property
     def tokens_per_second(self) -> float:

@@ -17,7 +17,7 @@ from model.data.tokens import Tokens
 from model.errors import DeviceMemoryError, DivergedError, StoppedError
 from model.evaluate import rehearse, val_bpb
 from model.network.device import on_device, out_of_memory
-from model.network.flops import flops_per_token
+from model.network.flops import count_active_parameters, flops_per_token
 from model.network.transformer import Transformer
 from model.schedule import learning_rate
 from model.training.clock import SYSTEM_CLOCK, Clock, Stopwatch, no_garbage_collection
@@ -186,7 +186,10 @@ class _Run:
         )
 
     def _tensors(self) -> list[Tensor]:
-        return [*self.step.optimizer.parameters, *self.step.optimizer.state(), *self.average.mean, self.step.nats]
+        return [*self.step.optimizer.parameters, *self.step.optimizer.state(), *self.average.mean, *self._counters()]
+
+    def _counters(self) -> list[Tensor]:
+        return [self.step.nats, *self.step.optimizer.balancing.tallies()]
 
     def _watches(self) -> dict[str, Stopwatch]:
         names = ("whole", "starting", "compiling", "training", "evaluating")
@@ -272,6 +275,11 @@ class _Run:
         steps = self.steps - (last.steps if last else 0)
         return self.corpus.train.bpb(self.step.take_nats() / steps) if steps else last.train_bpb if last else None
 
+    def _dropped_share(self) -> float | None:
+        """Read off the share of dropped choices since the last report, and begin anew; off the clock."""
+        share = self.step.optimizer.balancing.take_dropped_share()
+        return self.reports[-1].dropped_share if share is None and self.reports else share
+
     def _report(self, percent: int, bpb: float, on_report: Callable[[Report], bool]) -> bool:
         report = Report(
             percent=percent,
@@ -281,6 +289,7 @@ class _Run:
             steps=self.steps,
             learning_rate=self.rate,
             train_bpb=self._train_bpb(),
+            dropped_share=self._dropped_share(),
         )
         self.reports.append(report)
         return on_report(report)
@@ -295,6 +304,7 @@ class _Run:
             reports=tuple(self.reports),
             network=network,
             n_params=count(network),
+            n_active_params=count_active_parameters(network.config, network.vocab_size),
             steps=self.steps,
             tokens=self.tokens,
             micro_batch=step.micro_batch,

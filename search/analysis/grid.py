@@ -15,8 +15,10 @@ from search.study.space import Params, Space
 from search.study.study import LinkedStudy
 from search.study.trials import (
     BYTES_PER_TOKEN,
+    N_ACTIVE_PARAMS,
     N_PARAMS,
     TOKENS,
+    TOKENS_PER_ACTIVE_PARAM,
     TOKENS_PER_PARAM,
     TOKENS_PER_SECOND,
     TRAIN_BPB,
@@ -24,9 +26,10 @@ from search.study.trials import (
     finished,
 )
 
-MEASURES = ("val_bpb", TRAIN_BPB, N_PARAMS, TOKENS, TOKENS_PER_PARAM, TOKENS_PER_SECOND, BYTES_PER_TOKEN)
+SIZES = (N_PARAMS, N_ACTIVE_PARAMS, TOKENS, TOKENS_PER_PARAM, TOKENS_PER_ACTIVE_PARAM)
+MEASURES = ("val_bpb", TRAIN_BPB, *SIZES, TOKENS_PER_SECOND, BYTES_PER_TOKEN)
 """Measures of a run: its value, and the attributes with these keys."""
-PROPORTIONAL = {TOKENS, TOKENS_PER_PARAM, TOKENS_PER_SECOND}
+PROPORTIONAL = {TOKENS, TOKENS_PER_PARAM, TOKENS_PER_ACTIVE_PARAM, TOKENS_PER_SECOND}
 """Measures whose noise is proportional to their size: machines differ in speed by a percentage."""
 
 

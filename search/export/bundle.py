@@ -29,7 +29,7 @@ from search.machine.provenance import without_host
 from search.study.results import Confirmed
 from search.study.study import LinkedStudy
 from search.study.study_file import source_name
-from search.study.trials import PROVENANCE, TOKENS, attributes_of, budget_of
+from search.study.trials import DROPPED, PROVENANCE, TOKENS, attributes_of, budget_of
 from storage.artifacts.postgres import MEGABYTE
 
 CPU = torch.device("cpu")
@@ -189,7 +189,8 @@ def _weights_info(study: LinkedStudy, entry: Confirmed, run: FrozenTrial | None,
         budget = parse_duration(budget_of(run, study.plan)) * (attrs.budget_scale or 1.0)
         info = {"confirmation": run.number, "seed": attrs.seed, "budget_seconds": budget, "val_bpb": run.value}
         info |= {k: run.user_attrs[k] for k in (TOKENS, PROVENANCE) if k in run.user_attrs}
-    table = {k: info[k] for k in (*WEIGHTS_KEYS, "tokens") if k in info}
+        info |= {DROPPED: attrs.dropped_share} if attrs.dropped_share is not None else {}
+    table = {k: info[k] for k in (*WEIGHTS_KEYS, TOKENS, DROPPED) if k in info}
     data = study.plan.data.table()
     data["source"] = source_name(data["source"])
     names = {"study": study.plan.name, "configuration": entry.label}

@@ -6,11 +6,13 @@ from typing import Any
 import yaml
 
 from model.formats.transformers_layout import CLASSES, model_type
-from model.network.flops import count_parameters
+from model.network.flops import count_active_parameters, count_parameters
 from model.network.transformer import Transformer
 from search.common.durations import format_duration
+from search.common.network_size import dropped_text, parameters_text, per_parameter_text
 from search.common.templates import fill
 from search.export.export import runs_text
+from search.study.trials import DROPPED
 
 
 def model_card(table: Mapping[str, Any], claim: Mapping[str, Any], network: Transformer, samples: str) -> str:
@@ -33,12 +35,17 @@ def model_card(table: Mapping[str, Any], claim: Mapping[str, Any], network: Tran
         held_out=data.get("validation_split")
         or f"{data['holdout_rows']} of every {data['holdout_period']} rows, held out",
         provenance=provenance,
-        ran=(provenance.get("device"), provenance.get("precision"), _tokens(claim, network)),
+        ran=(
+            provenance.get("device"),
+            provenance.get("precision"),
+            _tokens(claim, network),
+            dropped_text(claim.get(DROPPED)),
+        ),
         architecture=CLASSES[kind] if kind else "of lilm-search",
         kind=kind,
         config=network.config,
         vocab_size=network.vocab_size,
-        n_params=count_parameters(network.config, network.vocab_size),
+        n_params=parameters_text(*_sizes(network)),
         samples=samples,
     )
 
@@ -59,5 +66,10 @@ def _front(table: Mapping[str, Any], claim: Mapping[str, Any]) -> str:
 def _tokens(claim: Mapping[str, Any], network: Transformer) -> str:
     if "tokens" not in claim:
         return ""
-    n_params = count_parameters(network.config, network.vocab_size)
-    return f"{claim['tokens']:,} tokens, {claim['tokens'] / n_params:.1f} per parameter"
+    return f"{claim['tokens']:,} tokens, {per_parameter_text(claim['tokens'], *_sizes(network))}"
+
+
+def _sizes(network: Transformer) -> tuple[int, int]:
+    """Return the number of all parameters, and that of those that a token passes through."""
+    shape = (network.config, network.vocab_size)
+    return count_parameters(*shape), count_active_parameters(*shape)

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from model.errors import DeviceMemoryError, DivergedError
-from model.network.flops import count_parameters
+from model.network.flops import count_active_parameters, count_parameters
 from model.training.result import Result
 from search.common.durations import format_duration
+from search.common.network_size import parameters_text
 from search.study.plan import Configuration, Plan
 
 Say = Callable[[str], None]
@@ -109,6 +110,7 @@ def _choose_depth(
     def measure(n_layer: int) -> MeasuredDepth:
         model = replace(start.model, n_layer=n_layer)
         n_params = count_parameters(model, start.tokenizer.vocab_size)
+        active = count_active_parameters(model, start.tokenizer.vocab_size)
         try:
             train_config = replace(start.train, max_lr=MEASURING_LR)
             run = trainer(replace(start, model=model, train=train_config), plan.recipe.measure_seconds, measuring=True)
@@ -118,7 +120,7 @@ def _choose_depth(
         depth = MeasuredDepth(n_layer, n_params, speed, speed * budget_seconds / n_params)
         fits = "" if speed else ": does not fit into memory"
         say(
-            f"  {n_layer:>3} layers  {n_params:>12,} parameters  {speed:>10,.0f} tokens/s  "
+            f"  {n_layer:>3} layers  {parameters_text(n_params, active):>12} parameters  {speed:>10,.0f} tokens/s  "
             f"{depth.tokens_per_param:>8,.1f} tokens per parameter{fits}"
         )
         return depth
@@ -168,6 +170,8 @@ def recipe_export(
     result |= {"tokens_per_second": recipe.result.tokens_per_second, "tokens": recipe.result.tokens}
     n_params = recipe.result.n_params
     result |= {"n_params": n_params, "tokens_per_param": recipe.result.tokens / n_params}
+    if (active := recipe.result.n_active_params) not in (None, n_params):
+        result |= {"n_active_params": active, "tokens_per_active_param": recipe.result.tokens / active}
     return {
         "study": plan.name,
         "configuration": "recipe",

@@ -18,6 +18,7 @@ from model.training.train import train
 from search.common import out_file, paths
 from search.common.durations import parse_duration
 from search.common.errors import SearchError
+from search.common.network_size import dropped_text, parameters_text, per_parameter_text
 from search.common.signals import StopRequest
 from search.export.export import write
 from search.export.reader import ExportedTraining, read_export
@@ -27,6 +28,7 @@ from search.machine.provenance import data_hashes, run_provenance
 from search.retrain.recipe import recipe_export, run_recipe, starting_point
 from search.study import study_file
 from search.study.plan import Configuration, Plan
+from search.study.trials import DROPPED
 
 
 def retrain(
@@ -54,12 +56,14 @@ def retrain(
         "seed": seed,
         "budget_seconds": budget_seconds,
         "tokens": result.tokens,
+        **({DROPPED: result.dropped_share} if result.dropped_share is not None else {}),
         "data": data_from(training.data, data).table(),
         "provenance": run_provenance(device, result, None, seed=seed, budget_seconds=budget_seconds)
         | data_hashes(corpus),
     }
     checkpoint.save(out, result.network, corpus.tokenizer, info)
     say(speed_line(result))
+    say(size_line(result))
     say(f"{result.val_bpb:.4f} BPB after {result.train_seconds:.1f} s of training; checkpoint: {out}")
     return result.val_bpb
 
@@ -112,6 +116,13 @@ def train_export(
         micro_batches=MicroBatches(paths.cache() / "micro-batches"),
         on_report=show,
     )
+
+
+def size_line(result: Result) -> str:
+    """Return a run's parameters, tokens for each, and dropped choices of experts, on one line."""
+    sizes = (result.n_params, result.n_active_params)
+    line = f"{parameters_text(*sizes)} parameters; tokens: {per_parameter_text(result.tokens, *sizes)}"
+    return "; ".join(filter(None, [line, dropped_text(result.dropped_share)]))
 
 
 def speed_line(result: Result) -> str:
@@ -182,7 +193,8 @@ def search_by_hand(
     table = recipe_export(plan, recipe, budget, seed, provenance) | {"hardware": machine.table()}
     write(out, table, "toml")
     checkpoint.save(checkpoint_path, recipe.result.network, corpus.tokenizer, {"val_bpb": recipe.result.val_bpb})
-    tokens_per_param = recipe.result.tokens / recipe.result.n_params
+    result = recipe.result
+    tokens_per_param = per_parameter_text(result.tokens, result.n_params, result.n_active_params)
     say(speed_line(recipe.result))
-    say(f"{recipe.result.val_bpb:.4f} BPB, {tokens_per_param:.1f} tokens for each parameter")
+    say(f"{recipe.result.val_bpb:.4f} BPB, tokens: {tokens_per_param}")
     say(f"configuration: {out}; checkpoint: {checkpoint_path}")

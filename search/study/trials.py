@@ -34,6 +34,7 @@ PLACE_CHANCE, NEW_TRIALS_PLACES = "place_chance", "new_trials_places"
 # Measurements.
 N_PARAMS, STEPS, TOKENS, MICRO_BATCH = "n_params", "steps", "tokens", "micro_batch"
 TOKENS_PER_PARAM, TOKENS_PER_SECOND, BYTES_PER_TOKEN = "tokens_per_param", "tokens_per_second", "bytes_per_token"
+N_ACTIVE_PARAMS, TOKENS_PER_ACTIVE_PARAM, DROPPED = "n_active_params", "tokens_per_active_param", "dropped_share"
 TRAIN_BPB, TRAIN_CURVE, MFU, MODE, PROVENANCE = "train_bpb", "train_curve", "mfu", "mode", "provenance"
 SCORES = "scores"
 TOTAL_SECONDS, TRAIN_SECONDS, STARTUP_SECONDS = "total_seconds", "train_seconds", "startup_seconds"
@@ -88,10 +89,10 @@ def _scores(value: Any) -> bool:
 VALIDATORS: Mapping[str, Callable[[Any], bool]] = {
     **dict.fromkeys((BASELINE, WORKER, FAILURE, FAILURE_DETAIL, KIND, WHY, PRUNER), _text),
     **dict.fromkeys((CONFIRMS, SEED, RETRIES, GRID), _count),
-    **dict.fromkeys((TOKENS, N_PARAMS), _whole),
+    **dict.fromkeys((TOKENS, N_PARAMS, N_ACTIVE_PARAMS), _whole),
     **dict.fromkeys((CONTROL, BY_HAND), _flag),
     **dict.fromkeys((TOTAL_SECONDS, TRAIN_SECONDS, STARTUP_SECONDS, COMPILE_SECONDS, EVALUATE_SECONDS), _number),
-    **dict.fromkeys((TOKENS_PER_SECOND, TOKENS_PER_PARAM), _number),
+    **dict.fromkeys((TOKENS_PER_SECOND, TOKENS_PER_PARAM, TOKENS_PER_ACTIVE_PARAM, DROPPED), _number),
     **dict.fromkeys((CLAIMED_AT, TRAIN_BPB, BYTES_PER_TOKEN, RESUMED_AT), _number),
     **dict.fromkeys((LR_SCALE, BUDGET_SCALE), _factor),
     **dict.fromkeys((BEST_AS_BAD, PLACE_CHANCE, NEW_TRIALS_PLACES, PROOF), _number),
@@ -164,7 +165,11 @@ class Attributes:
     predicted_half_width = _Typed[float](PREDICTED_HALF_WIDTH)
     """Half of the 90% interval in which the run's BPB was predicted to lie."""
     n_params = _Typed[int](N_PARAMS)
-    """Parameters of the network."""
+    """Parameters of the network, all of them."""
+    n_active_params = _Typed[int](N_ACTIVE_PARAMS)
+    """Parameters that a token passes through; None in trials of earlier versions."""
+    dropped_share = _Typed[float](DROPPED)
+    """Share of the choices of experts that found no room at the end of training; None without experts."""
     tokens = _Typed[int](TOKENS)
     """Tokens that it was trained on."""
     tokens_per_second = _Typed[float](TOKENS_PER_SECOND)

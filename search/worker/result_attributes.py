@@ -11,10 +11,12 @@ from search.study.trials import (
     BUDGET_SCALE,
     BYTES_PER_TOKEN,
     COMPILE_SECONDS,
+    DROPPED,
     EVALUATE_SECONDS,
     MFU,
     MICRO_BATCH,
     MODE,
+    N_ACTIVE_PARAMS,
     N_PARAMS,
     NEW_TRIALS_PLACES,
     PLACE_CHANCE,
@@ -24,6 +26,7 @@ from search.study.trials import (
     STARTUP_SECONDS,
     STEPS,
     TOKENS,
+    TOKENS_PER_ACTIVE_PARAM,
     TOKENS_PER_PARAM,
     TOKENS_PER_SECOND,
     TOTAL_SECONDS,
@@ -52,12 +55,15 @@ def result_attributes(
         budget_seconds=budget_seconds,
         self_test=context.self_test,
     )
+    active = result.n_params if result.n_active_params is None else result.n_active_params
     scale = {BUDGET_SCALE: context.budget_scale} if context.budget_scale != 1 else {}
     return {
         N_PARAMS: result.n_params,
+        N_ACTIVE_PARAMS: active,
         STEPS: result.steps,
         TOKENS: result.tokens,
         TOKENS_PER_PARAM: round(result.tokens / result.n_params, 3),
+        TOKENS_PER_ACTIVE_PARAM: round(result.tokens / active, 3),
         TOKENS_PER_SECOND: round(result.tokens_per_second),
         BYTES_PER_TOKEN: round(corpus.train.bytes_per_token, 4),
         TRAIN_BPB: result.train_bpb,
@@ -72,6 +78,7 @@ def result_attributes(
         MICRO_BATCH: result.micro_batch,
         PROVENANCE: provenance | data_hashes(corpus),
         **scale,
+        **({} if result.dropped_share is None else {DROPPED: round(result.dropped_share, 6)}),
         **_decision_attributes(decision),
     }
 

@@ -16,6 +16,7 @@ from model.training.micro_batches import MicroBatches
 from model.training.result import Report, Result
 from search.common import paths
 from search.common.durations import parse_duration
+from search.common.network_size import dropped_text
 from search.machine.provenance import without_host
 from search.machine.shared_text import shared_corpus
 from search.retrain.score import run_scores
@@ -193,7 +194,8 @@ class TrialRun:
         weights = None if self.proxy else self._save_weights(result, tokenizer)
         self._score(result, tokenizer)
         not_counted = self._finish(TrialState.COMPLETE, val_bpb)
-        self.context.say(f"{self.label}: {val_bpb:.4f} BPB after {result.tokens:,} tokens{not_counted}")
+        dropped = f", {dropped_text(result.dropped_share)}" if result.dropped_share is not None else ""
+        self.context.say(f"{self.label}: {val_bpb:.4f} BPB after {result.tokens:,} tokens{dropped}{not_counted}")
         if not_counted:
             return
         self._update_dashboard(f"{val_bpb:.6f} BPB")

@@ -1,12 +1,13 @@
 """Blocks, whose sequence is the network: each kind is a file here and a line of `BLOCKS`."""
 
 from model.config import ModelConfig
+from model.network.blocks.depths import DepthsBlock
 from model.network.blocks.residual import Block
 from model.network.counts import Counts
 from model.network.part import Part
 from model.options.layer import Layer
 
-BLOCKS: dict[str, type[Part]] = {"block": Block}
+BLOCKS: dict[str, type[Part]] = {"block": Block, "depths": DepthsBlock}
 """Blocks by the name that a layer gives."""
 
 

@@ -24,9 +24,14 @@ BACK = ("attention.out", "mlp.down")
 
 def linear(config: ModelConfig, place: str, n_in: int, n_out: int) -> nn.Module:
     """Return a layer from one width to another; `place` is where it stands in a block, such as "mlp.up"."""
-    back_std = 0.0 if config.zero_init else INITIAL_STD / math.sqrt(2 * config.n_layer)
-    std = back_std if place in BACK else INITIAL_STD
-    return LINEARS[config.linear_kind(place)](config, n_in, n_out, std)
+    return LINEARS[config.linear_kind(place)](config, n_in, n_out, initial_std(config, place))
+
+
+def initial_std(config: ModelConfig, place: str) -> float:
+    """Return the standard deviation of a layer's initial weights."""
+    if place not in BACK:
+        return INITIAL_STD
+    return 0.0 if config.zero_init else INITIAL_STD / math.sqrt(2 * config.n_layer)
 
 
 def linear_counts(config: ModelConfig, place: str, n_in: int, n_out: int) -> Counts:

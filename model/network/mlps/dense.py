@@ -29,7 +29,8 @@ class MLP(Part):
         """Return the map of each position."""
         return self.down(self.hidden(self.up(x))), shared
 
-    def hidden(self, up: Float[Tensor, "B T _"]) -> Float[Tensor, "B T F"]:
+    @staticmethod
+    def hidden(up: Float[Tensor, "B T _"]) -> Float[Tensor, "B T F"]:
         """Return the hidden layer."""
         return F.gelu(up, approximate="tanh")
 
@@ -45,7 +46,8 @@ class MLP(Part):
 class SquaredReLU(MLP):
     """The same with max(0, x)² (Primer, arXiv:2109.08668)."""
 
-    def hidden(self, up: Float[Tensor, "B T _"]) -> Float[Tensor, "B T F"]:
+    @staticmethod
+    def hidden(up: Float[Tensor, "B T _"]) -> Float[Tensor, "B T F"]:
         """Return the hidden layer."""
         return F.relu(up).square()
 
@@ -55,7 +57,12 @@ class SwiGLU(MLP):
 
     ups = 2
 
-    def hidden(self, up: Float[Tensor, "B T _"]) -> Float[Tensor, "B T F"]:
+    @staticmethod
+    def hidden(up: Float[Tensor, "B T _"]) -> Float[Tensor, "B T F"]:
         """Return the hidden layer."""
         gate, value = up.chunk(2, dim=-1)
         return F.silu(gate) * value
+
+
+DENSE: dict[str, type[MLP]] = {"gelu": MLP, "relu2": SquaredReLU, "swiglu": SwiGLU}
+"""MLPs by the name of their nonlinearity in `[model]`."""

@@ -7,6 +7,7 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from search.analysis.snapshot import Snapshot
+from search.common.network_size import parameters_text
 from search.show.figures.style import (
     BASELINE,
     BEST,
@@ -19,7 +20,7 @@ from search.show.figures.style import (
     template,
 )
 from search.show.wording import joined
-from search.study.trials import N_PARAMS, TOKENS, TOKENS_PER_SECOND, final_budget, finished, trial_params
+from search.study.trials import N_PARAMS, TOKENS, TOKENS_PER_SECOND, attributes_of, final_budget, finished, trial_params
 
 
 def _measured(snapshot: Snapshot) -> list[FrozenTrial]:
@@ -54,7 +55,7 @@ def draw_depth(snapshot: Snapshot) -> Any:
             "line": {"width": 1, "color": "#808080"},
             "colorbar": {"title": {"text": "BPB"}, "thickness": 14},
         },
-        text=[f"trial {t.number}: {t.value:.4f} BPB" for t in trials],
+        text=[f"trial {t.number}: {t.value:.4f} BPB, {_size(t)} parameters" for t in trials],
         hovertemplate="%{text}<br>%{x} blocks, %{y:.3g} tokens per parameter<extra></extra>",
     )
     _ring(figure, snapshot, trials, depths)
@@ -108,13 +109,17 @@ def draw_speed(snapshot: Snapshot) -> Any:
                 name=name,
                 mode="markers",
                 marker={"symbol": symbol, "color": colour, "size": 9},
-                text=[f"{t.number}: {t.value:.4f} BPB" for t in trials],
-                hovertemplate="%{text}<br>%{x:,} parameters, %{y:,} tokens/s<extra></extra>",
+                text=[f"{t.number}: {t.value:.4f} BPB<br>{_size(t)} parameters" for t in trials],
+                hovertemplate="%{text}, %{y:,} tokens/s<extra></extra>",
             )
     all_trials = [t for _, trials, _, _ in measured for t in trials]
     figure.update_xaxes(**log_axis([t.user_attrs[N_PARAMS] for t in all_trials]))
     figure.update_yaxes(**log_axis([t.user_attrs[TOKENS_PER_SECOND] for t in all_trials]))
     return figure
+
+
+def _size(trial: FrozenTrial) -> str:
+    return parameters_text(trial.user_attrs[N_PARAMS], attributes_of(trial).n_active_params)
 
 
 def describe_speed(snapshot: Snapshot) -> str:

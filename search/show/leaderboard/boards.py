@@ -76,6 +76,7 @@ class Entrant:
     failed: int = 0
     """Number of long runs that failed by the configuration's own fault."""
     n_params: int | None = None
+    n_active_params: int | None = None
     confirmed_on: date | None = None
     """UTC day of its last confirmation run."""
     running: bool = False
@@ -218,6 +219,8 @@ def _notes(entrant: Entrant, next_entrant: Entrant | None) -> tuple[str, ...]:
     notes = ["hand-made" if entrant.baseline else "found by search"]
     if entrant.n_params:
         notes.append(f"{entrant.n_params / 1e6:.2g}M parameters")
+        if entrant.n_active_params not in (None, entrant.n_params):
+            notes[-1] += f", {entrant.n_active_params / 1e6:.2g}M of them active"
     if entrant.noise.deviation is None:
         notes.append("noise not known")
     elif next_entrant is not None and not proven_better(entrant, next_entrant):

@@ -69,6 +69,7 @@ def study_entrants(
                 baseline=c.baseline is not None,
                 failed=c.failed,
                 n_params=attributes_of(c.runs[0]).n_params,
+                n_active_params=attributes_of(c.runs[0]).n_active_params,
                 confirmed_on=ended_on(c.runs, signs),
                 running=running,
                 remarks=_remarks(c),

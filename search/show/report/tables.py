@@ -8,6 +8,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from search.analysis.snapshot import Snapshot
+from search.common.network_size import dropped_text, parameters_text
 from search.common.next_commands import State, next_commands
 from search.show.figures.space import meaning
 from search.show.wording import counted, describe
@@ -80,13 +81,15 @@ def confirmed_table(snapshot: Snapshot) -> Table | None:
 def _measured(snapshot: Snapshot, c: Confirmed, scored: bool) -> list[str]:
     seeds = ", ".join(f"{seed}:\u00a0{bpb:.4f}" for seed, bpb in sorted(c.bpb_by_seed.items()))
     proxy = f"{c.proxy_bpb:.4f}" if c.proxy_bpb is not None else "–"
-    size = attributes_of(c.runs[0]).n_params
+    run = attributes_of(c.runs[0])
+    size = parameters_text(run.n_params, run.n_active_params) if run.n_params else "–"
+    dropped = f"; {dropped_text(run.dropped_share)}" if run.dropped_share is not None else ""
     predicted = snapshot.predicted.get(c.label)
     predictions = [predicted.text if predicted else "–"] * bool(snapshot.predicted)
     estimate = snapshot.estimates[c.key].text
     scores = scores_of(c.runs) if scored else None
     pairs = [scores.text if scores else "–"] * scored
-    return [estimate, f"{c.mean_bpb:.4f}", *pairs, seeds, proxy, *predictions, f"{size:,}" if size else "–"]
+    return [estimate, f"{c.mean_bpb:.4f}", *pairs, seeds, proxy, *predictions, size + dropped]
 
 
 def cell(value: Any) -> str:

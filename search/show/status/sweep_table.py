@@ -11,7 +11,7 @@ from search.analysis.ideas import compared
 from search.show.status.ideas_table import ideas_table
 from search.study.plan import Plan
 from search.study.study import LinkedStudy
-from search.study.trials import TOKENS, TOKENS_PER_PARAM, TOKENS_PER_SECOND
+from search.study.trials import TOKENS, TOKENS_PER_ACTIVE_PARAM, TOKENS_PER_PARAM, TOKENS_PER_SECOND
 
 BAR = 24
 WIDE = 110
@@ -55,9 +55,11 @@ def _figures(p: Point, wide: bool) -> list[str]:
     tokens, per_param, rate = (
         p.means[key].value if key in p.means else 0.0 for key in (TOKENS, TOKENS_PER_PARAM, TOKENS_PER_SECOND)
     )
+    active = p.means[TOKENS_PER_ACTIVE_PARAM].value if TOKENS_PER_ACTIVE_PARAM in p.means else per_param
+    ratio = f"{per_param:.3g}" if active == per_param else f"{per_param:.3g} ({active:.3g} active)"
     tokens_cell = [f"{tokens / 1e6:.3g}"] if wide else []
     runs = f"{p.runs}, {p.others}" if p.others and not wide else str(p.runs)
-    return [point_bpb_text(p), runs, *tokens_cell, f"{per_param:.3g}", f"{rate:,.0f}"]
+    return [point_bpb_text(p), runs, *tokens_cell, ratio, f"{rate:,.0f}"]
 
 
 def _bar(above: float, most: float) -> str:

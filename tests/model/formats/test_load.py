@@ -66,6 +66,7 @@ def bundle(model: Checkpoint, tmp_path: Path) -> Path:
 
 
 @costly_cases
+@torch.no_grad()  # as networks are used: one that is trained may choose otherwise
 def test_every_idea_comes_back_from_every_form(corpus: Corpus, tmp_path: Path, case: Case) -> None:
     """Bit for bit, with its settings."""
     before = trained(corpus, case.config())

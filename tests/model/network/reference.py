@@ -90,12 +90,12 @@ class Reference:
         return self.linear(gathered.flatten(1), p + "out")
 
     def mlp(self, x: Tensor, p: str) -> Tensor:
-        h = self.linear(x, p + "up")
+        return self.linear(self.hidden(self.linear(x, p + "up")), p + "down")
+
+    def hidden(self, h: Tensor) -> Tensor:
         if self.c.mlp == "swiglu":
             gate, value = h.chunk(2, dim=-1)
-            h = gate / (1 + torch.exp(-gate)) * value
-        elif self.c.mlp == "relu2":
-            h = h.clamp(min=0) ** 2
-        else:
-            h = 0.5 * h * (1 + torch.tanh(math.sqrt(2 / math.pi) * (h + 0.044715 * h**3)))
-        return self.linear(h, p + "down")
+            return gate / (1 + torch.exp(-gate)) * value
+        if self.c.mlp == "relu2":
+            return h.clamp(min=0) ** 2
+        return 0.5 * h * (1 + torch.tanh(math.sqrt(2 / math.pi) * (h + 0.044715 * h**3)))

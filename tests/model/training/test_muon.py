@@ -71,6 +71,21 @@ def launches(step: Callable[[], object]) -> int:
     return int(mode.count)
 
 
+def test_a_stack_of_matrices_moves_as_each_of_them() -> None:
+    """An expert's matrix is made orthogonal by itself, not the experts' as one."""
+    generator = torch.Generator().manual_seed(3)
+    single = [torch.randn(24, 16, generator=generator) for _ in range(3)]
+    stack = torch.stack(single)
+    both = [Muon(m, momentum=0.9, weight_decay=0.1) for m in (single, [stack])]
+    for _ in range(3):
+        gradients = torch.randn(3, 24, 16, generator=generator)
+        for matrix, gradient in zip([*single, stack], [*gradients, gradients], strict=True):
+            matrix.grad = gradient.clone()
+        for muon in both:
+            muon.step(torch.tensor(0.05))
+    torch.testing.assert_close(stack, torch.stack(single), rtol=1e-2, atol=1e-3)  # its products are in bfloat16
+
+
 def test_depth_costs_no_launches() -> None:
     """Twelve layers take as many operations as two; torch's own, matrix by matrix, eight times as many."""
     counts = []

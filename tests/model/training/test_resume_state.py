@@ -45,11 +45,11 @@ class Kept:
 
 def run(corpus: Corpus, training: TrainConfig = TRAINING, budget: float = 60.0, **options: Any) -> Result:
     """Train on a clock of its own; every step takes 4 s, unless `steps` says otherwise."""
-    steps = options.pop("steps", itertools.repeat(4.0))
+    steps, model = options.pop("steps", itertools.repeat(4.0)), options.pop("model", WIDE)
     defaults: dict[str, Any] = {"seed": 3, "report_points": (20, 40, 60, 80, 100), "report_bytes": 2000}
     with pytest.MonkeyPatch.context() as patch:
         clock = World(patch, steps)
-        return train(WIDE, training, corpus, budget_seconds=budget, clock=clock, **{**defaults, **options})
+        return train(model, training, corpus, budget_seconds=budget, clock=clock, **{**defaults, **options})
 
 
 def assert_same(result: Result, whole: Result) -> None:
@@ -93,6 +93,21 @@ def test_stopped_at_40_percent_it_ends_bit_for_bit_as_if_it_had_not(
     assert kept.told == [([20, 40], 0.4)]
     assert seen == [20, 40, 60, 80, 100]  # none twice
     assert_same(result, whole)
+
+
+def test_experts_go_on_with_their_biases_and_with_what_was_dropped_since_the_last_report(
+    small: Corpus, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"model": dataclasses.replace(WIDE, experts=4, expert_capacity=1.0)}
+    whole, kept = run(small, **options), Kept(tmp_path / "state")
+    options["keeper"] = kept
+    with pytest.raises(StoppedError):
+        run(small, should_stop=after(6), **options)
+    result = run(small, **options)
+    assert kept.told
+    assert_same(result, whole)
+    assert all(r.dropped_share is not None and 0 < r.dropped_share < 1 for r in result.reports)
+    assert any(p.any() for n, p in result.network.named_parameters() if n.endswith("mlp.bias"))
 
 
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -53,6 +53,8 @@ document_mask = true
 kv_blocks = 2
 value_residual = true
 embedding_shortcut = true
+experts = 4
+expert_balance_loss = 0.001
 """
 
 
@@ -306,7 +308,7 @@ def test_the_commands(study: LinkedStudy, text: Path, tmp_path: Path, monkeypatc
         (("--huggingface", place["hf"]), "not an empty folder"),
         (("--gguf", str(tmp_path / "no" / "best.gguf")), "create it first"),
         (("--gguf", str(tmp_path)), "that is a folder"),
-        (("--gguf", str(tmp_path / "best.gguf")), 'mlp = "gelu" is always gated there; --huggingface writes any'),
+        (("--gguf", str(tmp_path / "best.gguf")), "more than the plain transformer's; --huggingface writes any"),
         (("--gguf", "best.gguf", "--quantize", "q4_0"), "one of f32, f16, q8_0"),
         (("--quantize", "q8_0"), "add --gguf"),
     ):

@@ -180,6 +180,7 @@ def trained(config: Any, training: Any, corpus: Any, **options: Any) -> Result:
         reports=(report,),
         network=Transformer(config, 512),
         n_params=64,
+        n_active_params=64,
         steps=1,
         tokens=64,
         micro_batch=4,

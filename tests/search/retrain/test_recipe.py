@@ -70,6 +70,7 @@ class World:
             tokens=1,
             micro_batch=16,
             n_params=n_params,
+            n_active_params=n_params,
         )
 
 

@@ -72,6 +72,7 @@ def simulated_result(reports: list[Report], val_bpb: float | None) -> Result:
         reports=tuple(reports),
         network=None,  # type: ignore[arg-type]
         n_params=1,
+        n_active_params=1,
         steps=1,
         tokens=1,
         micro_batch=1,
