@@ -8,6 +8,7 @@ from model.options.interleaving import Interleaving
 from model.options.linears import Linears
 from model.options.shared_keys import SharedKeys
 from model.options.shortcuts import Shortcuts
+from model.options.state_space import StateSpace
 from model.schedule import SCHEDULES
 from model.settings import Settings, setting
 
@@ -59,7 +60,7 @@ class TokenizerConfig(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig(Shortcuts, Documents, SharedKeys, Interleaving, Linears):
+class ModelConfig(StateSpace, Shortcuts, Documents, SharedKeys, Interleaving, Linears):
     """A decoder-only transformer; `d_model` is n_head × head_dim."""
 
 

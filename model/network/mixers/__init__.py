@@ -3,6 +3,7 @@
 from model.network.mixers.attention import Attention
 from model.network.mixers.borrowed import BorrowedAttention
 from model.network.mixers.latent import LatentAttention
+from model.network.mixers.mamba import Mamba
 from model.network.part import Part
 
 MIXERS: dict[str, type[Part]] = {
@@ -10,5 +11,6 @@ MIXERS: dict[str, type[Part]] = {
     "grouped": Attention,
     "latent": LatentAttention,
     "borrowed": BorrowedAttention,
+    "mamba2": Mamba,
 }
 """Mixers by the name that a block's layer gives."""

@@ -3,7 +3,16 @@
 import pytest
 
 from tests.model.network.case import Case
-from tests.model.network.ideas import documents, interleaving, plain, quantised, ring, shared_keys, shortcuts
+from tests.model.network.ideas import (
+    documents,
+    interleaving,
+    plain,
+    quantised,
+    ring,
+    shared_keys,
+    shortcuts,
+    state_space,
+)
 
 IDEAS: dict[str, Case] = {
     **interleaving.CASES,
@@ -12,6 +21,7 @@ IDEAS: dict[str, Case] = {
     **shortcuts.CASES,
     **ring.CASES,
     **quantised.CASES,
+    **state_space.CASES,
 }
 MENU: dict[str, Case] = {**plain.CASES, **IDEAS}
 COSTLY: dict[str, Case] = {name: MENU[name] for name in ("plain", "all at once", *IDEAS)}
