@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from model.errors import SettingsError
+from model.options.compressive import Compressive
 from model.options.documents import Documents
 from model.options.interleaving import Interleaving
 from model.options.linears import Linears
@@ -60,7 +61,7 @@ class TokenizerConfig(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig(StateSpace, Shortcuts, Documents, SharedKeys, Interleaving, Linears):
+class ModelConfig(StateSpace, Compressive, Shortcuts, Documents, SharedKeys, Interleaving, Linears):
     """A decoder-only transformer; `d_model` is n_head × head_dim."""
 
 

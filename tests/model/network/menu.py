@@ -4,6 +4,7 @@ import pytest
 
 from tests.model.network.case import Case
 from tests.model.network.ideas import (
+    compressive,
     documents,
     interleaving,
     plain,
@@ -22,6 +23,7 @@ IDEAS: dict[str, Case] = {
     **ring.CASES,
     **quantised.CASES,
     **state_space.CASES,
+    **compressive.CASES,
 }
 MENU: dict[str, Case] = {**plain.CASES, **IDEAS}
 COSTLY: dict[str, Case] = {name: MENU[name] for name in ("plain", "all at once", *IDEAS)}
