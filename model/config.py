@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from model.errors import SettingsError
+from model.options.compressive import Compressive
 from model.options.depths import MixtureOfDepths
 from model.options.documents import Documents
 from model.options.experts import MixtureOfExperts
@@ -10,6 +11,7 @@ from model.options.interleaving import Interleaving
 from model.options.linears import Linears
 from model.options.shared_keys import SharedKeys
 from model.options.shortcuts import Shortcuts
+from model.options.state_space import StateSpace
 from model.schedule import SCHEDULES
 from model.settings import Settings, setting
 
@@ -61,7 +63,9 @@ class TokenizerConfig(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig(MixtureOfDepths, MixtureOfExperts, Shortcuts, Documents, SharedKeys, Interleaving, Linears):
+class ModelConfig(
+    StateSpace, Compressive, MixtureOfDepths, MixtureOfExperts, Shortcuts, Documents, SharedKeys, Interleaving, Linears
+):
     """A decoder-only transformer; `d_model` is n_head × head_dim."""
 
 

@@ -2,7 +2,9 @@
 
 from model.network.mixers.attention import Attention
 from model.network.mixers.borrowed import BorrowedAttention
+from model.network.mixers.compressive import CompressiveAttention
 from model.network.mixers.latent import LatentAttention
+from model.network.mixers.mamba import Mamba
 from model.network.part import Part
 
 MIXERS: dict[str, type[Part]] = {
@@ -10,5 +12,7 @@ MIXERS: dict[str, type[Part]] = {
     "grouped": Attention,
     "latent": LatentAttention,
     "borrowed": BorrowedAttention,
+    "mamba2": Mamba,
+    "compressive": CompressiveAttention,
 }
 """Mixers by the name that a block's layer gives."""

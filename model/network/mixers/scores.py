@@ -45,9 +45,15 @@ class ScoredAttention(Part):
         self, q: Float[Tensor, "B H T K"], k: Float[Tensor, "B G S K"], v: Float[Tensor, "B G S K"], where: Where
     ) -> Float[Tensor, "B T D"]:
         """Return what each position gathers, mapped back into the stream."""
+        return cast(Tensor, self.out(self.attended_values(q, k, v, where.mask).transpose(1, 2).flatten(2)))
+
+    def attended_values(
+        self, q: Float[Tensor, "B H T K"], k: Float[Tensor, "B G S K"], v: Float[Tensor, "B G S K"], mask: Tensor | None
+    ) -> Float[Tensor, "B H T K"]:
+        """Return the values gathered by each head; scores are watched where they are limited."""
         if self.largest is not None and torch.is_grad_enabled():  # in training alone, not where a network is measured
-            self.largest.copy_(torch.maximum(self.largest, largest_scores(q.detach(), k.detach(), where.mask)))
-        return cast(Tensor, self.out(attend(q, k, v, where.mask).transpose(1, 2).flatten(2)))
+            self.largest.copy_(torch.maximum(self.largest, largest_scores(q.detach(), k.detach(), mask)))
+        return attend(q, k, v, mask)
 
     def watch_scores(self) -> None:
         """Keep each head's largest score from now on."""

@@ -4,6 +4,7 @@ import pytest
 
 from tests.model.network.case import Case
 from tests.model.network.ideas import (
+    compressive,
     depths,
     documents,
     experts,
@@ -13,6 +14,7 @@ from tests.model.network.ideas import (
     ring,
     shared_keys,
     shortcuts,
+    state_space,
 )
 
 IDEAS: dict[str, Case] = {
@@ -24,6 +26,8 @@ IDEAS: dict[str, Case] = {
     **quantised.CASES,
     **experts.CASES,
     **depths.CASES,
+    **state_space.CASES,
+    **compressive.CASES,
 }
 MENU: dict[str, Case] = {**plain.CASES, **IDEAS}
 COSTLY: dict[str, Case] = {name: MENU[name] for name in ("plain", "all at once", *IDEAS)}

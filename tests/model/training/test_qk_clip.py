@@ -17,7 +17,11 @@ SHARED_KEYS: dict[str, dict[str, Any]] = {
     "grouped": {"attention": "grouped", "n_kv_head": 2, "positions": "alibi"},
     "keys of two blocks": {"kv_blocks": 2},
 }
-OWN_KEYS: dict[str, dict[str, Any]] = {"plain": {"window": 5}, "latent": {"attention": "latent", "projection_dim": 12}}
+OWN_KEYS: dict[str, dict[str, Any]] = {
+    "plain": {"window": 5},
+    "latent": {"attention": "latent", "projection_dim": 12},
+    "within segments": {"segment": 5, "n_layer": 1},
+}
 OPTIONS = SHARED_KEYS | OWN_KEYS
 
 
@@ -27,6 +31,9 @@ class Watching(Shared):
     def __init__(self, net: Transformer) -> None:
         super().__init__(net)
         self.largest = torch.zeros(net.config.n_layer, net.config.n_head)
+
+    def first_seen(self, t: int, index: int | None) -> int:
+        return t - t % self.c.segment if self.c.segment else super().first_seen(t, index)
 
     def mixer(self, x: Tensor, p: str, index: int | None) -> Tensor:
         assert index is not None
