@@ -1,7 +1,10 @@
 """Samples: text that a trained network writes after a prompt."""
 
+from collections.abc import Callable
+
 import torch
 
+from model.data.tokenizer import Tokenizer
 from model.formats.checkpoint import Checkpoint
 from model.formats.sample_text import format_samples
 from model.network.device import autocast, precision
@@ -23,12 +26,15 @@ def sample(
     max_tokens: int = 100,
     temperature: float = 0.8,
     top_k: int = 50,
+    top_p: float = 1.0,
     seed: int = 0,
+    on_text: Callable[[str], bool] | None = None,
 ) -> str:
     """Return what follows the prompt, until the document ends or `max_tokens` are written.
 
-    Each token is drawn among the `top_k` likeliest; a temperature of 0 takes the likeliest. If the
-    prompt is longer than the context, only its end is used.
+    Each token is drawn among the `top_k` likeliest, and of those among the fewest that have `top_p` of the probability;
+    a temperature of 0 takes the likeliest. If the prompt is longer than the context, only its end is used. `on_text` is
+    called after each token with all the text so far, and returns whether to go on.
     """
     network, tokenizer = checkpoint.network, checkpoint.tokenizer
     device = network.embedding.weight.device
@@ -39,12 +45,17 @@ def sample(
     state = network.initial_state(1, min(len(start) + max_tokens, network.config.context), dtype)
     with autocast(device, dtype):  # around all tokens: it narrows each weight once, and keeps it as long
         for _ in range(max_tokens):
-            token = _draw(_logits(network, ids, state), temperature, top_k, generator)
+            token = _draw(_logits(network, ids, state), temperature, top_k, generator, top_p)
             if token == tokenizer.separator:
                 break
             ids.append(token)
-    text, decoded_prompt = tokenizer.decode(ids[1:]), tokenizer.decode(start[1:])
-    return text[len(decoded_prompt) :]
+            if on_text is not None and not on_text(_text_after(start, ids, tokenizer)):
+                break
+    return _text_after(start, ids, tokenizer)
+
+
+def _text_after(start: list[int], ids: list[int], tokenizer: Tokenizer) -> str:
+    return tokenizer.decode(ids[1:])[len(tokenizer.decode(start[1:])) :]
 
 
 def _logits(network: Transformer, ids: list[int], state: ReadState) -> torch.Tensor:
@@ -60,11 +71,14 @@ def _logits(network: Transformer, ids: list[int], state: ReadState) -> torch.Ten
     return network.next_logits(states)[0].float()
 
 
-def _draw(logits: torch.Tensor, temperature: float, top_k: int, generator: torch.Generator) -> int:
+def _draw(logits: torch.Tensor, temperature: float, top_k: int, generator: torch.Generator, top_p: float = 1.0) -> int:
     if temperature < COLDEST:
         return int(logits.argmax())
     best, tokens = logits.topk(min(top_k, len(logits)))
-    index = torch.multinomial(torch.softmax(best / temperature, dim=-1), 1, generator=generator)
+    chances = torch.softmax(best / temperature, dim=-1)
+    if top_p < 1:  # the likeliest always stays: before it there is nothing
+        chances = chances * (chances.cumsum(0) - chances < top_p)
+    index = torch.multinomial(chances, 1, generator=generator)
     return int(tokens[index])
 
 

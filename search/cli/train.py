@@ -1,4 +1,4 @@
-"""The commands that train and measure outside a study: train, sample, verify, recipe, evaluate, score."""
+"""The commands that train and measure outside a study: train, sample, verify, recipe, evaluate, score, serve."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -263,3 +263,23 @@ def sample(
     loaded = load(checkpoint, pick_device(device))
     text = generate(loaded, prompt, max_tokens=tokens, temperature=temperature, top_k=top_k, seed=seed)
     typer.echo(prompt + text)
+
+
+@app.command()
+def serve(
+    checkpoint: Annotated[Path, typer.Option(help="A checkpoint, a bundle (best.zip) or a folder of safetensors.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port on 127.0.0.1; 0: any free one.")] = 8000,
+    device: Device = None,
+) -> None:
+    """Serve a trained model on this machine as OpenAI's /v1/completions, streaming included.
+
+    Example: lilm-search serve --checkpoint best.zip
+    """
+    from model.formats.load import load
+    from search.common.signals import StopRequest
+    from search.serve.server import serve as serve_model
+    from search.serve.writer import Writer
+
+    loaded, stop = load(checkpoint, pick_device(device)), StopRequest()
+    stop.install()
+    serve_model(Writer(loaded), checkpoint.stem, port, stop, typer.echo)

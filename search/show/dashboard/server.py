@@ -5,23 +5,19 @@ It has no login and can write and delete: anyone who can reach its port has the 
 
 import contextlib
 import errno
-import ipaddress
-import logging
 import os
-import re
-import socket
-import socketserver
 import sys
 import threading
 import webbrowser
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.simple_server import WSGIServer, make_server
 
 from optuna_dashboard import wsgi
 
 from search.common.errors import SearchError
+from search.common.loopback import QuietHandler, is_loopback, own_pages_only, server_class
 from search.common.signals import StopRequest
 from search.study.artifacts import ReadArtifacts
 from search.study.identity import halves
@@ -50,7 +46,7 @@ class Address:
     """Whether, by the user's word, it is behind a gateway with TLS and a login."""
 
     def __post_init__(self) -> None:
-        if not self.behind_gateway and not _is_loopback(self.host):
+        if not self.behind_gateway and not is_loopback(self.host):
             shown = shown_address(self.host) if "@" in self.host else self.host
             raise SearchError(
                 f'--host is "{shown}", which other machines reach, but the dashboard has no login: '
@@ -62,29 +58,6 @@ class Address:
     def url_host(self) -> str:
         """The host as it is written in a URL."""
         return f"[{self.host}]" if ":" in self.host else self.host
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-class _Server(socketserver.ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-
-
-class _Server6(_Server):
-    address_family = socket.AF_INET6
-
-
-class _QuietHandler(WSGIRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        logging.getLogger(__name__).debug(format, *args)
-
-    def address_string(self) -> str:
-        return str(self.client_address[0])  # without this, each request would wait for the DNS
 
 
 def serve(
@@ -104,7 +77,7 @@ def serve(
     if name is not None:
         halves(database, name)  # refuses a study that isn't whole before listening
     app = wsgi(database.storage, artifact_store=ReadArtifacts(database))
-    server = _listen(app if address.behind_gateway else _own_pages_only(app), address, say)
+    server = _listen(app if address.behind_gateway else own_pages_only(app), address, say)
     with server:
         page = _print_pages(database, name, f"http://{address.url_host}:{server.server_port}/dashboard", say)
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -115,31 +88,13 @@ def serve(
         server.shutdown()
 
 
-def _own_pages_only(app: Any) -> Any:
-    """Return the application with requests from other sites' pages refused, since any request may write and delete.
-
-    Such a page's requests come from another origin, or name a host of its own that resolves to this machine (DNS
-    rebinding).
-    """
-
-    def guarded(environ: dict[str, Any], start: Callable[..., Any]) -> Any:
-        host = environ.get("HTTP_HOST", "")
-        origin = environ.get("HTTP_ORIGIN", f"http://{host}").partition("://")[2]
-        if _is_loopback(re.sub(r":\d+$", "", host).strip("[]")) and origin == host:
-            return app(environ, start)
-        start("403 Forbidden", [("Content-Type", "text/plain")])
-        return [b"This dashboard answers this machine's own pages; before others set a gateway (--behind-gateway).\n"]
-
-    return guarded
-
-
 def _listen(app: Any, address: Address, say: Callable[[str], None]) -> WSGIServer:
     """Return a server on the requested port, or on the first free one; print it if that is another."""
-    first, kind = address.port or DEFAULT_PORT, _Server6 if ":" in address.host else _Server
+    first, kind = address.port or DEFAULT_PORT, server_class(address.host)
     others = 0 if address.port or address.behind_gateway else MORE_PORTS
     for port in range(first, first + others + 1):
         try:
-            server = make_server(address.host, port, app, server_class=kind, handler_class=_QuietHandler)
+            server = make_server(address.host, port, app, server_class=kind, handler_class=QuietHandler)
         except OSError as error:
             if error.errno == errno.EADDRINUSE and port < first + others:
                 continue

@@ -19,7 +19,8 @@ def test_wilsons_interval_is_scipys(right: int, total: int) -> None:
 
 def run(number: int, sha256: str = "a", right: int = 3, mean: float = 0.5) -> Any:
     scores = PairScores(sha256, {"x": (right, 4), "y": (1, 6)}, mean)
-    return proxy(number, 1.5, **{SCORES: scores.table()})
+    attributes: dict[str, Any] = {SCORES: scores.table()}
+    return proxy(number, 1.5, **attributes)
 
 
 def test_runs_of_a_configuration_are_pooled_over_the_same_pairs() -> None:

@@ -17,9 +17,10 @@ from typer.testing import CliRunner
 
 from search.cli.main import app
 from search.common.errors import SearchError
+from search.common.loopback import own_pages_only
 from search.common.signals import StopRequest
 from search.show.dashboard import server as dashboard
-from search.show.dashboard.server import Address, _own_pages_only, has_desktop, serve
+from search.show.dashboard.server import Address, has_desktop, serve
 from storage.server.database import Database, parse_url
 from tests.search.shown import full_study
 
@@ -109,7 +110,7 @@ def test_pages_of_other_sites_can_ask_nothing(headers: dict[str, str], status: i
 
     output: list[str] = []
     environ = {f"HTTP_{name.upper()}": value for name, value in headers.items()}
-    body = b"".join(_own_pages_only(app)(environ, lambda line, _: output.append(line)))
+    body = b"".join(own_pages_only(app)(environ, lambda line, _: output.append(line)))
     assert int(output[0].split()[0]) == status
     assert (body == b"all studies") == (status == 200)
 

@@ -108,7 +108,12 @@ def test_plain_texts() -> None:
 def test_the_page_in_a_browser(boards_made: list[Board], tmp_path_factory: pytest.TempPathFactory, dark: bool) -> None:
     path = tmp_path_factory.mktemp("page") / "leaderboard.html"
     path.write_text(page(boards_made), encoding="utf-8")
+    scored = path.with_name("scored.html")
+    pairs = PairScores("0", {"x": (60, 100)}, 0.6)
+    scored.write_text(page(boards([entrant("a", 1.3, pairs=pairs)])), encoding="utf-8")
     with open_page(WIDTHS[0], dark=dark) as watched:
+        watched.page.goto(scored.as_uri())
+        assert watched.page.evaluate("document.documentElement.scrollWidth") <= WIDTHS[0]
         watched.page.goto(path.as_uri())
         watched.page.locator("summary").click()
         assert watched.page.locator(".name").first.inner_text() == f"{HOSTILE}, trial 1"

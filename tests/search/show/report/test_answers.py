@@ -10,9 +10,12 @@ from search.show.dashboard.study_note import study_note
 from search.show.dashboard.trial_notes import against_baseline
 from search.show.report.answers import cost, important_settings, proxy_prediction, unfinished, winner
 from search.show.report.next_steps import next_steps
+from search.show.report.tables import confirmed_table
 from search.show.status.study_overview import study_overview
 from search.study.cost import Bill
 from search.study.plan import Plan
+from search.study.scores import PairScores
+from search.study.trials import SCORES
 from tests.search.show.given import having
 from tests.search.show.studied import entry, made, params, plan, searched, snapshot_of
 
@@ -29,6 +32,19 @@ def confirmed(leader: tuple[float, ...], baseline: tuple[float, ...], *, baselin
     runs = [made(PLAN, i, v, params(1), confirms=1, seed=100 + i) for i, v in enumerate(leader)]
     runs += [made(PLAN, 9 + i, v, BY_HAND, baseline="by-hand", seed=100 + i) for i, v in enumerate(baseline)]
     return snapshot_of(PLAN, proxies, runs)
+
+
+def test_minimal_pairs_stand_in_the_table_where_a_run_was_scored() -> None:
+    """60 of 100 right; Wilson's interval by scipy. The baseline's run was not scored."""
+    snapshot = confirmed((1.50,), (1.60,))
+    assert "minimal pairs" not in confirmed_table(snapshot).columns  # type: ignore[union-attr]
+    run = next(r for c in snapshot.confirmed for r in c.runs if c.baseline is None)
+    run.user_attrs = {**run.user_attrs, SCORES: PairScores("0", {"x": (60, 100)}, 0.6).table()}
+    table = confirmed_table(snapshot)
+    assert table is not None
+    place = table.columns.index("minimal pairs")
+    assert [row[place] for row in table.rows] == ["60.0% (50.2% … 69.1%)", "–"]
+    assert [len(row) for row in table.rows] == [len(table.columns)] * 2
 
 
 def test_a_lead_within_the_noise_is_not_called_a_win() -> None:
