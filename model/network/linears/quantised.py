@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from model.config import ModelConfig
 from model.network.counts import Counts
-from model.network.shapes import Float, Int
+from model.network.shapes import Float
 
 INPUT_BOUND = 127.0
 """Largest size of an input of eight bits."""
@@ -131,14 +131,14 @@ def nearest(x: Tensor, bound: float, offset: float = 0.0) -> Tensor:
     return level
 
 
-def packed(codes: Tensor) -> Int[Tensor, "B"]:
-    """Return whole numbers of 0 to 3, row after row, four to a byte, the first in the lowest bits; the rest is zero."""
+def packed(codes: Tensor) -> Tensor:
+    """Return whole numbers of 0 to 3, four to a byte, row after row, the first in the lowest bits; the rest is zero."""
     flat = codes.flatten().to(torch.uint8)
     fours = F.pad(flat, (0, -len(flat) % 4)).view(-1, 4)
     return fours[:, 0] | fours[:, 1] << 2 | fours[:, 2] << 4 | fours[:, 3] << 6
 
 
-def unpacked(stored: Int[Tensor, "B"], rows: int, columns: int) -> Float[Tensor, "M N"]:
+def unpacked(stored: Tensor, rows: int, columns: int) -> Float[Tensor, "M N"]:
     """Return the numbers of `packed` as a matrix."""
     codes = torch.stack([stored >> shift & 3 for shift in (0, 2, 4, 6)], dim=-1).flatten()
     return codes[: rows * columns].view(rows, columns).float()

@@ -32,6 +32,8 @@ class Case:
     """The network in float64, by loops, from the paper."""
     tolerance: float = 1e-4
     """How far logits may lie from float64's, of themselves and of 1."""
+    narrow: float = 0.02
+    """How far states may lie from those of a narrow stream, of their mean size."""
     counted_too: Callable[[ModelConfig], float] = counted_too
 
     def config(self, **options: Any) -> ModelConfig:
