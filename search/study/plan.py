@@ -158,6 +158,11 @@ class Plan:
         """Return the plan with these ideas, each checked alone beside the fixed settings."""
         if not isinstance(table, Mapping):
             raise SettingsError(f"[ideas] is {shown(table)}, but must be a table of tables")
+        if table and (self.confirm.top or self.confirm.random):
+            raise SettingsError(
+                f"[confirm] `top` is {self.confirm.top} and `random` {self.confirm.random}, but beside [ideas] both "
+                "must be 0: leave [confirm] out, and give [proxy] the `budget` that counts"
+            )
         if table and self.space.parameters:
             raise SettingsError("[space] can't stand beside [ideas]: all but one idea's settings must be the same")
         return replace(self, ideas={name: self._idea(name, params) for name, params in table.items()})

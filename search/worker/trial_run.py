@@ -23,7 +23,7 @@ from search.retrain.score import run_scores
 from search.show.dashboard.sync import update_dashboard, update_dashboard_if_due
 from search.strategy.pruner import drawn_as_control
 from search.strategy.sampler import ensure_parameters
-from search.study.plan import Configuration
+from search.study.plan import PLAIN, Configuration
 from search.study.space import Params
 from search.study.trial_attributes import valid_attributes
 from search.study.trials import BASELINE, CONTROL, GRID, PROVENANCE, SCORES, Attributes, run_label, trial_params
@@ -89,7 +89,7 @@ class TrialRun:
         fidelity = self.plan.proxy if self.proxy else self.plan.confirm
         self.budget_seconds = self.context.budget_scale * parse_duration(attrs.budget or fidelity.budget)
         self.seed = self.plan.proxy.seed if attrs.seed is None else attrs.seed
-        self.context.say(f"{self.label}: {_brief(params)}")
+        self.context.say(f"{self.label}: {_brief(params) or PLAIN}")
         result = self._train(configuration, corpus)
         if self.lost:
             self.context.say(f"{self.label}: taken over by another worker; its result is left out")

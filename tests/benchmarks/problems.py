@@ -132,9 +132,48 @@ def _conditional(params: Params) -> float | str:
     return loss
 
 
+EFFECTS: Mapping[tuple[str, Any], float] = {
+    ("optimizer", "muon"): -0.02,
+    ("attention", "grouped"): -0.004,
+    ("attention", "latent"): -0.01,
+    ("kv_blocks", 2): 0.002,
+    ("kv_blocks", 3): 0.008,
+    ("positions", "alibi"): 0.005,
+    ("document_mask", True): -0.001,
+    ("mlp", "relu2"): -0.01,
+    ("mlp", "swiglu"): -0.008,
+    ("qk_norm", True): -0.006,
+    ("qk_clip", 30.0): 0.002,
+    ("logit_softcap", 15.0): -0.003,
+    ("mtp_heads", 1): 0.01,
+    ("value_residual", True): -0.008,
+    ("embedding_shortcut", True): -0.006,
+    ("embedding_norm", True): 0.003,
+    ("zero_init", True): -0.004,
+    ("average_fraction", 0.1): -0.005,
+    ("average_fraction", 0.3): 0.004,
+    ("schedule", "warmup_stable_decay"): 0.003,
+}
+"""BPB that a value of a setting adds: made up, of the sizes that the sources of ideas report. Others add nothing."""
+
+
+def _ideas(params: Params) -> float | str:
+    """Return the loss of babylm-ideas' space: sizes as ever, each idea's effect, and three that depend on others."""
+    loss = bits_per_byte(params)
+    if isinstance(loss, str):
+        return loss
+    loss += sum(effect for (name, value), effect in EFFECTS.items() if params.get(name) == value)
+    loss += 0.01 * math.log2(params["weight_decay"] / 0.06) ** 2 / 4
+    if params["optimizer"] == "muon":
+        loss += 0.8 * math.log2(params["momentum"] / 0.95) ** 2 + 0.004 * (not params["zero_init"])
+    if params["window"]:
+        loss += 0.006 - 0.008 * (params["global_every"] in (2, 4))
+    return float(loss)
+
+
 def closed_forms() -> list[Problem]:
-    """Return the closed forms: babylm's own space, one of whole numbers only, one with conditions."""
-    babylm = studyfile.read("babylm")
+    """Return the closed forms: babylm's own space, whole numbers only, one with conditions, the menu of all ideas."""
+    babylm, ideas = studyfile.read("babylm"), studyfile.read("babylm-ideas")
     rates = [round(1e-4 * 10 ** (i / 4), 6) for i in range(10)]
     discrete = {
         "max_lr": Parameter(choices=tuple(rates)),
@@ -157,6 +196,7 @@ def closed_forms() -> list[Problem]:
         Problem("babylm's space", babylm.space, babylm.fixed(), bits_per_byte, 0.002),
         Problem("640 configurations", Space(discrete), {}, _discrete, 0.002),
         Problem("conditions", Space(conditional), {}, _conditional, 0.002),
+        Problem("ideas", ideas.space, ideas.fixed(), _ideas, 0.002),
     ]
 
 

@@ -98,30 +98,22 @@ batch_size = 4
 [proxy]
 sampler = "grid"
 budget = "1s"
-[confirm]
-budget = "1s"
-top = 1
-random = 0
 [ideas]
 shared-keys = { kv_blocks = 2 }
 wider = { mlp_ratio = 8.0, mlp = "relu2" }
 """
 
 
-def test_ideas_are_trained_as_the_file_says_compared_and_confirmed(
-    stored: Database, tmp_path: Path, typed: Typed
-) -> None:
+def test_ideas_are_trained_as_the_file_says_and_compared(stored: Database, tmp_path: Path, typed: Typed) -> None:
     path = tmp_path / "menu.toml"
     path.write_text(IDEAS, encoding="utf-8")
-    done = run_cli("start", "--study", str(path), COLUMNS="160")
+    done = run_cli("start", "--study", str(path), "--workers", "1", COLUMNS="160")
     assert done.returncode == 0, done.stdout + done.stderr
     study = load_study(stored, "menu")
     plain, shared, wider = sorted(proxies(study), key=lambda t: t.user_attrs["grid"])
     assert wider.user_attrs["n_params"] - plain.user_attrs["n_params"] == 2 * 2 * 16 * 4 * 16  # of 2 MLPs
     assert plain.user_attrs["n_params"] - shared.user_attrs["n_params"] == 2 * 16 * 16  # keys and values of one block
-    (confirmed,) = study.confirm_trials()
-    proxy = next(t for t in (plain, shared, wider) if t.number == confirmed.user_attrs["confirms"])
-    assert confirmed.user_attrs["n_params"] == proxy.user_attrs["n_params"]
+    assert study.confirm_trials() == []
     code, table, err = typed("sweep", "--study", "menu")
     assert code == 0, err
     assert all(f"{name} " in table for name in ("plain", "shared-keys", "wider"))

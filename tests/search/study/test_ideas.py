@@ -78,11 +78,17 @@ def test_each_idea_runs_alone_and_the_plain_configuration_more_often() -> None:
 )
 def test_ideas_that_are_refused(old: str, new: str, message: str) -> None:
     with pytest.raises(StudyFileError) as raised:
-        parse(IDEAS_FILE.replace(old, new, 1) + '[confirm]\nbudget = "1m"\n')
+        parse(IDEAS_FILE.replace(old, new, 1) + '[confirm]\nbudget = "1m"\ntop = 0\nrandom = 0\n')
     assert message in str(raised.value)
 
 
+def test_long_runs_of_the_best_are_refused() -> None:
+    with pytest.raises(StudyFileError, match=r"`top` is 8 and `random` 1, but beside \[ideas\] both must be 0"):
+        parse(IDEAS_FILE + '[confirm]\nbudget = "1h"\n')
+
+
 def test_the_shipped_sweep_has_every_option_of_the_network() -> None:
-    """Each setting that a file of model/options adds to the plain transformer is in a line of its own."""
-    options = {f.name for f in dataclasses.fields(ModelConfig)} - {f.name for f in dataclasses.fields(PlainConfig)}
-    assert options - studyfile.read("sweep-ideas").own_settings() == set()
+    """A setting of each file of model/options that adds to the plain transformer is in a line of its own."""
+    swept, plain = studyfile.read("sweep-ideas").own_settings(), {f.name for f in dataclasses.fields(PlainConfig)}
+    for option in ModelConfig.__bases__:
+        assert swept & ({f.name for f in dataclasses.fields(option)} - plain), option.__name__

@@ -216,7 +216,7 @@ def test_only_a_grid_repeats() -> None:
         parse(TEXT.replace("trials = 20", "trials = 20\nrepeats = 2"))
 
 
-@pytest.mark.parametrize("name", ["babylm", "simplestories", "tinystories"])
+@pytest.mark.parametrize("name", ["babylm", "babylm-ideas", "simplestories", "tinystories"])
 def test_a_searchs_head_says_what_it_costs(name: str) -> None:
     """Hours of proxies, and of long runs: (baseline + top + random) × seeds, without and with those that widen."""
     head = shipped()[name].read_text(encoding="utf-8").split("description")[0].replace("\n# ", " ")
