@@ -148,7 +148,7 @@ def test_a_confirmation_is_verified(started: tuple[Path, str]) -> None:
         (("train", "--config", "/nothing.toml"), "can't be read"),
         (("export", "--study", "tiny", "--format", "xml"), "must be one of toml, json, yaml"),
         (("worker", "--study", "tiny", "--device", "gpu"), "must be one of cpu: torch sees no GPU here"),
-        (("studies", "show", "nope"), "by its path; known: babylm, quickstart"),
+        (("studies", "show", "nope"), "by its path; known: babylm, babylm-ideas, quickstart"),
     ],
 )
 def test_a_users_mistake_is_one_clear_error(

@@ -69,7 +69,7 @@ def test_notes_figures_and_files_are_there(pages: str, width: int, tmp_path: Pat
             drawn(page, name)
 
         page.goto(f"{pages}1/note")
-        page.get_by_role("heading", name="trial 2 is the best confirmed: 1.2150 ±").wait_for(timeout=PATIENCE)
+        page.get_by_role("heading", name="trial 2 is the best confirmed: 1.2165 ±").wait_for(timeout=PATIENCE)
         assert page.get_by_role("cell", name="trial 7", exact=True).count() == 1
         assert "<b>" in str(page.get_by_role("cell", name="baseline *bold*").text_content())
         assert page.get_by_text("keeps what is above").count() == 0  # which only editors see

@@ -68,8 +68,14 @@ def test_each_proxy_that_is_worth_a_word_has_a_note(database: Database) -> None:
     assert {n for n, note in stored_notes.items() if not note} == {3, 5, 6, 8}  # trained to the end, and that is all
     for number, parts in {
         0: ("made by hand", "place 6 of 6", "1.5000 BPB at 6m, place 7 of 10", "1.3000 (seed 100, run 0)"),
-        1: ("**Control**", "**Confirmed at 30m: 1.2500 ± ", "place 3 of 6", "0.0550 better than baseline"),
-        2: ("**Confirmed at 30m: 1.2150 ± ", "(95%, 2 seeds)**, place 1 of 6 (trial 2)", "The race: leads"),
+        1: (
+            "**Control**",
+            "**Confirmed at 30m: 1.25",
+            "(95%, 1 seed, mean 1.2500)",
+            "place 3 of 6",
+            "0.0550 better than baseline",
+        ),
+        2: ("**Confirmed at 30m: 1.21", "(95%, 2 seeds, mean 1.2150)**, place 1 of 6 (trial 2)", "The race: leads"),
         4: ("which may be chance (95%)",),
         10: ("**Pruned at 30%** of 6m: 2.1% of the best runs", "6% would spare it. Saved 4.2 min of training"),
         11: (
@@ -89,8 +95,8 @@ def test_the_studys_note_has_the_answer_first(database: Database) -> None:
     study = full_study(database)
     sync_notes(study)
     first, *rest = get_note(study.proxies).split("\n\n")
-    assert first.startswith("### trial 2 is the best confirmed: 1.2150 ± ")
-    assert first.endswith("(95%, 2 seeds) at 30m")
+    assert first.startswith("### trial 2 is the best confirmed: 1.21")
+    assert first.endswith("(95%, 2 seeds, mean 1.2150) at 30m")
     assert "not ahead of all others by more than noise; 0.0900 better than baseline" in rest[0]
     assert [row.split(" | ")[1] for row in rest[1].splitlines()[2:7]] == [f"trial {n}" for n in (2, 7, 1, 9, 4)]
     assert rest[2].startswith("Transfer: the proxy predicts")
