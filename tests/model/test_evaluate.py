@@ -112,6 +112,7 @@ print("agree")
 
 
 @pytest.mark.skipif(bool(missing_compiler(torch.device("cpu"))), reason="needs a C++ compiler")
+@pytest.mark.slow
 def test_compiled_evaluation_is_the_eager_one() -> None:
     """In a process of its own: the shape checks of this one would be compiled along."""
     done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, check=False, timeout=280)
