@@ -7,8 +7,8 @@ from importlib.resources.abc import Traversable
 
 def shipped() -> dict[str, Traversable]:
     """Return the study files that come with the package, by name."""
-    study_files = [f for f in files("studies").iterdir() if f.name.endswith(".toml")]
-    return {f.name.removesuffix(".toml"): f for f in sorted(study_files, key=lambda f: f.name)}
+    by_name = {f.name.removesuffix(".toml"): f for f in files("studies").iterdir() if f.name.endswith(".toml")}
+    return dict(sorted(by_name.items()))
 
 
 def descriptions() -> dict[str, str]:

@@ -21,9 +21,9 @@ from model.formats import gguf_file
 from model.formats.checkpoint import Checkpoint
 from model.formats.gguf_file import ASCII_BYTE, QUANTIZATIONS, interleaved, refusal, spelt_as_characters, write_gguf
 from model.formats.tokenizer_json import is_bpe
-from model.network.transformer import Transformer
 from model.sample import sample
 from tests.conftest import BUILTIN
+from tests.model.formats.lively import lively
 
 CONTEXT = 64
 RUN: dict[str, dict[str, Any]] = {
@@ -42,16 +42,6 @@ REFUSED: dict[str, dict[str, Any]] = {
 }
 
 
-def lively(corpus: Corpus, options: dict[str, Any]) -> Checkpoint:
-    """Return a network of random weights that is as sure of what follows as a trained one."""
-    config = ModelConfig(n_layer=2, n_head=4, head_dim=8, context=CONTEXT, **options)
-    network = Transformer(config, corpus.tokenizer.vocab_size, torch.Generator().manual_seed(0)).eval()
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.mul_(3)
-    return Checkpoint(network, corpus.tokenizer, {})
-
-
 @pytest.mark.parametrize(("reason", "options"), REFUSED.items(), ids=REFUSED)
 def test_what_llama_cpp_cant_run_is_refused_with_the_setting(reason: str, options: dict[str, Any]) -> None:
     said = refusal(ModelConfig(context=CONTEXT, **options))
@@ -66,7 +56,7 @@ def test_what_it_can_run_is_not(options: dict[str, Any]) -> None:
 
 def test_a_refusal_names_the_file_and_what_to_do(corpus: Corpus, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r'a\.gguf.*mlp = "gelu".*--huggingface'):
-        write_gguf(tmp_path / "a.gguf", lively(corpus, {}), "x")
+        write_gguf(tmp_path / "a.gguf", lively(corpus, {}, CONTEXT), "x")
     assert not list(tmp_path.iterdir())
 
 
@@ -144,7 +134,7 @@ def llama() -> Any:
 def test_greedy_text_and_perplexity_are_ours(
     llama: Any, bpe_corpus: Corpus, tmp_path: Path, options: dict[str, Any]
 ) -> None:
-    model = lively(bpe_corpus, options)
+    model = lively(bpe_corpus, options, CONTEXT)
     write_gguf(tmp_path / "model.gguf", model, "test", "f32")
     asked = llama(tmp_path / "model.gguf")
     check_greedy(model, asked)
@@ -171,7 +161,7 @@ def test_a_precision_is_that_of_matrices(llama: Any, bpe_corpus: Corpus, tmp_pat
     """Read by llama.cpp's own reader; q8_0 takes the rows of 32, and f16 the others."""
     import gguf
 
-    model = lively(bpe_corpus, {"mlp": "swiglu", "mlp_ratio": 4.0})
+    model = lively(bpe_corpus, {"mlp": "swiglu", "mlp_ratio": 4.0}, CONTEXT)
     write_gguf(tmp_path / "model.gguf", model, "test", quantization)
     kinds = {t.name: t.tensor_type.name for t in gguf.GGUFReader(tmp_path / "model.gguf").tensors}
     hidden = model.network.config.hidden_width
@@ -185,7 +175,7 @@ def test_a_precision_is_that_of_matrices(llama: Any, bpe_corpus: Corpus, tmp_pat
 def test_ids_of_validation_documents_are_ours(llama: Any, either_corpus: Corpus, tmp_path: Path) -> None:
     """With BPE all; with unigram those without rare characters beyond ASCII, and but for the order in exact ties."""
     tokenizer, ids = either_corpus.tokenizer, np.asarray(either_corpus.validation.ids)
-    write_gguf(tmp_path / "model.gguf", lively(either_corpus, {"mlp": "swiglu"}), "test")
+    write_gguf(tmp_path / "model.gguf", lively(either_corpus, {"mlp": "swiglu"}, CONTEXT), "test")
     asked, pieces = llama(tmp_path / "model.gguf"), tokenizer.pieces()
     rare = {i for i, piece in enumerate(pieces) if piece.kind == "byte" and not ASCII_BYTE.fullmatch(piece.text)}
     parts = np.split(ids, np.flatnonzero(ids == tokenizer.separator))

@@ -26,7 +26,8 @@ from model.formats.tokenizer_json import is_bpe
 from model.formats.transformers_layout import model_type
 from model.sample import sample
 from tests.conftest import BUILTIN
-from tests.model.formats.test_transformers_layout import CONTEXT, MENU, lively
+from tests.model.formats.lively import CONTEXT, lively
+from tests.model.formats.test_transformers_layout import MENU
 
 transformers = pytest.importorskip("transformers", reason="transformers isn't installed; `make test-exports` does it")
 pytestmark = pytest.mark.filterwarnings("default")

@@ -7,14 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from model.config import ModelConfig
 from model.data.corpus import Corpus
 from model.formats.checkpoint import Checkpoint
 from model.formats.gguf_file import refusal
 from model.formats.load import load, write_folder
 from model.formats.safetensors_folder import CODE, files_of
 from model.formats.transformers_layout import model_type
-from model.network.transformer import Transformer
+from tests.model.formats.lively import lively
 
 NATIVE: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", {"mlp": "swiglu"}),
@@ -55,17 +54,6 @@ OURS_ALONE: dict[str, dict[str, Any]] = {
     "embedding norm": {"mlp": "swiglu", "embedding_norm": True},
     "document mask": {"mlp": "swiglu", "document_mask": True},
 }
-CONTEXT = 48
-
-
-def lively(corpus: Corpus, options: dict[str, Any]) -> Checkpoint:
-    """Return a network of random weights that is as sure of what follows as a trained one."""
-    config = ModelConfig(n_layer=2, n_head=4, head_dim=8, context=CONTEXT, **options)
-    network = Transformer(config, corpus.tokenizer.vocab_size, torch.Generator().manual_seed(0)).eval()
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.mul_(3)
-    return Checkpoint(network, corpus.tokenizer, {})
 
 
 @pytest.mark.parametrize(("kind", "options"), MENU.values(), ids=MENU)

@@ -72,7 +72,7 @@ def test_a_server_that_is_away_leaves_the_shipped_ones(fresh_home: Path, monkeyp
     assert set(completing.studies("")) == SHIPPED
     monkeypatch.delenv("LILM_SEARCH_STORAGE")
     (fresh_home / "logs" / "babel").mkdir(parents=True)
-    assert completing.studies("bab") == ["babel", "babylm-ideas", "babylm"]
+    assert completing.studies("bab") == ["babel", "babylm", "babylm-ideas"]
 
 
 def test_figures_are_offered_by_name() -> None:
