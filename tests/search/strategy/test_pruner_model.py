@@ -172,4 +172,5 @@ def test_scores_that_are_all_alike_are_no_accident(n: int, cuts: int, z: float) 
 @given(st.integers(1, 20), st.integers(0, 100), st.floats(-3, 3), st.floats(0, 2))
 def test_a_worse_score_is_never_likelier_among_the_best(n: int, seed: int, z: float, more: float) -> None:
     prediction = predict(*a_study(n, 0.5, seed))
-    assert 0 <= prediction.share_as_bad(z + more) <= prediction.share_as_bad(z) <= 1
+    rounding = 1e-12
+    assert 0 <= prediction.share_as_bad(z + more) <= prediction.share_as_bad(z) + rounding <= 1 + rounding
