@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+import torch._functorch.config
 
 NARROW = 64
 """Networks below this width are not faster in bfloat16 on a CPU when run eagerly: their time is not in products."""
@@ -34,6 +35,9 @@ def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
 
 @functools.cache
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    # By default torch keeps no compiled graph with an autograd function of one's own in it, as our loss in pieces is.
+    # Both of that function's passes are part of the kept graph's key.
+    torch._functorch.config.autograd_cache_allow_custom_autograd_functions = True
     # Shapes never change within a run; whoever trains another one resets the compiler first.
     return torch.compile(function, dynamic=False)
 

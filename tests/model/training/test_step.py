@@ -1,5 +1,7 @@
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -243,6 +245,38 @@ for layers in (1, 9):  # compiled as one, and block by block
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 6, torch._dynamo.utils.counters
 print("agree")
 """
+
+
+KEPT = """
+import torch
+from torch._dynamo.utils import counters
+from model.network.device import maybe_compiled
+from model.network.loss import LOGITS_AT_ONCE, linear_cross_entropy
+
+LOGITS_AT_ONCE["cpu"] = 64 * 8  # three pieces
+g = torch.Generator().manual_seed(0)
+x, weight = (torch.randn(n, 8, generator=g, requires_grad=True) for n in (24, 64))
+targets, scale = torch.randint(0, 64, (24,), generator=g), torch.rand(24, generator=g)
+
+def gradients(compiled, cap, z_weight):
+    torch.compiler.reset()
+    loss = maybe_compiled(linear_cross_entropy, compiled)(x, weight, targets, scale, cap, z_weight=z_weight)[0]
+    return torch.autograd.grad(3 * loss, (x, weight))
+
+for settings in [(0.0, 0.0), (2.0, 0.0), (2.0, 0.1), (0.0, 0.0), (2.0, 0.0)]:
+    before = counters["aot_autograd"]["autograd_cache_hit"]
+    for found, expected in zip(gradients(True, *settings), gradients(False, *settings)):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    print(counters["aot_autograd"]["autograd_cache_hit"] - before)
+"""
+
+
+@pytest.mark.skipif(bool(missing_compiler(CPU)), reason="needs a C++ compiler")
+def test_a_compiled_loss_in_pieces_is_kept_and_no_other_loss_takes_its_place(tmp_path: Path) -> None:
+    """With another cap or weight it is compiled anew; compiled again it is found among what the compiler keeps."""
+    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", KEPT], capture_output=True, text=True, check=False, env=environment)
+    assert done.stdout.split() == ["0", "0", "0", "1", "1"], done.stderr[-2000:]
 
 
 @pytest.mark.skipif(bool(missing_compiler(CPU)), reason="needs a C++ compiler")
