@@ -121,8 +121,9 @@ class TrainConfig(Settings):
     mtp_weight: float = setting(0.3, "weight of the extra heads' mean loss", at_least=0)
     precision: str = setting(
         "auto",
-        "precision of matrix products; auto is bfloat16 where the device has instructions for it",
-        choices=("auto", "float32", "bfloat16"),
+        "precision of matrix products; auto is bfloat16 where the device has instructions for it; float8 is for linear "
+        "layers inside blocks, in training, on GPUs that have it",
+        choices=("auto", "float32", "bfloat16", "float8"),
     )
     compile: str = setting(
         "auto",
