@@ -32,7 +32,8 @@ def float8_linear(x: Float[Tensor, "*rest N"], weight: Float[Tensor, "O N"]) -> 
         return F.linear(x, weight)
     rows = x.flatten(0, -2).to(RESULTS)
     filled = F.pad(rows, (0, 0, 0, -len(rows) % MULTIPLE))
-    y: Tensor = _Product.apply(filled, weight.to(RESULTS))  # type: ignore[no-untyped-call]
+    with torch.autocast(x.device.type, enabled=False):  # in it a CPU's product rounds its scaled factors to bfloat16
+        y: Tensor = _Product.apply(filled, weight.to(RESULTS))  # type: ignore[no-untyped-call]
     return y[: len(rows)].view(*x.shape[:-1], -1)
 
 

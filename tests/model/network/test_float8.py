@@ -58,6 +58,14 @@ def test_product_and_gradients_are_those_of_rounded_factors(shape: tuple[int, ..
         torch.testing.assert_close(ours.double(), exact, rtol=2**-8, atol=near)
 
 
+def test_within_autocast_the_factors_are_the_same() -> None:
+    x, weight = draws((16, 32), (48, 32))
+    x.requires_grad_()
+    alone = float8_linear(x, weight)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(float8_linear(x, weight), alone)
+
+
 def test_rounding_costs_some_hundredths() -> None:
     """Of each factor a sixteenth at most, in the mean of a product of many numbers less than that."""
     x, weight = torch.randn(2, 256, 256, generator=torch.Generator().manual_seed(1)).unbind(0)
