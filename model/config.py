@@ -12,6 +12,7 @@ from model.options.linears import Linears
 from model.options.shared_keys import SharedKeys
 from model.options.shortcuts import Shortcuts
 from model.options.state_space import StateSpace
+from model.options.tracks import Tracks
 from model.schedule import SCHEDULES
 from model.settings import Settings, setting
 
@@ -64,7 +65,16 @@ class TokenizerConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(
-    StateSpace, Compressive, MixtureOfDepths, MixtureOfExperts, Shortcuts, Documents, SharedKeys, Interleaving, Linears
+    Tracks,  # first: what the others make of a block is what a track is made of
+    StateSpace,
+    Compressive,
+    MixtureOfDepths,
+    MixtureOfExperts,
+    Shortcuts,
+    Documents,
+    SharedKeys,
+    Interleaving,
+    Linears,
 ):
     """A decoder-only transformer; `d_model` is n_head × head_dim."""
 
@@ -111,8 +121,9 @@ class TrainConfig(Settings):
     mtp_weight: float = setting(0.3, "weight of the extra heads' mean loss", at_least=0)
     precision: str = setting(
         "auto",
-        "precision of matrix products; auto is bfloat16 where the device has instructions for it",
-        choices=("auto", "float32", "bfloat16"),
+        "precision of matrix products; auto is bfloat16 where the device has instructions for it; float8 is for linear "
+        "layers inside blocks, in training, on GPUs that have it",
+        choices=("auto", "float32", "bfloat16", "float8"),
     )
     compile: str = setting(
         "auto",

@@ -15,6 +15,8 @@ NARROW = 64
 def precision(device: torch.device, wanted: str = "auto", width: int = NARROW) -> torch.dtype:
     """Return the type of matrix products: what is wanted, or bfloat16 where the device has instructions for it.
 
+    Beside float8, which is for some of them, it is that of all others: bfloat16.
+
     A rule and not a measurement of each run, so that every worker of a kind decides alike; the measurements behind
     it are in docs/measurements.md.
     """

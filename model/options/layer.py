@@ -18,3 +18,7 @@ class Layer:
     """What attention gathers: its "own" values, its own as the "first" for all, or its own "mixed" with the first."""
     shortcut: bool = False
     """Whether the embedding is added to the block's input."""
+    splits: bool = False
+    """Whether the block gives its input to each of several tracks."""
+    joins: bool = False
+    """Whether the block's tracks are averaged after it."""

@@ -19,6 +19,7 @@ from model.network.loss import LOGITS_AT_ONCE, batch_loss
 from model.network.transformer import Transformer
 from model.training.compiling import shall_compile
 from model.training.fitting import available_bytes, foresee, foreseen, give_back, micro_batches, peak_bytes
+from model.training.float8 import require_float8, use_float8
 from model.training.graphs import StepGraphs, on_capture_stream
 from model.training.optimizer import Optimizer
 from model.training.pacing import Feed
@@ -41,6 +42,9 @@ class Step:
         self.device = network.embedding.weight.device
         self.on_gpu = self.device.type == "cuda"
         self.dtype = precision(self.device, training.precision, network.config.d_model)
+        if training.precision == "float8":
+            require_float8(self.device)
+            use_float8(network)
         self.compiled = shall_compile(training.compile, self.device, budget_seconds)
         self.micro_batch = 0
         self.nats = torch.zeros((), dtype=torch.float64, device=self.device)
@@ -55,6 +59,11 @@ class Step:
     def captured(self) -> bool:
         """Whether steps are replayed from CUDA graphs."""
         return self._graphs is not None
+
+    @property
+    def precision(self) -> str:
+        """The precision of products in words: that of linear layers, if others have another one."""
+        return "float8" if self.training.precision == "float8" else str(self.dtype).removeprefix("torch.")
 
     @property
     def mode(self) -> str:

@@ -309,7 +309,7 @@ class _Run:
             tokens=self.tokens,
             micro_batch=step.micro_batch,
             mode=step.mode,
-            precision=str(step.dtype).removeprefix("torch."),
+            precision=step.precision,
             mfu=flops / peak if peak else 0.0,
             startup_seconds=self.starting.seconds,
             compile_seconds=self.compiling.seconds,

@@ -74,12 +74,13 @@ def _names(runs: Sequence[FrozenTrial]) -> str:
 
 
 def _precisions(plan: Plan, runs: Sequence[FrozenTrial]) -> str | None:
-    """Return a sentence if precisions differ at one width: on a CPU, narrow networks use another one by design."""
-    widths: dict[int, list[FrozenTrial]] = {}
+    """Return a sentence if precisions differ at one width and setting: on a CPU, narrow networks have another."""
+    alike: dict[tuple[int, str], list[FrozenTrial]] = {}
     for trial in runs:
         heads, width = (trial_params(trial).get(k, getattr(plan.model, k)) for k in ("n_head", "head_dim"))
-        widths.setdefault(heads * width, []).append(trial)
-    for width, group in sorted(widths.items()):
+        wanted = trial_params(trial).get("precision", plan.train.precision)
+        alike.setdefault((heads * width, wanted), []).append(trial)
+    for (width, _), group in sorted(alike.items()):
         text = _differing(f"precisions at width {width}", group, lambda t: _provenance(t, "precision"))
         if text:
             return text

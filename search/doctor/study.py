@@ -11,7 +11,7 @@ from search.common.errors import HalvesError, SearchError
 from search.doctor import text as data
 from search.doctor.database import Opening
 from search.doctor.finding import Check, Finding, bad, note, ok
-from search.machine.admission import is_reference_compiled, pinned_hardware
+from search.machine.admission import is_reference_compiled, missing_precision, pinned_hardware
 from search.machine.hardware import Hardware, compare, detect_hardware
 from search.study import study_file as studyfile
 from search.study.identity import refuse_leftovers
@@ -84,6 +84,8 @@ def _unreadable(database: Database, name: str, error: SearchError) -> Finding:
 
 def _hardware(study: LinkedStudy, device: Callable[[], "torch.device"]) -> Finding:
     pinned = pinned_hardware(study)
+    if missing := missing_precision(study.plan, device):
+        return bad("hardware", missing, 'use such a GPU, or start another study with precision = "auto"')
     if pinned is None:
         return ok("hardware", "no worker has begun: the first one's hardware becomes the study's")
     try:

@@ -1,6 +1,7 @@
 """Admission of a machine to a study: the first worker's hardware is pinned, and other workers' compared with it."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,7 @@ from optuna.trial import FrozenTrial
 
 from search.common.errors import HardwareError
 from search.machine.hardware import Comparison, Hardware, compare, device_name
+from search.study.plan import Plan
 from search.study.study import LinkedStudy, agree
 from search.study.trials import attributes_of
 
@@ -59,6 +61,25 @@ def is_reference_compiled(study: LinkedStudy, device: "torch.device") -> bool:
     if pinned is not None and pinned.kind == device.type:
         wanted = pinned.compiled and not missing_compiler(device)
     return wanted and device.type == "cuda"
+
+
+def missing_precision(plan: Plan, device: Callable[[], "torch.device"]) -> str:
+    """Return why this device can't train every configuration of a study, as a sentence's part; empty if it can."""
+    from model.training.float8 import NEWER, missing_float8
+
+    searched = plan.space.parameters.get("precision")
+    values = {plan.train.precision} if searched is None else set(searched.choices or ())
+    values |= {p["precision"] for p in [*plan.baselines.values(), *plan.ideas.values()] if "precision" in p}
+    missing = missing_float8(device()) if "float8" in values else ""
+    return f'the study has precision = "float8", but {missing} ({NEWER})' if missing else ""
+
+
+def require_precision(plan: Plan, device: "torch.device") -> None:
+    """Raise `HardwareError` if this device can't train every configuration of a study."""
+    if missing := missing_precision(plan, lambda: device):
+        raise HardwareError(
+            f'{missing}; nothing was claimed. Use such a GPU, or start another study with precision = "auto".'
+        )
 
 
 def require_passed(test: "SelfTest", device: "torch.device") -> None:

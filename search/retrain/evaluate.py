@@ -24,6 +24,8 @@ from search.machine.preparation import Progress
 from search.retrain.train import data_from
 from search.retrain.verify import Verification, hash_mismatch
 
+MEASURED_IN = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float8": torch.bfloat16}
+"""Precision of a run's evaluations, by that of its training."""
 DEVICE_TOLERANCE = 1e-4
 """BPB by which the same weights may differ between devices on the same text. Measured on a CPU: 2e-6 between kernels in
 bfloat16, 3e-11 between thread counts in float32, 2e-5 between the two precisions; runs with different seeds differ by
@@ -69,7 +71,7 @@ def stated_result(trained: Checkpoint, config: Path | None, rank: int | None) ->
         val_bpb=stated_bpb(info),
         data=data,
         text_sha256=None if sha256 is None else str(sha256),
-        precision={"float32": torch.float32, "bfloat16": torch.bfloat16}.get(str(provenance.get("precision"))),
+        precision=MEASURED_IN.get(str(provenance.get("precision"))),
         label=plain_line(", ".join(str(part) for part in parts if part)),
     )
 

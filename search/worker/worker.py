@@ -21,7 +21,7 @@ from model.training.train import train
 from search.common import paths
 from search.common.errors import SearchError, SpaceExhaustedError
 from search.common.signals import StopRequest
-from search.machine.admission import admit, is_reference_compiled, require_passed
+from search.machine.admission import admit, is_reference_compiled, require_passed, require_precision
 from search.machine.hardware import Hardware, detect_hardware
 from search.machine.preparation import tokenizers
 from search.machine.report_size import agree_on_report_bytes
@@ -165,6 +165,7 @@ class Worker:
 
     def _agree_on_hardware(self) -> None:
         """Test this device, time the reference step on it, and have its hardware compared with the study's."""
+        require_precision(self.study.plan, self.device)
         compiled = self.retrying(lambda: is_reference_compiled(self.study, self.device))
         self.passed = self.self_test(self.device, compiled)
         require_passed(self.passed, self.device)

@@ -138,6 +138,8 @@ EFFECTS: Mapping[tuple[str, Any], float] = {
     ("attention", "latent"): -0.01,
     ("kv_blocks", 2): 0.002,
     ("kv_blocks", 3): 0.008,
+    ("tracks", 2): 0.003,
+    ("tracks", 4): 0.006,
     ("positions", "alibi"): 0.005,
     ("document_mask", True): -0.001,
     ("mlp", "relu2"): -0.01,

@@ -1,4 +1,4 @@
-"""A stack of matrices, each for rows of its own: the experts' layers.
+"""A stack of matrices, each for rows of its own: the layers of experts and of tracks.
 
 Shapes: E matrices, N rows for each, I and O their widths.
 """
@@ -24,3 +24,12 @@ class Stack(nn.Module):
     def draw(self, generator: torch.Generator | None) -> None:
         """Draw the initial weights."""
         nn.init.normal_(self.weight, std=self.std, generator=generator)
+
+
+class TrackStack(Stack):
+    """The same for tokens of E times as many sequences, those of the first matrix first."""
+
+    def forward(self, x: Float[Tensor, "EB T I"]) -> Float[Tensor, "EB T O"]:
+        """Return each sequence under its matrix."""
+        rows = super().forward(x.unflatten(0, (len(self.weight), -1)).flatten(1, 2))
+        return rows.view(*x.shape[:-1], -1)

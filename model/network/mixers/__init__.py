@@ -5,6 +5,7 @@ from model.network.mixers.borrowed import BorrowedAttention
 from model.network.mixers.compressive import CompressiveAttention
 from model.network.mixers.latent import LatentAttention
 from model.network.mixers.mamba import Mamba
+from model.network.mixers.tracks import TrackAttention
 from model.network.part import Part
 
 MIXERS: dict[str, type[Part]] = {
@@ -14,5 +15,6 @@ MIXERS: dict[str, type[Part]] = {
     "borrowed": BorrowedAttention,
     "mamba2": Mamba,
     "compressive": CompressiveAttention,
+    "tracks": TrackAttention,
 }
 """Mixers by the name that a block's layer gives."""

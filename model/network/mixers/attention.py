@@ -13,6 +13,7 @@ from model.config import ModelConfig
 from model.network.counts import Counts, attended, vectors
 from model.network.linears import linear, linear_counts
 from model.network.linears.dense import Dense
+from model.network.linears.stack import Stack
 from model.network.mixers.scores import ScoredAttention
 from model.network.part import Shared, Where
 from model.network.positions import rotate
@@ -67,7 +68,7 @@ class Attention(ScoredAttention):
         """Return the counts of the layers that queries, keys and values come from."""
         return linear_counts(config, "attention.qkv", config.d_model, config.d_model + config.kv_width)
 
-    def query_layer(self) -> tuple[Dense, int]:
+    def query_layer(self) -> tuple[Dense | Stack, int]:
         """Return the layer that queries come from, and the first of their rows."""
         return cast(Dense, self.qkv), 0
 

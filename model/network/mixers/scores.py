@@ -13,6 +13,7 @@ from torch import Tensor
 from model.config import ModelConfig
 from model.network.linears import linear
 from model.network.linears.dense import Dense
+from model.network.linears.stack import Stack
 from model.network.mixers.attend import attend
 from model.network.part import Part, Where
 from model.network.shapes import Float
@@ -59,7 +60,7 @@ class ScoredAttention(Part):
         """Keep each head's largest score from now on."""
         self.largest = torch.zeros(self.n_head, device=self.query_layer()[0].weight.device)
 
-    def query_layer(self) -> tuple[Dense, int]:
+    def query_layer(self) -> tuple[Dense | Stack, int]:
         """Return the layer that queries come from, and the first of their rows."""
         raise NotImplementedError
 

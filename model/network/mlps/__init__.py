@@ -2,7 +2,8 @@
 
 from model.network.mlps.dense import DENSE
 from model.network.mlps.experts import Experts
+from model.network.mlps.tracks import TrackMLP
 from model.network.part import Part
 
-MLPS: dict[str, type[Part]] = {**DENSE, "experts": Experts}
+MLPS: dict[str, type[Part]] = {**DENSE, "experts": Experts, "tracks": TrackMLP}
 """MLPs by the name that a block's layer gives."""

@@ -49,6 +49,7 @@ MENU = NATIVE | WITH_CODE
 OURS_ALONE: dict[str, dict[str, Any]] = {
     "global blocks": {"mlp": "swiglu", "window": 5, "global_every": 2},
     "shared keys": {"mlp": "swiglu", "kv_blocks": 2},
+    "tracks": {"mlp": "swiglu", "tracks": 2},
     "value residual": {"mlp": "swiglu", "value_residual": True},
     "embedding shortcut": {"mlp": "swiglu", "embedding_shortcut": True},
     "embedding norm": {"mlp": "swiglu", "embedding_norm": True},

@@ -15,8 +15,12 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from model.network.loss import batch_loss
 from model.network.transformer import Transformer, call
+from model.training.float8 import use_float8
 from tests.model.network.case import CONTEXT, Case, tokens
 from tests.model.network.menu import COSTLY
+
+FLOAT8 = "float8"
+"""Name of the plain network with its linear layers in float8."""
 
 
 def gradients(loss_of: Callable[..., Any], net: Transformer, seed: int) -> list[torch.Tensor]:
@@ -25,9 +29,11 @@ def gradients(loss_of: Callable[..., Any], net: Transformer, seed: int) -> list[
     return [loss.detach(), *torch.autograd.grad(loss, [p for p in net.parameters() if p.requires_grad])]
 
 
-def whole_pass(case: Case) -> dict[str, float]:
+def whole_pass(case: Case, float8: bool) -> dict[str, float]:
     torch.compiler.reset()
     counter, net, apart = CompileCounterWithBackend("aot_eager"), case.network().train(), 0.0
+    if float8:
+        use_float8(net)
     compiled = torch.compile(batch_loss, backend=counter, fullgraph=True, dynamic=False)
     for seed in range(2):
         pairs = zip(gradients(compiled, net, seed), gradients(batch_loss, net, seed), strict=True)
@@ -35,9 +41,11 @@ def whole_pass(case: Case) -> dict[str, float]:
     return {"whole": counter.frame_count, "apart": apart}
 
 
-def block_by_block(case: Case) -> dict[str, float]:
+def block_by_block(case: Case, float8: bool) -> dict[str, float]:
     torch.compiler.reset()
     counter, net = CompileCounterWithBackend("eager"), case.network(n_layer=5, mtp_heads=0)
+    if float8:
+        use_float8(net)
     by_counter = torch.compile(call, backend=counter, fullgraph=True, dynamic=False)
     counted = mock.patch(
         "model.network.transformer.maybe_compiled", lambda function, compiled: by_counter if compiled else function
@@ -49,4 +57,8 @@ def block_by_block(case: Case) -> dict[str, float]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    print(json.dumps({name: whole_pass(COSTLY[name]) | block_by_block(COSTLY[name]) for name in sys.argv[1:]}))
+    results = {}
+    for name in sys.argv[1:]:
+        terms = COSTLY.get(name, COSTLY["plain"]), name == FLOAT8
+        results[name] = whole_pass(*terms) | block_by_block(*terms)
+    print(json.dumps(results))

@@ -15,6 +15,7 @@ from tests.model.network.ideas import (
     shared_keys,
     shortcuts,
     state_space,
+    tracks,
 )
 
 IDEAS: dict[str, Case] = {
@@ -28,6 +29,7 @@ IDEAS: dict[str, Case] = {
     **depths.CASES,
     **state_space.CASES,
     **compressive.CASES,
+    **tracks.CASES,
 }
 MENU: dict[str, Case] = {**plain.CASES, **IDEAS}
 COSTLY: dict[str, Case] = {name: MENU[name] for name in ("plain", "all at once", *IDEAS)}

@@ -57,10 +57,18 @@ class Reference:
             q, kv = self.linear(x, p + "q"), self.linear(self.linear(x, p + "kv_down"), p + "kv_up")
         else:
             both = self.linear(x, p + "qkv")
-            q, kv = both[:, : c.d_model], both[:, c.d_model :]
+            q, kv = both.split([self.query_width(index), both.shape[1] - self.query_width(index)], dim=1)
         k, v = kv.chunk(2, dim=-1)
         q, k, v = (t.reshape(len(x), -1, c.head_dim) for t in (q, k, v))
         return (self.norm(q, p + "q_norm"), self.norm(k, p + "k_norm"), v) if c.qk_norm else (q, k, v)
+
+    def query_width(self, index: int | None) -> int:
+        """Return the width of the queries of all heads that `heads` returns."""
+        return self.c.d_model
+
+    def head_number(self, h: int, index: int | None) -> int:
+        """Return the number of a head, of those that `heads` returns, among all of the block."""
+        return h
 
     def window(self, index: int | None) -> int:
         """Return the tokens that a block looks back on, its own included."""
@@ -73,9 +81,9 @@ class Reference:
     def mixer(self, x: Tensor, p: str, index: int | None) -> Tensor:
         c = self.c
         q, k, v = self.heads(x, p, index)
-        gathered = torch.zeros(len(x), c.n_head, c.head_dim, dtype=torch.float64)
-        for h in range(c.n_head):
-            g = h // (c.n_head // k.shape[1])
+        gathered = torch.zeros(*q.shape, dtype=torch.float64)
+        for h in range(q.shape[1]):
+            g, number = h // (q.shape[1] // k.shape[1]), self.head_number(h, index)
             for t in range(len(x)):
                 first = self.first_seen(t, index)
                 scores = []
@@ -83,7 +91,8 @@ class Reference:
                     if c.positions == "rope":
                         score = self.turn(q[t, h], t) @ self.turn(k[s, g], s) / math.sqrt(c.head_dim)
                     else:
-                        score = q[t, h] @ k[s, g] / math.sqrt(c.head_dim) - 2 ** (-8 * (h + 1) / c.n_head) * (t - s)
+                        slope = 2 ** (-8 * (number + 1) / c.n_head)
+                        score = q[t, h] @ k[s, g] / math.sqrt(c.head_dim) - slope * (t - s)
                     scores.append(score)
                 weights = torch.stack(scores).exp()
                 gathered[t, h] = (weights / weights.sum()) @ v[first : t + 1, g]

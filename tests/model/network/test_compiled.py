@@ -7,10 +7,11 @@ import sys
 
 import pytest
 
+from tests.model.network.compiled import FLOAT8
 from tests.model.network.menu import COSTLY
 from tests.places import ROOT
 
-NAMES, TOGETHER = list(COSTLY), 4
+NAMES, TOGETHER = [*COSTLY, FLOAT8], 4
 """Ideas that one process compiles: more would take too long beside other work, fewer import torch too often."""
 
 

@@ -12,15 +12,18 @@ from model.network.transformer import Transformer
 from model.training.optimizer import Optimizer
 from tests.model.network.case import CONTEXT, Case
 from tests.model.network.ideas.shared_keys import Shared
+from tests.model.network.ideas.tracks import Tracked
 
 SHARED_KEYS: dict[str, dict[str, Any]] = {
     "grouped": {"attention": "grouped", "n_kv_head": 2, "positions": "alibi"},
     "keys of two blocks": {"kv_blocks": 2},
+    "tracks, grouped": {"tracks": 2, "attention": "grouped", "n_kv_head": 2},
 }
 OWN_KEYS: dict[str, dict[str, Any]] = {
     "plain": {"window": 5},
     "latent": {"attention": "latent", "projection_dim": 12},
     "within segments": {"segment": 5, "n_layer": 1},
+    "tracks": {"tracks": 2},
 }
 OPTIONS = SHARED_KEYS | OWN_KEYS
 
@@ -46,13 +49,18 @@ class Watching(Shared):
                     if self.c.positions == "rope":
                         a, b = self.turn(a, t), self.turn(b, s)
                     score = float(a @ b) / self.c.head_dim**0.5
-                    self.largest[index, h] = max(float(self.largest[index, h]), score)
+                    number = self.head_number(h, index)
+                    self.largest[index, number] = max(float(self.largest[index, number]), score)
         return super().mixer(x, p, index)
+
+
+class WatchingTracks(Watching, Tracked):
+    """The same in each of several tracks."""
 
 
 def largest(net: Transformer, rows: Tensor) -> Tensor:
     """Return the largest score of each block's heads (L, H) over all rows."""
-    loops = Watching(net)
+    loops = WatchingTracks(net) if net.config.tracks > 1 else Watching(net)
     for row in rows:
         loops.logits(row[:-1])
     return loops.largest
@@ -73,6 +81,12 @@ def heads_of(net: Transformer) -> list[tuple[Tensor, Tensor | None]]:
     c, found = net.config, []
     for i in range(c.n_layer):
         weights = {k.split("attention.")[1]: v for k, v in net.state_dict().items() if f"blocks.{i}.attention." in k}
+        if c.tracks > 1:  # a matrix for each track
+            rows = weights["qkv.weight"].unflatten(1, (-1, c.head_dim))
+            each, own = c.n_head // c.tracks, c.kv_heads == c.n_head
+            parts = rows[:, :each].flatten(0, 1).clone(), rows[:, each : 2 * each].flatten(0, 1).clone()
+            found.append((parts[0], parts[1] if own else None))
+            continue
         q = weights["qkv.weight" if "qkv.weight" in weights else "q.weight"][: c.d_model].clone()
         k = None
         if "kv_up.weight" in weights:

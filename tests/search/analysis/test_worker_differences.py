@@ -48,6 +48,16 @@ def test_runs_that_were_compiled_beside_runs_that_were_not() -> None:
     assert worker_differences(PLAN, mixed[2:]) == worker_differences(PLAN, mixed[:2]) == []
 
 
+def test_precisions_that_a_study_asks_for_are_not_compared() -> None:
+    """An idea's runs have another precision than the plain ones by their own setting."""
+    eight, plain = (
+        proxy(i, 1.4, {}, provenance={**PROVENANCE, "precision": p}) for i, p in enumerate(("float8", "bfloat16"))
+    )
+    assert worker_differences(PLAN, [plain, eight])
+    eight.system_attrs = {"fixed_params": {"precision": "float8"}}
+    assert worker_differences(PLAN, [plain, eight]) == []
+
+
 def test_precision_is_compared_at_one_width() -> None:
     """Narrow networks run in float32 on a CPU by design; one width in two precisions is another matter."""
     narrow = proxy(0, 1.4, {"n_head": 2}, provenance={**PROVENANCE, "precision": "float32"})

@@ -49,6 +49,14 @@ def test_one_that_may_work_here(database: Database, study: LinkedStudy) -> None:
     assert {name: f.state for name, f in found.items()} == dict.fromkeys(("study", "hardware", "cost", "data"), "ok")
 
 
+def test_one_in_float8_is_not_for_a_cpu(database: Database, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a line of text\n" * 200)
+    text = PLAN.replace('"builtin"', f'"{tmp_path}/a.txt"').replace("[space]", '[train]\nprecision = "float8"\n[space]')
+    open_study(database, Plan.parse(text, name="tiny", origin="a test"))
+    hardware = told(database, "tiny")["hardware"]
+    assert (hardware.state, "only GPUs multiply in it" in hardware.found) == ("BAD", True)
+
+
 def test_one_that_is_not_there(database: Database, tmp_path: Path) -> None:
     missing = told(database, "nowhere")["study"]
     assert (missing.state, 'no study file is named "nowhere"' in missing.found) == ("BAD", True)

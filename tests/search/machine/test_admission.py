@@ -15,11 +15,12 @@ from search.cli.error_messages import exit_code_and_message
 from search.common.errors import HardwareError
 from search.common.exit_codes import REFUSED
 from search.common.signals import StopRequest
-from search.machine.admission import is_reference_compiled, pinned_hardware
+from search.machine.admission import is_reference_compiled, pinned_hardware, require_precision
 from search.machine.hardware import Hardware
 from search.study.study import LinkedStudy
 from search.worker.worker import Worker
 from storage.server.database import Database
+from tests.model.training.stand_in import stand_in
 from tests.search.machine.test_hardware import CARD, at, made
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -70,6 +71,29 @@ def test_what_is_not_fit_for_a_study_claims_nothing(
     assert (code, message) == (REFUSED, str(refused.value))
     assert "\n" not in str(message)
     assert {t.state for t in study.proxy_trials()} == {TrialState.WAITING}
+
+
+FLOAT8 = 'precision = "float8"'
+MAY_DRAW_FLOAT8: dict[str, dict[str, str]] = {
+    "fixed": {"[space]": f"[train]\n{FLOAT8}\n[space]"},
+    "searched": {
+        "[space]": '[space]\nprecision = { choices = ["auto", "float8"] }',
+        "[baselines.by-hand]": '[baselines.by-hand]\nprecision = "auto"',
+    },
+    "a baseline's": {"[baselines.by-hand]": f"[baselines.by-hand]\n{FLOAT8}"},
+}
+
+
+@pytest.mark.parametrize("replacing", MAY_DRAW_FLOAT8.values(), ids=MAY_DRAW_FLOAT8)
+def test_a_device_without_float8_claims_nothing_of_a_study_that_may_draw_it(
+    database: Database, home: Path, replacing: dict[str, str]
+) -> None:
+    study = made(database, **replacing)
+    with pytest.raises(HardwareError, match='precision = "float8", but only GPUs multiply in it'):
+        worker(study, CARD, PASSED).run()
+    assert {t.state for t in study.proxy_trials()} == {TrialState.WAITING}
+    with stand_in() as gpu:
+        require_precision(study.plan, gpu.device)
 
 
 def test_a_failed_self_test_pins_nothing(database: Database, home: Path) -> None:
