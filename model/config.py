@@ -9,6 +9,7 @@ from model.options.documents import Documents
 from model.options.experts import MixtureOfExperts
 from model.options.interleaving import Interleaving
 from model.options.linears import Linears
+from model.options.megalodon import MovingAverages
 from model.options.shared_keys import SharedKeys
 from model.options.shortcuts import Shortcuts
 from model.options.state_space import StateSpace
@@ -64,7 +65,16 @@ class TokenizerConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(
-    StateSpace, Compressive, MixtureOfDepths, MixtureOfExperts, Shortcuts, Documents, SharedKeys, Interleaving, Linears
+    MovingAverages,
+    StateSpace,
+    Compressive,
+    MixtureOfDepths,
+    MixtureOfExperts,
+    Shortcuts,
+    Documents,
+    SharedKeys,
+    Interleaving,
+    Linears,
 ):
     """A decoder-only transformer; `d_model` is n_head × head_dim."""
 

@@ -3,11 +3,12 @@
 from model.config import ModelConfig
 from model.network.blocks.depths import DepthsBlock
 from model.network.blocks.residual import Block
+from model.network.blocks.two_hop import TwoHopBlock
 from model.network.counts import Counts
 from model.network.part import Part
 from model.options.layer import Layer
 
-BLOCKS: dict[str, type[Part]] = {"block": Block, "depths": DepthsBlock}
+BLOCKS: dict[str, type[Part]] = {"block": Block, "depths": DepthsBlock, "two_hop": TwoHopBlock}
 """Blocks by the name that a layer gives."""
 
 

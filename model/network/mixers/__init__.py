@@ -5,6 +5,7 @@ from model.network.mixers.borrowed import BorrowedAttention
 from model.network.mixers.compressive import CompressiveAttention
 from model.network.mixers.latent import LatentAttention
 from model.network.mixers.mamba import Mamba
+from model.network.mixers.megalodon import Megalodon
 from model.network.part import Part
 
 MIXERS: dict[str, type[Part]] = {
@@ -13,6 +14,7 @@ MIXERS: dict[str, type[Part]] = {
     "latent": LatentAttention,
     "borrowed": BorrowedAttention,
     "mamba2": Mamba,
+    "megalodon": Megalodon,
     "compressive": CompressiveAttention,
 }
 """Mixers by the name that a block's layer gives."""
