@@ -19,7 +19,9 @@ class MovingAverages(StateSpace, Compressive, MixtureOfDepths, Shortcuts):
         16, "Megalodon's moving averages of each channel, each with a decay and a rotation", at_least=1, at_most=256
     )
     attention_chunk: int = setting(
-        256, "tokens of a chunk, within which Megalodon's attention looks back; averages alone cross it", at_least=1
+        256,
+        "tokens of a chunk, within which Megalodon's attention looks back; averages bring what lies before",
+        at_least=1,
     )
     norm_groups: int = setting(
         32,

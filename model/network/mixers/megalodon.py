@@ -5,7 +5,7 @@ For x, the block's input after timestep normalisation, and x′ the normalised m
     z = x′ W_z, a unit vector for each head        q = κ_q z + μ_q, k = κ_k z + μ_k        v = silu(x W_v)
     y = x′ W_h + (softmax(q kᵀ) v · silu(x′ W_r)) W_u
 
-The past of a chunk reaches it through the averages alone. Differences from the authors' code: no biases, as nowhere in
+What lies before a chunk reaches it through the averages. Differences from the authors' code: no biases, as nowhere in
 this network's layers; queries and keys of a head are `head_dim` wide, together d_model and not a quarter of it; the
 norms before the MLP and after the last block stay RMSNorm.
 
