@@ -9,6 +9,7 @@ from model.options.documents import Documents
 from model.options.experts import MixtureOfExperts
 from model.options.interleaving import Interleaving
 from model.options.linears import Linears
+from model.options.megalodon import MovingAverages
 from model.options.shared_keys import SharedKeys
 from model.options.shortcuts import Shortcuts
 from model.options.state_space import StateSpace
@@ -66,6 +67,7 @@ class TokenizerConfig(Settings):
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(
     Tracks,  # first: what the others make of a block is what a track is made of
+    MovingAverages,
     StateSpace,
     Compressive,
     MixtureOfDepths,

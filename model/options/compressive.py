@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, replace
 
-from model.errors import SettingsError
 from model.options.documents import Documents
 from model.options.layer import Layer
 from model.options.shared_keys import SharedKeys
+from model.options.together import require
 from model.settings import setting
 
 
@@ -24,24 +24,16 @@ class Compressive(Documents, SharedKeys):
         super().__post_init__()
         if not self.segment:
             return
-        for key, allowed, reason in (
+        rows = (
             ("attention", ("full", "grouped"), "a memory needs keys of its own"),
             ("window", (0,), "the segment is how far attention looks back"),
             ("positions", ("rope",), "a bias is linear in the distance, which a memory doesn't know"),
             ("kv_blocks", (1,), "each block's memory is of its own keys"),
             ("document_mask", (False,), "a memory goes on from one document to the next"),
-        ):
-            value = getattr(self, key)
-            if value not in allowed:
-                now, wanted = _written(value), " or ".join(map(_written, allowed))
-                raise SettingsError(f"`{key}` is {now}, but must be {wanted} where segment > 0: {reason}")
+        )
+        require(self, "segment > 0", rows)
 
     def layer(self, index: int) -> Layer:
         """Return a block's layer: attention with a memory, where it has attention."""
         layer = super().layer(index)
         return replace(layer, mixer="compressive") if self.segment else layer
-
-
-def _written(value: object) -> str:
-    """Return a value as TOML has it."""
-    return f'"{value}"' if isinstance(value, str) else str(value).lower()

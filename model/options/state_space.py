@@ -7,6 +7,7 @@ from model.options.documents import Documents
 from model.options.layer import Layer
 from model.options.shared_keys import SharedKeys
 from model.options.shortcuts import Shortcuts
+from model.options.together import require
 from model.settings import setting
 
 
@@ -16,8 +17,9 @@ class StateSpace(Shortcuts, Documents, SharedKeys):
 
     mixer: str = setting(
         "attention",
-        "what lets positions look back: attention, or a state of fixed size (Mamba-2)",
-        choices=("attention", "mamba2"),
+        "what lets positions look back: attention, a state of fixed size (Mamba-2), or moving averages and attention "
+        "within chunks (Megalodon)",
+        choices=("attention", "mamba2", "megalodon"),
     )
     attention_every: int = setting(
         0, "where mixer isn't attention: every so many blocks the last has attention all the same; 0: none", at_least=0
@@ -36,15 +38,12 @@ class StateSpace(Shortcuts, Documents, SharedKeys):
                     "block has attention"
                 )
             return
-        for key, plain, reason in (
-            ("kv_blocks", 1, "states have no keys and values to share"),
-            ("value_residual", False, "states have no values to mix"),
-            ("document_mask", False, "a state goes on from one document to the next"),
-        ):
-            value = getattr(self, key)
-            if value != plain:
-                now, allowed = (str(v).lower() for v in (value, plain))
-                raise SettingsError(f'`{key}` is {now}, but must be {allowed} where mixer = "{self.mixer}": {reason}')
+        rows = (
+            ("kv_blocks", (1,), "only attention has keys and values to share"),
+            ("value_residual", (False,), "only attention has values to mix"),
+            ("document_mask", (False,), "what is known of the past goes on from one document to the next"),
+        )
+        require(self, f'mixer = "{self.mixer}"', rows)
 
     def layer(self, index: int) -> Layer:
         """Return a block's layer; the last of each group has attention (Dao & Gu 2024, section 9.2.3)."""

@@ -23,10 +23,11 @@ SHAPE: dict[str, Any] = {"n_layer": 4, "n_head": 2, "head_dim": 64, "context": 2
 VOCAB, BATCH = 2048, 4
 
 
-def prepared(options: dict[str, Any], compiled: str) -> Step:
+def prepared(options: dict[str, Any], batch: int, compiled: str, precision: str) -> Step:
     """Return a warmed-up step."""
-    net = Transformer(ModelConfig(**SHAPE | options), VOCAB, torch.Generator().manual_seed(0))
-    step = Step(net, TrainConfig(batch_size=BATCH, micro_batch=BATCH, compile=compiled), budget_seconds=1e9)
+    net = Transformer(ModelConfig(**options), VOCAB, torch.Generator().manual_seed(0))
+    training = TrainConfig(batch_size=batch, micro_batch=batch, compile=compiled, precision=precision)
+    step = Step(net, training, budget_seconds=1e9)
     step.prepare()
     return step
 
@@ -46,12 +47,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=1, help="steps of a turn")
     parser.add_argument("--compile", default="on", choices=("on", "off"))
+    parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
+    parser.add_argument("--shape", type=json.loads, default={}, help="settings of all networks as JSON")
+    parser.add_argument("--batch", type=int, default=BATCH, help="sequences of a step")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch._dynamo.config.recompile_limit = 64  # all networks in one process
-    options = [{}, *map(json.loads, arguments.options)]
-    rows = torch.randint(0, VOCAB, (BATCH, SHAPE["context"] + 1), generator=torch.Generator().manual_seed(1))
-    steps = [prepared(o, arguments.compile) for o in options]
+    options, shape = [{}, *map(json.loads, arguments.options)], SHAPE | arguments.shape
+    size = (arguments.batch, shape["context"] + 1)
+    rows = torch.randint(0, VOCAB, size, generator=torch.Generator().manual_seed(1))
+    steps = [prepared(shape | o, arguments.batch, arguments.compile, arguments.precision) for o in options]
     rounds = [[seconds(step, rows, arguments.steps) for step in steps] for _ in range(arguments.rounds)]
     plain = flops_per_token(steps[0].network.config, VOCAB)
     for i, (step, option) in enumerate(zip(steps, options, strict=True)):

@@ -4,11 +4,17 @@ from model.config import ModelConfig
 from model.network.blocks.depths import DepthsBlock
 from model.network.blocks.residual import Block
 from model.network.blocks.tracks import TracksBlock
+from model.network.blocks.two_hop import TwoHopBlock
 from model.network.counts import Counts
 from model.network.part import Part
 from model.options.layer import Layer
 
-BLOCKS: dict[str, type[Part]] = {"block": Block, "depths": DepthsBlock, "tracks": TracksBlock}
+BLOCKS: dict[str, type[Part]] = {
+    "block": Block,
+    "depths": DepthsBlock,
+    "tracks": TracksBlock,
+    "two_hop": TwoHopBlock,
+}
 """Blocks by the name that a layer gives."""
 
 

@@ -28,10 +28,15 @@ class Block(Part):
         mixer = MIXERS[layer.mixer]
         self._mixer_name = mixer.name
         self.shortcut = nn.Parameter(torch.zeros(1)) if layer.shortcut else None
-        self.add_module(f"{mixer.name}_norm", nn.RMSNorm(config.d_model))
+        self.add_module(f"{mixer.name}_norm", self.make_mixer_norm(config))
         self.add_module(mixer.name, mixer(config, layer))
         self.mlp_norm = nn.RMSNorm(config.d_model)
         self.mlp = MLPS[layer.mlp](config, layer)
+
+    @staticmethod
+    def make_mixer_norm(config: ModelConfig) -> nn.Module:
+        """Return the norm before the mixer."""
+        return nn.RMSNorm(config.d_model)
 
     @property
     def mixer(self) -> Part:
@@ -39,9 +44,9 @@ class Block(Part):
         return cast(Part, getattr(self, self._mixer_name))
 
     @property
-    def mixer_norm(self) -> nn.RMSNorm:
+    def mixer_norm(self) -> nn.Module:
         """The norm before the mixer."""
-        return cast(nn.RMSNorm, getattr(self, f"{self._mixer_name}_norm"))
+        return cast(nn.Module, getattr(self, f"{self._mixer_name}_norm"))
 
     def forward(self, x: Float[Tensor, "B T D"], where: Where, shared: Shared) -> tuple[Float[Tensor, "B T D"], Shared]:
         """Return the stream after this block."""
@@ -80,6 +85,6 @@ class Block(Part):
         return Counts.of(*(part.counts(config, layer) for part in parts), beside)
 
 
-def normalised(norm: nn.RMSNorm, x: Tensor) -> Tensor:
+def normalised(norm: nn.Module, x: Tensor) -> Tensor:
     """Return the stream at a common size; in float32, whatever the stream is kept in."""
     return cast(Tensor, norm(x.float()))

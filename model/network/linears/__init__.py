@@ -18,7 +18,7 @@ LINEARS: dict[str, type[Dense] | type[Ring] | type[Ternary]] = {
     "two_bit": TwoBit,
 }
 """Linear layers by the name that `ModelConfig.linear_kind` gives."""
-BACK = ("attention.out", "mamba.out", "mlp.down")
+BACK = ("attention.out", "mamba.out", "megalodon.through", "megalodon.out", "mlp.down")
 """Places of layers that write back into the residual stream: 1/√(2 · n_layer) as large at first (GPT-2), or zero."""
 
 

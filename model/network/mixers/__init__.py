@@ -5,6 +5,7 @@ from model.network.mixers.borrowed import BorrowedAttention
 from model.network.mixers.compressive import CompressiveAttention
 from model.network.mixers.latent import LatentAttention
 from model.network.mixers.mamba import Mamba
+from model.network.mixers.megalodon import Megalodon
 from model.network.mixers.tracks import TrackAttention
 from model.network.part import Part
 
@@ -14,6 +15,7 @@ MIXERS: dict[str, type[Part]] = {
     "latent": LatentAttention,
     "borrowed": BorrowedAttention,
     "mamba2": Mamba,
+    "megalodon": Megalodon,
     "compressive": CompressiveAttention,
     "tracks": TrackAttention,
 }

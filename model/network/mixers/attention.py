@@ -29,13 +29,16 @@ FIRST_VALUES = "first values"
 class KeyValues:
     """Keys and values of the tokens read so far: what attention keeps, so that it reads no token twice."""
 
-    def __init__(self, shape: tuple[int, int, int, int], device: torch.device, dtype: torch.dtype) -> None:
-        """Make room for keys and values of (B G S K)."""
-        self.keys, self.values = (torch.empty(shape, device=device, dtype=dtype) for _ in range(2))
+    def __init__(
+        self, shape: tuple[int, int, int, int], device: torch.device, dtype: torch.dtype, value_width: int = 0
+    ) -> None:
+        """Make room for keys of (B G S K), and for values of that width or a width of their own."""
+        widths = (shape[-1], value_width or shape[-1])
+        self.keys, self.values = (torch.empty(*shape[:-1], width, device=device, dtype=dtype) for width in widths)
         self.length = 0
 
-    def append(self, keys: Float[Tensor, "B G T K"], values: Float[Tensor, "B G T K"]) -> tuple[Tensor, Tensor]:
-        """Store those of the next tokens; return all so far, each (B G S K)."""
+    def append(self, keys: Float[Tensor, "B G T K"], values: Float[Tensor, "B G T W"]) -> tuple[Tensor, Tensor]:
+        """Store those of the next tokens; return all so far, (B G S K) and (B G S W)."""
         end = self.length + keys.shape[2]
         for stored, new in ((self.keys, keys), (self.values, values)):
             stored[:, :, self.length : end] = new

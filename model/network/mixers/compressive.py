@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from model.config import ModelConfig
 from model.network.counts import Counts, attended, vectors
 from model.network.linears import linear_counts
+from model.network.mixers.attend import segments_of
 from model.network.mixers.attention import Attention, KeyValues, placed
 from model.network.part import Shared, Where
 from model.network.shapes import Float
@@ -71,14 +72,14 @@ class CompressiveAttention(Attention):
         """Return the gathered values."""
         q, k, v, shared = self._unplaced(x, shared)
         size = min(self.segment, x.shape[1])
-        near_q, near_k, v = (_segments(t, size) for t in (placed(q, None, where), placed(k, None, where), v))
+        near_q, near_k, v = (segments_of(t, size) for t in (placed(q, None, where), placed(k, None, where), v))
         near = self.attended_values(near_q.flatten(0, 1), near_k.flatten(0, 1), v.flatten(0, 1), None)
         near = torch.unflatten(near, 0, v.shape[:2])
         far = torch.zeros_like(near)
         if near.shape[1] > 1:
-            made = Memory.of(_segments(k, size)[:, :-1], v[:, :-1])
+            made = Memory.of(segments_of(k, size)[:, :-1], v[:, :-1])
             before = Memory(made.values.cumsum(dim=1), made.norm.cumsum(dim=1))
-            far = F.pad(before.read(_segments(q, size)[:, 1:]), (0, 0, 0, 0, 0, 0, 1, 0))  # the first has none before
+            far = F.pad(before.read(segments_of(q, size)[:, 1:]), (0, 0, 0, 0, 0, 0, 1, 0))  # the first has none before
         y = self._gated(near, far).transpose(1, 2).flatten(2, 3)[:, :, : x.shape[1]]
         return self.out(y.transpose(1, 2).flatten(2)), shared
 
@@ -153,10 +154,3 @@ class CompressiveAttention(Attention):
 def features(x: Tensor) -> Tensor:
     """Return σ(x) = ELU(x) + 1 > 0, in float32."""
     return F.elu(x.float()) + 1
-
-
-def _segments(t: Float[Tensor, "B G T K"], size: int) -> Float[Tensor, "B M G Q K"]:
-    """Return heads by segments, zeros appended to fill the last."""
-    beyond = -t.shape[2] % size
-    t = F.pad(t, (0, 0, 0, beyond)) if beyond else t
-    return torch.unflatten(t, 2, (-1, size)).transpose(1, 2)

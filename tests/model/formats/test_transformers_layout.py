@@ -54,6 +54,7 @@ OURS_ALONE: dict[str, dict[str, Any]] = {
     "embedding shortcut": {"mlp": "swiglu", "embedding_shortcut": True},
     "embedding norm": {"mlp": "swiglu", "embedding_norm": True},
     "document mask": {"mlp": "swiglu", "document_mask": True},
+    "moving averages": {"mlp": "swiglu", "mixer": "megalodon", "ema_dim": 4},
 }
 
 

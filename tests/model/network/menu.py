@@ -9,6 +9,7 @@ from tests.model.network.ideas import (
     documents,
     experts,
     interleaving,
+    megalodon,
     plain,
     quantised,
     ring,
@@ -30,6 +31,7 @@ IDEAS: dict[str, Case] = {
     **state_space.CASES,
     **compressive.CASES,
     **tracks.CASES,
+    **megalodon.CASES,
 }
 MENU: dict[str, Case] = {**plain.CASES, **IDEAS}
 COSTLY: dict[str, Case] = {name: MENU[name] for name in ("plain", "all at once", *IDEAS)}
