@@ -48,5 +48,8 @@ def average_into(target: Transformer, networks: Sequence[Transformer], weights: 
     states = [network.state_dict() for network in networks]
     for name, tensor in target.state_dict().items():
         row = weights[group_of(name, target.config.n_layer, groups)]
-        terms = [w * state[name].double() for w, state in zip(row.tolist(), states, strict=True) if w]
-        tensor.copy_(torch.stack(terms).sum(dim=0) if len(terms) > 1 else terms[0])
+        mean = torch.zeros_like(tensor, dtype=torch.float64)
+        for weight, state in zip(row.tolist(), states, strict=True):
+            if weight:
+                mean.add_(state[name], alpha=weight)
+        tensor.copy_(mean)

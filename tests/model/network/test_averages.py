@@ -35,7 +35,7 @@ def test_averages_by_hand_with_weights_for_each_half_of_the_blocks() -> None:
     for name, tensor in target.state_dict().items():
         first = name.startswith(("embedding", "blocks.0.", "blocks.1."))
         assert tensor.unique().tolist() == pytest.approx([2.5 if first else 5.5]), name
-    assert [float(net.norm.weight[0]) for net in nets] == [1.0, 2.0, 6.0]
+    assert [net.norm.weight[0].item() for net in nets] == [1.0, 2.0, 6.0]
 
 
 @pytest.mark.parametrize(
