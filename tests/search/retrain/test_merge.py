@@ -269,7 +269,7 @@ def test_merge_by_command_writes_a_file_if_and_only_if_an_average_is_better(
     ("options", "message"),
     [
         ({"configuration": "trial 99"}, '"trial 99", but must be one of the confirmed: baseline by-hand'),
-        ({"confirmations": (0, 7)}, "--confirmation is 7, but there are 0 to 2"),
+        ({"confirmations": (0, 7)}, "--confirmation is 7, but there are 0 to 1"),
         ({"configuration": "baseline by-hand", "confirmations": (0, 1)}, "leave one of them out"),
         ({"method": "magic"}, '--method is "magic", but must be one of best, average, greedy, evolved'),
         ({"groups": 2}, "--groups is 2, but the network has 1 blocks"),
@@ -280,7 +280,7 @@ def test_merge_refuses_what_it_cannot_do(
 ) -> None:
     with pytest.raises(SearchError) as refused:
         merged_to(tmp_path / "merged.pt", study, **options)
-    assert message.replace("0 to 2", f"0 to {len(study.confirm_trials())}") in str(refused.value)
+    assert message in str(refused.value)
 
 
 def ingredient(corpus: Corpus, number: int, percent: int = 100, packed: bool = False, **options: Any) -> Ingredient:
