@@ -67,6 +67,30 @@ def sum_nats(
     return float(total)
 
 
+@torch.inference_mode()
+def document_nats(
+    network: Transformer,
+    tokens: Tokens,
+    separator: int,
+    should_stop: Callable[[], bool] | None = None,
+    dtype: torch.dtype | None = None,
+) -> Float[np.ndarray, "N"]:
+    """Return the nats of each document, its separator included, by the same protocol: their sum is `sum_nats`.
+
+    Windows cross documents, so that the first tokens of one are predicted from the document before it.
+    """
+    context, device = network.config.context, network.embedding.weight.device
+    dtype = dtype or precision(device, width=network.config.d_model)
+    stream = np.concatenate(([separator], tokens.ids)).astype(np.int64)
+    pieces: list[torch.Tensor] = []
+    for inputs, targets in _passes(stream, context, _rows_at_once(network), separator, padded=False):
+        if should_stop is not None and should_stop():
+            raise StoppedError("stopped while measuring")
+        pieces += _pieces(network, inputs, targets, dtype)
+    nats = torch.cat(pieces).double().cpu().numpy()
+    return np.asarray(np.add.reduceat(nats, tokens.starts[:-1]))
+
+
 def _passes(
     stream: Int[np.ndarray, "N1"], context: int, rows: int, filler: int, padded: bool
 ) -> Iterator[tuple[Int[np.ndarray, "B T"], Int[np.ndarray, "N"]]]:
@@ -114,19 +138,31 @@ def _nats(
     compiled: bool = False,
 ) -> Float[torch.Tensor, ""]:
     """Return the summed nats of the targets; inputs may have more positions, after the last of them."""
+    total = torch.zeros((), dtype=torch.float64, device=network.embedding.weight.device)
+    for piece in _pieces(network, inputs, targets, dtype, compiled):
+        total += piece.double().sum()
+    return total
+
+
+def _pieces(
+    network: Transformer,
+    inputs: Int[np.ndarray, "B T"],
+    targets: Int[np.ndarray, "N"],
+    dtype: torch.dtype,
+    compiled: bool = False,
+) -> Iterator[Float[torch.Tensor, "_"]]:
+    """Yield the nats of each target, in order, so many at a time as logits may be held."""
     device = network.embedding.weight.device
     wanted = F.pad(torch.from_numpy(targets).to(device), (0, inputs.size - len(targets)))
     at_once = max(1, LOGITS_AT_ONCE.get(device.type, 2**22) // network.vocab_size)
     at_once = largest_divisor(inputs.size, at_once) if compiled else at_once
     nats = maybe_compiled(_token_nats, compiled)
-    total = torch.zeros((), dtype=torch.float64, device=device)
     with autocast(device, dtype):
         states = network.states(torch.from_numpy(inputs).to(device), compiled=compiled)[0].flatten(0, 1)
         for i in range(0, len(targets), at_once):
             part = slice(i, i + at_once)
             found = nats(states[part], network.output_weight, wanted[part], network.config.logit_softcap)
-            total += found[: len(targets) - i].double().sum()
-    return total
+            yield found[: len(targets) - i]
 
 
 def _token_nats(

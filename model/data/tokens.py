@@ -35,6 +35,10 @@ class Tokens:
         chosen = evenly(self.text_bytes, least_bytes)
         if len(chosen) == len(self.text_bytes):
             return self
+        return self.documents(chosen)
+
+    def documents(self, chosen: np.ndarray) -> "Tokens":
+        """Return the documents of these indices, at least one."""
         parts = [self.ids[self.starts[i] : self.starts[i + 1]] for i in chosen]
         starts = np.cumsum([0, *map(len, parts)], dtype=np.int64)
         return Tokens(np.concatenate(parts), starts, self.text_bytes[chosen])

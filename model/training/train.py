@@ -50,6 +50,7 @@ def train(
     on_report: Callable[[Report], bool] = lambda report: True,
     should_stop: Callable[[], bool] = lambda: False,
     keeper: Keeper | None = None,
+    on_weights: Callable[[int, Transformer], None] | None = None,
 ) -> Result:
     """Train until the clock says stop; weights and data order are functions of the seed.
 
@@ -60,9 +61,10 @@ def train(
     isn't, step for step where the clock agrees, and ends with its rate and averaging unfinished. The device is torch's
     current one while this runs. `micro_batches` remembers what fitted into its memory. `keeper` is offered the run's
     state after each report and when it is stopped, and may hand one back at the start, from which the run goes on as if
-    it had never been cut off: the time spent until then is on the clock, and nothing is reported twice. Raises
-    `DivergedError`, `DeviceMemoryError`, `CompileError`, `CaptureError`, and `StoppedError` once `should_stop` returns
-    True.
+    it had never been cut off: the time spent until then is on the clock, and nothing is reported twice.
+    `on_weights` is called off the clock at each report point before the end, with its percent and the network as it was
+    measured there. Raises `DivergedError`, `DeviceMemoryError`, `CompileError`, `CaptureError`, and `StoppedError` once
+    `should_stop` returns True.
     """
     device = device or torch.device("cpu")
     horizon = budget_seconds if horizon_seconds is None else horizon_seconds
@@ -70,6 +72,7 @@ def train(
         raise ValueError(f"`horizon_seconds` is {horizon}, but must be >= budget_seconds ({budget_seconds})")
     with on_device(device):
         run = _Run(config, training, corpus, budget_seconds, horizon, seed, report_bytes, device, clock, should_stop)
+        run.on_weights = on_weights
         run.prepare(micro_batches or MicroBatches(None))
         try:
             run.go_on_from(keeper, points := sorted(report_points))
@@ -117,6 +120,7 @@ class _Run:
         self.reports: list[Report] = []
         self.steps, self.rate = 0, 0.0
         self.keeper: Keeper | None = None
+        self.on_weights: Callable[[int, Transformer], None] | None = None
 
     @property
     def tokens(self) -> int:
@@ -255,6 +259,8 @@ class _Run:
             # What is reported is what would be the result now, so that short and long runs are judged by one measure.
             with self.average.in_place():
                 bpb = self._measure(self.report_text, percents[-1])
+                if self.on_weights is not None:  # read, never written: captured graphs don't notice
+                    self.on_weights(percents[-1], self.network)
             wanted = [self._report(p, bpb, on_report) for p in percents]
             if all(wanted):
                 self.keep()

@@ -24,7 +24,8 @@ from search.common.durations import parse_duration
 from search.common.errors import SearchError
 from search.export.download import download_file
 from search.export.export import configuration_export, confirmed_configurations, render, to_train_again
-from search.export.model_card import model_card
+from search.export.merged import merge_of
+from search.export.model_card import merge_card, model_card
 from search.machine.provenance import without_host
 from search.study.results import Confirmed
 from search.study.study import LinkedStudy
@@ -52,12 +53,15 @@ def write_release(snapshot: Snapshot, weights: Path | None, places: Places, say:
             out_file.check(file, option)
     if places.huggingface:
         out_file.check_place(places.huggingface, "--huggingface")
+    merged = merge_release(snapshot.study, weights) if weights else None
     if places.gguf:
         best = confirmed_configurations(snapshot)[0]
-        gguf_file.check(places.gguf, snapshot.plan.configuration(best.params).model)
-    files, trained = release(snapshot, weights, say)
+        network = merged[1].network.config if merged else snapshot.plan.configuration(best.params).model
+        gguf_file.check(places.gguf, network)
+    files, trained = merged or release(snapshot, weights, say)
     if places.gguf:
-        gguf_file.write_gguf(places.gguf, trained, snapshot.plan.name, places.quantize)
+        name = f"{snapshot.plan.name}, merged" if merged else snapshot.plan.name
+        gguf_file.write_gguf(places.gguf, trained, name, places.quantize)
         size = places.gguf.stat().st_size / MEGABYTE
         say(f"written: {places.gguf}, {size:.1f} MB, matrices in {places.quantize}; llama.cpp runs it")
     if places.bundle:
@@ -95,6 +99,29 @@ def release(
     return files | {name: content.encode() for name, content in texts.items()}, trained
 
 
+def merge_release(study: LinkedStudy, weights: Path) -> tuple[dict[str, bytes], Checkpoint] | None:
+    """Return the files of a merge of the study, and the model; None if the file `weights` is none.
+
+    They are a release of the merge alone, without the evidence of the study's best configuration, whose it is not.
+    Raises `SearchError` for a merge of another study.
+    """
+    trained = checkpoint.load(weights, CPU)
+    merge = merge_of(trained.info)
+    if merge is None:
+        return None
+    if trained.info.get("study") != study.plan.name:
+        raise SearchError(
+            f"--weights is {weights}, but that is a merge of {trained.info.get('study')!s:.100}: name that study "
+            "with --study"
+        )
+    data = {**trained.info["data"], "source": source_name(str(trained.info["data"]["source"]))}
+    trained = Checkpoint(trained.network, trained.tokenizer, {**trained.info, "data": data})
+    samples_text = samples(trained)
+    readme = merge_card(merge, trained.info, trained.network, samples_text)
+    texts = {"samples.txt": samples_text, "README.md": readme}
+    return files_of(trained) | {name: content.encode() for name, content in texts.items()}, trained
+
+
 MOST_SAMPLE_CHARACTERS = 1 << 20
 """Characters of samples that are read at most: a worker that isn't trusted may have written them."""
 WEIGHTS_KEYS = ("confirmation", "seed", "budget_seconds", "val_bpb")
@@ -110,14 +137,9 @@ def stored_weights(
     """
     runs = sorted(entry.runs, key=lambda run: run.value or 0.0)
     for run in runs:
-        path = _weights_path(study, run, scratch)
-        if path is None:
-            say(f"note: the weights of confirmation {run.number}, {run.value:.4f} BPB, are not stored")
-            continue
-        trained = checkpoint.load(path, CPU)
-        if trained.info.get("val_bpb") != run.value:
-            raise SearchError(f"{path.name} is not of confirmation {run.number}: its BPB is another; see `artifacts`")
-        return run, trained
+        trained = run_weights(study, run, scratch, say)
+        if trained is not None:
+            return run, trained
     best = runs[0]
     kept_at = f"LILM_SEARCH_HOME/checkpoints/{study.runs_folder}/confirm-{best.number}.pt"
     raise SearchError(
@@ -127,8 +149,23 @@ def stored_weights(
     )
 
 
-def _weights_path(study: LinkedStudy, run: FrozenTrial, scratch: Path) -> Path | None:
-    name = f"confirm-{run.number}.pt"
+def run_weights(study: LinkedStudy, run: FrozenTrial, scratch: Path, say: Callable[[str], None]) -> Checkpoint | None:
+    """Return a confirmation run's weights from this machine or the study's files; None, said, if they aren't stored.
+
+    Raises `SearchError` if the file is another run's.
+    """
+    path = stored_file(study, run, f"confirm-{run.number}.pt", scratch)
+    if path is None:
+        say(f"note: the weights of confirmation {run.number}, {run.value:.4f} BPB, are not stored")
+        return None
+    trained = checkpoint.load(path, CPU)
+    if trained.info.get("val_bpb") != run.value:
+        raise SearchError(f"{path.name} is not of confirmation {run.number}: its BPB is another; see `artifacts`")
+    return trained
+
+
+def stored_file(study: LinkedStudy, run: FrozenTrial, name: str, scratch: Path) -> Path | None:
+    """Return the path of one of a run's checkpoints on this machine, or of a copy from the study's files; or None."""
     path = paths.checkpoints(study.runs_folder) / name
     return path if path.is_file() else _downloaded(study, run, name, scratch)
 

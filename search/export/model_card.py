@@ -17,12 +17,11 @@ from search.study.trials import DROPPED
 
 def model_card(table: Mapping[str, Any], claim: Mapping[str, Any], network: Transformer, samples: str) -> str:
     """Return a model's card in Markdown: `table` is its configuration's export, `claim` the info of its weights."""
-    kind = model_type(network.config)
     result, data, provenance = table["result"], claim["data"], claim["provenance"]
     return fill(
         __package__,
         "model_card.md.j2",
-        front=_front(table, claim),
+        front=_front(table["study"], claim),
         table=table,
         result=result,
         runs_text=runs_text,
@@ -41,16 +40,43 @@ def model_card(table: Mapping[str, Any], claim: Mapping[str, Any], network: Tran
             _tokens(claim, network),
             dropped_text(claim.get(DROPPED)),
         ),
-        architecture=CLASSES[kind] if kind else "of lilm-search",
-        kind=kind,
-        config=network.config,
-        vocab_size=network.vocab_size,
-        n_params=parameters_text(*_sizes(network)),
+        can_be_trained=True,
         samples=samples,
+        **_network(network),
     )
 
 
-def _front(table: Mapping[str, Any], claim: Mapping[str, Any]) -> str:
+def merge_card(merge: Mapping[str, Any], claim: Mapping[str, Any], network: Transformer, samples: str) -> str:
+    """Return the card of a merge in Markdown: `merge` is what the info of its weights, `claim`, says of it."""
+    half = merge.get("half_width_95")
+    return fill(
+        __package__,
+        "merge_card.md.j2",
+        front=_front(f"{claim['study']}, merged", claim),
+        merge=merge,
+        claim=claim,
+        difference=f"{merge['difference']:+.4f}" + (f" ± {half:.4f}" if half is not None else ""),
+        data=claim["data"],
+        provenance=claim["provenance"],
+        can_be_trained=False,
+        samples=samples,
+        **_network(network),
+    )
+
+
+def _network(network: Transformer) -> dict[str, Any]:
+    """Return what cards say of a network."""
+    kind = model_type(network.config)
+    return {
+        "architecture": CLASSES[kind] if kind else "of lilm-search",
+        "kind": kind,
+        "config": network.config,
+        "vocab_size": network.vocab_size,
+        "n_params": parameters_text(*_sizes(network)),
+    }
+
+
+def _front(name: str, claim: Mapping[str, Any]) -> str:
     data = {"type": "text", "name": claim["data"]["source"]}
     metric = {"type": "bits_per_byte", "name": "BPB", "value": round(claim["val_bpb"], 4)}
     results = [{"task": {"type": "text-generation"}, "dataset": data, "metrics": [metric]}]
@@ -58,7 +84,7 @@ def _front(table: Mapping[str, Any], claim: Mapping[str, Any]) -> str:
         "library_name": "lilm-search",
         "pipeline_tag": "text-generation",
         "tags": ["lilm-search", "small-language-model"],
-        "model-index": [{"name": table["study"], "results": results}],
+        "model-index": [{"name": name, "results": results}],
     }
     return yaml.safe_dump(meta, sort_keys=False)
 

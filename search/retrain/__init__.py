@@ -1,1 +1,1 @@
-"""Training and measuring outside a study: exports trained again and verified, models evaluated, the recipe."""
+"""Training and measuring outside a study: exports trained again, verified; models evaluated, merged; the recipe."""

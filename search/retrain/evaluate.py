@@ -18,9 +18,11 @@ from model.network.device import on_device, precision
 from search.common import paths
 from search.common.errors import SearchError
 from search.common.safe_text import plain_line
+from search.export.merged import merge_of
 from search.export.reader import read_export
 from search.machine.hardware import device_name
 from search.machine.preparation import Progress
+from search.retrain.held_out import divide
 from search.retrain.train import data_from
 from search.retrain.verify import Verification, hash_mismatch
 
@@ -46,6 +48,8 @@ class StatedResult:
     """Precision in which the BPB was measured."""
     label: str
     """Study, configuration, run and device, for the user."""
+    untouched: bool = False
+    """Whether the BPB is that of the part of the text that no choice has seen, as a merge's is."""
 
 
 def stated_result(trained: Checkpoint, config: Path | None, rank: int | None) -> StatedResult:
@@ -73,6 +77,7 @@ def stated_result(trained: Checkpoint, config: Path | None, rank: int | None) ->
         text_sha256=None if sha256 is None else str(sha256),
         precision=MEASURED_IN.get(str(provenance.get("precision"))),
         label=plain_line(", ".join(str(part) for part in parts if part)),
+        untouched=merge_of(info) is not None,
     )
 
 
@@ -102,11 +107,16 @@ def measure(
     progress: Progress,
     say: Callable[[str], None],
 ) -> Verification:
-    """Measure a model on all of its validation text; print and return whether that is the BPB it states."""
+    """Measure a model on all of its validation text; print and return whether that is the BPB it states.
+
+    A merge is measured on the part of it that it was not chosen on.
+    """
     trained = load(path, device)
     stated = stated_result(trained, config, rank)
     text = data_from(stated.data, data)
     tokens, sha256 = validation(text, trained.tokenizer, paths.cache(), progress)
+    if stated.untouched:
+        tokens = divide(tokens, trained.tokenizer)[1]
     dtype = stated.precision or precision(device, width=trained.network.config.d_model)
     with on_device(device):
         bpb = val_bpb(trained.network, tokens, trained.tokenizer.separator, dtype=dtype)
@@ -114,7 +124,8 @@ def measure(
     claim = f"{stated.val_bpb:.4f} BPB: {stated.label}" if stated.val_bpb is not None else "nothing"
     same = "the same (sha-256)" if stated.text_sha256 == sha256 else "another" if stated.text_sha256 else "not known"
     say(f"claimed:  {claim}")
-    say(f"text:     {same}, {int(tokens.text_bytes.sum()):,} bytes of validation")
+    part = ", the part that no choice has seen" if stated.untouched else ""
+    say(f"text:     {same}, {int(tokens.text_bytes.sum()):,} bytes of validation{part}")
     seen = ", within documents" if trained.network.config.document_mask else ""
     say(f"here:     {bpb:.4f} BPB in {_name(dtype)} on {device_name(device)}{seen}")
     say(f"verdict:  {verification.answer}: {verification.why}")

@@ -17,6 +17,7 @@ from model.data.tokenizer import cpu_count
 from model.training.result import Result
 from model.training.train import train
 from search.common.errors import SearchError
+from search.export.merged import why_not_again
 from search.export.reader import ExportedResult, ExportedTraining, read_export
 from search.machine.hardware import Hardware, compare, detect_hardware
 from search.machine.preparation import Progress
@@ -151,8 +152,10 @@ def verify(
     """Train an export again, for its budget with its first seed, and return whether its BPB comes out.
 
     `trainer` takes the arguments of `model.training.train.train`. Raises `SearchError`, before anything is trained, if
-    text or tokenizer aren't the export's.
+    text or tokenizer aren't the export's, or the file is a merge.
     """
+    if why := why_not_again(config):
+        raise SearchError(why)
     export = read_export(config, rank)
     training, claimed = export.training, export.result
     corpus = export_corpus(training, data, progress)

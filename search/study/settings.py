@@ -126,6 +126,12 @@ class ConfirmConfig(Fidelity):
         "its clock; shown beside its BPB, never used to choose",
         example='["blimp/*.jsonl"]',
     )
+    last_states: int = setting(
+        0,
+        "number of last report points before the end at which a run's weights are stored with the study, off its "
+        "clock, for `merge` to average",
+        at_least=0,
+    )
     prune: bool = setting(True, "prune confirmation runs too, compared with other confirmation runs")
 
     def __post_init__(self) -> None:

@@ -44,7 +44,7 @@ _GROWS = (
 )
 """Settings that an open study may raise, but not lower."""
 _FREE = (
-    *("description", "cost.", "workers.", "pruner.", "recipe.", "confirm.scores"),
+    *("description", "cost.", "workers.", "pruner.", "recipe.", "confirm.scores", "confirm.last_states"),
     *(
         "confirm.prune",
         *(f"{part}.{key}" for part in ("proxy", "confirm") for key in ("max_hours", "max_usd")),

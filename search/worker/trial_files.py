@@ -3,7 +3,7 @@
 import contextlib
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,12 @@ import torch
 from model.data.tokenizer import Tokenizer
 from model.errors import CheckpointError
 from model.formats import checkpoint
+from model.network.transformer import Transformer
 from model.sample import samples
-from model.training.result import Result
 from search.common import paths
 from search.study.artifacts import attach
 from search.study.study import LinkedStudy
-from search.study.trials import run_label
+from search.study.trials import AT_PERCENT, run_label, state_file
 from storage.errors import first_line
 from storage.queue.trial_queue import Claim
 from storage.redaction import redact
@@ -42,24 +42,36 @@ class LastLines:
 
 
 def save_weights(
-    study: LinkedStudy, number: int, result: Result, tokenizer: Tokenizer, info: Mapping[str, Any], say: Say
+    study: LinkedStudy, number: int, network: Transformer, tokenizer: Tokenizer, info: Mapping[str, Any], say: Say
 ) -> Path | None:
     """Save a confirmation run's weights on this disk; return their file.
 
-    Returns None, and says why, if the disk doesn't take them: that is no reason to lose the result.
+    Those of a state before its end, whose `info` has `AT_PERCENT`, are saved beside them. Returns None, and says why,
+    if the disk doesn't take them: that is no reason to lose the result.
     """
-    weights = paths.checkpoints(study.runs_folder) / f"confirm-{number}.pt"
+    percent = info.get(AT_PERCENT)
+    name = f"confirm-{number}.pt" if percent is None else state_file(number, percent)
+    weights = paths.checkpoints(study.runs_folder) / name
     try:
         weights.parent.mkdir(parents=True, exist_ok=True)
-        checkpoint.save(weights, result.network, tokenizer, dict(info))
+        checkpoint.save(weights, network, tokenizer, dict(info))
     except (CheckpointError, OSError) as error:
-        say(f"note: {run_label(False, number)} has no weights: {error}")
+        at = "" if percent is None else f" at {percent}%"
+        say(f"note: {run_label(False, number)} has no weights{at}: {error}")
         return None
     return weights
 
 
-def keep_confirmed(study: LinkedStudy, trial_id: int, weights: Path, device: torch.device, say: Say) -> None:
-    """Store a confirmation run's weights with the study, and samples from the standard prompts; never raises."""
+def saved_states(study: LinkedStudy, number: int) -> list[Path]:
+    """Return the files of a run's states before its end on this disk, in order of progress."""
+    files = paths.checkpoints(study.runs_folder).glob(state_file(number, "*"))
+    return sorted(files, key=lambda path: (len(path.name), path.name))
+
+
+def keep_confirmed(
+    study: LinkedStudy, trial_id: int, weights: Path, device: torch.device, say: Say, states: Sequence[Path] = ()
+) -> None:
+    """Store a confirmation run's weights with the study, samples of theirs, and its last states; never raises."""
     part, texts = study.confirmations, dict[str, str]()
     with _noted(f"{weights.stem} has no samples", say):
         texts[weights.stem.replace("confirm", "samples") + ".txt"] = samples(checkpoint.load(weights, device))
@@ -67,6 +79,9 @@ def keep_confirmed(study: LinkedStudy, trial_id: int, weights: Path, device: tor
         for name, text in texts.items():
             _keep_text(study, part, trial_id, name, text)
         _keep(study, part, trial_id, weights)  # last: they may be too large
+    for path in states:
+        with _noted(f"{path.stem} could not be stored", say):
+            _keep(study, part, trial_id, path)
 
 
 def keep_record(study: LinkedStudy, trial_id: int, number: int, text: str, say: Say) -> None:

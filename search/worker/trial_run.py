@@ -1,6 +1,6 @@
 """One claimed trial: what it trains, its training, its reports and its end."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from optuna.trial import Trial, TrialState
 from model.data.corpus import Corpus
 from model.data.tokenizer import Tokenizer
 from model.minimal_pairs import read_pairs
+from model.network.transformer import Transformer
 from model.training.compiling import compiled_as
 from model.training.micro_batches import MicroBatches
 from model.training.result import Report, Result
@@ -26,13 +27,24 @@ from search.strategy.sampler import ensure_parameters
 from search.study.plan import PLAIN, Configuration
 from search.study.space import Params
 from search.study.trial_attributes import valid_attributes
-from search.study.trials import BASELINE, CONTROL, GRID, PROVENANCE, SCORES, Attributes, run_label, trial_params
+from search.study.trials import (
+    AT_PERCENT,
+    BASELINE,
+    BUDGET,
+    CONTROL,
+    GRID,
+    PROVENANCE,
+    SCORES,
+    Attributes,
+    run_label,
+    trial_params,
+)
 from search.worker.result_attributes import result_attributes
 from search.worker.resume import SavedStates
 from search.worker.run_context import RunContext
 from search.worker.run_pruner import RunPruner
 from search.worker.run_record import record
-from search.worker.trial_files import keep_confirmed, keep_record, save_weights
+from search.worker.trial_files import keep_confirmed, keep_record, save_weights, saved_states
 from storage.errors import first_line
 from storage.queue.heartbeat import Heartbeat
 from storage.queue.trial_queue import Claim, TrialQueue
@@ -118,7 +130,24 @@ class TrialRun:
             on_report=self._report,
             should_stop=self._should_stop,
             keeper=self.states,
+            **({"on_weights": self._state_keeper(corpus.tokenizer)} if self._keeps_states else {}),
         )
+
+    @property
+    def _keeps_states(self) -> bool:
+        """Whether the run's last states are stored with it: of confirmation runs alone, and not of their rungs."""
+        whole = self.attributes.get(BUDGET) in (None, self.plan.confirm.budget)
+        return not self.proxy and whole and self.plan.confirm.last_states > 0
+
+    def _state_keeper(self, tokenizer: Tokenizer) -> Callable[[int, Transformer], None]:
+        points = self.plan.report_points()[:-1][-self.plan.confirm.last_states :]
+
+        def keep(percent: int, network: Transformer) -> None:
+            if points and percent >= points[0]:
+                info = self._weights_info() | {AT_PERCENT: percent}
+                save_weights(self.context.study, self.claim.number, network, tokenizer, info, self.context.say)
+
+        return keep
 
     def _params(self) -> Params:
         """Return the settings that the run was given; only a baseline or an idea may have others than searched ones."""
@@ -186,6 +215,9 @@ class TrialRun:
 
     def _record_pruned(self, last: Report) -> None:
         not_counted = self._finish(TrialState.PRUNED, last.val_bpb)
+        if self._keeps_states:
+            for path in saved_states(self.context.study, self.claim.number):
+                path.unlink(missing_ok=True)
         self.context.say(f"{self.label}: pruned at {last.percent}% with {last.val_bpb:.4f} BPB{not_counted}")
         if not not_counted:
             self._update_dashboard(f"pruned at {last.percent}% with {last.val_bpb:.6f} BPB")
@@ -200,7 +232,8 @@ class TrialRun:
             return
         self._update_dashboard(f"{val_bpb:.6f} BPB")
         if weights:
-            keep_confirmed(self.context.study, self.claim.trial_id, weights, self.context.device, self.context.say)
+            study, states = self.context.study, saved_states(self.context.study, self.claim.number)
+            keep_confirmed(study, self.claim.trial_id, weights, self.context.device, self.context.say, states)
 
     def _score(self, result: Result, tokenizer: Tokenizer) -> None:
         """Score a confirmation run on the study's minimal pairs; what hinders that is no reason to lose its result."""
@@ -216,17 +249,22 @@ class TrialRun:
         self.context.say(f"{self.label}: {scores.text} of {scores.total:,} minimal pairs right")
 
     def _save_weights(self, result: Result, tokenizer: Tokenizer) -> Path | None:
-        info = {
-            "study": self.plan.name,
-            "confirmation": self.claim.number,
+        info = self._weights_info() | {
             "val_bpb": result.val_bpb,
-            "seed": self.seed,
-            "budget_seconds": self.budget_seconds,
             "tokens": result.tokens,
-            "data": self.plan.data.table(),
             "provenance": without_host(self.attributes[PROVENANCE]),
         }
-        return save_weights(self.context.study, self.claim.number, result, tokenizer, info, self.context.say)
+        return save_weights(self.context.study, self.claim.number, result.network, tokenizer, info, self.context.say)
+
+    def _weights_info(self) -> dict[str, Any]:
+        """Return what is known of the run's weights before its end."""
+        return {
+            "study": self.plan.name,
+            "confirmation": self.claim.number,
+            "seed": self.seed,
+            "budget_seconds": self.budget_seconds,
+            "data": self.plan.data.table(),
+        }
 
     def _finish(self, state: TrialState, value: float) -> str:
         """Record the run's end, which is safe on this machine at once; return a remark if it isn't counted (yet)."""

@@ -11,7 +11,7 @@ from model.config import DataConfig, ModelConfig, TokenizerConfig
 from model.data.corpus import Corpus, prepare
 from model.data.tokens import Tokens
 from model.errors import StoppedError
-from model.evaluate import _passes, sum_nats, val_bpb
+from model.evaluate import _passes, document_nats, sum_nats, val_bpb
 from model.network.transformer import Transformer
 from model.training.compiling import missing_compiler
 
@@ -44,6 +44,25 @@ def test_bpb_is_that_of_one_pass_over_the_whole_text(file_corpus: tuple[Corpus, 
     nats = -sum(float(row.log_softmax(0)[token]) for row, token in zip(logits, stream[1:], strict=True))
     expected = nats / math.log(2) / held_out.stat().st_size
     assert val_bpb(net, corpus.validation, corpus.tokenizer.separator) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("context", [16, 256])
+def test_documents_nats_are_those_of_their_tokens(file_corpus: tuple[Corpus, Path], context: int) -> None:
+    """Each window's logits in float64, summed over the tokens of each document; all together, what `sum_nats` says."""
+    corpus, _ = file_corpus
+    net, tokens = network(context, corpus.tokenizer.vocab_size), corpus.validation
+    stream = torch.tensor([corpus.tokenizer.separator, *tokens.ids.tolist()])
+    expected, count = np.zeros(len(tokens.text_bytes)), len(tokens.ids)
+    owner = np.searchsorted(tokens.starts[1:], np.arange(count), side="right")
+    with torch.no_grad():
+        for first in range(0, count, context):
+            window = stream[first : min(first + context, count) + 1]
+            nats = -net(window[None, :-1])[0].double().log_softmax(-1)[torch.arange(len(window) - 1), window[1:]]
+            np.add.at(expected, owner[first : first + context], nats.numpy())
+    found = document_nats(net, tokens, corpus.tokenizer.separator)
+    assert len(found) == len(tokens.text_bytes) == 2
+    assert found == pytest.approx(expected, rel=1e-6)
+    assert found.sum() == pytest.approx(sum_nats(net, tokens, corpus.tokenizer.separator))
 
 
 @pytest.mark.parametrize("length", [1, 31, 32, 33, 64, 600])

@@ -13,6 +13,7 @@ from model.config import ModelConfig, TrainConfig
 from model.data.batches import Batches
 from model.data.corpus import Corpus
 from model.errors import DeviceMemoryError, DivergedError, StoppedError
+from model.network.transformer import Transformer
 from model.schedule import learning_rate
 from model.training.clock import Stopwatch
 from model.training.micro_batches import MicroBatches
@@ -219,7 +220,10 @@ SHAPES = [
 def test_a_prefix_is_the_long_runs_first_part(
     shape: dict[str, object], small: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """24 of 60 s: the same rates, step for step, the same weights and the same loss as at 40% of the long run."""
+    """24 of 60 s: the same rates, step for step, the same weights and the same loss as at 40% of the long run.
+
+    The weights that the long run hands out there are those that the short one ends with.
+    """
     training = dataclasses.replace(SETTINGS, **shape)  # type: ignore[arg-type]
     real = Step.__call__
 
@@ -239,7 +243,12 @@ def test_a_prefix_is_the_long_runs_first_part(
             result = train(TINY, training, small, budget_seconds=budget, seed=3, clock=world, **options)  # type: ignore[arg-type]
         return result, rates, weights
 
-    long, all_rates, all_weights = trained(60.0, report_points=(40, 100))
+    handed: dict[int, list[torch.Tensor]] = {}
+
+    def keep(percent: int, network: Transformer) -> None:
+        handed[percent] = [p.detach().clone() for p in network.parameters()]
+
+    long, all_rates, all_weights = trained(60.0, report_points=(40, 100), on_weights=keep)
     short, rates, weights = trained(24.0, horizon_seconds=60.0, report_points=(50, 100))
     whole, other_rates, _ = trained(24.0, report_points=(50, 100))
     assert rates == all_rates[: short.steps] != other_rates
@@ -247,6 +256,8 @@ def test_a_prefix_is_the_long_runs_first_part(
     assert [r.train_seconds for r in short.reports] == [12.0, 24.0] == [r.train_seconds for r in whole.reports]
     assert short.val_bpb == long.reports[0].val_bpb != whole.val_bpb
     assert short.steps == long.reports[0].steps < long.steps
+    assert list(handed) == [40]
+    assert all(torch.equal(a, b) for a, b in zip(handed[40], short.network.parameters(), strict=True))
 
 
 def test_a_horizon_shorter_than_the_budget_is_refused(small: Corpus) -> None:
