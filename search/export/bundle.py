@@ -110,14 +110,10 @@ def stored_weights(
     """
     runs = sorted(entry.runs, key=lambda run: run.value or 0.0)
     for run in runs:
-        path = _weights_path(study, run, scratch)
-        if path is None:
-            say(f"note: the weights of confirmation {run.number}, {run.value:.4f} BPB, are not stored")
-            continue
-        trained = checkpoint.load(path, CPU)
-        if trained.info.get("val_bpb") != run.value:
-            raise SearchError(f"{path.name} is not of confirmation {run.number}: its BPB is another; see `artifacts`")
-        return run, trained
+        trained = run_weights(study, run, scratch)
+        if trained is not None:
+            return run, trained
+        say(f"note: the weights of confirmation {run.number}, {run.value:.4f} BPB, are not stored")
     best = runs[0]
     kept_at = f"LILM_SEARCH_HOME/checkpoints/{study.runs_folder}/confirm-{best.number}.pt"
     raise SearchError(
@@ -125,6 +121,20 @@ def stored_weights(
         f"{kept_at} from worker {attributes_of(best).worker or '?'}'s machine, or train them again "
         "(`export --out best.toml`, `train --config best.toml --out best.pt`); then add --weights best.pt"
     )
+
+
+def run_weights(study: LinkedStudy, run: FrozenTrial, scratch: Path) -> Checkpoint | None:
+    """Return a confirmation run's weights from this machine or the study's files; None if they aren't stored.
+
+    Raises `SearchError` if the file's weights are of another run.
+    """
+    path = _weights_path(study, run, scratch)
+    if path is None:
+        return None
+    trained = checkpoint.load(path, CPU)
+    if trained.info.get("val_bpb") != run.value:
+        raise SearchError(f"{path.name} is not of confirmation {run.number}: its BPB is another; see `artifacts`")
+    return trained
 
 
 def _weights_path(study: LinkedStudy, run: FrozenTrial, scratch: Path) -> Path | None:
