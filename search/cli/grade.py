@@ -64,6 +64,9 @@ def grade(
     every_run: Annotated[
         bool, typer.Option("--every-run", help="Every confirmation run, not only each configuration's best.")
     ] = False,
+    data: Annotated[
+        str | None, typer.Option(help="Where the training text is here, whose words are known: a path, hf:ORG/NAME.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     html: Annotated[Path | None, typer.Option(help="Also draw all measures into an HTML file.")] = None,
     out: Annotated[
@@ -114,7 +117,7 @@ def grade(
         parallel,
         lambda reason, seconds: console.print(f"judge: {reason}; waiting {seconds:.0f} s", markup=False),
     )
-    authors, data = _authors(study, storage, checkpoint or [], top, every_run, pick_device(device))
+    authors, text = _authors(study, storage, checkpoint or [], top, every_run, pick_device(device))
     stop = StopRequest()
     stop.install()
     try:
@@ -123,7 +126,8 @@ def grade(
                 authors,
                 beginnings,
                 settings,
-                data=data,
+                data=text,
+                source=data,
                 asking=asking,
                 cache=paths.cache(),
                 should_stop=stop,

@@ -3,13 +3,13 @@
 import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 from model.errors import StoppedError
 from search.common.errors import SearchError
 from search.common.safe_text import plain_line
-from search.grade.judge import Answer, Judge
+from search.grade.judge import Judge
 from search.grade.rubric import messages, read_grades
 from search.grade.spending import CapReachedError, Spending
 from search.grade.store import Store, key_of
@@ -107,66 +107,58 @@ class _Questions:
     ) -> None:
         self._judge, self._store, self._spending = judge, store, spending
         self._should_stop, self._on_done = should_stop, on_done
-        self._halted = threading.Event()
+        self._halted, self._lock = threading.Event(), threading.Lock()
         self._answers: dict[str, str] = {}
         self._nonsense = 0
         self._cap = ""
         self._fault: Exception | None = None
 
     def ask(self, chats: Mapping[str, list[dict[str, str]]], parallel: int) -> tuple[dict[str, str], str]:
-        """Return the answers by key, and the cap that ended the questions, or an empty text."""
+        """Return the answers by key, and the cap that ended the questions, or an empty text.
+
+        What is under way when they end is waited for, since it is paid for.
+        """
         self._on_done(0)
         with ThreadPoolExecutor(parallel) as pool:
             try:
-                pending = {pool.submit(self._answer, key, chat): key for key, chat in chats.items()}
-                self._wait(pending)
+                left = {pool.submit(self._answer, key, chat) for key, chat in chats.items()}
+                while left:
+                    done, left = wait(left, POLL_SECONDS, FIRST_COMPLETED)
+                    if self._should_stop():
+                        self._halt(StoppedError("stopped while the judge was asked"))
+                    if done:
+                        self._on_done(len(self._answers))
             finally:
                 self._halted.set()
         if self._fault is not None:
             raise self._fault
         return self._answers, self._cap
 
-    def _answer(self, key: str, chat: list[dict[str, str]]) -> Answer | None:
+    def _answer(self, key: str, chat: list[dict[str, str]]) -> None:
+        """Ask one question in a thread; where there is reason to, end all of them before the thread asks another."""
         if self._halted.is_set():
-            return None
-        answer = self._judge.ask(chat, self._spending, self._halted.wait)
-        self._store.put(key, {"text": answer.text})
-        return answer
-
-    def _wait(self, pending: dict[Future[Answer | None], str]) -> None:
-        """Take answers as they come; what is under way when questions end is waited for, since it is paid for."""
-        left = set(pending)
-        while left:
-            done, left = wait(left, POLL_SECONDS, FIRST_COMPLETED)
-            if self._should_stop() and not self._halted.is_set():
-                self._halt(StoppedError("stopped while the judge was asked"))
-            for future in done:
-                self._take(pending[future], future)
-            if done:
-                self._on_done(len(self._answers))
-
-    def _take(self, key: str, future: Future[Answer | None]) -> None:
+            return
         try:
-            answer = future.result()
+            text = self._judge.ask(chat, self._spending, self._halted.wait).text
+            self._store.put(key, {"text": text})
+            with self._lock:
+                self._answers[key] = text
+                self._check(text)
+        except StoppedError:  # while it was to be repeated: questions have ended already
+            pass
         except CapReachedError as error:
             self._cap = self._cap or str(error)
             self._halted.set()
         except Exception as error:
             self._halt(error)
-        else:
-            if answer is not None:
-                self._answers[key] = answer.text
-                self._check(answer.text)
 
     def _check(self, text: str) -> None:
         self._nonsense += read_grades(text) is None
         if self._nonsense == len(self._answers) == NONSENSE_AT_FIRST:
             shown = plain_line(text)[:200] or "nothing at all"
-            self._halt(
-                SearchError(
-                    f"the judge {self._judge.model} has answered {NONSENSE_AT_FIRST} times without grades, such as: "
-                    f"{shown}. Ask another with --judge-model, or give it more room with --judge-options"
-                )
+            raise SearchError(
+                f"the judge {self._judge.model} has answered {NONSENSE_AT_FIRST} times without grades, such as: "
+                f"{shown}. Ask another with --judge-model, or give it more room with --judge-options"
             )
 
     def _halt(self, fault: Exception) -> None:

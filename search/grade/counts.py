@@ -36,7 +36,7 @@ def ngrams(words: Words, n: int) -> list[tuple[str, ...]]:
 def repetition(words: Words, n: int = LONGEST) -> float | None:
     """Return the share of a text's n-grams that were there before: 1 - distinct / all.
 
-    It is seq-rep-n of Welleck et al. 2020 (arXiv:1908.04319, section 6). None if the text has no n-gram.
+    It is seq-rep-n of Welleck et al. 2020 (arXiv:1908.04319). None if the text has no n-gram.
     """
     grams = ngrams(words, n)
     return 1 - len(set(grams)) / len(grams) if grams else None
@@ -45,7 +45,7 @@ def repetition(words: Words, n: int = LONGEST) -> float | None:
 def distinct(texts: Sequence[Words], n: int) -> float | None:
     """Return the distinct n-grams of texts together, divided by all their words; None if there are no words.
 
-    It is distinct-n of Li et al. 2016 (arXiv:1510.03055, section 5.2). It falls as texts become longer.
+    It is distinct-n of Li et al. 2016 (arXiv:1510.03055). It falls as texts become longer.
     """
     total = sum(map(len, texts))
     return len({gram for words in texts for gram in ngrams(words, n)}) / total if total else None
@@ -61,8 +61,7 @@ def known_among(words: Iterable[str], texts: Iterable[str]) -> set[str]:
     """Return those of the words that occur in texts, which are read as far as it needs."""
     wanted, known = set(words), set[str]()
     for text in texts:
-        if not wanted:
-            break
         known |= wanted.intersection(words_of(text))
-        wanted -= known
+        if known == wanted:
+            break
     return known

@@ -43,6 +43,7 @@ def grade(
     settings: SampleSettings,
     *,
     data: DataConfig | None,
+    source: str | None,
     asking: Asking | None,
     cache: Path,
     should_stop: Callable[[], bool],
@@ -55,6 +56,7 @@ def grade(
         prompts: beginnings of texts.
         settings: how the models write.
         data: the text whose words are known; None: that of the first model whose file says.
+        source: where that text is here; None: where it was.
         asking: the judge, or None for counts alone.
         cache: folder of what is kept: samples and answers, prepared text.
         should_stop: whether to stop.
@@ -69,7 +71,8 @@ def grade(
     bits = cross_bits(authors, prompts, completions, should_stop, partial(on_stage, "models read one another"))
     known = None
     try:
-        known = _known(data or next((a.data for a in authors if a.data), None), prompts, completions, cache, on_stage)
+        data = data or next((a.data for a in authors if a.data), None)
+        known = _known(data, source, prompts, completions, cache, on_stage)
     except (DataError, SearchError) as error:
         notes.append(f"known words aren't counted: {error}")
     judge, grades = None, []
@@ -113,6 +116,7 @@ def _judge_report(asking: Asking, completions: Sequence[Completion], judged: Jud
 
 def _known(
     data: DataConfig | None,
+    source: str | None,
     prompts: Sequence[str],
     completions: Sequence[Completion],
     cache: Path,
@@ -121,7 +125,7 @@ def _known(
     """Return those of the written words that occur in a training text; raises `SearchError` if none is named."""
     if data is None:
         raise SearchError("no model says which text it was trained on")
-    sha256 = text_sha256(data_from(data, None), cache, on_stage)
+    sha256 = text_sha256(data_from(data, source), cache, on_stage)
     on_stage("looking words up in the training text", 0, None)
     return known_among(all_words(prompts, completions), training_documents(sha256, cache))
 

@@ -269,7 +269,7 @@ def retry_after(value: str | None) -> float:
     """Return the seconds of a Retry-After header, a number or a date (RFC 9110, section 10.2.3); 0 for none."""
     if value is None:
         return 0.0
-    if value.strip().isdecimal():
+    if re.fullmatch(r"\s*\d+(\.\d+)?\s*", value, re.ASCII):
         return float(value)
     try:
         when = parsedate_to_datetime(value)

@@ -1,7 +1,7 @@
 """What a judge is asked of a completion, and the grades in what it answers.
 
 The four criteria, and the judge as a teacher who grades a pupil's continuation of a given beginning, are those of
-TinyStories (Eldan & Li 2023, arXiv:2305.07759, section 3).
+TinyStories (Eldan & Li 2023, arXiv:2305.07759).
 """
 
 import json

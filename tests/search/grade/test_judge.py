@@ -98,7 +98,7 @@ def test_retry_after_is_waited_for_where_it_is_longer_than_the_pause() -> None:
 
 
 def test_retry_after_is_seconds_or_a_date() -> None:
-    assert (retry_after(None), retry_after("0"), retry_after("12"), retry_after("soon")) == (0, 0, 12, 0)
+    assert [retry_after(value) for value in (None, "0", "12", "1.5", "soon", "inf")] == [0, 0, 12, 1.5, 0, 0]
     soon, past = (datetime.now(UTC) + timedelta(seconds=s) for s in (3600, -60))
     assert retry_after(format_datetime(soon, usegmt=True)) == pytest.approx(3600, abs=300)
     assert retry_after(format_datetime(past, usegmt=True)) == 0
@@ -245,11 +245,11 @@ def test_options_are_an_object_without_our_own_fields(text: str) -> None:
 
 def test_caps_refuse_the_request_that_may_go_beyond_them() -> None:
     """A request of at most 100 + 50 tokens at $1 and $2 a million costs at most $200 a million; it took half."""
-    spending = Spending(Prices(1.0, 2.0), max_usd=500e-6)
+    spending = Spending(Prices(1.0, 2.0), max_usd=510e-6)
     first = spending.begin(100, 50)
     second = spending.begin(100, 50)
     with pytest.raises(CapReachedError, match="--max-usd"):  # 400 are set aside
-        spending.begin(101, 50)  # 400 are set aside
+        spending.begin(100, 50)
     spending.end(first, (50, 25))
     third = spending.begin(100, 50)  # 100 are spent, and 200 + 200 set aside
     assert third == pytest.approx(200e-6)
@@ -257,7 +257,7 @@ def test_caps_refuse_the_request_that_may_go_beyond_them() -> None:
     spending.end(third)  # it doesn't say: all is charged
     assert spending.usd is None
     with pytest.raises(CapReachedError):
-        spending.begin(101, 50)  # 100 + 200 are spent
+        spending.begin(111, 50)  # 100 + 200 are spent: 211 more would be 511
     assert spending.requests == 3
     limited = Spending(None, max_requests=1)
     limited.begin(1, 1)
