@@ -167,7 +167,7 @@ class Judge:
             except _PassingError as error:
                 failure = error
             finally:
-                spending.end(set_aside, answer and answer.used, answered=answer is not None)
+                spending.end(set_aside, answer.used if answer else None, answered=answer is not None)
             pause = next(pauses, None)
             if pause is None or failure.wait_seconds > self._patience:
                 raise AwayError(self._away(failure))
@@ -239,7 +239,9 @@ class Judge:
                 "be the base of an OpenAI-compatible API, such as http://localhost:8080/v1"
             ) from None
         usage = table.get("usage")
-        counts = [usage.get(k) for k in ("prompt_tokens", "completion_tokens")] if isinstance(usage, dict) else []
+        counts: list[Any] = (
+            [usage.get(k) for k in ("prompt_tokens", "completion_tokens")] if isinstance(usage, dict) else []
+        )
         used = (counts[0], counts[1]) if counts and all(type(n) is int and n >= 0 for n in counts) else None
         return Answer(self._without_key(content) if isinstance(content, str) else "", used)
 

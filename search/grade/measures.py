@@ -1,7 +1,7 @@
 """The measures of what models wrote: the judge's grades, and what is counted; each by model and prompt."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,12 +56,11 @@ def counted(
 
     """
     models, groups = len(bits), _groups(prompts, completions)
-    shares = [(f"distinct-{n}", lambda group, n=n: distinct(group.words, n)) for n in range(1, LONGEST + 1)]
-    rules = [
+    rules: list[tuple[str, _Rule, str, int]] = [
         ("words", lambda group: float(np.mean([len(words) for words in group.words])), ".1f", 0),
         ("ended", lambda group: float(np.mean(group.ended)), ".0%", 3),
         ("repeated", lambda group: _mean([repetition(words) for words in group.words]), ".1%", 0),
-        *((name, rule, ".2f", weight) for (name, rule), weight in zip(shares, (0, 5, 4, 0), strict=True)),
+        *((f"distinct-{n}", _distinct(n), ".2f", 4 if 1 < n < LONGEST else 0) for n in range(1, LONGEST + 1)),
         ("known", lambda group: None if known is None else known_share(group.words, known), ".1%", 0),
         ("own BPB", lambda group: _bpb(group, bits[[group.author]]), ".3f", 2),
         ("others' BPB", lambda group: _bpb(group, np.delete(bits, group.author, axis=0)), ".3f", 0),
@@ -84,6 +83,14 @@ class _Group:
     ended: Sequence[bool]
     size: int
     """UTF-8 bytes of all of them."""
+
+
+_Rule = Callable[[_Group], float | None]
+"""Returns the value of a model's samples of one prompt; None where there is nothing to measure."""
+
+
+def _distinct(n: int) -> _Rule:
+    return lambda group: distinct(group.words, n)
 
 
 def _groups(prompts: Sequence[str], completions: Sequence[Completion]) -> list[_Group]:

@@ -91,7 +91,7 @@ def as_json(results: Results) -> str:
                 "nonsense": None if results.judge is None else results.judge.nonsense.get(i, 0),
                 "measures": {m.name: found.table if (found := mean(m.values[i])) else None for m in measures},
                 "difference_to_first": {
-                    m.name: found.table for m in results.grades if (found := results.behind(m, i)) is not None
+                    m.name: gap.table for m in results.grades if (gap := results.behind(m, i)) is not None
                 },
                 "bpb_under": {
                     name: None if math.isnan(bpb) else float(bpb)

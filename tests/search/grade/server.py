@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -82,6 +83,7 @@ class JudgeServer(ThreadingHTTPServer):
     def __init__(self, reply: Reply) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.reply, self.seen, self.lock = reply, Seen(), threading.Lock()
+        self.model = uuid.uuid4().hex[:8]  # answers of other tests are kept under other names
 
     @property
     def url(self) -> str:

@@ -103,7 +103,7 @@ def grades_of(length: int, plot: int) -> dict[str, int]:
 
 
 def judged(server: JudgeServer) -> tuple[str, ...]:
-    return ("--judge", server.url, "--judge-model", "m")
+    return ("--judge", server.url, "--judge-model", server.model)
 
 
 def read(path: str) -> list[dict[str, Any]]:
@@ -112,7 +112,7 @@ def read(path: str) -> list[dict[str, Any]]:
 
 def everything_under(*folders: Path) -> Iterator[bytes]:
     for folder in folders:
-        yield from (file.read_bytes() for file in folder.rglob("*") if file.is_file() and "cache" not in file.parts[:4])
+        yield from (file.read_bytes() for file in folder.rglob("*") if file.is_file())
 
 
 def test_grade_shows_means_over_prompts_of_what_the_judge_says(
@@ -177,7 +177,7 @@ def hand_graded(rows: list[dict[str, Any]]) -> np.ndarray:
 
 def bits_of(reader: Checkpoint, prompt: str, text: str) -> float:
     """-log₂ p(text | prompt), from the network's logits of the whole, which fits into the context."""
-    separator, totals = reader.tokenizer.separator, []
+    separator, totals = reader.tokenizer.separator, list[float]()
     for whole in (prompt, prompt + text):
         ids = [separator, *reader.tokenizer.encode([whole])[0].tolist()]
         with torch.inference_mode():
