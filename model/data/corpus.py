@@ -164,6 +164,12 @@ def _write_documents(
     return digest.hexdigest(), {part: np.array(lengths[part]) for part in text.PARTS}
 
 
+def training_documents(text_sha256: str, cache: Path) -> Iterator[str]:
+    """Yield the training documents of a text that is in the cache."""
+    for chunk in _chunks(cache / "text" / text_sha256, "train"):
+        yield from chunk
+
+
 def _chunks(folder: Path, part: str, chosen: np.ndarray | None = None) -> Iterator[list[str]]:
     """Yield the part's documents, or the chosen ones, a few megabytes at a time."""
     lengths = np.load(folder / f"{part}.lengths.npy")

@@ -18,14 +18,14 @@ def exit_code_and_message(error: Exception) -> tuple[int, str | None]:
     if isinstance(error, typer.Abort):
         return REFUSED, "cancelled"
     from model.errors import CaptureError, ModelError
-    from search.common.errors import SearchError
+    from search.common.errors import AwayError, SearchError
     from storage.errors import BusyError, StorageError, UnreachableError
     from storage.server.database import is_transient, refusal
 
     if isinstance(error, CaptureError):
         return AFRESH, str(error)
     if isinstance(error, SearchError | ModelError | StorageError):
-        return AWAY if isinstance(error, UnreachableError | BusyError) else REFUSED, str(error)
+        return AWAY if isinstance(error, UnreachableError | BusyError | AwayError) else REFUSED, str(error)
     if refused := refusal(error):
         return REFUSED, str(refused)
     return (AWAY, "the database went away; try again once it is back") if is_transient(error) else (FAULT, None)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from search.cli import cloud, doctor, export, merge, replay, report, start, status, study_files, train
+from search.cli import cloud, doctor, export, grade, merge, replay, report, start, status, study_files, train
 
 app = typer.Typer(
     invoke_without_command=True,
@@ -19,7 +19,7 @@ app = typer.Typer(
     epilog="Start with: lilm-search start --study quickstart. TAB completes the names of studies once "
     "lilm-search --install-completion has been run and the shell started anew.",
 )
-for module in (study_files, start, status, report, replay, export, merge, train, cloud, doctor):
+for module in (study_files, start, status, report, replay, export, merge, train, grade, cloud, doctor):
     app.add_typer(module.app)
 app.add_typer(study_files.studies_app, name="studies")
 app.add_typer(cloud.credential_app, name="credential")

@@ -23,3 +23,7 @@ class HardwareError(SearchError):
 
 class SpaceExhaustedError(SearchError):
     """A trial needs a configuration, but all of the space have been given to other trials."""
+
+
+class AwayError(SearchError):
+    """Something on the network doesn't answer, or is too busy to; it may later."""

@@ -9,4 +9,4 @@ FAULT = 70
 AFRESH = 71
 """The GPU is unusable in this process, but may be usable in another one (EX_OSERR): a step could not be captured."""
 AWAY = 75
-"""The database is away or busy: the command may succeed later (EX_TEMPFAIL)."""
+"""The database or a judge is away or busy: the command may succeed later (EX_TEMPFAIL)."""

@@ -1,0 +1,1 @@
+"""What models write after prompts, graded by a judge and counted."""
