@@ -60,10 +60,9 @@ def model_type(config: ModelConfig) -> str | None:
 def beyond_plain(config: ModelConfig) -> list[str]:
     """Return the settings that add to the plain transformer, as a study file has them; each has a default without."""
     plain = {field.name for field in fields(PlainConfig)} | ONLY_INITIAL
-    values = {f.name: getattr(config, f.name) for f in fields(config) if f.name not in plain}
-    return [
-        f"{f.name} = {json.dumps(values[f.name])}" for f in fields(config) if values.get(f.name, f.default) != f.default
-    ]
+    options = [f for f in fields(config) if f.name not in plain]
+    changed = {f.name: value for f in options if (value := getattr(config, f.name)) != f.default}
+    return [f"{name} = {json.dumps(value)}" for name, value in changed.items()]
 
 
 def only_ours(config: ModelConfig) -> str | None:

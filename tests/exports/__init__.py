@@ -1,1 +1,1 @@
-"""Exports where nothing else of the project is: `python -m tests.exports`, and `equality`, how far other programs are off."""
+"""Exports away from the project: ideas measured again by `python -m tests.exports`, other programs by `equality`."""

@@ -1,9 +1,9 @@
 """Trains ideas in studies of their own and measures their exports where only `model` is; a Markdown row for each.
 
-For each idea of `sweep-ideas`: `lilm-search start` on a study of seconds in a new embedded database, `export` as bundle
-and as script. Then, in an environment with torch, numpy, sentencepiece, safetensors and this project's wheel without its
-other dependencies: the bundle's BPB measured again, the script run, and its checkpoint measured too. Ends with exit code
-1 where a figure is further from its claim than float32's noise.
+For each idea of `sweep-ideas`: `lilm-search start` on a study of seconds in a new embedded database, `export` as
+bundle and as script. Then, in an environment with torch, numpy, sentencepiece, safetensors and this project's wheel
+without its other dependencies: the bundle's BPB measured again, the script run, and its checkpoint measured too. Ends
+with exit code 1 where a figure is further from its claim than float32's noise.
 """
 
 import argparse

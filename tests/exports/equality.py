@@ -3,11 +3,13 @@
 .exports/bin/python -m tests.exports.equality      after `make test-exports`, which makes this environment
 
 The networks are those of docs/reference/exported.md, small and of random weights three times as large as initial ones,
-so that they are as sure of the next token as trained ones. Logits: the largest difference over random ids and validation
-text, at once and from the cache in pieces. llama.cpp: F32 files, keys and values in float32.
+so that they are as sure of the next token as trained ones. Logits: the largest difference over random ids and
+validation text, at once and from the cache in pieces, ÷ the standard deviation of ours. llama.cpp: F32 files, keys and
+values in float32.
 """
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,8 @@ from tests.model.formats.test_transformers import theirs, tokens_of, transformer
 WINDOW = 8
 """Window in these networks, whose context is short."""
 PROMPTS, LENGTH = ("the ", "A list of", "x = [1, 2]\n"), 30
+NETWORKS = ("network", "transformers", "logits", "from the cache", "texts", "llama.cpp", "perplexity ÷ ours", "texts")
+TOKENIZERS = ("tokenizer", "documents", "same ids in transformers", "in another order", "same ids in llama.cpp")
 
 
 def main() -> None:
@@ -44,28 +48,29 @@ def main() -> None:
             kind: prepare(BUILTIN, TokenizerConfig(kind=kind, vocab_size=512, sample_bytes=300_000), place / "cache")
             for kind in ("bpe", "unigram")
         }
-        print(
-            "| network | transformers | logits off by | from the cache | same texts | llama.cpp | perplexity | same texts |"
-        )
-        print("|---|---|--:|--:|--:|---|--:|--:|", flush=True)
+        show(NETWORKS, ["---"] * len(NETWORKS))
         for number, (name, options) in enumerate(runnable().items()):
-            print(row(name, options, corpora["bpe"], place / str(number)), flush=True)
-        print(
-            "\n| tokenizer | documents | same ids in transformers | the same but for their order | llama.cpp |\n|---|--:|--:|--:|--:|"
-        )
+            show(row(name, options, corpora["bpe"], place / str(number)))
+        print()
+        show(TOKENIZERS, ["---"] * len(TOKENIZERS))
         for kind, corpus in corpora.items():
-            print(ids_row(kind, corpus, place / kind), flush=True)
+            show(ids_row(kind, corpus, place / kind))
+
+
+def show(*rows: Sequence[str]) -> None:
+    """Print rows of a table."""
+    for cells in rows:
+        print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def runnable() -> dict[str, dict[str, Any]]:
     """Return the networks that transformers runs, each once, by what a study file says of them."""
     rows = (*plain_options(), *combinations(), *idea_options().values())
-    unique = {tuple(sorted({**PLAIN, **options}.items())): options for options in reversed(rows)}
-    kept = {written(o): o for o in rows if o in unique.values()}
-    return {name: o for name, o in kept.items() if not places(o)[0].startswith("for lilm-search alone")}
+    once = {tuple(sorted({**PLAIN, **options}.items())): options for options in reversed(rows)}
+    return {written(o): o for o in reversed(once.values()) if not places(o)[0].startswith("for lilm-search alone")}
 
 
-def row(name: str, options: dict[str, Any], corpus: Corpus, place: Path) -> str:
+def row(name: str, options: dict[str, Any], corpus: Corpus, place: Path) -> Sequence[str]:
     """Return one network's row."""
     place.mkdir()
     there, llama_cpp = places(options)
@@ -73,22 +78,17 @@ def row(name: str, options: dict[str, Any], corpus: Corpus, place: Path) -> str:
     other = theirs(model, place / "folder")
     random = torch.randint(0, model.network.vocab_size, (3, CONTEXT), generator=torch.Generator().manual_seed(1))
     inputs = (random, tokens_of(corpus, 3, CONTEXT))
-    off = max(apart(other(ids).logits, model.network(ids)) for ids in inputs)
+    at_once = max(apart(other(ids).logits, model.network(ids)) for ids in inputs)
     cached = max(apart(in_pieces(other, ids), model.network(ids)) for ids in inputs)
-    cells = [
-        name,
-        there,
-        f"{off:.0e}",
-        f"{cached:.0e}",
-        f"{sum(same(model, p, greedy(model, other, p)) for p in PROMPTS)} of 3",
-    ]
+    texts = sum(same(model, prompt, greedy(model, other, prompt)) for prompt in PROMPTS)
+    cells = (name, there, f"{at_once:.0e}", f"{cached:.0e}", f"{texts} of {len(PROMPTS)}")
     if llama_cpp.startswith("refused"):
-        return f"| {' | '.join([*cells, 'refused', '', ''])} |"
+        return (*cells, "refused", "", "")
     write_gguf(place / "model.gguf", model, "test", "f32")
     asked = Llama(place / "model.gguf")
     ratio = perplexity_ratio(model, asked, np.asarray(corpus.validation.ids)[:48])
-    texts = sum(same(model, p, asked.greedy(ids_of(model, p), LENGTH)) for p in PROMPTS)
-    return f"| {' | '.join([*cells, llama_cpp, f'1 {ratio - 1:+.0e}', f'{texts} of 3'])} |"
+    texts = sum(same(model, prompt, asked.greedy(ids_of(model, prompt), LENGTH)) for prompt in PROMPTS)
+    return (*cells, llama_cpp, f"1 {ratio - 1:+.0e}", f"{texts} of {len(PROMPTS)}")
 
 
 def apart(a: Tensor, b: Tensor) -> float:
@@ -123,19 +123,24 @@ def same(model: Checkpoint, prompt: str, text: str) -> bool:
     return text == sample(model, prompt, max_tokens=LENGTH, temperature=0)
 
 
-def ids_row(kind: str, corpus: Corpus, place: Path) -> str:
+def ids_row(kind: str, corpus: Corpus, place: Path) -> Sequence[str]:
     """Return a tokenizer's row: of how many validation documents other programs' ids are ours."""
     tokenizer, model = corpus.tokenizer, lively(corpus, PLAIN, CONTEXT)
     write_folder(place, files_of(model))
     write_gguf(place / "model.gguf", model, "test", "f32")
     auto, asked = transformers.AutoTokenizer.from_pretrained(place), Llama(place / "model.gguf")
     documents = texts_of(corpus, tokenizer)
-    ours = [row.tolist() for row in tokenizer.encode(documents)]
+    ours = [ids.tolist() for ids in tokenizer.encode(documents)]
     hugging = auto(documents, add_special_tokens=False)["input_ids"]
     llama = [asked.tokens(text)[1:] for text in documents]
-    equal = sum(a == b for a, b in zip(ours, hugging, strict=True))
-    sets = sum(sorted(a) == sorted(b) for a, b in zip(ours, hugging, strict=True))
-    return f"| {kind} | {len(documents)} | {equal} | {sets} | {sum(a == b for a, b in zip(ours, llama, strict=True))} |"
+    reordered = sum(a != b and sorted(a) == sorted(b) for a, b in zip(ours, hugging, strict=True))
+    counts = (len(documents), equal(ours, hugging), reordered, equal(ours, llama))
+    return (kind, *map(str, counts))
+
+
+def equal(ours: list[list[int]], others: list[list[int]]) -> int:
+    """Return how many documents have the same ids."""
+    return sum(a == b for a, b in zip(ours, others, strict=True))
 
 
 def texts_of(corpus: Corpus, tokenizer: Tokenizer) -> list[str]:

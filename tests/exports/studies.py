@@ -1,4 +1,4 @@
-"""A study of seconds for each idea of `sweep-ideas`: its settings as they are shipped, a small network, a short text."""
+"""A study of seconds for each idea of `sweep-ideas`: its settings as shipped, a small network, a short text."""
 
 import json
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from search.study import study_file
 SETTINGS: dict[str, dict[str, Any]] = {
     "data": {"holdout_period": 20, "holdout_rows": 1},
     "tokenizer": {"vocab_size": 512, "sample_bytes": 300_000},
-    # Four blocks, so that every fourth is another one; the context of `sweep-ideas`, so that windows and segments count.
+    # Four blocks, so that every fourth is another one; the shipped context, so that windows and segments count.
     "model": {"context": 512, "n_layer": 4, "n_head": 2, "head_dim": 16},
     "train": {"batch_size": 2, "compile": "off"},
     "space": {"max_lr": {"low": 2e-3, "high": 1e-2, "log": True}},
