@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 
 from model.formats import checkpoint, gguf_file, zip_bundle
 from model.formats.checkpoint import Checkpoint
-from model.formats.load import write_folder
+from model.formats.load import load, write_folder
 from model.formats.safetensors_folder import files_of
 from model.formats.transformers_layout import only_ours
 from model.sample import samples
@@ -153,7 +153,7 @@ def weights_from_file(study: LinkedStudy, entry: Confirmed, weights: Path) -> tu
 
     Raises `SearchError` if they are of another configuration, text or tokenizer, or state no BPB.
     """
-    trained = checkpoint.load(weights, CPU)
+    trained = load(weights, CPU)
     info, provenance = trained.info, trained.info.get("provenance", {})
     for run in entry.runs:
         if (info.get("study"), info.get("confirmation"), info.get("val_bpb")) == (
