@@ -47,6 +47,7 @@ def model_card(table: Mapping[str, Any], claim: Mapping[str, Any], network: Tran
         ),
         architecture=CLASSES[kind] if kind else "of lilm-search",
         kind=kind,
+        trust=", trust_remote_code=True" if kind == "lilm" else "",
         only_ours=only_ours(network.config),
         config=network.config,
         vocab_size=network.vocab_size,

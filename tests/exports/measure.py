@@ -15,7 +15,7 @@ from model import DataConfig, load, val_bpb
 from model.data.corpus import validation
 from model.network.flops import count_parameters
 
-UNNEEDED = ("optuna", "sqlalchemy", "typer", "rich", "datasets", "jaxtyping", "jinja2", "yaml")
+UNNEEDED = ("optuna", "sqlalchemy", "typer", "rich", "datasets", "jaxtyping", "yaml", "pyarrow")
 """Packages of the search, none of which may be there."""
 
 
