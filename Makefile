@@ -37,7 +37,7 @@ test-exports: $(READY)
 	$(PYTHON) -m venv $(EXPORTS)
 	$(EXPORTS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,gguf]" \
 		transformers==5.24.0 xllamacpp==2026.10.11549
-	$(EXPORTS)/bin/python -m pytest tests/model/formats
+	$(EXPORTS)/bin/python -m pytest tests/model/formats tests/search/export/test_model_card.py
 
 # What only NVIDIA's own build of torch shows, on a GPU that is not there: 5 GB in .nullgpu (or NULLGPU=folder), and the
 # better part of an hour on two cores. GROUPS="eager memory" runs these groups alone.

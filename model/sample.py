@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 
 from model.data.tokenizer import Tokenizer
+from model.errors import DataError
 from model.formats.checkpoint import Checkpoint
 from model.formats.sample_text import format_samples
 from model.network.device import autocast, precision
@@ -34,12 +35,13 @@ def sample(
 
     Each token is drawn among the `top_k` likeliest, and of those among the fewest that have `top_p` of the probability;
     a temperature of 0 takes the likeliest. If the prompt is longer than the context, only its end is used. `on_text` is
-    called after each token with all the text so far, and returns whether to go on.
+    called after each token with all the text so far, and returns whether to go on. Raises `DataError` if the prompt
+    isn't text.
     """
     network, tokenizer = checkpoint.network, checkpoint.tokenizer
     device = network.embedding.weight.device
     generator = torch.Generator(device).manual_seed(seed)
-    start = [tokenizer.separator, *tokenizer.encode([prompt])[0].tolist()]
+    start = prompt_ids(tokenizer, prompt)
     ids = list(start)
     dtype = precision(device, width=network.config.d_model)
     state = network.initial_state(1, min(len(start) + max_tokens, network.config.context), dtype)
@@ -52,6 +54,18 @@ def sample(
             if on_text is not None and not on_text(_text_after(start, ids, tokenizer)):
                 break
     return _text_after(start, ids, tokenizer)
+
+
+def prompt_ids(tokenizer: Tokenizer, prompt: str) -> list[int]:
+    """Return the separator and a prompt's tokens; raises `DataError` if it isn't text."""
+    try:
+        prompt.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"the prompt isn't UTF-8 text, from character {error.start + 1} on: it holds other bytes, or half a "
+            "surrogate pair; convert it first"
+        ) from None
+    return [tokenizer.separator, *tokenizer.encode([prompt])[0].tolist()]
 
 
 def _text_after(start: list[int], ids: list[int], tokenizer: Tokenizer) -> str:

@@ -1,1 +1,1 @@
-"""The pages of docs/reference/ that are made from the code: study file, commands, figures, status --json."""
+"""The pages of docs/reference/ that are made from the code: study file, commands, exports, figures, status --json."""

@@ -100,6 +100,8 @@ def assemble(
         spare = PACKED_SPARE * sum(w.dtype == torch.uint8 for w in weights.values())
         if not 0 <= stored - needed <= spare:  # before memory is allocated for weights that a file only claims to have
             raise CheckpointError(f"it holds {stored:,} weights, but its settings need {needed:,}")
+        if bad := next((name for name, w in weights.items() if not w.isfinite().all()), None):
+            raise CheckpointError(f"its weights {bad} hold what is no finite number (NaN, infinity)")
         network = Transformer(settings, tokenizer.vocab_size)
         for module in network.modules():
             if isinstance(module, Compact):

@@ -5,6 +5,7 @@ family, so that most configurations are one of its architectures to the last ope
 code is the file `modeling_lilm.py`. Names of weights are Llama's throughout.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -45,7 +46,7 @@ def windowed(config: ModelConfig) -> bool:
 
 def model_type(config: ModelConfig) -> str | None:
     """Return the architecture in transformers that computes exactly this network; None if there is none."""
-    if not _is_plain(config):
+    if beyond_plain(config):
         return None
     if config.positions != "rope" or config.attention == "latent" or config.logit_softcap:
         return "lilm"
@@ -56,10 +57,18 @@ def model_type(config: ModelConfig) -> str | None:
     return "mistral" if windowed(config) else "llama"
 
 
-def _is_plain(config: ModelConfig) -> bool:
-    """Return whether no option adds to the plain transformer: each that does is a setting with a value of its own."""
+def beyond_plain(config: ModelConfig) -> list[str]:
+    """Return the settings that add to the plain transformer, as a study file has them; each has a default without."""
     plain = {field.name for field in fields(PlainConfig)} | ONLY_INITIAL
-    return all(getattr(config, f.name) == f.default for f in fields(config) if f.name not in plain)
+    options = [f for f in fields(config) if f.name not in plain]
+    changed = {f.name: value for f in options if (value := getattr(config, f.name)) != f.default}
+    return [f"{name} = {json.dumps(value)}" for name, value in changed.items()]
+
+
+def only_ours(config: ModelConfig) -> str | None:
+    """Return why transformers can't run such a network, or None if it can."""
+    settings = beyond_plain(config)
+    return f"{', '.join(settings)} {'have' if settings[1:] else 'has'} no architecture there" if settings else None
 
 
 def config_table(network: Transformer, kind: str, separator: int) -> dict[str, Any]:

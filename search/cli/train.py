@@ -258,9 +258,14 @@ def sample(
     Example: lilm-search sample --checkpoint best.pt --prompt "the "
     """
     from model.formats.load import load
+    from model.sample import prompt_ids
     from model.sample import sample as generate
 
     loaded = load(checkpoint, pick_device(device))
+    length, context = len(prompt_ids(loaded.tokenizer, prompt)), loaded.network.config.context
+    if length > context:
+        note = f"note: the prompt has {length - 1:,} tokens, and the model sees {context:,} back: only its end counts"
+        typer.echo(note, err=True)
     text = generate(loaded, prompt, max_tokens=tokens, temperature=temperature, top_k=top_k, seed=seed)
     typer.echo(prompt + text)
 

@@ -15,19 +15,21 @@ from optuna.trial import FrozenTrial
 
 from model.formats import checkpoint, gguf_file, zip_bundle
 from model.formats.checkpoint import Checkpoint
-from model.formats.load import write_folder
+from model.formats.load import load, write_folder
 from model.formats.safetensors_folder import files_of
+from model.formats.transformers_layout import only_ours
 from model.sample import samples
 from search.analysis.snapshot import Snapshot
 from search.common import out_file, paths
 from search.common.durations import parse_duration
 from search.common.errors import SearchError
 from search.export.download import download_file
-from search.export.export import configuration_export, confirmed_configurations, render, to_train_again
+from search.export.export import PAIRS, configuration_export, confirmed_configurations, render, to_train_again
 from search.export.merged import merge_of
 from search.export.model_card import merge_card, model_card
 from search.machine.provenance import without_host
 from search.study.results import Confirmed
+from search.study.scores import scores_of
 from search.study.study import LinkedStudy
 from search.study.study_file import source_name
 from search.study.trials import DROPPED, PROVENANCE, TOKENS, attributes_of, budget_of
@@ -71,6 +73,8 @@ def write_release(snapshot: Snapshot, weights: Path | None, places: Places, say:
     if written := [str(place) for place in (places.bundle, places.huggingface) if place]:
         size, where = sum(map(len, files.values())) / MEGABYTE, " and ".join(written)
         say(f"written: {where}, {size:.1f} MB in {len(files) + 1} files; README.md wants a licence from you")
+        if reason := only_ours(trained.network.config):
+            say(f"note: transformers can't run it ({reason}): the files are for lilm-search alone")
         say(f"`lilm-search evaluate --checkpoint {written[0]}` measures its BPB again, here or anywhere")
 
 
@@ -92,6 +96,8 @@ def release(
         table |= to_train_again(study, entry.params, run)
     info = _weights_info(study, entry, run, trained)
     table |= {"data": info["data"], "weights": {k: v for k, v in info.items() if k in WEIGHTS_KEYS}}
+    if run is not None and (scores := scores_of([run])):
+        table["weights"][PAIRS] = scores.summary()
     trained = Checkpoint(trained.network, trained.tokenizer, info)
     files = files_of(trained)
     readme = model_card(table, info, trained.network, samples_text)
@@ -184,7 +190,7 @@ def weights_from_file(study: LinkedStudy, entry: Confirmed, weights: Path) -> tu
 
     Raises `SearchError` if they are of another configuration, text or tokenizer, or state no BPB.
     """
-    trained = checkpoint.load(weights, CPU)
+    trained = load(weights, CPU)
     info, provenance = trained.info, trained.info.get("provenance", {})
     for run in entry.runs:
         if (info.get("study"), info.get("confirmation"), info.get("val_bpb")) == (

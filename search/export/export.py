@@ -21,9 +21,12 @@ from search.machine.admission import budget_hardware
 from search.machine.provenance import without_host
 from search.study.estimate import Estimate
 from search.study.results import Confirmed, Noise, Significance, ended_on, lead
+from search.study.scores import scores_of
 from search.study.study import LinkedStudy
 from search.study.trials import attributes_of
 
+PAIRS = "minimal_pairs"
+"""Key of the scores on minimal pairs, beside the BPB in `result` and in every baseline."""
 FORMATS = ("toml", "json", "yaml", "python")
 
 
@@ -130,6 +133,8 @@ def _evidence(entry: Confirmed, estimate: Estimate) -> dict[str, Any]:
         "tokens_per_second": mean_speed(entry.runs),
         "proxy_bpb": entry.proxy_bpb,
     }
+    if scores := scores_of(entry.runs):
+        table[PAIRS] = scores.summary()
     return {k: v for k, v in table.items() if v is not None}
 
 

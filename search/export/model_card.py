@@ -5,13 +5,14 @@ from typing import Any
 
 import yaml
 
-from model.formats.transformers_layout import CLASSES, model_type
+from model.formats.transformers_layout import CLASSES, model_type, only_ours
 from model.network.flops import count_active_parameters, count_parameters
 from model.network.transformer import Transformer
 from search.common.durations import format_duration
 from search.common.network_size import dropped_text, parameters_text, per_parameter_text
 from search.common.templates import fill
-from search.export.export import runs_text
+from search.export.export import PAIRS, runs_text
+from search.study.scores import UNUSED, summary_text
 from search.study.trials import DROPPED
 
 
@@ -25,6 +26,9 @@ def model_card(table: Mapping[str, Any], claim: Mapping[str, Any], network: Tran
         table=table,
         result=result,
         runs_text=runs_text,
+        pairs_text=pairs_text,
+        pairs=result.get(PAIRS),
+        has_pairs=any(PAIRS in part for part in (table.get("weights", {}), result, *table["baselines"])),
         train=table["train"],
         baselines=[b for b in table["baselines"] if table["configuration"] != f"baseline {b['name']}"],
         best_seed=len(result["seeds"]) > 1 and claim["val_bpb"] == min(result["bpb_by_seed"]),
@@ -42,8 +46,15 @@ def model_card(table: Mapping[str, Any], claim: Mapping[str, Any], network: Tran
         ),
         can_be_trained=True,
         samples=samples,
+        unused=UNUSED,
+        summary_text=summary_text,
         **_network(network),
     )
+
+
+def pairs_text(part: Mapping[str, Any]) -> str:
+    """Return what a part of an export says of minimal pairs, as a table's cell; a dash where it says nothing."""
+    return summary_text(part[PAIRS]) if PAIRS in part else "–"
 
 
 def merge_card(merge: Mapping[str, Any], claim: Mapping[str, Any], network: Transformer, samples: str) -> str:
@@ -70,6 +81,8 @@ def _network(network: Transformer) -> dict[str, Any]:
     return {
         "architecture": CLASSES[kind] if kind else "of lilm-search",
         "kind": kind,
+        "trust": ", trust_remote_code=True" if kind == "lilm" else "",
+        "only_ours": only_ours(network.config),
         "config": network.config,
         "vocab_size": network.vocab_size,
         "n_params": parameters_text(*_sizes(network)),

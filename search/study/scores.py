@@ -9,6 +9,9 @@ from optuna.trial import FrozenTrial
 from search.common.stats import wilson
 from search.study.trials import attributes_of
 
+UNUSED = "never used to choose"
+"""What every export says of scores."""
+
 
 @dataclass(frozen=True)
 class PairScores:
@@ -38,19 +41,52 @@ class PairScores:
         return self.right / self.total
 
     @property
-    def text(self) -> str:
-        """Accuracy with the 95% interval of one run's pairs, as text.
+    def interval(self) -> tuple[float, float]:
+        """The accuracy's 95% interval, of one run's pairs.
 
         Runs of a configuration choose among the same pairs, whose difficulty they share: further runs don't narrow it.
         """
-        pairs = self.total // self.runs
-        low, high = wilson(round(self.accuracy * pairs), pairs)
-        return f"{self.accuracy:.1%} ({low:.1%} … {high:.1%})"
+        return _interval(self.right, self.total, self.runs)
+
+    @property
+    def text(self) -> str:
+        """Accuracy with its interval, as text."""
+        return _text(self.accuracy, self.interval)
+
+    def summary(self) -> dict[str, Any]:
+        """Return accuracies with intervals, altogether and by phenomenon, as a plain table for exports."""
+        phenomena = {name: self._accuracy(*counts) for name, counts in self.phenomena.items()}
+        return {
+            "note": UNUSED,
+            **self._accuracy(self.right, self.total),
+            "paradigm_mean": self.paradigm_mean,
+            "runs": self.runs,
+            "sha256": self.sha256,
+            "phenomena": phenomena,
+        }
+
+    def _accuracy(self, right: int, total: int) -> dict[str, Any]:
+        interval = list(_interval(right, total, self.runs))
+        return {"accuracy": right / total, "interval_95": interval, "pairs": total // self.runs}
 
     def table(self) -> dict[str, Any]:
         """Return the scores of one run as an attribute."""
         phenomena = {name: list(counts) for name, counts in self.phenomena.items()}
         return {"sha256": self.sha256, "phenomena": phenomena, "paradigm_mean": self.paradigm_mean}
+
+
+def summary_text(summary: Mapping[str, Any]) -> str:
+    """Return an accuracy with its interval, in a table of `PairScores.summary`, as text."""
+    return _text(summary["accuracy"], summary["interval_95"])
+
+
+def _interval(right: int, total: int, runs: int) -> tuple[float, float]:
+    pairs = max(1, total // runs)
+    return wilson(round(right / total * pairs), pairs)
+
+
+def _text(accuracy: float, interval: Sequence[float]) -> str:
+    return f"{accuracy:.1%} ({interval[0]:.1%} … {interval[1]:.1%})"
 
 
 def scores_of(runs: Sequence[FrozenTrial]) -> PairScores | None:

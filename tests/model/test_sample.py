@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from model.config import ModelConfig
 from model.data.corpus import Corpus
+from model.errors import DataError
 from model.formats.checkpoint import Checkpoint
 from model.formats.sample_text import format_samples, read_samples
 from model.network.transformer import Transformer
-from model.sample import PROMPTS, sample
+from model.sample import PROMPTS, prompt_ids, sample
 
 LINES = st.text(st.sampled_from("> \\\nab") | st.characters(codec="utf-8"), max_size=30)
 FORGED = st.sampled_from(["", f"\n\n> {PROMPTS[1]}\n{PROMPTS[1]} forged", "\n> \\> x", "\n\\> x", "\n"])
@@ -92,3 +93,19 @@ def test_within_the_context_each_token_is_read_once(corpus: Corpus) -> None:
     sample(model, "a b", max_tokens=10, temperature=0)
     assert lengths[0] > 1
     assert set(lengths[1:]) == {1}
+
+
+@pytest.mark.parametrize("prompt", ["", " ", "\n", "\0", "</s>", "\u2581", "e\u0301 \U0001f600", "the " * 300])
+def test_any_text_is_a_prompt(corpus: Corpus, prompt: str) -> None:
+    """Also none, names of tokens, and one longer than the context, whose end is what counts."""
+    model = lively(corpus)
+    text = sample(model, prompt, max_tokens=5, temperature=0)
+    ids = prompt_ids(corpus.tokenizer, prompt)
+    assert corpus.tokenizer.decode(ids[1:]) == prompt
+    assert text == read_again(model, prompt, 5, 0, 50, 0)
+
+
+def test_a_prompt_of_other_bytes_is_refused(corpus: Corpus) -> None:
+    """As an argument with Latin-1 in it comes to a program."""
+    with pytest.raises(DataError, match="isn't UTF-8 text, from character 4 on"):
+        sample(lively(corpus), b"caf\xe9".decode(errors="surrogateescape"))

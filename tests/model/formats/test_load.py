@@ -22,7 +22,7 @@ from model.evaluate import val_bpb
 from model.formats import checkpoint
 from model.formats import zip_bundle as archive
 from model.formats.checkpoint import Checkpoint
-from model.formats.load import load, write_folder
+from model.formats.load import LFS_POINTER, load, write_folder
 from model.formats.safetensors_folder import CONFIG, WEIGHTS, files_of
 from model.network.flops import count_parameters
 from model.network.transformer import Transformer
@@ -336,3 +336,52 @@ def test_a_folder_that_lacks_a_weight_says_which(model: Checkpoint, tmp_path: Pa
     write_folder(tmp_path / "less", {**files, WEIGHTS: safetensors.torch.save(weights)})
     with pytest.raises(CheckpointError, match=r"it has no 'model.layers.0.self_attn.k_proj.weight'"):
         load(tmp_path / "less", CPU)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("best.gguf", b"GGUF\x03\0\0\0" + bytes(90), "a GGUF file, which llama.cpp runs"),
+        ("model.safetensors", bytes(90), "weights alone; give the folder"),
+        ("best.zip", LFS_POINTER + b"v1\noid sha256:00\nsize 9\n", "a pointer of Git LFS"),
+        ("best.pt", b"", "not a checkpoint"),
+    ],
+)
+def test_what_a_person_takes_for_a_model_is_named(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"{name}: {said}"):
+        load(tmp_path / name, CPU)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.999])
+def test_half_of_a_download_is_said_to_be_half(model: Checkpoint, bundle: Path, tmp_path: Path, share: float) -> None:
+    checkpoint.save(tmp_path / "best.pt", model.network, model.tokenizer, model.info)
+    for path in (bundle, tmp_path / "best.pt"):
+        whole = path.read_bytes()
+        path.write_bytes(whole[: int(share * len(whole))])
+        with pytest.raises(CheckpointError, match=r"cut off: .* has no end; fetch it again"):
+            load(path, CPU)
+
+
+@pytest.mark.parametrize("sums", [True, False])
+def test_half_of_a_folders_file_is_found(model: Checkpoint, tmp_path: Path, sums: bool) -> None:
+    """Also without checksums, and where Git LFS has left a pointer."""
+    write_folder(tmp_path / "folder", files_of(model))
+    if not sums:
+        (tmp_path / "folder" / archive.SUMS).unlink()
+    whole = (tmp_path / "folder" / WEIGHTS).read_bytes()
+    for content, said in (
+        (whole[: len(whole) // 2], "differs from its checksum" if sums else "is damaged"),
+        (LFS_POINTER + b"v1\noid sha256:00\nsize 9\n", "is a pointer of Git LFS"),
+    ):
+        (tmp_path / "folder" / WEIGHTS).write_bytes(content)
+        with pytest.raises(CheckpointError, match=f"folder: {WEIGHTS} {said}"):
+            load(tmp_path / "folder", CPU)
+
+
+def test_weights_that_are_no_numbers_are_refused(model: Checkpoint, tmp_path: Path) -> None:
+    with torch.no_grad():
+        model.network.norm.weight[3] = float("nan")
+    archive.pack(tmp_path / "best.zip", files_of(model))
+    with pytest.raises(CheckpointError, match=r"norm\.weight hold what is no finite number"):
+        load(tmp_path / "best.zip", CPU)

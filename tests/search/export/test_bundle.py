@@ -3,7 +3,6 @@
 import itertools
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -18,11 +17,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from scipy.stats import binomtest
 from typer.testing import CliRunner, Result
 
 from model.formats import checkpoint, zip_bundle
 from model.formats.load import load
-from model.sample import sample
+from model.minimal_pairs import choose, read_pairs
 from model.training.train import train
 from search.analysis.snapshot import read
 from search.cli.main import app
@@ -67,8 +67,27 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+PAIRS = {
+    "agreement": [("she goes home", "she go home"), ("they go home", "they goes home"), ("it is", "it are")],
+    "order": [("the list of names", "list the of names"), ("in the file", "the in file")],
+}
+
+
 @pytest.fixture(scope="module")
-def study(text: Path, embedded_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LinkedStudy]:
+def task(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Minimal pairs of two phenomena."""
+    path = tmp_path_factory.mktemp("pairs") / "pairs.jsonl"
+    rows = [
+        {"sentence_good": good, "sentence_bad": bad, "linguistics_term": name}
+        for name, pairs in PAIRS.items()
+        for good, bad in pairs
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def study(text: Path, task: Path, embedded_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LinkedStudy]:
     """Two proxies, the baseline among them, and two seeds of each confirmed; a step takes 50 ms."""
     with pytest.MonkeyPatch.context() as patch:
         world = World(patch, itertools.repeat(0.05))
@@ -76,6 +95,7 @@ def study(text: Path, embedded_url: str, tmp_path_factory: pytest.TempPathFactor
         database = connect(database_with_tables(embedded_url))
         settled = PLAN.replace("trials = 7", "trials = 2").replace('"builtin"', json.dumps(str(text)))
         settled = settled.replace("n_layer = 1", f"n_layer = 2\n{IDEAS}")
+        settled = settled.replace("seeds = 2", f"seeds = 2\nscores = [{json.dumps(str(task))}]")
         opened = open_study(database, Plan.parse(settled, name="tiny", origin="test"))
         Worker(opened, "one", CPU, StopRequest(), print, partial(train, clock=world)).run()
         yield opened
@@ -122,6 +142,28 @@ def test_a_bundle_claims_the_bpb_of_the_run_whose_weights_it_holds(study: Linked
     assert "Each token is predicted from its own document alone." in card
     front = yaml.safe_load(card.split("---\n")[1])
     assert front["model-index"][0]["results"][0]["metrics"][0]["value"] == round(run.value or 0.0, 4)
+
+
+def test_scores_on_minimal_pairs_stand_beside_the_bpb(study: LinkedStudy, handed: Path, task: Path) -> None:
+    """Those of the run's own weights, measured again here; intervals are scipy's."""
+    best, pairs = confirmed(study)[0], read_pairs([str(task)])
+    right = {}
+    for run in best.runs:
+        trained = checkpoint.load(paths.checkpoints(study.folder) / f"confirm-{run.number}.pt", CPU)
+        right[run.number] = int(choose(trained.network, trained.tokenizer, pairs).right.sum())
+    table, card = tomllib.loads((handed / "hf" / "export.toml").read_text()), (handed / "hf" / "README.md").read_text()
+    own, both = table["weights"]["minimal_pairs"], table["result"]["minimal_pairs"]
+    assert own["accuracy"] == right[load(handed / "hf", CPU).info["confirmation"]] / 5
+    assert both["accuracy"] == pytest.approx(sum(right.values()) / 10)
+    for scores in (own, both):
+        expected = binomtest(round(scores["accuracy"] * 5), 5).proportion_ci(0.95, "wilson")
+        assert scores["interval_95"] == pytest.approx([expected.low, expected.high])
+        low, high = scores["interval_95"]
+        assert f"| {scores['accuracy']:.1%} ({low:.1%} … {high:.1%}) |" in card
+    assert {name: scores["pairs"] for name, scores in both["phenomena"].items()} == {"agreement": 3, "order": 2}
+    assert both["note"] == "never used to choose"
+    assert "They were never used to choose." in card
+    assert all("minimal_pairs" in baseline for baseline in table["baselines"])
 
 
 def test_zip_and_folder_hold_the_same_and_name_no_machine_nor_folder(handed: Path, text: Path) -> None:
@@ -267,19 +309,6 @@ def test_the_script_trains_the_configuration(study: LinkedStudy, tmp_path: Path)
     assert measured(tmp_path / "mine.pt")[0].answer == "yes"
 
 
-def test_the_cards_lines_run_with_transformers_and_the_folder_alone(handed: Path) -> None:
-    """As written but for the folder's name; nothing of this project is imported, and the text is ours."""
-    pytest.importorskip("transformers", reason="transformers isn't installed; `make test-exports` does it")
-    block = re.search(r"```\n(from transformers.*?)```", (handed / "hf" / "README.md").read_text(), re.DOTALL)
-    assert block is not None
-    alone = "import sys; assert not {'model', 'search', 'sentencepiece'} & sys.modules.keys()"
-    lines = block[1].replace("THIS", str(handed / "hf")) + alone
-    done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=False, timeout=250)
-    assert done.stdout == "the " + sample(load(handed / "hf", CPU), "the ", max_tokens=50, temperature=0) + "\n", (
-        done.stderr
-    )
-
-
 def test_the_commands(study: LinkedStudy, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LILM_SEARCH_STORAGE", study.database.engine.url.render_as_string(hide_password=False))
 
@@ -308,7 +337,7 @@ def test_the_commands(study: LinkedStudy, text: Path, tmp_path: Path, monkeypatc
         (("--huggingface", place["hf"]), "not an empty folder"),
         (("--gguf", str(tmp_path / "no" / "best.gguf")), "create it first"),
         (("--gguf", str(tmp_path)), "that is a folder"),
-        (("--gguf", str(tmp_path / "best.gguf")), "more than the plain transformer's; --huggingface writes any"),
+        (("--gguf", str(tmp_path / "best.gguf")), "have no architecture there; --huggingface writes any"),
         (("--gguf", "best.gguf", "--quantize", "q4_0"), "one of f32, f16, q8_0"),
         (("--quantize", "q8_0"), "add --gguf"),
     ):
