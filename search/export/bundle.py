@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from optuna.trial import FrozenTrial
 
-from model.formats import checkpoint, gguf_file, zip_bundle
+from model.formats import checkpoint, gguf_file, onnx_file, zip_bundle
 from model.formats.checkpoint import Checkpoint
 from model.formats.load import write_folder
 from model.formats.safetensors_folder import files_of
@@ -25,6 +25,8 @@ from search.common.errors import SearchError
 from search.export.download import download_file
 from search.export.export import configuration_export, confirmed_configurations, render, to_train_again
 from search.export.model_card import model_card
+from search.export.web import page
+from search.export.web.runtime import runtime_files
 from search.machine.provenance import without_host
 from search.study.results import Confirmed
 from search.study.study import LinkedStudy
@@ -43,18 +45,13 @@ class Places:
     huggingface: Path | None
     gguf: Path | None = None
     quantize: str = "f16"
+    web: Path | None = None
+    runtime: Path | None = None
 
 
 def write_release(snapshot: Snapshot, weights: Path | None, places: Places, say: Callable[[str], None]) -> None:
-    """Write a study's best configuration with its weights as a zip, a folder, a GGUF file; print where."""
-    for option, file in (("--bundle", places.bundle), ("--gguf", places.gguf)):
-        if file:  # refused before the weights are downloaded, which takes long
-            out_file.check(file, option)
-    if places.huggingface:
-        out_file.check_place(places.huggingface, "--huggingface")
-    if places.gguf:
-        best = confirmed_configurations(snapshot)[0]
-        gguf_file.check(places.gguf, snapshot.plan.configuration(best.params).model)
+    """Write a study's best configuration with its weights as a zip, a folder, a GGUF file, a page; print where."""
+    runtime = _check(snapshot, places)
     files, trained = release(snapshot, weights, say)
     if places.gguf:
         gguf_file.write_gguf(places.gguf, trained, snapshot.plan.name, places.quantize)
@@ -68,6 +65,29 @@ def write_release(snapshot: Snapshot, weights: Path | None, places: Places, say:
         size, where = sum(map(len, files.values())) / MEGABYTE, " and ".join(written)
         say(f"written: {where}, {size:.1f} MB in {len(files) + 1} files; README.md wants a licence from you")
         say(f"`lilm-search evaluate --checkpoint {written[0]}` measures its BPB again, here or anywhere")
+    if places.web:
+        size = page.write_page(places.web, files, trained, runtime) / MEGABYTE
+        folder = "the folder it is unzipped to" if page.is_zip(places.web) else places.web
+        say(f"written: {places.web}, {size:.1f} MB, a page for any file server; README.md wants a licence from you")
+        say(f"to look at it: `python -m http.server --bind 127.0.0.1 --directory {folder}`, http://127.0.0.1:8000/")
+
+
+def _check(snapshot: Snapshot, places: Places) -> dict[str, bytes]:
+    """Refuse what can't be written before the weights are downloaded, which takes long; return a page's runtime."""
+    for option, file in (("--bundle", places.bundle), ("--gguf", places.gguf)):
+        if file:
+            out_file.check(file, option)
+    if places.huggingface:
+        out_file.check_place(places.huggingface, "--huggingface")
+    if places.web:
+        page.check(places.web)
+    config = snapshot.plan.configuration(confirmed_configurations(snapshot)[0].params).model
+    if places.gguf:
+        gguf_file.check(places.gguf, config)
+    if not places.web:
+        return {}
+    onnx_file.check(config, f"--web {places.web}")
+    return runtime_files(places.runtime)
 
 
 def release(
