@@ -10,7 +10,7 @@ import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -71,12 +71,32 @@ def url(site: Path) -> Iterator[str]:
         yield f"{address}/some%20where/"
 
 
-@pytest.fixture
-def watched(browser: Path, url: str) -> Iterator[Watched]:
+@pytest.fixture(scope="module")
+def chromium(browser: Path) -> Iterator[Watched]:
+    """One browser for all of this file: to start one takes longer than most of what is asked of it."""
     with open_page(WIDTHS[1]) as opening:
-        opened(opening.page, url)
         yield opening
-        opening.assert_quiet()
+
+
+@pytest.fixture
+def empty(chromium: Watched) -> Iterator[Watched]:
+    """A page of its own in that browser."""
+    opening = Watched(chromium.page.context.new_page())
+    yield opening
+    opening.page.close()
+
+
+@pytest.fixture(scope="module")
+def loaded(chromium: Watched, url: str) -> Watched:
+    """The page with its model, once for all tests that only let it write."""
+    opened(chromium.page, url)
+    return chromium
+
+
+@pytest.fixture
+def watched(loaded: Watched) -> Iterator[Watched]:
+    yield loaded
+    loaded.assert_quiet()
 
 
 @pytest.mark.slow
@@ -90,25 +110,28 @@ def test_a_page_writes_what_our_own_sampling_writes(watched: Watched, model: Che
 
 @pytest.mark.slow
 def test_a_workers_ids_are_those_of_our_own_sampling(watched: Watched, model: Checkpoint) -> None:
-    asked = {"type": "write", "temperature": 0, "topP": 1, "maxTokens": 64}
-    for prompt in PROMPTS:
-        assert asked_worker(watched, {**asked, "prompt": prompt})["ids"] == greedy_ids(model, prompt, 64)
-
-
-def asked_worker(watched: Watched, message: dict[str, Any]) -> Any:
-    """Return the last answer of a worker of its own."""
-    return watched.page.evaluate(
-        """(message) => new Promise((resolve, reject) => {
+    """And a worker that is told to stop before it begins writes nothing."""
+    asked = [{"type": "write", "prompt": p, "temperature": 0, "topP": 1, "maxTokens": 64} for p in PROMPTS]
+    *ended, stopped = watched.page.evaluate(
+        """(asked) => new Promise((resolve, reject) => {
           const worker = new Worker("worker.js", { type: "module" });
+          const ended = [];
+          const next = () => {
+            if (ended.length > asked.length) return worker.terminate(), resolve(ended);
+            worker.postMessage(asked[ended.length % asked.length]);
+            if (ended.length === asked.length) worker.postMessage({ type: "stop" });
+          };
           worker.onmessage = ({ data }) => {
-            if (data.type === "ready") worker.postMessage(message);
             if (data.type === "failed") reject(new Error(data.message));
-            if (data.type === "end") { worker.terminate(); resolve(data); }
+            if (data.type === "end") ended.push(data);
+            if (data.type === "ready" || data.type === "end") next();
           };
           worker.postMessage({ type: "load" });
         })""",
-        message,
+        asked,
     )
+    assert [end["ids"] for end in ended] == [greedy_ids(model, prompt, 64) for prompt in PROMPTS]
+    assert (stopped["reason"], stopped["ids"]) == ("stopped", [])
 
 
 @torch.no_grad()
@@ -153,40 +176,30 @@ def test_a_text_that_fills_the_context_stops_there_and_says_so(watched: Watched,
 
 @pytest.mark.slow
 def test_the_keyboard_is_enough(watched: Watched) -> None:
-    """Every control has a name and its place in the order; Ctrl+Enter writes, Escape stops, and Enter does as well."""
+    """Every control has a name and its place in the order; Ctrl+Enter writes, so does Enter on the button."""
     page = watched.page
-    page.get_by_label("Prompt").focus()
+    prompt = page.get_by_label("Prompt")
+    prompt.focus()
     for control in ("#temperature", "#top-p", "#tokens", "#go"):
         page.keyboard.press("Tab")
         expect(page.locator(control)).to_be_focused()
         expect(page.locator(control)).to_have_accessible_name(NAMED)
-    settled(page, {"tokens": str(CONTEXT), "temperature": "0"})
-    page.get_by_label("Prompt").focus()
-    page.keyboard.press("Control+Enter")
-    expect(page.locator("#status")).to_contain_text("token", timeout=PATIENCE)
-    page.get_by_role("button", name="Write").focus()
-    page.keyboard.press("Enter")
-    expect(page.locator("#status")).to_contain_text("token", timeout=PATIENCE)
+    settled(page, {"tokens": "3", "temperature": "0"})
+    for text, place, key in (("once", prompt, "Control+Enter"), ("again", page.locator("#go"), "Enter")):
+        prompt.fill(text)
+        place.press(key)
+        expect(page.locator("#given")).to_have_text(text)
+        expect(page.locator("#status")).to_contain_text("token", timeout=PATIENCE)
 
 
 @pytest.mark.slow
-def test_a_text_is_stopped_between_two_tokens(watched: Watched) -> None:
-    """The worker is asked to stop as soon as it has written its first token, and writes few more."""
-    ended = watched.page.evaluate(
-        """() => new Promise((resolve) => {
-          const worker = new Worker("worker.js", { type: "module" });
-          worker.onmessage = ({ data }) => {
-            if (data.type === "ready") {
-              worker.postMessage({ type: "write", prompt: "the ", temperature: 0, topP: 1, maxTokens: 90 });
-              worker.postMessage({ type: "stop" });
-            }
-            if (data.type === "end") { worker.terminate(); resolve(data); }
-          };
-          worker.postMessage({ type: "load" });
-        })"""
+def test_escape_stops_a_text(watched: Watched) -> None:
+    settled(watched.page, {"tokens": "90", "temperature": "0"})
+    watched.page.evaluate(
+        """() => ["Enter", "Escape"].forEach((key) =>
+          document.dispatchEvent(new KeyboardEvent("keydown", { key, ctrlKey: key === "Enter", bubbles: true })))"""
     )
-    assert ended["reason"] == "stopped"
-    assert len(ended["ids"]) < 90
+    expect(watched.page.locator("#status")).to_have_text(re.compile(r"Stopped: \d+ tokens?\."), timeout=PATIENCE)
 
 
 @pytest.mark.slow
@@ -203,18 +216,18 @@ def test_a_screen_reader_is_told_the_state_and_not_every_token(watched: Watched)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS)
-def test_a_page_fits_its_screen(browser: Path, url: str, width: int, dark: bool) -> None:
-    with open_page(width, dark=dark) as opening:
-        opened(opening.page, url)
-        settled(opening.page, {"tokens": "20"})
-        written(opening.page, "x" * 300)
-        opening.page.get_by_text("Model card").click()
-        assert opening.page.evaluate("document.documentElement.scrollWidth") <= width
-        ground = opening.page.evaluate("getComputedStyle(document.body).backgroundColor")
-        assert (ground == "rgb(13, 17, 23)") == dark
-        opening.assert_quiet()
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+def test_a_page_fits_its_screen(watched: Watched, scheme: Literal["dark", "light"]) -> None:
+    page = watched.page
+    page.emulate_media(color_scheme=scheme)
+    settled(page, {"tokens": "20"})
+    written(page, "x" * 300)
+    page.locator("details").evaluate("details => details.open = true")
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (ground == "rgb(13, 17, 23)") == (scheme == "dark")
 
 
 @pytest.mark.slow
@@ -253,29 +266,28 @@ def missing(name: str, folder: Path) -> None:
     ids=lambda v: getattr(v, "__name__", str(v)),
 )
 def test_a_damaged_page_says_which_file(
-    browser: Path, site: Path, tmp_path: Path, name: str, damage: Any, said: str
+    empty: Watched, site: Path, tmp_path: Path, name: str, damage: Any, said: str
 ) -> None:
     shutil.copytree(site / "some where", tmp_path / "page")
     damage(name, tmp_path / "page")
-    with served(tmp_path / "page") as address, open_page(WIDTHS[0]) as opening:
-        opening.page.goto(address)
-        problem = opening.page.get_by_role("alert")
+    with served(tmp_path / "page") as address:
+        empty.page.goto(address)
+        problem = empty.page.get_by_role("alert")
         expect(problem).to_contain_text(said, timeout=PATIENCE)
         expect(problem).to_contain_text(name)
-        expect(opening.page.get_by_role("button", name="Write")).to_be_disabled()
-        assert opening.elsewhere == []
+        expect(empty.page.get_by_role("button", name="Write")).to_be_disabled()
+    assert empty.elsewhere == []
 
 
-def test_a_page_opened_as_a_file_says_how_to_serve_it(browser: Path, model: Checkpoint, tmp_path: Path) -> None:
+def test_a_page_opened_as_a_file_says_how_to_serve_it(empty: Watched, model: Checkpoint, tmp_path: Path) -> None:
     release = release_of(model)
     (tmp_path / "index.html").write_text(web._html(release, model))
     for name in STATIC:
         shutil.copy(Path(web.__file__).parent / name, tmp_path)
-    with open_page(WIDTHS[0]) as opening:
-        opening.page.goto((tmp_path / "index.html").as_uri())
-        expect(opening.page.get_by_role("alert")).to_contain_text("python -m http.server")
-        expect(opening.page.get_by_role("button", name="Write")).to_be_disabled()
-        opening.assert_quiet()
+    empty.page.goto((tmp_path / "index.html").as_uri())
+    expect(empty.page.get_by_role("alert")).to_contain_text("python -m http.server")
+    expect(empty.page.get_by_role("button", name="Write")).to_be_disabled()
+    empty.assert_quiet()
 
 
 @pytest.fixture(scope="session", params=["unigram", "bpe"])
@@ -284,7 +296,7 @@ def tokenized(request: pytest.FixtureRequest, corpus: Corpus, cache: Path) -> Co
     return corpus if request.param == "unigram" else prepare(BUILTIN, bpe, cache)
 
 
-def test_ids_and_texts_are_those_of_sentencepiece(browser: Path, tokenized: Corpus, tmp_path: Path) -> None:
+def test_ids_and_texts_are_those_of_sentencepiece(empty: Watched, tokenized: Corpus, tmp_path: Path) -> None:
     """Of every validation document and of odd texts, the order of exact ties included."""
     tokenizer, ids = tokenized.tokenizer, np.asarray(tokenized.validation.ids)
     parts = [p[p != tokenizer.separator].tolist() for p in np.split(ids, np.flatnonzero(ids == tokenizer.separator))]
@@ -296,9 +308,9 @@ def test_ids_and_texts_are_those_of_sentencepiece(browser: Path, tokenized: Corp
     shutil.copy(Path(web.__file__).parent / "tokenizer.js", tmp_path)
     (tmp_path / "index.html").write_text("<!doctype html><link rel=icon href='data:,'>")
     (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer_json(tokenizer)))
-    with served(tmp_path) as address, open_page(WIDTHS[0]) as opening:
-        opening.page.goto(address)
-        theirs, back = opening.page.evaluate(
+    with served(tmp_path) as address:
+        empty.page.goto(address)
+        theirs, back = empty.page.evaluate(
             """async ([texts, rows]) => {
               const { Tokenizer } = await import("./tokenizer.js");
               const tokenizer = new Tokenizer(await (await fetch("tokenizer.json")).json());
@@ -306,7 +318,7 @@ def test_ids_and_texts_are_those_of_sentencepiece(browser: Path, tokenized: Corp
             }""",
             [texts, own + broken],
         )
-        opening.assert_quiet()
+    empty.assert_quiet()
     assert len(texts) > 100
     assert theirs == own
     assert back == [tokenizer.decode(row) for row in own + broken]
