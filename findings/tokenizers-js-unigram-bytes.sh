@@ -13,7 +13,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 python3 -m venv venv
-venv/bin/pip install --quiet --disable-pip-version-check tokenizers==0.23.3
+venv/bin/pip install --quiet --disable-pip-version-check --no-deps tokenizers==0.23.3
 npm install --silent --no-audit --no-fund @huggingface/tokenizers@0.2.0
 cat > tokenizer.json <<'JSON'
 {

@@ -22,6 +22,8 @@ from search.export.web import runtime
 
 STATIC = ("page.js", "worker.js", "tokenizer.js", "style.css")
 LICENCE = f"LICENSE-{runtime.NAME}.txt"
+LOADING = "How to load it"
+"""Section of a model card that is about other files than a page's."""
 PROMPT = "the "
 """Prompt that a visitor finds there."""
 
@@ -67,19 +69,20 @@ def page_files(
         "memory_width": step.memory_width,
         "files": {n: {"bytes": len(c), "sha256": hashlib.sha256(c).hexdigest()} for n, c in loaded.items()},
     }
-    package = resources.files(__package__)
+    package, card = resources.files(__package__), _card(release["README.md"].decode())
     return {
         **loaded,
         **runtime_files,
         **{name: package.joinpath(name).read_bytes() for name in STATIC},
         "model.json": (json.dumps(settings, indent=2) + "\n").encode(),
-        "index.html": _html(release, trained).encode(),
+        "index.html": _html(release, trained, card).encode(),
         LICENCE: _licence().encode(),
-        "README.md": release["README.md"],
+        "README.md": card.encode(),
+        "export.toml": release["export.toml"],
     }
 
 
-def _html(release: Mapping[str, bytes], trained: Checkpoint) -> str:
+def _html(release: Mapping[str, bytes], trained: Checkpoint, card: str) -> str:
     table = tomllib.loads(release["export.toml"].decode())
     return fill(
         __package__,
@@ -89,7 +92,7 @@ def _html(release: Mapping[str, bytes], trained: Checkpoint) -> str:
         context=trained.network.config.context,
         prompt=PROMPT,
         facts=facts(table, trained),
-        card=_without_front(release["README.md"].decode()),
+        card=card,
         runtime=f"{runtime.NAME} {runtime.VERSION}",
     )
 
@@ -117,9 +120,10 @@ def _parameters(trained: Checkpoint) -> str:
     return parameters_text(count_parameters(*shape), count_active_parameters(*shape))
 
 
-def _without_front(card: str) -> str:
-    """Return a model card without the lines for machines at its top."""
-    return card.split("\n---\n", 1)[-1].strip()
+def _card(readme: str) -> str:
+    """Return a model card without the lines for machines at its top, and without how other programs load the model."""
+    sections = readme.split("\n---\n", 1)[-1].strip().split("\n## ")
+    return "\n## ".join(section for section in sections if not section.startswith(LOADING)) + "\n"
 
 
 def _licence() -> str:

@@ -118,7 +118,7 @@ async function write({ prompt, temperature, topP, maxTokens }) {
   const start = performance.now();
   const seconds = () => (performance.now() - start) / 1000;
   const { tokens, read, all } = readable(model.tokenizer.encode(prompt), maxTokens);
-  const text = new Text();
+  const text = new Text(Math.min(model.context, tokens.length + maxTokens + 1));
   await readPrompt(text, tokens);
   const from = model.tokenizer.decode(tokens).length;
   const ids = [];
@@ -175,10 +175,10 @@ function isStopped() {
 
 // What the network keeps of the tokens so far, beginning with the separator.
 class Text {
-  constructor() {
-    const { first, vocab_size: vocabulary, row_width: width, context } = model;
+  constructor(room) {
+    const { first, vocab_size: vocabulary, row_width: width } = model;
     this.logits = first.slice(0, vocabulary);
-    this.rows = new Float32Array(context * width);
+    this.rows = new Float32Array(room * width);
     this.rows.set(first.subarray(vocabulary, vocabulary + width));
     this.memory = first.slice(vocabulary + width);
     this.length = 1;

@@ -22,7 +22,7 @@ TABLE: dict[str, Any] = {
     "data": {"source": "builtin"},
     "tokenizer": {"kind": "unigram"},
 }
-CARD = "---\ntags: []\n---\n# A card\n\n<b>Not bold</b>, for it is text.\n"
+CARD = "---\ntags: []\n---\n# A card\n\n<b>Not bold</b>, for it is text.\n\n## How to load it\n\nOtherwise.\n\n## Limits\n\nMany.\n"
 
 
 def release_of(checkpoint: Checkpoint) -> dict[str, bytes]:
