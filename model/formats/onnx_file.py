@@ -114,8 +114,8 @@ class _Kept:
 
     def given(self, rows: Tensor, memory: Tensor) -> list[Any]:
         """Return the blocks' states of these numbers."""
-        columns = iter(rows[:, : sum(self.row_widths)].split(self.row_widths, dim=1))
-        parts = iter(memory[: sum(self.memory_widths)].split(self.memory_widths))
+        columns = iter(torch.split(rows[:, : sum(self.row_widths)], self.row_widths, dim=1))
+        parts = iter(torch.split(memory[: sum(self.memory_widths)], self.memory_widths))
 
         def part(leaf: Any) -> Any:
             if isinstance(leaf, KeyValues):

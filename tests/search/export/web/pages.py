@@ -22,7 +22,9 @@ TABLE: dict[str, Any] = {
     "data": {"source": "builtin"},
     "tokenizer": {"kind": "unigram"},
 }
-CARD = "---\ntags: []\n---\n# A card\n\n<b>Not bold</b>, for it is text.\n\n## How to load it\n\nOtherwise.\n\n## Limits\n\nMany.\n"
+BEGINNING = "# A card\n\n<b>Not bold</b>, for it is text.\n"
+LIMITS = "\n## Limits\n\nMany.\n"
+CARD = f"---\ntags: []\n---\n{BEGINNING}\n## How to load it\n\nOtherwise.\n{LIMITS}"
 
 
 def release_of(checkpoint: Checkpoint) -> dict[str, bytes]:

@@ -21,6 +21,7 @@ from model.config import TokenizerConfig
 from model.data.corpus import Corpus, prepare
 from model.errors import CheckpointError
 from model.formats.checkpoint import Checkpoint
+from model.formats.load import write_folder
 from model.formats.tokenizer_json import tokenizer_json
 from model.sample import sample
 from search.common.errors import SearchError
@@ -31,7 +32,17 @@ from tests.browser import WIDTHS, Watched, open_page
 from tests.conftest import BUILTIN
 from tests.model.formats.graphs import exporter_or_skip, unchecked
 from tests.model.formats.lively import lively
-from tests.search.export.web.pages import PATIENCE, TABLE, opened, release_of, served, settled, written
+from tests.search.export.web.pages import (
+    BEGINNING,
+    LIMITS,
+    PATIENCE,
+    TABLE,
+    opened,
+    release_of,
+    served,
+    settled,
+    written,
+)
 
 CONTEXT = 96
 PROMPTS = ("the ", "A list of", "x = [1, 2]\n", "", "naïve 漢字 </s>")
@@ -61,7 +72,7 @@ def files(model: Checkpoint) -> dict[str, bytes]:
 def site(files: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the page in a folder of it, whose name no page knows."""
     place = tmp_path_factory.mktemp("site")
-    web.write_folder(place / "some where", files)
+    write_folder(place / "some where", files)
     return place
 
 
@@ -235,7 +246,7 @@ def test_a_page_shows_model_and_card_as_text(watched: Watched) -> None:
     page = watched.page
     assert page.get_by_role("heading", level=1).text_content() == TABLE["study"]
     assert page.locator("dd.bpb").text_content() == "2.2740"
-    assert page.locator("pre").text_content() == "# A card\n\n<b>Not bold</b>, for it is text.\n\n## Limits\n\nMany.\n"
+    assert page.locator("pre").text_content() == BEGINNING + LIMITS
 
 
 def cut(name: str, folder: Path) -> None:
