@@ -8,6 +8,7 @@
   const problem = by("problem");
   let worker;
   let writing = false;
+  let latest = "";
 
   if (location.protocol === "file:") {
     fail(by("served").textContent.trim());
@@ -37,6 +38,7 @@
   function begin() {
     const prompt = by("prompt").value;
     by("given").textContent = prompt;
+    latest = "";
     by("written").textContent = by("speed").textContent = by("note").textContent = "";
     by("result").hidden = false;
     status.textContent = "Writing …";
@@ -68,11 +70,13 @@
       by("speed").textContent = `reading the prompt: ${done} of ${total} tokens`;
     },
     text({ text, count, seconds, firstAfter }) {
+      latest = text;
       by("written").textContent = text.replace(/\uFFFD+$/, ""); // a character that isn't whole yet
       by("speed").textContent = speed(count, seconds, firstAfter);
     },
     end({ reason, ids, read, all }) {
       set(false);
+      by("written").textContent = latest;
       const context = Number(form.dataset.context);
       const notes = [];
       if (read < all) {
