@@ -205,4 +205,14 @@ def _exported(step: _Step) -> bytes:
         logger.setLevel(level)
     if program is None:
         raise CheckpointError("torch's exporter made no graph of this network")
-    return bytes(program.model_proto.SerializeToString())
+    return _bare(program.model_proto)
+
+
+def _bare(model: Any) -> bytes:
+    """Return the file without notes: the exporter writes where each operation stands in the source on this machine."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    del graph.value_info[:]
+    return bytes(model.SerializeToString())

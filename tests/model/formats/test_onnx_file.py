@@ -20,6 +20,7 @@ from model.options.documents import SEPARATOR
 from tests.model.formats.graphs import exporter_or_skip, graph_of
 from tests.model.network.case import CONTEXT, VOCAB, Case
 from tests.model.network.menu import MENU, every_case
+from tests.places import ROOT
 
 NAMES = (
     *("plain", "all at once", "alibi in a window, grouped", "global every third, alibi, a further head"),
@@ -82,6 +83,12 @@ def logits_by_steps(onnxruntime: Any, step: OnnxStep, vocab_size: int, tokens: S
         logits.append(after)
         rows = np.concatenate([rows, row])
     return np.stack(logits)
+
+
+@pytest.mark.slow
+def test_a_graph_says_nothing_of_the_machine_it_was_made_on(onnxruntime: Any) -> None:
+    graph = graph_of(MENU["plain"].network()).graph
+    assert [name for name in (b".py", b"site-packages", str(ROOT).encode()) if name in graph] == []
 
 
 @pytest.mark.slow
