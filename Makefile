@@ -32,12 +32,13 @@ lint: $(READY)
 chaos: $(READY)
 	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(WORKERS),--workers $(WORKERS)) $(if $(TRIALS),--trials $(TRIALS))
 
-# Exported models under the programs of others, transformers and llama.cpp, in an environment of its own: .exports.
+# Exported models under the programs of others, transformers, llama.cpp, ONNX Runtime and Chromium, in an environment of
+# its own: .exports.
 test-exports: $(READY)
 	$(PYTHON) -m venv $(EXPORTS)
-	$(EXPORTS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,gguf]" \
-		transformers==5.24.0 xllamacpp==2026.10.11549
-	$(EXPORTS)/bin/python -m pytest tests/model/formats tests/search/export/test_model_card.py
+	$(EXPORTS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,gguf,web]" \
+		transformers==5.24.0 xllamacpp==2026.10.11549 onnxruntime==1.32.0
+	$(EXPORTS)/bin/python -m pytest tests/model/formats tests/search/export/web tests/search/export/test_model_card.py
 
 # What only NVIDIA's own build of torch shows, on a GPU that is not there: 5 GB in .nullgpu (or NULLGPU=folder), and the
 # better part of an hour on two cores. GROUPS="eager memory" runs these groups alone.

@@ -51,13 +51,21 @@ def _other_file(path: Path) -> str | None:
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write the files and their checksums into a new folder, all or none of them; raises `CheckpointError`."""
+    check_new(folder)
     try:
-        if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-            raise CheckpointError(f"{folder}: exists already and is not an empty folder; name another")
         with replacing(folder) as unfinished:
             unfinished.mkdir()
             for name, content in archive.with_sums(files).items():
                 (unfinished / name).write_bytes(content)
+    except OSError as error:
+        raise CheckpointError(f"{folder}: can't be written: {why_not(folder, error)}") from None
+
+
+def check_new(folder: Path) -> None:
+    """Raise `CheckpointError` if there is something already where `write_folder` would make a folder."""
+    try:
+        if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+            raise CheckpointError(f"{folder}: exists already and is not an empty folder; name another")
     except OSError as error:
         raise CheckpointError(f"{folder}: can't be written: {why_not(folder, error)}") from None
 

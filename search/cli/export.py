@@ -41,6 +41,13 @@ def export(
         str,
         typer.Option(help="Precision of matrices in --gguf: f32, f16, q8_0.", autocompletion=completion_of(*QUANTIZE)),
     ] = "f16",
+    web: Annotated[
+        Path | None,
+        typer.Option(help="Write a page in which a browser runs the model: a new folder, or a file ending in .zip."),
+    ] = None,
+    runtime: Annotated[
+        Path | None, typer.Option(help="Folder with the npm package that --web needs, instead of asking npm for it.")
+    ] = None,
     weights: Annotated[
         Path | None, typer.Option(help="Weights of that configuration, if the study hasn't stored them.")
     ] = None,
@@ -56,17 +63,9 @@ def export(
     from search.study.study import load_study
     from storage.redaction import print_file
 
-    with_weights = bundle is not None or huggingface is not None or gguf is not None
-    if weights and not with_weights:
-        raise SearchError(
-            "--weights is for what holds weights: add --bundle best.zip, --huggingface FOLDER or --gguf best.gguf"
-        )
-    if quantize not in QUANTIZE:
-        raise SearchError(f'--quantize is "{quantize}", but must be one of {", ".join(QUANTIZE)}')
-    if quantize != "f16" and gguf is None:
-        raise SearchError(f'--quantize is "{quantize}", but only --gguf has a choice; add --gguf best.gguf')
-    if top and with_weights:
-        raise SearchError("--top is for settings alone, and what holds weights holds the best; leave --top out")
+    with_weights = any(place is not None for place in (bundle, huggingface, gguf, web))
+    if (reason := _contradiction(with_weights, weights, top, quantize, gguf, runtime, web)) is not None:
+        raise SearchError(reason)
     if out:
         check(out)
     with open_database(storage, "export") as database:
@@ -74,7 +73,7 @@ def export(
         if with_weights:
             from search.export.bundle import Places, write_release  # which imports torch
 
-            write_release(snapshot, weights, Places(bundle, huggingface, gguf, quantize), typer.echo)
+            write_release(snapshot, weights, Places(bundle, huggingface, gguf, quantize, web, runtime), typer.echo)
         if out or not with_weights:
             table = top_export(snapshot, top) if top else best_export(snapshot)
     if out:
@@ -82,6 +81,32 @@ def export(
         typer.echo(f"written: {out}")
     elif not with_weights:
         print_file(render(table, form))
+
+
+def _contradiction(
+    with_weights: bool,
+    weights: Path | None,
+    top: int | None,
+    quantize: str,
+    gguf: Path | None,
+    runtime: Path | None,
+    web: Path | None,
+) -> str | None:
+    """Return what is wrong with options that don't go together, and what to do; None if nothing is."""
+    if weights and not with_weights:
+        return (
+            "--weights is for what holds weights: add --bundle best.zip, --huggingface FOLDER, --gguf best.gguf or "
+            "--web FOLDER"
+        )
+    if quantize not in QUANTIZE:
+        return f'--quantize is "{quantize}", but must be one of {", ".join(QUANTIZE)}'
+    if quantize != "f16" and gguf is None:
+        return f'--quantize is "{quantize}", but only --gguf has a choice; add --gguf best.gguf'
+    if runtime is not None and web is None:
+        return f"--runtime is {runtime}, but only a page has a runtime; add --web FOLDER"
+    if top and with_weights:
+        return "--top is for settings alone, and what holds weights holds the best; leave --top out"
+    return None
 
 
 @app.command()

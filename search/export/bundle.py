@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from optuna.trial import FrozenTrial
 
-from model.formats import checkpoint, gguf_file, zip_bundle
+from model.config import ModelConfig
+from model.formats import checkpoint, gguf_file, onnx_file, zip_bundle
 from model.formats.checkpoint import Checkpoint
 from model.formats.load import load, write_folder
 from model.formats.safetensors_folder import files_of
@@ -27,6 +28,8 @@ from search.export.download import download_file
 from search.export.export import PAIRS, configuration_export, confirmed_configurations, render, to_train_again
 from search.export.merged import merge_of
 from search.export.model_card import merge_card, model_card
+from search.export.web import page
+from search.export.web.runtime import runtime_files
 from search.machine.provenance import without_host
 from search.study.results import Confirmed
 from search.study.scores import scores_of
@@ -46,20 +49,21 @@ class Places:
     huggingface: Path | None
     gguf: Path | None = None
     quantize: str = "f16"
+    web: Path | None = None
+    runtime: Path | None = None
 
 
 def write_release(snapshot: Snapshot, weights: Path | None, places: Places, say: Callable[[str], None]) -> None:
-    """Write a study's best configuration with its weights as a zip, a folder, a GGUF file; print where."""
-    for option, file in (("--bundle", places.bundle), ("--gguf", places.gguf)):
-        if file:  # refused before the weights are downloaded, which takes long
-            out_file.check(file, option)
-    if places.huggingface:
-        out_file.check_place(places.huggingface, "--huggingface")
+    """Write a study's best configuration with its weights as a zip, a folder, a GGUF file, a page; print where."""
     merged = merge_release(snapshot.study, weights) if weights else None
-    if places.gguf:
-        best = confirmed_configurations(snapshot)[0]
-        network = merged[1].network.config if merged else snapshot.plan.configuration(best.params).model
-        gguf_file.check(places.gguf, network)
+    if merged and places.web:
+        raise SearchError(
+            f"--web {places.web} shows a configuration and its confirmed BPB, but {weights} is a merge, which has "
+            "neither; --bundle, --huggingface and --gguf take it"
+        )
+    best = confirmed_configurations(snapshot)[0]
+    config = merged[1].network.config if merged else snapshot.plan.configuration(best.params).model
+    runtime = _check(places, config)
     files, trained = merged or release(snapshot, weights, say)
     if places.gguf:
         name = f"{snapshot.plan.name}, merged" if merged else snapshot.plan.name
@@ -76,6 +80,28 @@ def write_release(snapshot: Snapshot, weights: Path | None, places: Places, say:
         if reason := only_ours(trained.network.config):
             say(f"note: transformers can't run it ({reason}): the files are for lilm-search alone")
         say(f"`lilm-search evaluate --checkpoint {written[0]}` measures its BPB again, here or anywhere")
+    if places.web:
+        size = page.write_page(places.web, files, trained, runtime) / MEGABYTE
+        folder = "the folder it is unzipped to" if page.is_zip(places.web) else places.web
+        say(f"written: {places.web}, {size:.1f} MB, a page for any file server; README.md wants a licence from you")
+        say(f"to look at it: `python -m http.server --bind 127.0.0.1 --directory {folder}`, http://127.0.0.1:8000/")
+
+
+def _check(places: Places, config: ModelConfig) -> dict[str, bytes]:
+    """Refuse what can't be written before the weights are downloaded, which takes long; return a page's runtime."""
+    for option, file in (("--bundle", places.bundle), ("--gguf", places.gguf)):
+        if file:
+            out_file.check(file, option)
+    if places.huggingface:
+        out_file.check_place(places.huggingface, "--huggingface")
+    if places.web:
+        page.check(places.web)
+    if places.gguf:
+        gguf_file.check(places.gguf, config)
+    if not places.web:
+        return {}
+    onnx_file.check(config, f"--web {places.web}")
+    return runtime_files(places.runtime)
 
 
 def release(

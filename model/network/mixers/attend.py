@@ -24,7 +24,7 @@ def attend(
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.shape[2] <= WRITTEN_OUT:
         return written_out(q, k, v, mask)
     if mask is None:
-        grouped, causal = k.shape[1] != q.shape[1], q.shape[2] == k.shape[2]
+        grouped, causal = k.shape[1] != q.shape[1], 1 < q.shape[2] == k.shape[2]
         return F.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=grouped)
     if mask.is_floating_point():
         mask = mask.to(q.dtype)

@@ -340,5 +340,8 @@ def test_the_commands(study: LinkedStudy, text: Path, tmp_path: Path, monkeypatc
         (("--gguf", str(tmp_path / "best.gguf")), "have no architecture there; --huggingface writes any"),
         (("--gguf", "best.gguf", "--quantize", "q4_0"), "one of f32, f16, q8_0"),
         (("--quantize", "q8_0"), "add --gguf"),
+        (("--web", str(tmp_path / "no" / "page")), "create it first"),
+        (("--web", place["hf"]), "not an empty folder"),
+        (("--runtime", str(tmp_path)), "only a page has a runtime; add --web FOLDER"),
     ):
         assert hint in str(run("export", "--study", "tiny", *wrong).exception)
