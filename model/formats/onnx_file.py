@@ -120,7 +120,7 @@ class _Kept:
         def part(leaf: Any) -> Any:
             if isinstance(leaf, KeyValues):
                 heads, width = leaf.keys.shape[1], leaf.keys.shape[3]
-                both = next(columns).unflatten(1, (2, heads, width)).permute(1, 2, 0, 3)
+                both = torch.unflatten(next(columns), 1, (2, heads, width)).permute(1, 2, 0, 3)
                 return _Appended(both[:1], both[1:])
             if _grows(leaf):
                 return next(columns).T > 0.5
