@@ -279,11 +279,12 @@ def _info(
     """Return what the merge's file says: its BPB on the untouched text, and what it was made of, and how."""
     change, before = figures.difference(mix), figures.choice.before
     columns = zip(ingredients, mix.weights.T.tolist(), strict=True)
+    parts = [ingredient.table(weights) for ingredient, weights in columns if any(weights)]
     half = {} if change.half_width is None else {"half_width_95": change.half_width}
     table = {
         "method": mix.name,
         "groups": options.groups,
-        "ingredients": [ingredient.table(weights) for ingredient, weights in columns],
+        "ingredients": parts,
         "divided": SPLIT,
         "documents": len(figures.text.text_bytes),
         "bytes": int(figures.text.text_bytes.sum()),
@@ -292,7 +293,7 @@ def _info(
         "difference": change.bpb,
         **half,
     }
-    name = f"merge of {len(ingredients)}"
+    name = f"merge of {len(parts)}"
     data = study.plan.data.table()
     return {"study": study.plan.name, "configuration": name, "val_bpb": figures.bpb(mix), "data": data, MERGE: table}
 

@@ -134,6 +134,7 @@ def test_merges_state_the_bpb_of_the_untouched_documents_and_what_they_are_made_
     table = saved.info[MERGE]
     assert table["method"].startswith("average of ")
     assert sum(each["weights"][0] for each in table["ingredients"]) == pytest.approx(1)
+    assert all(each["weights"][0] for each in table["ingredients"])
     tokens, _ = validation(study.plan.data, saved.tokenizer, paths.cache())
     untouched = divide(tokens, saved.tokenizer)[1]
     again = by_numpy(study, table)
@@ -233,7 +234,8 @@ def test_merges_are_released_as_what_they_are(study: LinkedStudy, merged: tuple[
         assert load(path, CPU).info[MERGE] == checkpoint.load(merged[0], CPU).info[MERGE]
         assert evaluated(path)[0] == "yes"
     card = (tmp_path / "folder" / "README.md").read_text(encoding="utf-8")
-    for part in ("# tiny, merged:", "no result of the study", "confirmation 0, seed 100", "`verify` refuses them"):
+    labels = [each["label"] for each in checkpoint.load(merged[0], CPU).info[MERGE]["ingredients"]]
+    for part in ("# tiny, merged:", "no result of the study", *labels, "`verify` refuses them"):
         assert part in card
     assert "train --config" not in card
     assert not (tmp_path / "folder" / "export.toml").exists()
@@ -249,7 +251,8 @@ def test_merges_of_another_study_are_not_released(study: LinkedStudy, merged: tu
 def test_merges_cannot_be_verified(merged: tuple[Path, str], typed: Typed) -> None:
     code, out, err = typed("verify", "--config", str(merged[0]), "--device", "cpu")
     assert (code, out) == (REFUSED, "")
-    assert "is a merge of confirmation 0, seed 100" in err
+    labels = [each["label"] for each in checkpoint.load(merged[0], CPU).info[MERGE]["ingredients"]]
+    assert f"is a merge of {'; '.join(labels)}, which" in err
     assert "which no single training makes again" in err
     assert err.count("\n") == 1
 
