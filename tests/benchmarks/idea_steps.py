@@ -54,8 +54,8 @@ def main() -> None:
     torch.set_num_threads(1)
     torch._dynamo.config.recompile_limit = 64  # all networks in one process
     options, shape = [{}, *map(json.loads, arguments.options)], SHAPE | arguments.shape
-    size = (arguments.batch, shape["context"] + 1)
-    rows = torch.randint(0, VOCAB, size, generator=torch.Generator().manual_seed(1))
+    rows_shape = (arguments.batch, shape["context"] + 1)
+    rows = torch.randint(0, VOCAB, rows_shape, generator=torch.Generator().manual_seed(1))
     steps = [prepared(shape | o, arguments.batch, arguments.compile, arguments.precision) for o in options]
     rounds = [[seconds(step, rows, arguments.steps) for step in steps] for _ in range(arguments.rounds)]
     plain = flops_per_token(steps[0].network.config, VOCAB)

@@ -65,8 +65,9 @@ class Megalodon(Part):
         averaged, _ = self._averaged(x, self.average.initial_state(len(x), x.device))
         z, gate = self._projected(averaged)
         heads = (*self._queries_and_keys(z, where), self._values(x))
-        chunks = (segments_of(t, min(self.chunk, x.shape[1])) for t in heads)
-        gathered = attend(*(t.flatten(0, 1) for t in chunks), None)
+        size = min(self.chunk, x.shape[1])
+        q, k, v = (segments_of(t, size).flatten(0, 1) for t in heads)
+        gathered = attend(q, k, v, None)
         gathered = torch.unflatten(gathered, 0, (len(x), -1)).transpose(1, 2).flatten(2, 3)
         return self._back(averaged, gathered[:, :, : x.shape[1]], gate), shared
 
@@ -116,7 +117,8 @@ class Megalodon(Part):
         start = 0
         while start < x.shape[1]:  # no piece goes beyond the end of a chunk
             piece = slice(start, start + self.chunk - state.near.length)
-            gathered.append(self._piece(*(t[:, :, piece] for t in heads), state.near))
+            q, k, v = (t[:, :, piece] for t in heads)
+            gathered.append(self._piece(q, k, v, state.near))
             start += gathered[-1].shape[2]
         return self._back(averaged, torch.cat(gathered, dim=2), gate), shared
 
