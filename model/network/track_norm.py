@@ -3,8 +3,6 @@
 Shapes: N tracks, B sequences, those of the first track first, W width.
 """
 
-from typing import cast
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,6 +20,6 @@ class TrackNorm(nn.RMSNorm):
 
     def forward(self, x: Float[Tensor, "NB *rest W"]) -> Float[Tensor, "NB *rest W"]:
         """Return the normalised rows."""
-        normed = F.rms_norm(x, self.normalized_shape).unflatten(0, (self.tracks, -1))
+        normed = torch.unflatten(F.rms_norm(x, self.normalized_shape), 0, (self.tracks, -1))
         gains = self.weight.view(self.tracks, *(1 for _ in x.shape[:-1]), -1)
-        return cast(Tensor, (normed * gains).flatten(0, 1))
+        return (normed * gains).flatten(0, 1)

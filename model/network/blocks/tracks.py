@@ -48,13 +48,15 @@ class TracksBlock(Block):
         return x.expand(self.n_tracks, *x.shape).flatten(0, 1) if self.splits else x
 
     def _joined(self, x: Tensor) -> Tensor:
-        return x.unflatten(0, (self.n_tracks, -1)).mean(dim=0) if self.joins else x
+        return torch.unflatten(x, 0, (self.n_tracks, -1)).mean(dim=0) if self.joins else x
 
     def _with_embedding(self, x: Tensor, shared: Shared) -> Tensor:
         """Return each track's input, a share of the embedding added."""
         if self.shortcut is None:
             return x
-        return torch.flatten(x.unflatten(0, (self.n_tracks, -1)) + self.shortcut.to(x.dtype) * shared[EMBEDDING], 0, 1)
+        return (torch.unflatten(x, 0, (self.n_tracks, -1)) + self.shortcut.to(x.dtype) * shared[EMBEDDING]).flatten(
+            0, 1
+        )
 
     @staticmethod
     def counts(config: ModelConfig, layer: Layer) -> Counts:

@@ -31,5 +31,5 @@ class TrackStack(Stack):
 
     def forward(self, x: Float[Tensor, "EB T I"]) -> Float[Tensor, "EB T O"]:
         """Return each sequence under its matrix."""
-        rows = super().forward(x.unflatten(0, (len(self.weight), -1)).flatten(1, 2))
+        rows = super().forward(torch.unflatten(x, 0, (len(self.weight), -1)).flatten(1, 2))
         return rows.view(*x.shape[:-1], -1)

@@ -41,20 +41,20 @@ class TrackAttention(Attention):
 
     def query_layer(self) -> tuple[Stack, int]:
         """Return the layers that queries come from, and the first of their rows."""
-        return self.qkv, 0
+        return cast(Stack, self.qkv), 0
 
     def gather(
         self, q: Float[Tensor, "B H T K"], k: Float[Tensor, "B G S K"], v: Float[Tensor, "B G S K"], where: Where
     ) -> Float[Tensor, "C T D"]:
         """Return what each position gathers, mapped back into each track's stream."""
-        gathered = self.attended_values(q, k, v, where.mask).unflatten(1, (self.n_tracks, -1))
+        gathered = torch.unflatten(self.attended_values(q, k, v, where.mask), 1, (self.n_tracks, -1))
         return cast(Tensor, self.out(gathered.permute(1, 0, 3, 2, 4).flatten(3).flatten(0, 1)))
 
     @torch.no_grad()
     def scale_scores(self, factors: Float[Tensor, "H"]) -> None:
         """Scale each head's scores by its queries and its keys alike, or by its queries where keys are shared."""
         n, own_keys = self.n_tracks, self.kv_heads == self.n_head
-        rows = self.qkv.weight.unflatten(1, (-1, self.head_dim))  # (N, H/N + 2 G/N, K, D)
+        rows = torch.unflatten(self.query_layer()[0].weight, 1, (-1, self.head_dim))  # (N, H/N + 2 G/N, K, D)
         heads = self.n_head // n * (2 if own_keys else 1)
         share = (factors.sqrt() if own_keys else factors).view(n, -1).repeat(1, 2 if own_keys else 1)
         rows[:, :heads].mul_(share[..., None, None])
@@ -69,7 +69,7 @@ class TrackAttention(Attention):
 
     def _beside(self, heads: Float[Tensor, "C _ T K"]) -> Float[Tensor, "B _ T K"]:
         """Return the tracks' heads beside one another."""
-        return heads.unflatten(0, (self.n_tracks, -1)).transpose(0, 1).flatten(1, 2)
+        return torch.unflatten(heads, 0, (self.n_tracks, -1)).transpose(0, 1).flatten(1, 2)
 
     @classmethod
     def counts(cls, config: ModelConfig, layer: Layer) -> Counts:

@@ -23,7 +23,8 @@ class TrackedWithin(Tracked, Within):
 
 
 def test_parameters_and_operations_are_the_plain_networks_but_for_norms() -> None:
-    plain, tracks = ({"n_layer": 6, "n_head": 4, "head_dim": 64} | o for o in ({}, {"tracks": 4}))
+    plain: dict[str, Any] = {"n_layer": 6, "n_head": 4, "head_dim": 64}
+    tracks = plain | {"tracks": 4}
     sizes = [count_parameters(ModelConfig(**o), 1000) for o in (plain, tracks)]
     assert sizes[1] - sizes[0] == 6 * 2 * 3 * 256
     assert flops_per_token(ModelConfig(**plain), 1000) == flops_per_token(ModelConfig(**tracks), 1000)

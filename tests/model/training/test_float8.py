@@ -82,7 +82,7 @@ def test_a_captured_product_finds_its_scales_anew() -> None:
         return [y.detach(), *torch.autograd.grad(y, [x, weight], upstream.bfloat16())]
 
     with stand_in():
-        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
         with torch.cuda.graph(graph, stream=stream):
             captured = products()
         with torch.no_grad():
