@@ -54,9 +54,8 @@ class TracksBlock(Block):
         """Return each track's input, a share of the embedding added."""
         if self.shortcut is None:
             return x
-        return (torch.unflatten(x, 0, (self.n_tracks, -1)) + self.shortcut.to(x.dtype) * shared[EMBEDDING]).flatten(
-            0, 1
-        )
+        added = self.shortcut.to(x.dtype) * shared[EMBEDDING]
+        return (torch.unflatten(x, 0, (self.n_tracks, -1)) + added).flatten(0, 1)
 
     @staticmethod
     def counts(config: ModelConfig, layer: Layer) -> Counts:
