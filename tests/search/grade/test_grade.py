@@ -162,7 +162,7 @@ def test_grade_shows_means_over_prompts_of_what_the_judge_says(
     assert KEY not in out + err + again[1] + again[2]
     assert "trial 0" not in json.dumps(server.seen.bodies)
     page = Path("page.html").read_text(encoding="utf-8")
-    assert all(f">{name}<" in page or f'"{name}"' in page for name in (*names, "grammar", "repeated"))
+    assert all(f">{name}<" in page or f'"{name}"' in page for name in (*names, "grammar", "words"))
 
 
 def hand_graded(rows: list[dict[str, Any]]) -> np.ndarray:
