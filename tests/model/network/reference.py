@@ -57,7 +57,7 @@ class Reference:
             q, kv = self.linear(x, p + "q"), self.linear(self.linear(x, p + "kv_down"), p + "kv_up")
         else:
             both = self.linear(x, p + "qkv")
-            q, kv = both.split([self.query_width(index), both.shape[1] - self.query_width(index)], dim=1)
+            q, kv = torch.split(both, [self.query_width(index), both.shape[1] - self.query_width(index)], dim=1)
         k, v = kv.chunk(2, dim=-1)
         q, k, v = (t.reshape(len(x), -1, c.head_dim) for t in (q, k, v))
         return (self.norm(q, p + "q_norm"), self.norm(k, p + "k_norm"), v) if c.qk_norm else (q, k, v)
