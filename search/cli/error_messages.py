@@ -45,6 +45,7 @@ NUMBERS = (
     "--temperature",
     "--tokens-per-param",
     "--tolerance",
+    "--usd-per-million-tokens",
 )
 """Options that take a real number in some command; `replay` checks its --budget itself."""
 NOT_FINITE = re.compile(r"[+-]?(inf|infinity|nan)", re.IGNORECASE)
