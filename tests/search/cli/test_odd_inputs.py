@@ -40,10 +40,11 @@ def seeded() -> list[str]:
     return sorted(name for name, c in commands() for p in c.params if "--seed" in p.opts)
 
 
-@pytest.mark.parametrize("command", ["grade", "train", "recipe", "sample", "verify", "replay"])
+@pytest.mark.parametrize("command", ["grade", "train", "recipe", "sample", "verify", "replay", "merge"])
 @pytest.mark.parametrize("seed", ["99999999999999999999", str(MOST_SEED + 1)])
 def test_a_seed_that_torch_or_numpy_would_refuse_is_refused_at_once(command: str, seed: str, typed: Typed) -> None:
-    options = {"grade": "--prompts x", "train": "--config x", "recipe": "--study x", "sample": "--checkpoint x"}
+    options = {"grade": "--prompts x", "train": "--config x", "sample": "--checkpoint x"}
+    options |= dict.fromkeys(("recipe", "merge"), "--study x")
     needed = options.get(command, "")
     code, out, err = typed(command, *needed.split(), "--seed", seed)
     assert (code, out) == (MISUSED, "")
@@ -71,7 +72,7 @@ def takes_a_real_number(parameter: Any) -> bool:
 
 
 def test_every_command_with_a_seed_is_tried_and_the_largest_is_taken() -> None:
-    assert seeded() == ["grade", "recipe", "replay", "sample", "train", "verify"]
+    assert seeded() == ["grade", "merge", "recipe", "replay", "sample", "train", "verify"]
     torch.Generator().manual_seed(MOST_SEED + 1000)
 
 
