@@ -65,9 +65,10 @@ def show(*rows: Sequence[str]) -> None:
 
 def runnable() -> dict[str, dict[str, Any]]:
     """Return the networks that transformers runs, each once, by what a study file says of them."""
-    rows = (*plain_options(), *combinations(), *idea_options().values())
-    once = {tuple(sorted({**PLAIN, **options}.items())): options for options in reversed(rows)}
-    return {written(o): o for o in reversed(once.values()) if not places(o)[0].startswith("for lilm-search alone")}
+    once: dict[Any, dict[str, Any]] = {}
+    for options in (*plain_options(), *combinations(), *idea_options().values()):
+        once.setdefault(tuple(sorted({**PLAIN, **options}.items())), options)
+    return {written(o): o for o in once.values() if not places(o)[0].startswith("for lilm-search alone")}
 
 
 def row(name: str, options: dict[str, Any], corpus: Corpus, place: Path) -> Sequence[str]:
