@@ -8,7 +8,7 @@ from typing import Any
 
 from docs.generate.markdown import code, page, table
 from model.config import ModelConfig
-from model.formats.gguf_file import refusal
+from model.formats import gguf_file, onnx_file
 from model.formats.transformers_layout import CLASSES, beyond_plain, model_type
 from model.options.plain import PlainConfig
 from search.study import study_file
@@ -18,12 +18,12 @@ PLAIN: Options = {"mlp": "swiglu"}
 """The network that each option is added to: Llama's."""
 AMOUNTS: Options = {"window": 128, "logit_softcap": 15.0, "mtp_heads": 1, "rope_base": 50_000.0}
 """A value of each numeric option of the plain transformer that is more than a size."""
-HEAD = ("in transformers", "in llama.cpp")
+HEAD = ("in transformers", "in llama.cpp", "in a browser")
 INTRO = (
-    "What `export --huggingface` and `export --gguf` make of each option of the network. An architecture's name means "
-    "that it computes the network to the last operation, from the files alone; *with code*, that the folder holds "
+    "What `export --huggingface`, `--gguf` and `--web` make of each option of the network. An architecture's name "
+    "means that it computes the network to the last operation, from the files alone; *with code*, that the folder has "
     "`modeling_lilm.py`, which `trust_remote_code=True` runs; *for lilm-search alone*, that transformers has no "
-    "architecture for it, and `export` says so. What llama.cpp can't run is refused by `export --gguf`, with the "
+    "architecture for it, and `export` says so. What llama.cpp or the page can't run is refused, with the "
     "reason that stands here. How far logits are apart, measured: [measurements](../measurements.md)."
 )
 ALONE = (
@@ -77,15 +77,15 @@ def idea_options() -> dict[str, Options]:
     return {idea: {k: v for k, v in changes.items() if k in names} for idea, changes in ideas.items()}
 
 
-def places(options: Mapping[str, Any]) -> tuple[str, str]:
-    """Return what runs such a network, in transformers and in llama.cpp."""
+def places(options: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return what runs such a network, in transformers, in llama.cpp and in a browser."""
     config = ModelConfig(**{**PLAIN, **options})
-    kind, reason = model_type(config), refusal(config)
+    kind, reason, in_page = model_type(config), gguf_file.refusal(config), onnx_file.refusal(config)
     if kind is None:
         there = f"for lilm-search alone: {', '.join(map(code, beyond_plain(config)))}"
     else:
         there = "with code" if kind == "lilm" else CLASSES[kind].removesuffix("ForCausalLM")
-    return there, f"refused: {reason}" if reason else str(kind)
+    return there, f"refused: {reason}" if reason else str(kind), f"refused: {in_page}" if in_page else "yes"
 
 
 def written(options: Mapping[str, Any]) -> str:

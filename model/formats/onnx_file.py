@@ -48,6 +48,8 @@ def refusal(config: ModelConfig) -> str | None:
     """Return why such a network can't be written, or None if it can."""
     if config.segment:
         return f"segment = {config.segment} makes steps differ by their place in a segment, which a graph can't"
+    if config.mixer == "megalodon":
+        return 'mixer = "megalodon" makes steps differ by their place in a chunk, which a graph can\'t'
     return None
 
 
@@ -89,7 +91,7 @@ class _Step(nn.Module):
         """Return logits, the token's row and the memory after it."""
         blocks = self.kept.given(rows, memory)
         # Whatever they were, none was a separator but the first: all are of one document.
-        tokens = torch.full((1, rows.shape[0]), SEPARATOR)
+        tokens = (torch.arange(rows.shape[0]) == 0)[None] * SEPARATOR
         return self._after(token, ReadState(blocks, tokens))
 
     @torch.no_grad()

@@ -19,13 +19,19 @@ from tests.model.formats.lively import lively
 SIZES = {"n_layer", "n_head", "head_dim", "mlp_ratio", "context", "n_kv_head", "projection_dim"}
 ROWS: dict[str, dict[str, Any]] = {written(o): o for o in (*plain_options(), *combinations(), *idea_options().values())}
 BY_HAND = {
-    "none": ("Llama", "llama"),
-    "`qk_norm = true`": ("Qwen3", "qwen3"),
-    "`window = 128`": ("Mistral", "refused: window = 128 would be the whole context there"),
-    "`zero_init = true`": ("Llama", "llama"),
+    "none": ("Llama", "llama", "yes"),
+    "`qk_norm = true`": ("Qwen3", "qwen3", "yes"),
+    "`window = 128`": ("Mistral", "refused: window = 128 would be the whole context there", "yes"),
+    "`zero_init = true`": ("Llama", "llama", "yes"),
     '`linear = "ternary"`': (
         'for lilm-search alone: `linear = "ternary"`',
         'refused: linear = "ternary" has no architecture there',
+        "yes",
+    ),
+    "`segment = 256`": (
+        "for lilm-search alone: `segment = 256`",
+        "refused: segment = 256 has no architecture there",
+        "refused: segment = 256 makes steps differ by their place in a segment, which a graph can't",
     ),
 }
 
@@ -45,7 +51,7 @@ def test_every_switch_of_every_other_option_is_a_row() -> None:
 
 
 @pytest.mark.parametrize(("setting", "expected"), BY_HAND.items(), ids=BY_HAND)
-def test_rows_worked_by_hand(setting: str, expected: tuple[str, str]) -> None:
+def test_rows_worked_by_hand(setting: str, expected: tuple[str, str, str]) -> None:
     assert places(ROWS[setting]) == expected
 
 
@@ -53,7 +59,7 @@ def test_rows_worked_by_hand(setting: str, expected: tuple[str, str]) -> None:
 def test_a_row_is_what_writing_does(
     corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
-    there, llama_cpp = places(options)
+    there, llama_cpp, _ = places(options)
     model = lively(corpus, {**PLAIN, **options}, context=256)
     files = files_of(model)
     assert (CODE in files) == (there == "with code")

@@ -74,7 +74,7 @@ def runnable() -> dict[str, dict[str, Any]]:
 def row(name: str, options: dict[str, Any], corpus: Corpus, place: Path) -> Sequence[str]:
     """Return one network's row."""
     place.mkdir()
-    there, llama_cpp = places(options)
+    there, llama_cpp, _ = places(options)
     model = lively(corpus, {**PLAIN, **options, **({"window": WINDOW} if "window" in options else {})}, CONTEXT)
     other = theirs(model, place / "folder")
     random = torch.randint(0, model.network.vocab_size, (3, CONTEXT), generator=torch.Generator().manual_seed(1))

@@ -29,20 +29,23 @@ NAMES = (
     *("two bits, grouped, swiglu", "one expert of three, shared ones, swiglu, balanced by a loss, a further head"),
     *("every third takes a quarter, in a window, grouped, a further head",),
     "mamba2 and attention in turn, grouped, untied, a further head",
+    "four tracks, grouped, in turn local and global, swiglu, normalised, a further head",
 )
 """One network of each option, with as much beside it as there is: to trace one takes seconds."""
 WRITTEN = {name: MENU[name] for name in NAMES}
 
 
-def test_a_memory_by_segments_is_refused_with_the_setting() -> None:
-    said = refusal(ModelConfig(context=CONTEXT, segment=4))
-    assert said is not None
-    assert said.startswith("segment = 4")
+@pytest.mark.parametrize(("option", "value", "said"), [("segment", 4, "4"), ("mixer", "megalodon", '"megalodon"')])
+def test_a_memory_by_pieces_is_refused_with_the_setting(option: str, value: Any, said: str) -> None:
+    reason = refusal(ModelConfig(context=CONTEXT, **{option: value}))
+    assert reason is not None
+    assert reason.startswith(f"{option} = {said}")
 
 
 @every_case
 def test_all_others_are_written(case: Case) -> None:
-    assert (refusal(case.config()) is None) == (not case.config().segment)
+    by_pieces = case.config().segment or case.config().mixer == "megalodon"
+    assert (refusal(case.config()) is None) == (not by_pieces)
 
 
 def test_a_refusal_names_the_option_and_what_to_do() -> None:
