@@ -76,9 +76,20 @@ def _steady() -> None:
 
 def _open_folder() -> Path:
     """A folder whose parents are open to all: PostgreSQL runs as another user when we are root."""
-    folder = Path(tempfile.mkdtemp(prefix="lilm-test-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="lilm-test-", dir=_roomy_memory()))
     folder.chmod(0o755)
     return folder
+
+
+def _roomy_memory() -> str:
+    """The folder that lies in memory, if it has room for the servers of some processes; else that on the disk.
+
+    Each test's database is a thousand files, which a disk takes as long to delete as a test to run.
+    """
+    with suppress(OSError):
+        if shutil.disk_usage("/dev/shm").free > 8e9:
+            return "/dev/shm"
+    return "/tmp"
 
 
 class UnsyncedServer(_Server):

@@ -17,9 +17,9 @@ from search.common.errors import SearchError
 from search.export.bundle import CPU, run_weights, stored_file
 from search.export.export import confirmed_configurations
 from search.export.runs import check_number
-from search.study.artifacts import artifact_files
+from search.study.artifacts import AT_PERCENT, artifact_files, state_file
 from search.study.study import LinkedStudy
-from search.study.trials import AT_PERCENT, attributes_of, configuration_key, finished, label, state_file
+from search.study.trials import attributes_of, configuration_key, finished, label
 
 Say = Callable[[str], None]
 

@@ -24,11 +24,18 @@ from storage.artifacts.s3 import S3ArtifactStore
 from storage.errors import StorageError
 from storage.server.database import Database
 
+AT_PERCENT = "at_percent"
+"""Key in a checkpoint's info: the progress at which it was saved, of a state before a run's end."""
 _OF_TRIAL = "dashboard:"
 """Prefix of the study attributes that link a trial's files.
 
 A finished trial takes no attributes; optuna-dashboard looks under this prefix too.
 """
+
+
+def state_file(number: int, percent: object) -> str:
+    """Return the name of the file of a confirmation run's weights at this progress, before its end."""
+    return f"confirm-{number}-at-{percent}.pt"
 
 
 def study_artifacts(study: LinkedStudy) -> ArtifactStore:

@@ -38,8 +38,6 @@ N_ACTIVE_PARAMS, TOKENS_PER_ACTIVE_PARAM, DROPPED = "n_active_params", "tokens_p
 TRAIN_BPB, TRAIN_CURVE, MFU, MODE, PROVENANCE = "train_bpb", "train_curve", "mfu", "mode", "provenance"
 SCORES = "scores"
 TOTAL_SECONDS, TRAIN_SECONDS, STARTUP_SECONDS = "total_seconds", "train_seconds", "startup_seconds"
-AT_PERCENT = "at_percent"
-"""Key in a checkpoint's info: the progress at which it was saved, of a state before a run's end."""
 COMPILE_SECONDS, EVALUATE_SECONDS = "compile_seconds", "evaluate_seconds"
 
 
@@ -223,11 +221,6 @@ def label(baseline: str | None, number: int | None, lr_scale: float) -> str:
 def run_label(proxy: bool, number: int) -> str:
     """Return the name for people of a proxy trial or a confirmation run."""
     return f"trial {number}" if proxy else f"confirmation {number}"
-
-
-def state_file(number: int, percent: object) -> str:
-    """Return the name of the file of a confirmation run's weights at this progress, before its end."""
-    return f"confirm-{number}-at-{percent}.pt"
 
 
 def configuration_key(run: FrozenTrial) -> tuple[str | None, int | None, float]:

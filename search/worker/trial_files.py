@@ -16,9 +16,9 @@ from model.formats import checkpoint
 from model.network.transformer import Transformer
 from model.sample import samples
 from search.common import paths
-from search.study.artifacts import attach
+from search.study.artifacts import AT_PERCENT, attach, state_file
 from search.study.study import LinkedStudy
-from search.study.trials import AT_PERCENT, run_label, state_file
+from search.study.trials import run_label
 from storage.errors import first_line
 from storage.queue.trial_queue import Claim
 from storage.redaction import redact

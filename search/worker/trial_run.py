@@ -24,21 +24,11 @@ from search.retrain.score import run_scores
 from search.show.dashboard.sync import update_dashboard, update_dashboard_if_due
 from search.strategy.pruner import drawn_as_control
 from search.strategy.sampler import ensure_parameters
+from search.study.artifacts import AT_PERCENT
 from search.study.plan import PLAIN, Configuration
 from search.study.space import Params
 from search.study.trial_attributes import valid_attributes
-from search.study.trials import (
-    AT_PERCENT,
-    BASELINE,
-    BUDGET,
-    CONTROL,
-    GRID,
-    PROVENANCE,
-    SCORES,
-    Attributes,
-    run_label,
-    trial_params,
-)
+from search.study.trials import BASELINE, BUDGET, CONTROL, GRID, PROVENANCE, SCORES, Attributes, run_label, trial_params
 from search.worker.result_attributes import result_attributes
 from search.worker.resume import SavedStates
 from search.worker.run_context import RunContext
