@@ -19,6 +19,7 @@ from unittest import mock
 
 import torch
 
+from model.training import peak_flops
 from model.training.graphs import capture_stream
 from tests.model.training.stand_in_modes import Allocator, Capture, OnGpu
 
@@ -187,6 +188,8 @@ def stand_in(
     with contextlib.ExitStack() as stack:
         for place, by in replaced.items():
             stack.enter_context(mock.patch(place, by))
+        # What fills a GPU takes a CPU seconds.
+        stack.enter_context(mock.patch.dict(peak_flops.SIDES, cuda=peak_flops.SIDES["cpu"]))
         if limited:
             stack.enter_context(Allocator(gpu))
         stack.enter_context(OnGpu(gpu))
