@@ -146,7 +146,7 @@ def grade(
         Console().print(terminal(results), highlight=False)
     typer.echo(f"samples: {out}", err=as_json)
     if html:
-        write_figure(results, html, f"What {Path(study).stem if study else 'models'} write")
+        write_figure(results, html, f"What {Path(study).stem}'s models write" if study else "What models write")
         typer.echo(f"figure: {html}", err=as_json)
 
 
