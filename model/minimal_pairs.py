@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from model.data.text_files import expanded, json_object, lines, local_files
+from model.data.text_files import expanded, json_object, lines, local_files, text_at
 from model.data.tokenizer import Tokenizer
 from model.errors import DataError
 from model.likelihood import log_likelihoods
@@ -66,25 +66,11 @@ def _pairs(file: Path) -> list[Pair]:
 
 def _pair(row: Mapping[str, Any], place: str, file: str) -> Pair:
     for key in (GOOD, BAD):
-        if key not in row:
-            raise DataError(f"{place}: has no `{key}`; there are: {', '.join(map(str, row)) or 'no keys'}")
-        _check_text(row[key], key, place)
-        if not row[key].strip():
+        if not text_at(row, key, place).strip():
             raise DataError(f"{place}: `{key}` is empty, but must be a sentence")
-    names = {key: row.get(key) or "" for key in ("UID", "linguistics_term")}
-    for key, name in names.items():
-        _check_text(name, key, place)
+    names = {key: text_at(row, key, place) if row.get(key) else "" for key in ("UID", "linguistics_term")}
     paradigm = names["UID"] or file
     return Pair(row[GOOD], row[BAD], names["linguistics_term"] or paradigm, paradigm)
-
-
-def _check_text(value: Any, key: str, place: str) -> None:
-    if not isinstance(value, str):
-        raise DataError(f"{place}: `{key}` is {value!r:.40}, but must be text")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        raise DataError(f"{place}: `{key}` holds half a surrogate pair (\\ud800 to \\udfff), not text") from None
 
 
 def pairs_sha256(pairs: Sequence[Pair]) -> str:

@@ -4,7 +4,7 @@ import glob
 import json
 import os
 import reprlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,20 @@ def json_object(line: str, place: str) -> dict[str, Any]:
         cure = f". {ARRAY[0].upper()}{ARRAY[1:]}" if isinstance(row, list) else ""
         raise DataError(f"{place}: is {type(row).__name__}, but must be an object with keys{cure}")
     return row
+
+
+def text_at(row: Mapping[str, Any], key: str, place: str) -> str:
+    """Return the text that an object has under a key; raises `DataError` if there is none, or what is no text."""
+    if key not in row:
+        raise DataError(f"{place}: has no `{key}`; there are: {', '.join(map(str, row)) or 'no keys'}")
+    value = row[key]
+    if not isinstance(value, str):
+        raise DataError(f"{place}: `{key}` is {value!r:.40}, but must be text")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise DataError(f"{place}: `{key}` holds half a surrogate pair (\\ud800 to \\udfff), not text") from None
+    return value
 
 
 def _parquet_rows(file: Path, column: str) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """The beginnings of texts that models are to go on with, from a file."""
 
-from model.data.text_files import expanded, json_object, lines
+from model.data.text_files import expanded, json_object, lines, text_at
 from model.errors import DataError
 
 KEY = "prompt"
@@ -19,7 +19,7 @@ def read_prompts(source: str) -> list[str]:
     try:
         for place, line in lines(file):
             if line.strip():
-                prompt = line if file.suffix == ".txt" else _prompt(line, place)
+                prompt = line if file.suffix == ".txt" else text_at(json_object(line, place), KEY, place)
                 if prompt in places:
                     raise DataError(f"{place}: the prompt of {places[prompt]} again; a prompt must be there once")
                 places[prompt] = place
@@ -28,17 +28,3 @@ def read_prompts(source: str) -> list[str]:
     if not places:
         raise DataError(f"{file}: there is no prompt in it; it must be {KINDS}")
     return list(places)
-
-
-def _prompt(line: str, place: str) -> str:
-    row = json_object(line, place)
-    if KEY not in row:
-        raise DataError(f"{place}: has no `{KEY}`; there are: {', '.join(row) or 'no keys'}")
-    prompt = row[KEY]
-    if not isinstance(prompt, str):
-        raise DataError(f"{place}: `{KEY}` is {prompt!r:.40}, but must be text")
-    try:
-        prompt.encode("utf-8")
-    except UnicodeEncodeError:
-        raise DataError(f"{place}: `{KEY}` holds half a surrogate pair (\\ud800 to \\udfff), not text") from None
-    return prompt
