@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.cli.options import Storage, Study
+from search.cli.options import CompiledKey, Storage, Study
 from search.study.connection import open_database
 
 if TYPE_CHECKING:
@@ -131,13 +131,16 @@ def launch(
     ] = None,
     image: Annotated[str, typer.Option(help="With --print kubernetes: the image with lilm-search.")] = "lilm-search",
     storage: Storage = None,
+    compiled_key_file: CompiledKey = None,
 ) -> None:
     """Rent machines through SkyPilot and run a worker on each GPU, or print what to run elsewhere.
 
     Example: lilm-search launch --study babylm --gpu RTX4090 --workers 8 --max-usd 30 --cloud runpod
     """
     from search.cloud.launch import Asked
+    from search.common.compiled_key import hand_on
 
+    hand_on(compiled_key_file)
     clouds = tuple(c.strip() for c in cloud.split(",") if c.strip())
     asked = Asked(
         study=study,

@@ -1,5 +1,6 @@
 """Options that several commands have, and the device that they train on."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +24,16 @@ Storage = Annotated[
     ),
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1; the default is the GPU if there is one.")]
+CompiledKey = Annotated[
+    Path | None,
+    typer.Option(
+        "--compiled-key-file",
+        envvar="LILM_SEARCH_COMPILED_KEY_FILE",
+        show_envvar=True,
+        help="A private file with the key by which workers share what they compile; or set LILM_SEARCH_COMPILED_KEY to "
+        "the key. Without one nothing is shared.",
+    ),
+]
 COMPILE_THREADS = "TORCHINDUCTOR_COMPILE_THREADS"
 """Torch's own variable: processes that compile at the same time, 32 or all cores without it."""
 MOST_SEED = 2**31 - 1

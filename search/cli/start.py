@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from search.cli.options import COMPILE_THREADS, Device, Storage, Study, pick_device
+from search.cli.options import COMPILE_THREADS, CompiledKey, Device, Storage, Study, pick_device
 from search.study.connection import open_database
 
 app = typer.Typer()
@@ -24,6 +24,7 @@ def start(
     max_usd: Annotated[
         float | None, typer.Option(min=0, help="Dollars for all workers of the study, from its beginning; 0: no cap.")
     ] = None,
+    compiled_key_file: CompiledKey = None,
 ) -> None:
     """Open or resume a study, start this machine's workers, show progress, end with a leaderboard.
 
@@ -35,6 +36,7 @@ def start(
     from search.analysis.snapshot import read
     from search.cli.progress import preparation_bars
     from search.cli.start_display import LiveDisplay
+    from search.common.compiled_key import hand_on
     from search.common.signals import StopRequest
     from search.machine.preparation import prepare_all
     from search.machine.shared_text import fetch_tokenizers, publish_tokenizers
@@ -47,6 +49,7 @@ def start(
 
     console = Console()
     stop = StopRequest()
+    hand_on(compiled_key_file)
     with open_database(storage, "start") as database:
         plan = with_cap(
             database, requested_plan(database, study, data, column, rename, trials), max_usd, say=typer.echo
@@ -98,6 +101,7 @@ def worker(
     storage: Storage = None,
     device: Device = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of this worker.")] = None,
+    compiled_key_file: CompiledKey = None,
 ) -> None:
     """Run one worker of a study that `start` has made; this is what a rented machine runs.
 
@@ -109,6 +113,7 @@ def worker(
 
     import torch
 
+    from search.common.compiled_key import compiled_key
     from search.common.signals import StopRequest
     from search.study.study import load_study
     from search.worker.pool import IDENTITY, TOKEN, worker_name
@@ -117,7 +122,7 @@ def worker(
 
     if threads:
         os.environ.setdefault(COMPILE_THREADS, str(threads))  # read once, when torch first compiles
-    chosen = pick_device(device)
+    key, chosen = compiled_key(compiled_key_file), pick_device(device)
     if threads:
         torch.set_num_threads(threads)
     stop = StopRequest()
@@ -131,4 +136,4 @@ def worker(
         leave = partial(os._exit, 130)
         name = worker_name(os.getpid(), os.environ.get(TOKEN))
         with registered(opened, name, chosen):
-            Worker(opened, name, chosen, stop, say, leave=leave).run()
+            Worker(opened, name, chosen, stop, say, compiled_key=key, leave=leave).run()

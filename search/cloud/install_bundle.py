@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from search.cloud.worker_script import CA_FILE, Bundle
+from search.common.compiled_key import compiled_key
 from search.common.errors import SearchError
 from search.common.paths import checkout
 from storage.server.address import CA, file_of, parse_url, read_secret
@@ -30,14 +31,24 @@ def build(folder: Path, source: str | None, url: str | None) -> Bundle:
             (folder / CA_FILE).write_text(certificate, encoding="utf-8")
     except OSError as error:
         raise SearchError(f"{folder} can't be filled: {error.strerror}; --to names another folder") from None
-    return Bundle(requirement=_requirement(folder, source), constraints=pins.exists(), ca=bool(certificate))
+    return Bundle(
+        requirement=_requirement(folder, source),
+        constraints=pins.exists(),
+        ca=bool(certificate),
+        compiled_key=compiled_key() is not None,
+    )
 
 
 def foreseen(source: str | None, url: str | None) -> Bundle:
     """Return what `build` would return, without building anything."""
     requirement = source or f"lilm_search-{importlib.metadata.version('lilm-search')}-py3-none-any.whl"
     name = Path(requirement).name if requirement.endswith(".whl") else requirement
-    return Bundle(requirement=name, constraints=(ROOT / "constraints.txt").exists(), ca=bool(authority(url)))
+    return Bundle(
+        requirement=name,
+        constraints=(ROOT / "constraints.txt").exists(),
+        ca=bool(authority(url)),
+        compiled_key=compiled_key() is not None,
+    )
 
 
 def _requirement(folder: Path, source: str | None) -> str:

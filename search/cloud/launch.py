@@ -12,8 +12,9 @@ from search.cloud.install_bundle import build, foreseen
 from search.cloud.rental import CPU, Rental, as_yaml, estimate_usd, launch_token, rental, task
 from search.cloud.skypilot import SkyPilot, need_sky
 from search.cloud.without_skypilot import bare, kubernetes, slurm
-from search.cloud.worker_script import CREDENTIAL, MARK, Bundle
+from search.cloud.worker_script import COMPILED_KEY_NAME, CREDENTIAL, MARK, STORAGE, Bundle
 from search.common import paths
+from search.common.compiled_key import COMPILED_KEY, compiled_key
 from search.common.errors import SearchError
 from search.strategy.priming import prime
 from search.study import study_file as studyfile
@@ -164,6 +165,8 @@ def text(asked: Asked, url: str | None, form: str | None, to: Path | None, image
         notes.append("the credential is given at the launch, by the environment, and never written into the task")
         shown = paths.home() / "launches" / wanted.name
         return as_yaml(task(wanted, wanted.machine_names()[0], foreseen(asked.source, url), str(shown))), notes
+    if compiled_key():
+        notes.append(f"write the key of compiled graphs into {COMPILED_KEY_NAME} (mode 600), beside {CREDENTIAL}")
     if form == "kubernetes":
         notes.append(_make_credential(wanted, asked.host))
         return kubernetes(wanted, foreseen(asked.source, url), image), notes
@@ -239,10 +242,12 @@ def rent(
     logs = folder.parent / f"{folder.name}-logs"
     logs.mkdir(parents=True, exist_ok=True)
     begun: dict[str, subprocess.Popen[bytes]] = {}
+    key = compiled_key() if bundle.compiled_key else None
+    shared = {COMPILED_KEY: key} if key else {}
     for name in rental.machine_names():
         file = logs / f"{name}.yaml"
         file.write_text(as_yaml(task(rental, name, bundle, str(folder))), encoding="utf-8")
-        begun[name] = sky.launch(file, name, urls[name], logs / f"{name}.log")
+        begun[name] = sky.launch(file, name, {STORAGE: urls[name], **shared}, logs / f"{name}.log")
         say(f"{name}: asked for; see {logs / f'{name}.log'}")
     up = []
     for name, process in begun.items():

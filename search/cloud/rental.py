@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from search.cloud.worker_script import FOLDER, STORAGE, Bundle, Work, environment, install_rented, workers
+from search.cloud.worker_script import FOLDER, Bundle, Work, environment, install_rented, workers
 from search.common.durations import format_duration
 from search.common.errors import SearchError
 from search.machine.gpu_catalog import rentable_gpu, split
@@ -158,7 +158,7 @@ def task(rental: Rental, machine: str, bundle: Bundle, folder: str) -> dict[str,
         "resources": {**resources, **where},
         "file_mounts": {f"~/{FOLDER}": folder},
         "envs": environment(rental.work, bundle, machine, f"~/{FOLDER}"),
-        "secrets": {STORAGE: None},  # given when it is launched: sky launch --secret LILM_SEARCH_STORAGE
+        "secrets": dict.fromkeys(bundle.secrets),  # given when it is launched: sky launch --secret LILM_SEARCH_STORAGE
         "setup": install_rented(bundle, rental.work.gpus),
         "run": f"cd ~/{FOLDER}\nexport LILM_SEARCH_HOME=~/{FOLDER}/home\n{workers(rental.work)}",
     }

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from search.cloud.worker_script import STORAGE
 from search.common.errors import SearchError
 
 PROGRAM = "LILM_SEARCH_SKY"
@@ -34,8 +33,11 @@ class SkyPilot:
     def __init__(self, program: str) -> None:
         self._program = program
 
-    def launch(self, task: Path, machine: str, url: str, log: Path) -> "subprocess.Popen[bytes]":
-        """Begin to rent a machine and to run a task there; ends, with 0, once the task has begun."""
+    def launch(self, task: Path, machine: str, secrets: Mapping[str, str], log: Path) -> "subprocess.Popen[bytes]":
+        """Begin to rent a machine and to run a task there; ends, with 0, once the task has begun.
+
+        The secrets, by the names of their variables, are handed over in the environment.
+        """
         command = [
             self._program,
             "launch",
@@ -43,14 +45,13 @@ class SkyPilot:
             machine,
             "--yes",
             "--detach-run",
-            "--secret",
-            STORAGE,
+            *(argument for name in secrets for argument in ("--secret", name)),
             str(task),
         ]
         with log.open("ab") as output:
             return subprocess.Popen(
                 command,
-                env={**os.environ, STORAGE: url},
+                env={**os.environ, **secrets},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

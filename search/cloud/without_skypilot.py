@@ -3,11 +3,15 @@
 import shlex
 
 from search.cloud.rental import Rental, scalar
-from search.cloud.worker_script import CA_FILE, CREDENTIAL, RESTARTS, STORAGE, Bundle, install, workers
+from search.cloud.worker_script import CA_FILE, RESTARTS, Bundle, install, workers
 from search.common.templates import fill
 
-READ_CREDENTIAL = f"{STORAGE}=\"$(grep -v '^#' {{path}})\" && export {STORAGE}"
-"""From a private file, which `ps` doesn't show."""
+
+def _read_secrets(bundle: Bundle, folder: str = "") -> str:
+    """Return commands that read the secrets from private files, which `ps` doesn't show."""
+    return " && ".join(
+        f"{name}=\"$(grep -v '^#' {folder}{file})\" && export {name}" for name, file in bundle.secrets.items()
+    )
 
 
 def bare(rental: Rental, bundle: Bundle) -> str:
@@ -18,7 +22,7 @@ def bare(rental: Rental, bundle: Bundle) -> str:
     set_up = f"sh -ec {shlex.quote(install(bundle, min(work.gpus, 1)))}"
     worker = f"worker --study {work.study} --device {device}"
     return (
-        f"umask 077; {set_up} && {READ_CREDENTIAL.format(path=CREDENTIAL)} && "
+        f"umask 077; {set_up} && {_read_secrets(bundle)} && "
         f'LILM_SEARCH_HOME="$PWD/home" LILM_SEARCH_LAUNCH={rental.name} LILM_SEARCH_USD_PER_HOUR={work.usd_per_hour:g}'
         f"{ca} timeout --kill-after=60 {work.seconds} venv/bin/lilm-search {worker}\n"
     )
@@ -33,7 +37,7 @@ def slurm(rental: Rental, bundle: Bundle) -> str:
         rental=rental,
         time=f"{minutes // 60}:{minutes % 60:02d}:00",
         install=install(bundle, rental.work.gpus),
-        read_credential=READ_CREDENTIAL.format(path=CREDENTIAL),
+        read_secrets=_read_secrets(bundle),
         price=f"{rental.work.usd_per_hour:g}",
         ca_file=CA_FILE if bundle.ca else None,
         workers=workers(rental.work),
@@ -43,7 +47,7 @@ def slurm(rental: Rental, bundle: Bundle) -> str:
 def kubernetes(rental: Rental, bundle: Bundle, image: str) -> str:
     """Return a Job whose secret is made from the credential's file."""
     work, secret = rental.work, "/run/secrets/lilm-search"
-    command = f"{READ_CREDENTIAL.format(path=f'{secret}/{CREDENTIAL}')} && exec lilm-search worker --study {work.study}"
+    command = f"{_read_secrets(bundle, f'{secret}/')} && exec lilm-search worker --study {work.study}"
     command += f" --device {'cuda' if work.gpus else 'cpu'}"
     return fill(
         __package__,
@@ -56,6 +60,6 @@ def kubernetes(rental: Rental, bundle: Bundle, image: str) -> str:
         price=f"{work.usd_per_hour:g}",
         secret=secret,
         ca_file=CA_FILE if bundle.ca else None,
-        files=f"--from-file={CREDENTIAL}" + (f" --from-file={CA_FILE}" if bundle.ca else ""),
+        files=" ".join(f"--from-file={name}" for name in (*bundle.secrets.values(), *([CA_FILE] if bundle.ca else []))),
         scalar=scalar,
     )

@@ -5,6 +5,7 @@ The texts are read before they are run, and run where no lilm-search is yet: pla
 
 from dataclasses import dataclass
 
+from search.common.compiled_key import COMPILED_KEY
 from search.common.exit_codes import AWAY
 from search.common.templates import fill
 from search.machine.driver import DEFAULT_CUDA, OLDEST_DRIVER, fallback_build
@@ -15,6 +16,8 @@ STORAGE = "LILM_SEARCH_STORAGE"
 CREDENTIAL = "worker.url"
 """The file of a machine's credential: its last line is the URL."""
 CA_FILE = "ca.pem"
+COMPILED_KEY_NAME = "compiled.key"
+"""The file of the key by which workers share compiled graphs, where it is handed over as a file."""
 RESTARTS = 3
 """Of a worker that crashes."""
 RETURNS = 12
@@ -37,6 +40,13 @@ class Bundle:
     """Whether constraints.txt comes along."""
     ca: bool
     """Whether the certificate of the server's authority comes along."""
+    compiled_key: bool = False
+    """Whether the key by which workers share compiled graphs comes along, as the credential does."""
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """The variables of its secrets, each with the name of its file, where it is handed over as a file."""
+        return {STORAGE: CREDENTIAL, **({COMPILED_KEY: COMPILED_KEY_NAME} if self.compiled_key else {})}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,7 +38,11 @@ def state_file(number: int, percent: object) -> str:
     return f"confirm-{number}-at-{percent}.pt"
 
 
-def study_artifacts(study: LinkedStudy) -> ArtifactStore:
+StudyStore = PostgresArtifactStore | S3ArtifactStore
+"""A store of a study's files."""
+
+
+def study_artifacts(study: LinkedStudy) -> StudyStore:
     """Return the store of a study's files: its database, or the bucket that its study file names.
 
     Raises `StorageError` if the bucket's address is malformed or boto3 is missing.

@@ -31,6 +31,7 @@ from search.strategy.promotion import manual_run_waits, promote
 from search.study.artifacts import study_artifacts
 from search.study.study import LinkedStudy
 from search.study.trials import BY_HAND, run_label
+from search.worker.compiled_graphs import CompiledGraphs
 from search.worker.cost_guard import CostGuard, room_for_proxy
 from search.worker.run_context import RunContext
 from search.worker.shutdown import Shutdown
@@ -87,6 +88,8 @@ class Worker:
     """Seconds that a run waits, off the clock, for the database at a report."""
     store: ArtifactStore | None = None
     """Store of files that machines share; None for the study's own."""
+    compiled_key: str | None = None
+    """Secret with which workers sign the compiled graphs that they share; None: they share none."""
     stop_seconds: float = 3.0
     """Seconds, once asked to stop, until the trial is handed back though the main thread still trains it."""
     delivery_seconds: float = 12.0
@@ -111,6 +114,7 @@ class Worker:
     _errors: int = field(default=0, init=False)
     """Errors in a row."""
     _cost_guard: CostGuard = field(init=False)
+    _graphs: CompiledGraphs | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self._cost_guard = CostGuard(self.study, self.name)
@@ -128,13 +132,18 @@ class Worker:
         database, folder = self.study.database, paths.outbox(self.study.folder)
         reap_seconds = min(MOST_REAP_SECONDS, self.study.plan.workers.grace_seconds / 4)
         self.outbox = Outbox(database, self.name, folder, self.say)
+        if self.compiled_key:
+            files, name = study_artifacts(self.study), self.study.folder
+            self._graphs = CompiledGraphs(files, name, self.compiled_key, self.device, self.say, self.stop)
         with (
             contextlib.suppress(StoppedError),
             self.outbox,
+            self._graphs or contextlib.nullcontext(),
             self._shutdown(),
             Reaper(queues, database.forget_session, interval_seconds=reap_seconds),
         ):
             deliver_leftovers(database, queues, folder, self.say)
+            self._fetch_graphs()
             self._agree_on_hardware()
             self._agree_on_text()
             self._work()
@@ -146,10 +155,13 @@ class Worker:
     def _work(self) -> None:
         waiting = False
         while not self.stop():
+            self._fetch_graphs()
             queue, claim = self._claim()
             if isinstance(claim, Claim):
                 waiting = False
                 self._attempt(queue, claim)
+                if self._graphs:  # after a run, whose clock it would disturb
+                    self._graphs.share()
             elif claim is NoClaim.DONE:
                 update_dashboard(self.study, self.say, self.retrying)
                 self.say("nothing left to do")
@@ -162,6 +174,11 @@ class Worker:
                     self.say("waiting for trials that other workers are training")
                 waiting = True
                 self.stop.wait(random.uniform(0.5, 1) * waiting_seconds(self.study.plan.proxy.budget_seconds))
+
+    def _fetch_graphs(self) -> None:
+        """Fetch what other workers compiled, if they share it: off every clock, before anything is compiled here."""
+        if self._graphs:
+            self._graphs.fetch()
 
     def _agree_on_hardware(self) -> None:
         """Test this device, time the reference step on it, and have its hardware compared with the study's."""

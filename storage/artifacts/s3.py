@@ -40,6 +40,15 @@ class S3ArtifactStore:
         with self._explained():
             self._store.remove(self._prefix + artifact_id)
 
+    def named(self, prefix: str) -> dict[str, int]:
+        """Return the size in bytes of each file whose id begins so, by its id; needs the right to list the bucket."""
+        with self._explained():
+            pages = self._store.client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=self._prefix + prefix
+            )
+            found = [file for page in pages for file in page.get("Contents", [])]
+        return {file["Key"].removeprefix(self._prefix): int(file["Size"]) for file in found}
+
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
         """Raise `StorageError` if S3 refuses a call or can't be reached."""

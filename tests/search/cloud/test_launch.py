@@ -23,6 +23,7 @@ from search.study.study import LinkedStudy, load_study, open_study
 from storage.access.roles import listed
 from storage.errors import StorageError
 from storage.queue.trial_queue import Claim
+from storage.server.address import write_secret
 from storage.server.database import Database, parse_url
 from tests.conftest import run_cli
 from tests.search.cloud.rented_machine import RentedMachine
@@ -40,7 +41,8 @@ up = place / "up"
 machines = set(up.read_text().split()) if up.exists() else set()
 if command == "launch":
     name = rest[rest.index("--cluster") + 1]
-    note(launch=name, argv=rest, url=os.environ.get("LILM_SEARCH_STORAGE"))
+    url, key = (os.environ.get("LILM_SEARCH_" + secret) for secret in ("STORAGE", "COMPILED_KEY"))
+    note(launch=name, argv=rest, url=url, key=key)
     (place / f"{{name}} is up").touch()
     if name.endswith("-2"):
         sys.exit("no such machine is to be had")
@@ -97,10 +99,21 @@ def shown(study: LinkedStudy) -> str:
 
 
 def test_a_launch_a_fleet_and_its_end(
-    database: Database, database_url: str, study: LinkedStudy, fresh_home: Path, sky: Path
+    database: Database,
+    database_url: str,
+    study: LinkedStudy,
+    fresh_home: Path,
+    sky: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Of three machines the second fails: it is given back, and its credential ends; so it goes for all with `down`."""
-    said: list[str] = []
+    """Of three machines the second fails: it is given back, and its credential ends; so it goes for all with `down`.
+
+    The key of compiled graphs, here from a file, reaches each of them as the credential does.
+    """
+    said, key = list[str](), "0123456789abcdef" * 4
+    write_secret(tmp_path / "compiled.key", key)
+    monkeypatch.setenv("LILM_SEARCH_COMPILED_KEY_FILE", str(tmp_path / "compiled.key"))
     launch(database, database_url, asked(), said.append)
     asked_for = {a["launch"]: a for a in asked_of(sky) if "launch" in a}
     names = sorted(asked_for)
@@ -116,6 +129,8 @@ def test_a_launch_a_fleet_and_its_end(
     written = "".join(p.read_text() for p in (fresh_home / "launches").rglob("*") if p.is_file())
     told = written + "".join(said) + json.dumps([a["argv"] for a in asked_for.values()])
     assert not any(str(u.password) in told for u in urls)
+    assert {a["key"] for a in asked_for.values()} == {key}
+    assert key not in told
     assert shown(study).count("up, no worker") == 2
     take_down(study, [], True, said.append)
     assert sorted(asked_of(sky)[-1]["down"]) == [names[0], names[2]]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -84,6 +85,26 @@ def test_no_secret_is_in_a_task() -> None:
     shown = task(rented(), "m", BUNDLE, "/x")
     assert shown["secrets"] == {"LILM_SEARCH_STORAGE": None}
     assert "postgresql" not in as_yaml(shown)
+
+
+def test_a_shared_key_is_handed_over_as_the_credential_is(tmp_path: Path) -> None:
+    """In the environment by SkyPilot, else from private files: the written commands are run, in a plain shell."""
+    bundle = replace(BUNDLE, compiled_key=True)
+    names = {"LILM_SEARCH_STORAGE", "LILM_SEARCH_COMPILED_KEY"}
+    assert task(rented(), "m", bundle, "/x")["secrets"] == dict.fromkeys(names)
+    (tmp_path / "worker.url").write_text("# a note\npostgresql://box-1@localhost/x\n")
+    (tmp_path / "compiled.key").write_text("# a note\n0123456789abcdef\n")
+    for command in (bare(rented(), bundle), slurm(rented(), bundle)):
+        (read,) = re.findall(r"LILM_SEARCH_STORAGE=\"\$\(.*?export LILM_SEARCH_COMPILED_KEY\b", command)
+        done = subprocess.run(["sh", "-c", f"{read}; env"], cwd=tmp_path, capture_output=True, text=True, check=True)
+        lines = done.stdout.splitlines()
+        assert "LILM_SEARCH_STORAGE=postgresql://box-1@localhost/x" in lines
+        assert "LILM_SEARCH_COMPILED_KEY=0123456789abcdef" in lines
+    job = kubernetes(rented(), bundle, "image")
+    assert "--from-file=worker.url --from-file=compiled.key --from-file=ca.pem" in job.splitlines()[0]
+    (container,) = yaml.safe_load(job)["spec"]["template"]["spec"]["containers"]
+    assert "/run/secrets/lilm-search/compiled.key)" in container["command"][-1]
+    assert not names & {e["name"] for e in container["env"]}
 
 
 SKY = os.environ.get("LILM_SEARCH_SKY") or shutil.which("sky")
