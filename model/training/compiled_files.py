@@ -7,6 +7,7 @@ graphs too, but without a CPU's libraries, which take most of the time.
 Whoever reads such files runs what is in them: unpack only what comes from somebody who may run code here.
 """
 
+import importlib.metadata
 import io
 import os
 import platform
@@ -54,10 +55,9 @@ def machine_kind(device: torch.device) -> str:
 
 def _triton_version() -> str:
     try:
-        import triton
-    except ImportError:
+        return importlib.metadata.version("triton")
+    except importlib.metadata.PackageNotFoundError:
         return "none"
-    return str(triton.__version__)
 
 
 def _cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

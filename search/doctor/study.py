@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import optuna
 
 from model.errors import ModelError
+from search.common.compiled_key import compiled_key
 from search.common.errors import HalvesError, SearchError
 from search.doctor import text as data
 from search.doctor.database import Opening
@@ -14,6 +15,7 @@ from search.doctor.finding import Check, Finding, bad, note, ok
 from search.machine.admission import is_reference_compiled, missing_precision, pinned_hardware
 from search.machine.hardware import Hardware, compare, detect_hardware
 from search.study import study_file as studyfile
+from search.study.artifacts import compiled_prefix, study_artifacts
 from search.study.identity import refuse_leftovers
 from search.study.study import LinkedStudy, exists, load_study
 from storage.errors import StorageError
@@ -56,6 +58,7 @@ def _study(database: Database, name: str, device: Callable[[], "torch.device"]) 
         return
     yield ok("study", f"{named}: {study.plan.description or 'opened'}")
     yield _hardware(study, device)
+    yield from _compiled(study, device)
     yield from _cap(study)
     yield from data.look(study.plan.data)
 
@@ -105,6 +108,26 @@ def of_hardware(pinned: Hardware, here: Hardware, mixed: bool) -> Finding:
         cure = "rent the study's hardware, or open another study here: start --as NEW-NAME"
         return bad("hardware", comparison.difference, comparison.remedy.rstrip(", ") or cure)
     return ok("hardware", comparison.difference or f"{here.label}, as the study's, reference step {here.speed}")
+
+
+def _compiled(study: LinkedStudy, device: Callable[[], "torch.device"]) -> Iterator[Finding]:
+    """Look for what other workers compiled, where this machine has a key to share it."""
+    from model.training.compiled_files import machine_kind
+    from search.show.wording import counted
+
+    try:
+        if compiled_key() is None:
+            return
+    except (SearchError, StorageError) as error:
+        yield bad("compiled", str(error))
+        return
+    try:
+        files = study_artifacts(study).named(compiled_prefix(study.folder, machine_kind(device())))
+    except StorageError as error:
+        yield note("compiled", f"graphs of other workers can't be looked for: {error}")
+        return
+    archives = f"{counted(len(files), 'archive')} of compiled graphs, {sum(files.values()) / 1e6:.1f} MB"
+    yield ok("compiled", f"{archives}, for this kind of machine; a worker here checks their signatures")
 
 
 def _cap(study: LinkedStudy) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -36,6 +37,11 @@ A finished trial takes no attributes; optuna-dashboard looks under this prefix t
 def state_file(number: int, percent: object) -> str:
     """Return the name of the file of a confirmation run's weights at this progress, before its end."""
     return f"confirm-{number}-at-{percent}.pt"
+
+
+def compiled_prefix(folder: str, kind: str) -> str:
+    """Return how the names of a study's compiled graphs for machines of this kind begin."""
+    return f"{folder}-compiled-{sha256(kind.encode()).hexdigest()[:16]}-"
 
 
 StudyStore = PostgresArtifactStore | S3ArtifactStore

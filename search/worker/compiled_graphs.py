@@ -19,7 +19,7 @@ import torch
 from model.errors import ModelError
 from model.training.compiled_files import SETTLED_SECONDS, compiled_files, machine_kind, pack, unpack
 from search.show.wording import counted
-from search.study.artifacts import StudyStore
+from search.study.artifacts import StudyStore, compiled_prefix
 from storage.artifacts.signed import signed, verified
 from storage.errors import first_line
 from storage.server.periodic import BackgroundThread
@@ -41,7 +41,7 @@ class CompiledGraphs(BackgroundThread):
 
     Args:
         store: the study's files.
-        prefix: beginning of the archives' names, which no other study has.
+        folder: name of the study's folders, which no other study has.
         key: the secret that the workers share.
         device: device that is compiled for; who may use an archive depends on it.
         say: prints a line for people.
@@ -54,7 +54,7 @@ class CompiledGraphs(BackgroundThread):
     def __init__(
         self,
         store: StudyStore,
-        prefix: str,
+        folder: str,
         key: str,
         device: torch.device,
         say: Callable[[str], None],
@@ -66,7 +66,7 @@ class CompiledGraphs(BackgroundThread):
         self._store, self._key, self._device, self._say = store, key.encode(), device, say
         self._stopping, self._settled_seconds, self._clock = stopping, settled_seconds, clock
         self._kind = machine_kind(device)
-        self._prefix = archive_prefix(prefix, self._kind)
+        self._prefix = compiled_prefix(folder, self._kind)
         self._known_files = compiled_files(device, 0)
         """Files of torch's folder that were there before, came from others or are stored: not to be stored again."""
         self._seen: set[str] = set()
@@ -123,9 +123,12 @@ class CompiledGraphs(BackgroundThread):
         """Have what was compiled meanwhile stored by a thread."""
         self._due.put(True)
 
+    def pass_over(self) -> None:
+        """Never store what was compiled meanwhile: a run failed, and a broken library may be the cause."""
+        self._known_files |= compiled_files(self._device, 0)
+
     def close(self) -> None:
-        """Have what is left stored, and wait for that for a while, unless the worker is asked to stop."""
-        self._due.put(True)
+        """Wait for a while until what is to be stored is stored, unless the worker is asked to stop."""
         self._due.put(False)
         self._thread.join(0 if self._stopping() else CLOSE_SECONDS)
 
@@ -161,8 +164,3 @@ class CompiledGraphs(BackgroundThread):
         if line not in self._said:
             self._said.add(line)
             self._say(line)
-
-
-def archive_prefix(folder: str, kind: str) -> str:
-    """Return how the names of a study's archives for machines of this kind begin."""
-    return f"{folder}-compiled-{sha256(kind.encode()).hexdigest()[:16]}-"

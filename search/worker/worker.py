@@ -160,8 +160,7 @@ class Worker:
             if isinstance(claim, Claim):
                 waiting = False
                 self._attempt(queue, claim)
-                if self._graphs:  # after a run, whose clock it would disturb
-                    self._graphs.share()
+                self._share_graphs()
             elif claim is NoClaim.DONE:
                 update_dashboard(self.study, self.say, self.retrying)
                 self.say("nothing left to do")
@@ -179,6 +178,11 @@ class Worker:
         """Fetch what other workers compiled, if they share it: off every clock, before anything is compiled here."""
         if self._graphs:
             self._graphs.fetch()
+
+    def _share_graphs(self) -> None:
+        """Store what a run compiled, once it is over: its clock would be disturbed. Of a run that failed, nothing."""
+        if self._graphs:
+            (self._graphs.pass_over if self._errors else self._graphs.share)()
 
     def _agree_on_hardware(self) -> None:
         """Test this device, time the reference step on it, and have its hardware compared with the study's."""

@@ -1,5 +1,6 @@
 """Troubles of a machine that would work on a study."""
 
+import io
 import json
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -9,10 +10,12 @@ import pytest
 import sqlalchemy as sa
 import torch
 
+from model.training.compiled_files import machine_kind
 from search.doctor.finding import Finding
 from search.doctor.study import examine, of_hardware
 from search.machine.admission import ATTRIBUTE
 from search.machine.hardware import Hardware
+from search.study.artifacts import compiled_prefix, study_artifacts
 from search.study.cost import registry_of
 from search.study.plan import Plan
 from search.study.study import LinkedStudy, open_study
@@ -47,6 +50,19 @@ def study(database: Database, tmp_path: Path) -> LinkedStudy:
 def test_one_that_may_work_here(database: Database, study: LinkedStudy) -> None:
     found = told(database, "tiny")
     assert {name: f.state for name, f in found.items()} == dict.fromkeys(("study", "hardware", "cost", "data"), "ok")
+
+
+def test_compiled_graphs_of_others_are_counted_where_there_is_a_key(
+    database: Database, study: LinkedStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = compiled_prefix(study.folder, machine_kind(cpu()))
+    study_artifacts(study).write(f"{name}1", io.BytesIO(bytes(1_500_000)))
+    study_artifacts(study).write(compiled_prefix(study.folder, "another kind"), io.BytesIO(bytes(10)))
+    assert "compiled" not in told(database, "tiny")
+    monkeypatch.setenv("LILM_SEARCH_COMPILED_KEY", "0123456789abcdef" * 2)
+    assert told(database, "tiny")["compiled"].found.startswith("1 archive of compiled graphs, 1.5 MB, for this kind")
+    monkeypatch.setenv("LILM_SEARCH_COMPILED_KEY", "short")
+    assert told(database, "tiny")["compiled"].state == "BAD"
 
 
 def test_one_in_float8_is_not_for_a_cpu(database: Database, tmp_path: Path) -> None:

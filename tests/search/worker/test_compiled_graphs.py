@@ -21,12 +21,13 @@ from model.errors import ModelError
 from model.training import compiled_files
 from model.training.compiled_files import CACHE_DIR, machine_kind, pack, unpack
 from model.training.compiling import missing_compiler
-from search.study.artifacts import StudyStore, study_artifacts
-from search.study.study import LinkedStudy
+from search.cloud.credentials import issue, worker_url
+from search.study.artifacts import StudyStore, compiled_prefix, study_artifacts
+from search.study.study import LinkedStudy, load_study
 from search.worker import compiled_graphs
-from search.worker.compiled_graphs import CompiledGraphs, archive_prefix
+from search.worker.compiled_graphs import CompiledGraphs
 from storage.artifacts.postgres import PostgresArtifactStore
-from storage.server.database import Database
+from storage.server.database import Database, connect
 from tests.search.worker.test_outages import ONE_PROXY, Simulated, opened, worker
 
 CPU = torch.device("cpu")
@@ -56,8 +57,9 @@ class Machine:
 
     def shares(self, study: LinkedStudy, files: dict[str, str], key: str = KEY, **options: Any) -> None:
         """Store these files as compiled by one worker."""
-        with self.graphs(study, key, **options):
+        with self.graphs(study, key, **options) as graphs:
             self.write(files)
+            graphs.share()
 
     def write(self, files: dict[str, str]) -> None:
         for name, text in files.items():
@@ -100,6 +102,7 @@ with CompiledGraphs(study_artifacts(study), study.folder, sys.argv[2], cpu, line
     weight = torch.linspace(1, -1, 64).reshape(8, 8).requires_grad_()
     loss = maybe_compiled(lambda x, w: torch.nn.functional.gelu(x @ w).square().sum(), True)(x, weight)
     loss.backward()
+    graphs.share()
 hits, misses = (counters["aot_autograd"][f"autograd_cache_{kind}"] for kind in ("hit", "miss"))
 new = len(compiled_files(cpu, 0) - fetched)
 print(json.dumps({"hits": hits, "misses": misses, "fetched": len(fetched), "new": new, "lines": lines,
@@ -142,6 +145,24 @@ def test_graphs_of_two_workers_lie_side_by_side(study: LinkedStudy, machine: Cal
     assert len(archives(study)) == 2
 
 
+def test_a_rented_machine_shares_by_its_credential(
+    database: Database, study: LinkedStudy, machine: Callable[[str], Machine]
+) -> None:
+    """Its role may read and add files of its study; it needs to change and delete none."""
+    machine("one").shares(study, {"a": "the owner's"})
+    issued = issue(database, "tiny", "box-1", "1h")
+    rented = connect(worker_url(database.engine.url, issued, None).render_as_string(hide_password=False))
+    two, three = machine("two"), machine("three")
+    with two.graphs(load_study(rented, "tiny")) as graphs:
+        graphs.fetch()
+        two.write({"b": "the rented one's"})
+        graphs.share()
+    rented.close()
+    three.graphs(study).fetch()
+    assert three.files() == {"a": "the owner's", "b": "the rented one's"}
+    assert [line.partition(":")[0] for line in two.lines] == ["compiled graphs"] * 2
+
+
 def test_a_file_that_is_there_stays(study: LinkedStudy, machine: Callable[[str], Machine]) -> None:
     one, two = machine("one"), machine("two")
     one.shares(study, EACH)
@@ -154,6 +175,18 @@ def test_the_same_graphs_are_stored_once(study: LinkedStudy, machine: Callable[[
     for name in ("one", "two"):
         machine(name).shares(study, EACH)
     assert len(archives(study)) == 1
+
+
+def test_what_a_failed_run_compiled_is_not_stored(study: LinkedStudy, machine: Callable[[str], Machine]) -> None:
+    one = machine("one")
+    with one.graphs(study) as graphs:
+        one.write({"broken": "library"})
+        graphs.pass_over()
+        one.write({"good": "library"})
+        graphs.share()
+    two = machine("two")
+    two.graphs(study).fetch()
+    assert two.files() == {"good": "library"}
 
 
 def test_what_others_compile_is_looked_for_again(study: LinkedStudy, machine: Callable[[str], Machine]) -> None:
@@ -214,6 +247,7 @@ def test_a_changed_archive_is_refused_and_left(
     with two.graphs(study) as graphs:
         graphs.fetch()
         two.write(EACH)
+        graphs.share()
     assert len(two.lines) == 1
     assert (
         "1 archive of compiled graphs in the study's files not used: not signed with this worker's key" in two.lines[0]
@@ -238,7 +272,7 @@ def test_a_signed_archive_under_the_name_of_another_kind_is_refused(
     (name,), store = archives(study), study_artifacts(study)
     monkeypatch.setattr(compiled_graphs, "machine_kind", lambda device: "torch 9.9")
     with store.open_reader(name) as file:
-        store.write(archive_prefix(study.folder, "torch 9.9") + "0" * 32, file)
+        store.write(compiled_prefix(study.folder, "torch 9.9") + "0" * 32, file)
     two.graphs(study).fetch()
     assert two.files() == {}
     assert len(two.lines) == 1
@@ -257,6 +291,7 @@ def test_a_store_that_is_away_is_a_note(study: LinkedStudy, machine: Callable[[s
     with one.graphs(study, store=away) as graphs:
         graphs.fetch()
         one.write(EACH)
+        graphs.share()
     assert one.lines == [
         "note: compiled graphs can't be fetched: no route to host",
         "note: compiled graphs can't be stored: no route to host",
