@@ -14,7 +14,7 @@ import platform
 import sys
 import time
 import zipfile
-from collections.abc import Collection
+from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
@@ -93,7 +93,7 @@ def _is_whole(path: Path, latest: float) -> bool:
     return path.is_file() and not path.is_symlink() and status.st_size > 0 and status.st_mtime <= latest
 
 
-def pack(names: Collection[str]) -> bytes:
+def pack(names: Iterable[str]) -> bytes:
     """Return these files of torch's folder as an archive: the same bytes for the same files."""
     folder, archive = Path(os.environ[CACHE_DIR]), io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:

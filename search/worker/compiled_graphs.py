@@ -95,9 +95,9 @@ class CompiledGraphs(BackgroundThread):
             if self._bytes_read + min(new[name], MOST_BYTES) > MOST_BYTES_OF_KIND:
                 self._say_once(f"note: no more than {MOST_BYTES_OF_KIND // MEGABYTE} MB of compiled graphs are read")
                 break
-            self._seen.add(name)
             with self._store.open_reader(name) as reader:
                 file = reader.read(MOST_BYTES + 1)
+            self._seen.add(name)  # read: what an outage cut off is tried again
             self._bytes_read += len(file)
             # First of all: nothing looks into bytes that no holder of the key has signed.
             archive = verified(self._key, self._label, file) if len(file) <= MOST_BYTES else None
@@ -143,22 +143,23 @@ class CompiledGraphs(BackgroundThread):
         new = compiled_files(self._device, self._settled_seconds) - self._known_files
         if not new:
             return
-        self._known_files |= new
         archive = pack(new)
         name = self._prefix + sha256(archive).hexdigest()[:32]
         file, there = signed(self._key, self._label, archive), self._store.named(self._prefix)
+        size = len(file) / MEGABYTE
         if name in there:
-            return
-        if len(file) > MOST_BYTES or sum(there.values()) + len(file) > MOST_BYTES_OF_KIND:
+            self._known_files |= new
+        elif len(file) > MOST_BYTES or sum(there.values()) + len(file) > MOST_BYTES_OF_KIND:
+            self._known_files |= new
             raise ModelError(
-                f"{len(file) / MEGABYTE:.1f} MB beside {sum(there.values()) / MEGABYTE:.1f} MB, but at most "
+                f"{size:.1f} MB beside {sum(there.values()) / MEGABYTE:.1f} MB, but at most "
                 f"{MOST_BYTES // MEGABYTE} MB at once and {MOST_BYTES_OF_KIND // MEGABYTE} MB in all are kept"
             )
-        self._seen.add(name)
-        self._store.write(name, io.BytesIO(file))
-        self._say(
-            f"compiled graphs: {counted(len(new), 'file')} ({len(file) / MEGABYTE:.1f} MB) stored for other workers"
-        )
+        else:
+            self._store.write(name, io.BytesIO(file))
+            self._seen.add(name)
+            self._known_files |= new  # now that they are stored: else the next run's end tries again
+            self._say(f"compiled graphs: {counted(len(new), 'file')} ({size:.1f} MB) stored for other workers")
 
     def _say_once(self, line: str) -> None:
         if line not in self._said:

@@ -10,7 +10,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 import sqlalchemy as sa
@@ -296,6 +296,42 @@ def test_a_store_that_is_away_is_a_note(study: LinkedStudy, machine: Callable[[s
         "note: compiled graphs can't be fetched: no route to host",
         "note: compiled graphs can't be stored: no route to host",
     ]
+
+
+class Unsteady(PostgresArtifactStore):
+    """A store that fails at the first file that it is asked to write, and at the first that it is asked for."""
+
+    def __init__(self, study: LinkedStudy) -> None:
+        super().__init__(study.database.engine, study.proxies._study_id)
+        self.failing = {"read", "write"}
+
+    def fail_once(self, what: str) -> None:
+        if what in self.failing:
+            self.failing.remove(what)
+            raise OSError("connection reset")
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        self.fail_once("read")
+        return super().open_reader(artifact_id)
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        self.fail_once("write")
+        super().write(artifact_id, content_body)
+
+
+def test_what_an_outage_cut_off_is_tried_again(study: LinkedStudy, machine: Callable[[str], Machine]) -> None:
+    one, two, unsteady = machine("one"), machine("two"), Unsteady(study)
+    with one.graphs(study, store=unsteady) as graphs:
+        one.write({"a": "text"})
+        graphs.share()
+        graphs.share()
+    assert [line.partition(":")[0] for line in one.lines] == ["note", "compiled graphs"]
+    now = iter([0.0, 0.0, 0.0, 100.0, 100.0])
+    graphs = two.graphs(study, store=unsteady, clock=lambda: next(now))
+    graphs.fetch()
+    assert two.files() == {}
+    graphs.fetch()
+    assert two.files() == {"a": "text"}
 
 
 @pytest.mark.parametrize("limit", ["MOST_BYTES", "MOST_BYTES_OF_KIND"])
