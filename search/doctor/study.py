@@ -112,7 +112,7 @@ def of_hardware(pinned: Hardware, here: Hardware, mixed: bool) -> Finding:
 
 def _compiled(study: LinkedStudy, device: Callable[[], "torch.device"]) -> Iterator[Finding]:
     """Look for what other workers compiled, where this machine has a key to share it."""
-    from model.training.compiled_files import machine_kind
+    from model.network.compiled_files import machine_kind
     from search.show.wording import counted
 
     try:

@@ -17,7 +17,7 @@ from hashlib import sha256
 import torch
 
 from model.errors import ModelError
-from model.training.compiled_files import SETTLED_SECONDS, compiled_files, machine_kind, pack, unpack
+from model.network.compiled_files import SETTLED_SECONDS, compiled_files, machine_kind, pack, unpack
 from search.show.wording import counted
 from search.study.artifacts import StudyStore, compiled_prefix
 from storage.artifacts.signed import signed, verified

@@ -20,8 +20,8 @@ import torch
 import torch._inductor.compile_fx  # the compiler's modules, which every process loads before its seconds are counted
 
 from model.config import TrainConfig
+from model.network.compiled_files import CACHE_DIR, compiled_files, machine_kind, pack, unpack
 from model.network.transformer import Transformer
-from model.training.compiled_files import CACHE_DIR, compiled_files, machine_kind, pack, unpack
 from model.training.step import Step
 from storage.artifacts.signed import signed, verified
 from tests.benchmarks.steps import shapes

@@ -9,6 +9,7 @@ from search.common.compiled_key import COMPILED_KEY, COMPILED_KEY_FILE, compiled
 from search.common.errors import SearchError
 from storage.errors import StorageError
 from storage.redaction import redact
+from tests.search.conftest import Typed
 
 KEY = "0123456789abcdef" * 2
 
@@ -61,3 +62,15 @@ def test_a_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
     file.chmod(0o640)
     with pytest.raises(StorageError, match=r"the key of compiled graphs: .*chmod 600"):
         compiled_key(file)
+
+
+@pytest.mark.parametrize("command", [("start",), ("worker",), ("launch", "--gpu", "cpu", "--print", "bare")])
+def test_commands_refuse_a_poor_key_before_all_else(
+    command: tuple[str, ...], typed: Typed, tmp_path: Path, fresh_home: Path
+) -> None:
+    file = private(tmp_path / "key", "far-too-short")
+    code, out, err = typed(*command, "--study", "quickstart", "--compiled-key-file", str(file))
+    assert (code, out) == (1, "")
+    assert "has 13 signs, but must be at least 32" in err
+    assert "far-too-short" not in err
+    assert not list(fresh_home.iterdir())

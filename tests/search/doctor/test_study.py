@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 import torch
 
-from model.training.compiled_files import machine_kind
+from model.network.compiled_files import machine_kind
 from search.doctor.finding import Finding
 from search.doctor.study import examine, of_hardware
 from search.machine.admission import ATTRIBUTE

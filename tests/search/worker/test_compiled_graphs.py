@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import time
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,9 +16,7 @@ import sqlalchemy as sa
 import torch
 from optuna.trial import TrialState
 
-from model.errors import ModelError
-from model.training import compiled_files
-from model.training.compiled_files import CACHE_DIR, machine_kind, pack, unpack
+from model.network.compiled_files import CACHE_DIR
 from model.training.compiling import missing_compiler
 from search.cloud.credentials import issue, worker_url
 from search.study.artifacts import StudyStore, compiled_prefix, study_artifacts
@@ -85,7 +82,7 @@ import json, sys
 import torch
 from torch._dynamo.utils import counters
 from model.network.device import maybe_compiled
-from model.training.compiled_files import compiled_files
+from model.network.compiled_files import compiled_files
 from search.study.artifacts import study_artifacts
 from search.study.study import load_study
 from search.worker.compiled_graphs import CompiledGraphs
@@ -345,55 +342,6 @@ def test_what_is_too_large_is_neither_stored_nor_read(
     three.graphs(study).fetch()
     assert two.lines[0].startswith("note: compiled graphs can't be stored: ")
     assert (len(archives(study)), three.files()) == (1, {})
-
-
-def test_unfinished_and_local_files_are_not_packed(
-    machine: Callable[[str], Machine], study: LinkedStudy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Triton's own folder names paths of its machine; a file changed just now may still be written."""
-    one = machine("one")
-    one.graphs(study)
-    one.write({"old": "text", "empty": "", "locks/x.lock": "x", "triton/0/k.json": "x", "h.gch": "x", "x/k.so": "x"})
-    for name in one.files():
-        os.utime(one.folder / name, (1e9, 1e9))
-    one.write({"new": "text"})
-    assert compiled_files.compiled_files(CPU) == {"old", "x/k.so"}
-    assert compiled_files.compiled_files(torch.device("cuda")) == {"old"}
-
-
-def test_an_archive_comes_back_as_it_was(machine: Callable[[str], Machine], study: LinkedStudy) -> None:
-    one, two = machine("one"), machine("two")
-    one.graphs(study)
-    one.write(EACH)
-    archive = pack(EACH)
-    assert pack(reversed(list(EACH))) == archive
-    two.graphs(study)
-    assert sorted(unpack(archive)) == sorted(EACH)
-    assert two.files() == EACH
-
-
-@pytest.mark.parametrize("name", ["../outside", "/outside", "a/../../outside", "folder/"])
-def test_a_name_outside_of_the_folder_is_refused(
-    machine: Callable[[str], Machine], study: LinkedStudy, tmp_path: Path, name: str
-) -> None:
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as file:
-        file.writestr(name, b"text")
-    machine("one").graphs(study)
-    with pytest.raises(ModelError, match="outside of its folder"):
-        unpack(archive.getvalue())
-    assert not list(tmp_path.rglob("outside"))
-
-
-def test_the_kind_of_a_machine_is_its_versions_and_instructions(tmp_path: Path) -> None:
-    """CPUs of unlike flags are unlike, in whatever order the flags stand."""
-    kind = machine_kind(CPU)
-    assert f"torch {torch.__version__}, Python {sys.version_info.major}.{sys.version_info.minor}" in kind
-    hashes = []
-    for flags in ("flags : fpu avx2", "flags : avx2 fpu", "flags : fpu avx2 amx_bf16"):
-        (tmp_path / "cpuinfo").write_text(f"processor : 0\n{flags}\n\nprocessor : 1\n{flags}\n")
-        hashes.append(compiled_files._cpu_flags(tmp_path / "cpuinfo"))
-    assert hashes[0] == hashes[1] != hashes[2]
 
 
 def work(study: LinkedStudy, one: Machine, key: str | None, files: dict[str, str]) -> str:

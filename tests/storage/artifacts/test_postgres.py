@@ -93,6 +93,15 @@ def test_what_is_removed_is_gone_and_the_rest_stays(store: ArtifactStore) -> Non
     assert read(store, "other") == b"another"
 
 
+@pytest.mark.parametrize("store", ["postgres", "s3"], indirect=True)
+def test_files_are_listed_by_how_their_names_begin(store: PostgresArtifactStore | S3ArtifactStore) -> None:
+    """Signs that mean something in patterns stand for themselves."""
+    for name, size in {"a_%-1": 5, "a_%-2": PART_BYTES + 7, "ab%-3": 1, "b": 1, "a_%": 0}.items():
+        store.write(name, io.BytesIO(content(size)))
+    assert store.named("a_%-") == {"a_%-1": 5, "a_%-2": PART_BYTES + 7}
+    assert store.named("nothing") == {}
+
+
 def test_optunas_own_functions_work_on_it(store: ArtifactStore, database: Database, tmp_path: Path) -> None:
     study = optuna.create_study(storage=database.storage, study_name="two")
     source, target = tmp_path / "weights.pt", tmp_path / "back.pt"
