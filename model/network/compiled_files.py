@@ -7,10 +7,12 @@ graphs too, but without a CPU's libraries, which take most of the time.
 Whoever reads such files runs what is in them: unpack only what comes from somebody who may run code here.
 """
 
+import contextlib
 import importlib.metadata
 import io
 import os
 import platform
+import re
 import sys
 import time
 import zipfile
@@ -42,7 +44,7 @@ def machine_kind(device: torch.device) -> str:
     """Return all that decides whether compiled files can be used for a device, as a line for people.
 
     Graphs are keyed by torch itself by its version, Triton's and the GPU. A CPU's libraries are built for exactly its
-    instructions (`-march=native`), and against its C library: two CPUs of unlike flags are two kinds.
+    instructions (`-march=native`), and against its C and C++ libraries: two CPUs of unlike flags are two kinds.
     """
     versions = [f"torch {torch.__version__}", f"Python {sys.version_info.major}.{sys.version_info.minor}"]
     if device.type == "cuda":
@@ -50,7 +52,7 @@ def machine_kind(device: torch.device) -> str:
         gpu = f"{torch.cuda.get_device_name(device)} (compute capability {major}.{minor})"
         return ", ".join([*versions, f"Triton {_triton_version()}", f"CUDA {torch.version.cuda}", gpu])
     instructions = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} {_cpu_flags()}"
-    return ", ".join([*versions, " ".join(platform.libc_ver()), instructions])
+    return ", ".join([*versions, " ".join(platform.libc_ver()), _cpp_library(), instructions])
 
 
 def _triton_version() -> str:
@@ -58,6 +60,14 @@ def _triton_version() -> str:
         return importlib.metadata.version("triton")
     except importlib.metadata.PackageNotFoundError:
         return "none"
+
+
+def _cpp_library(maps: Path = Path("/proc/self/maps")) -> str:
+    """Return the file name, with its version, of the C++ library that this process has loaded."""
+    with contextlib.suppress(OSError):
+        loaded = re.search(r"[^/\n]*(?:stdc|c)\+\+\.so[.\d]*", maps.read_text(encoding="utf-8", errors="replace"))
+        return loaded[0] if loaded else ""
+    return ""
 
 
 def _cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

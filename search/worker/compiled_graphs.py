@@ -67,7 +67,7 @@ class CompiledGraphs(BackgroundThread):
         self._stopping, self._settled_seconds, self._clock = stopping, settled_seconds, clock
         self._kind = machine_kind(device)
         self._prefix = compiled_prefix(folder, self._kind)
-        self._known_files = compiled_files(device, 0)
+        self._known_files = compiled_files(device, 0.0)
         """Files of torch's folder that were there before, came from others or are stored: not to be stored again."""
         self._seen: set[str] = set()
         """Archives that were read, or written here."""
@@ -125,7 +125,7 @@ class CompiledGraphs(BackgroundThread):
 
     def pass_over(self) -> None:
         """Never store what was compiled meanwhile: a run failed, and a broken library may be the cause."""
-        self._known_files |= compiled_files(self._device, 0)
+        self._known_files |= compiled_files(self._device, 0.0)
 
     def close(self) -> None:
         """Wait for a while until what is to be stored is stored, unless the worker is asked to stop."""

@@ -54,7 +54,7 @@ def machine(index: int, archive: Path, fetches: bool) -> dict[str, Any]:
     nats = step.take_nats()
     prepared = _processor_seconds()
     if not fetches:
-        files = compiled_files(device, 0)
+        files = compiled_files(device, 0.0)
         archive.write_bytes(signed(KEY, kind, pack(files)))
     stored = _processor_seconds()
     return {

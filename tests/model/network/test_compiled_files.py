@@ -44,7 +44,7 @@ def test_unfinished_and_local_files_do_not_travel(folder: Path) -> None:
     write(folder, {"new": "x"})
     assert compiled_files.compiled_files(CPU) == {"old", "x/k.so"}
     assert compiled_files.compiled_files(torch.device("cuda")) == {"old"}
-    assert compiled_files.compiled_files(CPU, 0) == {"old", "x/k.so", "new"}
+    assert compiled_files.compiled_files(CPU, 0.0) == {"old", "x/k.so", "new"}
 
 
 def test_without_a_folder_there_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,3 +103,13 @@ def test_the_kind_of_a_gpu_is_its_name_and_capability_not_its_processor() -> Non
     assert compiled_files._cpu_flags() not in kind
     with stand_in(name="NVIDIA H100") as gpu:
         assert machine_kind(gpu.device) != kind
+
+
+def test_the_cpp_library_is_the_one_that_is_loaded(tmp_path: Path) -> None:
+    line = "7f0000000000-7f0000001000 r-xp 00000000 fe:00 12 /usr/lib/{}\n"
+    for name in ("libstdc++.so.6.0.30", "libc++.so.1.0"):
+        (tmp_path / "maps").write_text(line.format("libc.so.6") + line.format(name) + line.format(name))
+        assert compiled_files._cpp_library(tmp_path / "maps") == name
+    (tmp_path / "maps").write_text(line.format("libc.so.6"))
+    assert compiled_files._cpp_library(tmp_path / "maps") == ""
+    assert compiled_files._cpp_library(tmp_path / "nosuch") == ""

@@ -49,7 +49,7 @@ class Machine:
     def graphs(self, study: LinkedStudy, key: str = KEY, **options: Any) -> CompiledGraphs:
         self._patch.setenv(CACHE_DIR, str(self.folder))
         store = options.pop("store", None) or study_artifacts(study)
-        options = {"settled_seconds": 0, **options}
+        options = {"settled_seconds": 0.0, **options}
         return CompiledGraphs(store, study.folder, key, CPU, self.lines.append, lambda: False, **options)
 
     def shares(self, study: LinkedStudy, files: dict[str, str], key: str = KEY, **options: Any) -> None:
@@ -92,16 +92,16 @@ torch.set_num_threads(1)
 database, cpu, lines = connect(sys.argv[1]), torch.device("cpu"), []
 study = load_study(database, "tiny")
 with CompiledGraphs(study_artifacts(study), study.folder, sys.argv[2], cpu, lines.append, lambda: False,
-                    settled_seconds=0) as graphs:
+                    settled_seconds=0.0) as graphs:
     graphs.fetch()
-    fetched = compiled_files(cpu, 0)
+    fetched = compiled_files(cpu, 0.0)
     x = torch.linspace(-1, 1, 32).reshape(4, 8)
     weight = torch.linspace(1, -1, 64).reshape(8, 8).requires_grad_()
     loss = maybe_compiled(lambda x, w: torch.nn.functional.gelu(x @ w).square().sum(), True)(x, weight)
     loss.backward()
     graphs.share()
 hits, misses = (counters["aot_autograd"][f"autograd_cache_{kind}"] for kind in ("hit", "miss"))
-new = len(compiled_files(cpu, 0) - fetched)
+new = len(compiled_files(cpu, 0.0) - fetched)
 print(json.dumps({"hits": hits, "misses": misses, "fetched": len(fetched), "new": new, "lines": lines,
                   "loss": loss.item(), "gradient": weight.grad.tolist()}))
 """
