@@ -19,6 +19,7 @@ from model.config import DataConfig, TokenizerConfig
 from storage import redaction
 from storage.server.database import Database, connect, parse_url
 from storage.server.embedded import _Server, _unprivileged
+from tests.forking.client import OURS, Forked
 from tests.places import ROOT, SHARED
 
 if TYPE_CHECKING:
@@ -241,14 +242,10 @@ def home(fresh_home: Path, cache: Path) -> Path:
 
 
 def run_cli(*arguments: str, **env: str) -> "subprocess.CompletedProcess[str]":
-    """Run the installed command as a user would; where it takes too long, end it with the workers it has started."""
-    from sys import executable
-
-    command = [executable, "-m", "search", *arguments]
+    """Run the command in a process of its own; where it takes too long, end it with the workers it has started."""
+    command = [*OURS, *arguments]
     env = {**os.environ, **env}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, cwd="/"
-    ) as process:
+    with Forked(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, cwd="/") as process:
         try:
             out, err = process.communicate(timeout=CLI_SECONDS)
         except BaseException:
