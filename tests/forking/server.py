@@ -132,7 +132,7 @@ def ended() -> int:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process as the interpreter does, but without freeing what was imported, which takes longer than a fork."""
+    """End the process as the interpreter does, but without freeing all memory, which takes longer than a fork."""
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     sys.stdout.flush()
