@@ -242,10 +242,14 @@ def home(fresh_home: Path, cache: Path) -> Path:
 
 
 def run_cli(*arguments: str, **env: str) -> "subprocess.CompletedProcess[str]":
-    """Run the command in a process of its own; where it takes too long, end it with the workers it has started."""
-    command = [*OURS, *arguments]
-    env = {**os.environ, **env}
-    with Forked(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, cwd="/") as process:
+    """Run the command in a process of its own."""
+    command, env = [*OURS, *arguments], {**os.environ, **env}
+    return finish(Forked(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, cwd="/"))
+
+
+def finish(process: "subprocess.Popen[str]") -> "subprocess.CompletedProcess[str]":
+    """Wait for a command; where it takes too long, end it with the workers it has started."""
+    with process:
         try:
             out, err = process.communicate(timeout=CLI_SECONDS)
         except BaseException:
@@ -254,4 +258,4 @@ def run_cli(*arguments: str, **env: str) -> "subprocess.CompletedProcess[str]":
                 process.communicate(timeout=END_SECONDS)
             process.kill()
             raise
-    return subprocess.CompletedProcess(command, process.returncode, out, err)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)

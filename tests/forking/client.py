@@ -15,6 +15,9 @@ from filelock import FileLock
 from tests.places import ROOT
 
 OURS = [sys.executable, "-m", "search"]
+"""How a command of ours begins."""
+IN_NETWORK = ["ip", "netns", "exec"]
+"""What may be before it, with the name of the network's namespace."""
 
 
 class Forked(subprocess.Popen[AnyStr]):
@@ -26,7 +29,9 @@ class Forked(subprocess.Popen[AnyStr]):
     """Tells how the process has ended; None if it is another program's."""
 
     def _execute_child(self, args: Any, executable: Any, preexec_fn: Any, *rest: Any) -> None:
-        if not isinstance(args, list) or args[:3] != OURS:
+        within = args[:3] == IN_NETWORK
+        command = args[4:] if within else args
+        if command[:3] != OURS:
             super()._execute_child(args, executable, preexec_fn, *rest)  # type: ignore[misc]
             return
         if preexec_fn is not None:
@@ -35,7 +40,8 @@ class Forked(subprocess.Popen[AnyStr]):
         pipes = rest[7:13]
         input_, _, _, output, _, errors = pipes
         what = {
-            "arguments": args[3:],
+            "arguments": command[3:],
+            "network": args[3] if within else None,
             "folder": os.fspath(folder or Path.cwd()),
             "environment": dict(os.environ if environment is None else environment),
             "processors": list(os.sched_getaffinity(0)),

@@ -5,6 +5,7 @@ environment, processors, input and outputs that were asked for, and runs `search
 """
 
 import atexit
+import ctypes
 import io
 import json
 import os
@@ -109,6 +110,8 @@ def become(what: dict[str, Any], descriptors: list[int]) -> None:
     os.sched_setaffinity(0, what["processors"])
     if what["session"]:
         os.setsid()
+    if what["network"]:
+        enter_network(what["network"])
     unbuffered = bool(os.environ.get("PYTHONUNBUFFERED"))
     sys.stdout = io.TextIOWrapper(
         open(1, "wb", 0 if unbuffered else -1, closefd=False),  # noqa: SIM115
@@ -117,6 +120,13 @@ def become(what: dict[str, Any], descriptors: list[int]) -> None:
         write_through=unbuffered,
     )
     sys.argv = ["search", *what["arguments"]]
+
+
+def enter_network(name: str) -> None:
+    """Move this process into the namespace of a network that `ip netns add` has made."""
+    with Path("/run/netns", name).open("rb") as namespace:
+        if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), 0):
+            raise OSError(ctypes.get_errno(), f"the network {name} can't be entered")
 
 
 def ended() -> int:
