@@ -20,7 +20,7 @@ from search.study.identity import confirm_name
 from search.study.study import load_study
 from storage.server.database import connect, parse_url
 from storage.server.embedded import embedded
-from tests.conftest import run_cli
+from tests.conftest import finish, run_cli
 from tests.forking.client import OURS, Forked
 from tests.search.conftest import Typed
 from tests.search.tiny import PLAN, assert_exact, proxies, wait_for
@@ -36,7 +36,9 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, st
     home = _open_folder()
     path = tmp_path_factory.mktemp("plan") / "tiny.toml"
     path.write_text(PLAN, encoding="utf-8")
-    done = run_cli("start", "--study", str(path), LILM_SEARCH_HOME=str(home))
+    command, env = [*OURS, "start", "--study", str(path)], {**os.environ, "LILM_SEARCH_HOME": str(home)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    done = finish(subprocess.Popen(command, **pipes, text=True, env=env, cwd="/"))  # started, not forked as elsewhere
     assert done.returncode == 0, done.stdout + done.stderr
     with embedded(home / "postgres"):
         yield home, done.stdout
