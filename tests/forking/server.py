@@ -51,6 +51,7 @@ class Server:
                     return request
             if not self._clients:
                 self._path.unlink()
+                Path(f"{self._path}.lock").unlink(missing_ok=True)
                 sys.exit()
 
     def _watch(self, what: Any, answer: Callable[[], Request | None]) -> None:
