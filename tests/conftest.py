@@ -19,6 +19,7 @@ from model.config import DataConfig, TokenizerConfig
 from storage import redaction
 from storage.server.database import Database, connect, parse_url
 from storage.server.embedded import _Server, _unprivileged
+from tests.forking.client import OURS, Forked
 from tests.places import ROOT, SHARED
 
 if TYPE_CHECKING:
@@ -241,14 +242,14 @@ def home(fresh_home: Path, cache: Path) -> Path:
 
 
 def run_cli(*arguments: str, **env: str) -> "subprocess.CompletedProcess[str]":
-    """Run the installed command as a user would; where it takes too long, end it with the workers it has started."""
-    from sys import executable
+    """Run the command in a process of its own."""
+    command, env = [*OURS, *arguments], {**os.environ, **env}
+    return finish(Forked(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, cwd="/"))
 
-    command = [executable, "-m", "search", *arguments]
-    env = {**os.environ, **env}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, cwd="/"
-    ) as process:
+
+def finish(process: "subprocess.Popen[str]") -> "subprocess.CompletedProcess[str]":
+    """Wait for a command; where it takes too long, end it with the workers it has started."""
+    with process:
         try:
             out, err = process.communicate(timeout=CLI_SECONDS)
         except BaseException:
@@ -257,4 +258,4 @@ def run_cli(*arguments: str, **env: str) -> "subprocess.CompletedProcess[str]":
                 process.communicate(timeout=END_SECONDS)
             process.kill()
             raise
-    return subprocess.CompletedProcess(command, process.returncode, out, err)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)

@@ -108,9 +108,9 @@ def run_workers(
     while True:
         if stop():
             pool.stop()
-        pool.replace_dead()
+        running = pool.replace_dead()
         study.database.retrying(lambda: display.update(study, pool.workers))
-        if not pool.alive():
+        if not running:
             break
         stop.wait(POLL_SECONDS)
         pool.wait_when_stopping()
@@ -145,11 +145,15 @@ class _Pool:
         for worker in self.alive():
             worker.process.send_signal(signal.SIGTERM)
 
-    def replace_dead(self) -> None:
-        """Hand on the trials of workers that a signal ended or that ask for it, and start others in their place."""
-        for index, worker in enumerate(self.workers):
-            code = worker.process.poll() or 0
-            if worker.death_handled or not (code < 0 or code == AFRESH):
+    def replace_dead(self) -> bool:
+        """Hand on the trials of workers that a signal ended or that ask for it, and start others in their place.
+
+        Returns whether any worker ran when it looked: one that dies later is handed on by the next call.
+        """
+        codes = [worker.process.poll() for worker in self.workers]
+        running = None in codes
+        for index, (worker, code) in enumerate(zip(self.workers, codes, strict=True)):
+            if worker.death_handled or code is None or not (code < 0 or code == AFRESH):
                 continue
             worker.death_handled = True
             self._release(worker)
@@ -160,6 +164,8 @@ class _Pool:
             if self._restarts < MOST_RESTARTS:
                 self._restarts += 1
                 self.workers[index] = self._spawn(worker.slot, index)
+                running = True
+        return running
 
     def deliver_leftovers(self) -> None:
         """Deliver what dead workers of this machine left in their outboxes."""

@@ -38,7 +38,7 @@ def clients(posts: Sequence[Post]) -> Iterator[list[BaseProcess]]:
     """Run these clients while the block runs."""
     os.environ["OMP_NUM_THREADS"] = "1"
     forks = multiprocessing.get_context("forkserver")
-    forks.set_forkserver_preload(["__main__", "tests.chaos.preloaded", "tests.benchmarks.load_clients"])
+    forks.set_forkserver_preload(["__main__", "tests.forking.preloaded", "tests.benchmarks.load_clients"])
     processes = [forks.Process(target=work, args=(post,), daemon=True) for post in posts]
     for process in processes:
         process.start()

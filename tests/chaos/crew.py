@@ -47,7 +47,7 @@ class Crew:
         os.environ["OMP_NUM_THREADS"] = "1"
         os.environ["PYTHONPATH"] = os.pathsep.join(["", *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
         self._forks = multiprocessing.get_context("forkserver")
-        self._forks.set_forkserver_preload(["__main__", "tests.chaos.preloaded"])
+        self._forks.set_forkserver_preload(["__main__", "tests.forking.preloaded"])
 
     def keep(self) -> None:
         """Bury the dead and fill their places, unless there is nothing left to do."""

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from search.study.study import LinkedStudy
+from tests.forking.client import OURS, Forked
 
 TRIALS = 7
 PLAN = f"""
@@ -76,9 +76,9 @@ def assert_exact(study: LinkedStudy, lost: int) -> None:
 
 
 def spawn_worker(url: str, home: Path) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "search", "worker", "--study", "tiny", "--threads", "1"]
+    command = [*OURS, "worker", "--study", "tiny", "--threads", "1"]
     env = {**os.environ, "LILM_SEARCH_STORAGE": url, "LILM_SEARCH_HOME": str(home), "PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, cwd="/")
+    return Forked(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, cwd="/")
 
 
 def wait_for(worker: "subprocess.Popen[str]", text: str) -> None:

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +20,8 @@ from search.study.identity import confirm_name
 from search.study.study import load_study
 from storage.server.database import connect, parse_url
 from storage.server.embedded import embedded
-from tests.conftest import run_cli
+from tests.conftest import finish, run_cli
+from tests.forking.client import OURS, Forked
 from tests.search.conftest import Typed
 from tests.search.tiny import PLAN, assert_exact, proxies, wait_for
 
@@ -36,7 +36,9 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, st
     home = _open_folder()
     path = tmp_path_factory.mktemp("plan") / "tiny.toml"
     path.write_text(PLAN, encoding="utf-8")
-    done = run_cli("start", "--study", str(path), LILM_SEARCH_HOME=str(home))
+    command, env = [*OURS, "start", "--study", str(path)], {**os.environ, "LILM_SEARCH_HOME": str(home)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    done = finish(subprocess.Popen(command, **pipes, text=True, env=env, cwd="/"))  # started, not forked as elsewhere
     assert done.returncode == 0, done.stdout + done.stderr
     with embedded(home / "postgres"):
         yield home, done.stdout
@@ -199,9 +201,9 @@ def test_a_wrong_password_is_not_echoed(database_url: str) -> None:
 def test_the_dashboard_serves_both_studies(started: tuple[Path, str]) -> None:
     from urllib.request import urlopen
 
-    command = [sys.executable, "-m", "search", "dashboard", "--study", "tiny", "--port", "18373"]
+    command = [*OURS, "dashboard", "--study", "tiny", "--port", "18373"]
     env = {**os.environ, "LILM_SEARCH_HOME": str(started[0]), "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env) as server:
+    with Forked(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env) as server:
         try:
             wait_for(server, "confirmations: http://127.0.0.1:18373/")
             with urlopen("http://127.0.0.1:18373/api/studies", timeout=30) as answer:

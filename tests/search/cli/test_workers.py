@@ -3,8 +3,8 @@
 import os
 import signal
 import subprocess
-import sys
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from optuna.trial import TrialState
@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 from search.study.study import load_study
 from storage.server.database import Database
 from tests.conftest import run_cli
+from tests.forking.client import OURS, Forked
 from tests.search.tiny import BRIEF, assert_exact, proxies, spawn_worker, wait_for
 
 
@@ -36,9 +37,9 @@ def test_ctrl_c_stops_cleanly_and_start_goes_on(
     database: Database, database_url: str, home: Path, plan_file: Path
 ) -> None:
     plan_file.write_text(BRIEF, encoding="utf-8")
-    command = [sys.executable, "-m", "search", "start", "--study", str(plan_file), "--workers", "2"]
+    command = [*OURS, "start", "--study", str(plan_file), "--workers", "2"]
     env = {**os.environ, "LILM_SEARCH_STORAGE": database_url, "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env) as first:
+    with Forked(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env) as first:
         wait_for(first, "BPB")
         first.send_signal(signal.SIGINT)
         output, _ = first.communicate(timeout=120)
@@ -67,16 +68,25 @@ def test_a_worker_with_other_text_is_refused_before_it_claims(
     assert {t.state for t in proxies(study)} == {TrialState.WAITING}
 
 
+@contextmanager
+def _one_core() -> Iterator[None]:
+    """Let this process, and those that it starts, run on one core."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    yield
+    os.sched_setaffinity(0, cores)
+
+
 def test_start_replaces_its_only_worker_when_it_is_killed(
     database: Database, database_url: str, home: Path, plan_file: Path
 ) -> None:
     plan_file.write_text(BRIEF, encoding="utf-8")
-    command = [sys.executable, "-m", "search", "start", "--study", str(plan_file), "--workers", "1"]
+    command = [*OURS, "start", "--study", str(plan_file), "--workers", "1"]
     env = {**os.environ, "LILM_SEARCH_STORAGE": database_url, "PYTHONUNBUFFERED": "1"}
-    one_core = partial(os.sched_setaffinity, 0, {min(os.sched_getaffinity(0))})  # and so one thread of training
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, preexec_fn=one_core
-    ) as started:
+    with (
+        _one_core(),  # and so one thread of training
+        Forked(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env) as started,
+    ):
         wait_for(started, "BPB")
         running = [t for t in proxies(load_study(database, "tiny")) if t.state == TrialState.RUNNING]
         while not running:

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,8 @@ from search.common.errors import SearchError
 from search.study.study import load_study
 from storage.access.roles import NewCredential
 from storage.server.database import connect, parse_url
-from tests.conftest import NAMESPACE_ADDRESS, database_with_tables, run_cli
+from tests.conftest import NAMESPACE_ADDRESS, database_with_tables, finish, run_cli
+from tests.forking.client import IN_NETWORK, OURS, Forked
 from tests.search.tiny import PLAN, TRIALS
 from tests.tls import TlsServer
 
@@ -72,17 +72,10 @@ class Machine:
     printed: list[str]
 
     def run(self, *arguments: str, **env: str) -> "subprocess.CompletedProcess[str]":
-        inside = ["ip", "netns", "exec", self.namespace]
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("LILM_", "PG"))}
-        done = subprocess.run(
-            [*inside, sys.executable, "-m", "search", *arguments],
-            env={**kept, "LILM_SEARCH_HOME": str(self.home), **env},
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-            cwd="/",
-        )
+        command = [*IN_NETWORK, self.namespace, *OURS, *arguments]
+        env = {**kept, "LILM_SEARCH_HOME": str(self.home), **env}
+        done = finish(Forked(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, cwd="/"))
         self.printed.extend([done.stdout, done.stderr])
         return done
 

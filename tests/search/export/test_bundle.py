@@ -41,6 +41,7 @@ from search.worker.worker import Worker
 from storage.server.database import connect
 from tests.conftest import database_with_tables, run_cli
 from tests.model.training.test_train import World
+from tests.search.processor import ONCE
 from tests.search.tiny import PLAN
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -97,7 +98,7 @@ def study(text: Path, task: Path, embedded_url: str, tmp_path_factory: pytest.Te
         settled = settled.replace("n_layer = 1", f"n_layer = 2\n{IDEAS}")
         settled = settled.replace("seeds = 2", f"seeds = 2\nscores = [{json.dumps(str(task))}]")
         opened = open_study(database, Plan.parse(settled, name="tiny", origin="test"))
-        Worker(opened, "one", CPU, StopRequest(), print, partial(train, clock=world)).run()
+        Worker(opened, "one", CPU, StopRequest(), print, partial(train, clock=world), **ONCE).run()
         yield opened
         database.close()
 

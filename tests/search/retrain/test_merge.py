@@ -47,6 +47,7 @@ from storage.server.database import connect
 from tests.conftest import database_with_tables
 from tests.model.training.test_train import World
 from tests.search.conftest import Typed
+from tests.search.processor import ONCE
 from tests.search.tiny import PLAN
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -73,7 +74,7 @@ def study(home: Path, embedded_url: str) -> Iterator[LinkedStudy]:
         world = World(patch, itertools.repeat(0.05))
         database = connect(url)
         opened = open_study(database, Plan.parse(TEXT, name="tiny", origin="test"))
-        Worker(opened, "one", CPU, StopRequest(), print, partial(train, clock=world)).run()
+        Worker(opened, "one", CPU, StopRequest(), print, partial(train, clock=world), **ONCE).run()
         yield opened
         database.close()
 

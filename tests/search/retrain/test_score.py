@@ -25,6 +25,7 @@ from search.worker.worker import Worker
 from storage.server.database import Database
 from tests.model.test_sample import lively
 from tests.search.conftest import Typed
+from tests.search.processor import ONCE
 from tests.search.tiny import PLAN
 
 WORDS = ("file", "name", "string", "list", "value", "module")
@@ -115,7 +116,7 @@ def test_confirmation_runs_are_scored_as_they_end_and_lose_nothing_without_their
         return train(*args, budget_seconds=0.1, seed=seed, **options)
 
     pairs = read_pairs([str(task)])
-    Worker(study, "one", torch.device("cpu"), StopRequest(), lines.append, shorter).run()
+    Worker(study, "one", torch.device("cpu"), StopRequest(), lines.append, shorter, **ONCE).run()
     assert seeds == [0, 100, 101]
     first, second = study.confirm_trials()
     assert [first.state, second.state] == [TrialState.COMPLETE] * 2

@@ -35,6 +35,7 @@ from search.worker.worker import Worker
 from storage.server.database import connect
 from tests.conftest import database_with_tables
 from tests.model.training.test_train import World
+from tests.search.processor import ONCE
 from tests.search.tiny import PLAN
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -150,7 +151,7 @@ def study(
             StopRequest(),
             print,
             trainer,
-            detect_hardware=lambda device, compiled: HERE,
+            **ONCE | {"detect_hardware": lambda device, compiled: HERE},
         ).run()
         yield opened
         database.close()

@@ -32,6 +32,7 @@ from storage.artifacts.postgres import PostgresArtifactStore
 from storage.errors import StorageError
 from storage.queue.trial_queue import Claim
 from storage.server.database import Database
+from tests.search.processor import ONCE
 from tests.search.tiny import PLAN
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -182,7 +183,7 @@ def test_an_errors_trace_is_stored_without_secrets(study: LinkedStudy, home: Pat
     def train(*args: Any, **options: Any) -> NoReturn:
         raise RuntimeError(f"a fault of ours, with {database_url} in it, and {password} alone")
 
-    Worker(study, "one", CPU, StopRequest(), lambda line: None, train).run()
+    Worker(study, "one", CPU, StopRequest(), lambda line: None, train, **ONCE).run()
     (failed,) = study.proxy_trials()
     assert failed.user_attrs["failure"] == "error"
     text = content(study, study.proxies, "error-0.txt").decode()

@@ -29,6 +29,7 @@ from search.worker.worker import Worker
 from storage.server.database import Database
 from tests.search import raced
 from tests.search.made import MIDDLE, PLAN, proxy
+from tests.search.processor import ONCE
 from tests.search.strategy.test_race_study import falling, rising
 from tests.search.tiny import PLAN as TINY
 
@@ -141,7 +142,7 @@ def test_it_is_trained_exported_and_retried_as_it_was_made(database: Database, h
 
     first = study.proxy_queue.claim("lost", 2)
     assert study.proxy_queue.fail(first.trial_id, "lost")  # type: ignore[union-attr]
-    Worker(study, "one", torch.device("cpu"), StopRequest(), lambda line: None, noted).run()
+    Worker(study, "one", torch.device("cpu"), StopRequest(), lambda line: None, noted, **ONCE).run()
     assert seen.count((0.02, "relu2", 600, 1.0)) == 1
     assert (0.1, "gelu", 512, 1.0) in seen
     assert seen.count((0.02, "relu2", 600, 2.0)) == 2

@@ -30,6 +30,7 @@ from storage.queue.trial_queue import Claim, NoClaim
 from storage.registry.workers import Registry
 from storage.server.database import Database, connect
 from tests.search import raced
+from tests.search.processor import ONCE
 from tests.search.raced import in_threads
 from tests.server_clock import ServerClock
 
@@ -246,7 +247,7 @@ def _waits_for_a_lock(database: Database) -> bool:
 def test_a_worker_says_why_it_takes_no_more_and_ends(database: Database, home: Any) -> None:
     study = open_study(database, capped(0.04))
     lines: list[str] = []
-    Worker(study, "one", torch.device("cpu"), StopRequest(), lines.append, _never, detect_hardware=_at_once).run()
+    Worker(study, "one", torch.device("cpu"), StopRequest(), lines.append, _never, **AT_ONCE).run()
     assert [line for line in lines if "cost cap" in line] == [
         "cost cap: $0.00 spent, $0.00 bound by runs under way, $0.05 for the next run: more than max_usd, $0.04. "
         "`lilm-search start --study capped --max-usd N` raises it."
@@ -282,12 +283,15 @@ def test_waiting_ends_where_no_run_fits_any_more(database: Database, home: Any) 
     for trial in taken:
         study.database.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
     lines: list[str] = []
-    Worker(study, "idle", torch.device("cpu"), StopRequest(), lines.append, _never, detect_hardware=_at_once).run()
+    Worker(study, "idle", torch.device("cpu"), StopRequest(), lines.append, _never, **AT_ONCE).run()
     assert "cost cap" in lines[-1]
 
 
-def _at_once(device: torch.device, compiled: bool) -> Hardware:
+def _hardware(device: torch.device, compiled: bool) -> Hardware:
     return Hardware(kind="cpu", name="a processor", threads=1, reference_tokens_per_second=20_000.0)
+
+
+AT_ONCE = ONCE | {"detect_hardware": _hardware}
 
 
 def _never(*args: Any, **options: Any) -> Any:

@@ -16,6 +16,7 @@ from storage.outbox.journal import Journal
 from storage.queue.trial_queue import Claim
 from storage.server.database import Database, connect
 from tests.conftest import database_with_tables
+from tests.search.processor import ONCE
 from tests.search.tiny import PLAN
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -52,9 +53,9 @@ def test_what_was_written_for_one_server_is_not_lost_to_another(
     journal.append({"queue": "tiny", "trial_id": claim.trial_id, "worker": "one", "report": [50, 2.0]})
     journal.close()
 
-    Worker(opened(other), "two", torch.device("cpu"), _stopped(), lambda line: None).run()
+    Worker(opened(other), "two", torch.device("cpu"), _stopped(), lambda line: None, **ONCE).run()
     assert study.proxies.trials[0].intermediate_values == {}
-    Worker(opened(database), "two", torch.device("cpu"), _stopped(), lambda line: None).run()
+    Worker(opened(database), "two", torch.device("cpu"), _stopped(), lambda line: None, **ONCE).run()
     assert study.proxies.trials[0].intermediate_values == {50: 2.0}
     other.close()
 

@@ -27,6 +27,7 @@ from storage.server.database import MOST_CONNECTIONS, Database, connect
 from storage.server.embedded import _Server, _unprivileged
 from tests.conftest import _open_folder, database_with_tables
 from tests.outages import CalledOutage, Exhausted, Outage, Paused, Proxy, full_disk, read_only
+from tests.search.processor import ONCE
 from tests.search.tiny import PLAN
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -89,7 +90,7 @@ def opened(database: Database, text: str = ONE_PROXY) -> LinkedStudy:
 
 def worker(study: LinkedStudy, trainer: Callable[..., Result], lines: list[str] | None = None, **more: Any) -> Worker:
     say = (lambda line: None) if lines is None else lines.append
-    return Worker(study, "one", torch.device("cpu"), more.pop("stop", StopRequest()), say, trainer, **more)
+    return Worker(study, "one", torch.device("cpu"), more.pop("stop", StopRequest()), say, trainer, **ONCE | more)
 
 
 def arrival(database: Database, trial: FrozenTrial) -> list[int]:

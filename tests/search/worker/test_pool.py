@@ -1,14 +1,19 @@
-"""A worker's name is its own, and known to who started it."""
+"""A worker's name is its own, and known to who started it; the last one that a signal ends is replaced too."""
 
 import os
-import sys
+import signal
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
+from search.common.signals import StopRequest
 from search.machine.slots import Slot
+from search.study.study import LinkedStudy
 from search.worker import pool
-from search.worker.pool import TOKEN, spawn, worker_name
+from search.worker.pool import TOKEN, LocalWorker, spawn, worker_name
+from storage.server.database import Database
+from tests.search.worker.test_outages import opened
 
 
 def test_a_process_number_that_comes_again_is_another_worker() -> None:
@@ -17,9 +22,40 @@ def test_a_process_number_that_comes_again_is_another_worker() -> None:
 
 
 def test_who_starts_a_worker_knows_its_name(fresh_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    says = f"import os; from search.worker.pool import *; print(worker_name(os.getpid(), os.environ['{TOKEN}']))"
+    says = f'echo "$(uname -n)/$$-${TOKEN}"'
     start = pool._popen
-    monkeypatch.setattr(pool, "_popen", lambda command, *rest: start([sys.executable, "-c", says], *rest))
+    monkeypatch.setattr(pool, "_popen", lambda command, *rest: start(["sh", "-c", says], *rest))
     worker = spawn("tiny", Slot("cpu", 1), 0, None)
     assert worker.process.wait(60) == 0
     assert worker.tail() == worker.name
+
+
+class KillingDisplay:
+    """Shows nothing; the first time, it kills the workers."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._killed = False
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+    def update(self, study: LinkedStudy, workers: Iterable[LocalWorker]) -> None:
+        for worker in () if self._killed else workers:
+            worker.process.kill()
+            assert worker.process.wait(60) == -signal.SIGKILL
+        self._killed = True
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_the_only_worker_is_replaced_whenever_it_is_killed(
+    database: Database, fresh_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even between the pool's look at who has died and its look at whether any is left."""
+    programs, start = iter((["sleep", "1000"], ["true"])), pool._popen
+    monkeypatch.setattr(pool, "_popen", lambda command, *rest: start(next(programs), *rest))
+    display = KillingDisplay()
+    pool.run_workers(opened(database), [Slot("cpu", 1)], None, display, StopRequest())
+    assert list(programs) == []
+    (line,) = display.lines
+    assert "was ended by SIGKILL; its trial goes to another" in line

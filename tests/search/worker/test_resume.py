@@ -26,6 +26,7 @@ from search.worker.resume import SavedStates, tries
 from search.worker.worker import Worker
 from storage.queue.trial_queue import Claim
 from storage.server.database import Database
+from tests.search.processor import ONCE
 from tests.search.tiny import PLAN, spawn_worker
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -60,7 +61,7 @@ def work(study: LinkedStudy, name: str, store: Any = None, stop_at: int = 100) -
 
         return train(*args, on_report=noted, **options)
 
-    Worker(study, name, torch.device("cpu"), stop, lambda line: None, trainer, store=store).run()
+    Worker(study, name, torch.device("cpu"), stop, lambda line: None, trainer, store=store, **ONCE).run()
     return seen
 
 

@@ -16,6 +16,7 @@ from search.study.study import open_study
 from search.worker import worker
 from storage.queue.trial_queue import Claim, NoClaim
 from storage.server.database import Database
+from tests.search.processor import ONCE
 from tests.search.tiny import PLAN
 
 
@@ -33,7 +34,7 @@ def test_prefixes_follow_the_confirmations_schedule(
 
     text = PLAN.replace("trials = 7", f'trials = 2\nschedule = "{schedule}"')
     study = open_study(database, Plan.parse(text, name="tiny", origin="test"))
-    worker.Worker(study, "one", torch.device("cpu"), StopRequest(), lambda line: None, train).run()
+    worker.Worker(study, "one", torch.device("cpu"), StopRequest(), lambda line: None, train, **ONCE).run()
     assert asked == [(1.0, horizon)] * 2 + [(2.0, None)]  # a long run that diverges ends its candidate's race
 
 
@@ -50,7 +51,7 @@ def test_a_run_of_the_race_has_its_rungs_budget_and_its_scaled_rate(database: Da
     study = open_study(database, Plan.parse(PLAN.replace("trials = 7", "trials = 1"), name="tiny", origin="test"))
     entry = Entrant("top", None, 0, 0.5, {"max_lr": 8e-3, "head_dim": 8, "batch_size": 4})
     study.confirm_queue.enqueue(dict(entry.params), entry.attrs(102, "1.5s"), {"kind": "top"})
-    worker.Worker(study, "one", torch.device("cpu"), StopRequest(), lambda line: None, train).run()
+    worker.Worker(study, "one", torch.device("cpu"), StopRequest(), lambda line: None, train, **ONCE).run()
     assert asked == [(1e-2, 1.0, 0), (1e-2, 2.0, 100), (4e-3, 1.5, 102), (4e-3, 2.0, 100)]
 
 

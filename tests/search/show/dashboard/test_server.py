@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from search.common.signals import StopRequest
 from search.show.dashboard import server as dashboard
 from search.show.dashboard.server import Address, has_desktop, serve
 from storage.server.database import Database, parse_url
+from tests.forking.client import OURS, Forked
 from tests.search.shown import full_study
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # as the commands do
@@ -165,9 +165,9 @@ def test_open_opens_the_studys_page_and_no_password_is_in_it(database: Database,
     browser, sent = tmp_path / "browser", tmp_path / "sent"
     browser.write_text(f'#!/bin/sh\necho "$1" > {sent}.part && mv {sent}.part {sent}\n')
     browser.chmod(0o755)
-    command = [sys.executable, "-m", "search", "dashboard", "--study", "shown", "--open"]
+    command = [*OURS, "dashboard", "--study", "shown", "--open"]
     env = {**os.environ, "LILM_SEARCH_STORAGE": url, "BROWSER": f"{browser} %s", "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env) as server:
+    with Forked(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env) as server:
         try:
             waits = threading.Event()
             while not sent.exists() and server.poll() is None:

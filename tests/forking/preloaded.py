@@ -1,10 +1,11 @@
-"""What every worker needs, imported once by the process that they are forked from."""
+"""What every command and worker needs, imported once by the process that they are forked from."""
 
 import gc
 
 import alembic.command
 import scipy.stats
 import sqlalchemy.dialects.postgresql.psycopg2
+import torch._dynamo  # which optimizers import
 
 import search.cli.main
 import search.worker.pool
@@ -13,5 +14,5 @@ import tests.chaos.worker
 from search.machine.provenance import source_version
 
 source_version()  # which asks git, and is remembered
-loaded = (alembic.command, scipy.stats, sqlalchemy.dialects.postgresql.psycopg2, search, tests)
+loaded = (alembic.command, scipy.stats, sqlalchemy.dialects.postgresql.psycopg2, torch._dynamo, search, tests)
 gc.freeze()  # so that collections in its children leave its pages shared
