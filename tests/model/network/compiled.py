@@ -1,11 +1,13 @@
-"""What the compiler makes of the ideas named, as JSON: a program, since a test's shape checks can't be compiled.
+"""What the compiler makes of ideas: a program, since a test's shape checks can't be compiled.
 
-For each: graphs of the whole pass over two batches, graphs of five blocks one by one and how many kinds they are of,
-and the largest difference between the compiled gradients and the eager ones.
+It reads names, one a line, and answers each with a line of JSON: graphs of the whole pass over two batches, graphs of
+five blocks one by one and how many kinds they are of, and the largest difference between the compiled gradients and the
+eager ones; or an `error`.
 """
 
 import json
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 from unittest import mock
@@ -55,10 +57,16 @@ def block_by_block(case: Case, float8: bool) -> dict[str, float]:
     return {"blocks": counter.frame_count, "kinds": len(set(net.layers))}
 
 
+def answer(name: str) -> dict[str, float]:
+    terms = COSTLY.get(name, COSTLY["plain"]), name == FLOAT8
+    return whole_pass(*terms) | block_by_block(*terms)
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    results = {}
-    for name in sys.argv[1:]:
-        terms = COSTLY.get(name, COSTLY["plain"]), name == FLOAT8
-        results[name] = whole_pass(*terms) | block_by_block(*terms)
-    print(json.dumps(results))
+    for line in sys.stdin:
+        try:
+            found: dict[str, Any] = answer(line.strip())
+        except Exception:
+            found = {"error": traceback.format_exc()}
+        print(json.dumps(found), flush=True)

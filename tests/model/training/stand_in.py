@@ -19,6 +19,7 @@ from unittest import mock
 
 import torch
 
+from model import evaluate
 from model.training import peak_flops
 from model.training.graphs import capture_stream
 from tests.model.training.stand_in_modes import Allocator, Capture, OnGpu
@@ -190,6 +191,7 @@ def stand_in(
             stack.enter_context(mock.patch(place, by))
         # What fills a GPU takes a CPU seconds.
         stack.enter_context(mock.patch.dict(peak_flops.SIDES, cuda=peak_flops.SIDES["cpu"]))
+        stack.enter_context(mock.patch.dict(evaluate.TOKENS_AT_ONCE, cuda=512))
         if limited:
             stack.enter_context(Allocator(gpu))
         stack.enter_context(OnGpu(gpu))

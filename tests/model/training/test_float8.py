@@ -1,14 +1,12 @@
 """Training with linear layers in float8: where it is refused, what it changes, and that it learns."""
 
-import dataclasses
-import itertools
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from model.config import ModelConfig, TrainConfig
+from model.config import TrainConfig
 from model.data.corpus import Corpus
 from model.errors import SettingsError
 from model.network.linears.dense import Dense
@@ -16,11 +14,12 @@ from model.network.linears.float8 import float8_linear
 from model.network.transformer import Transformer
 from model.training.float8 import missing_float8, use_float8
 from model.training.step import Step
-from model.training.train import train
 from tests.model.network.case import Case
 from tests.model.training.stand_in import stand_in
 from tests.model.training.test_graphs import agree, outcome, prepared
-from tests.model.training.test_train import World
+from tests.model.training.test_menu import text, trained
+
+__all__ = ["text"]  # the fixture
 
 
 def in_float8(network: Transformer) -> set[str]:
@@ -104,14 +103,10 @@ def test_captured_steps_are_those_launched_one_by_one() -> None:
     torch.testing.assert_close(captured[-1], sixteen[-1], rtol=1e-3, atol=0)
 
 
-def test_it_learns(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    """150 steps of 512 tokens on built-in text with a CPU's products: below the unigram bound."""
+def test_it_learns(text: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a CPU's products, on built-in text: below the unigram bound."""
     monkeypatch.setattr("model.training.step.require_float8", lambda device: None)
-    config = ModelConfig(n_layer=2, n_head=4, head_dim=16, context=64)
-    training = TrainConfig(batch_size=8, max_lr=1e-2, compile="off", precision="float8")
-    text = dataclasses.replace(corpus, validation=corpus.validation.subset(20_000))
-    world = World(monkeypatch, itertools.repeat(1.0))
-    result = train(config, training, text, budget_seconds=150, seed=0, clock=world, report_points=(100,))
+    result = trained(text, monkeypatch, {}, {"precision": "float8"})
     assert result.val_bpb is not None
-    assert result.val_bpb < 0.98 * corpus.unigram_bpb
+    assert result.val_bpb < 0.98 * text.unigram_bpb
     assert result.precision == "float8"

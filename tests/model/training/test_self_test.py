@@ -1,11 +1,13 @@
 """The self-test passes where all is right, and fails, with a sentence, for each thing that can be wrong."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
 
+from model.config import ModelConfig
 from model.data.tokens import Tokens
 from model.errors import CaptureError, DeviceMemoryError
 from model.evaluate import sum_nats
@@ -17,15 +19,16 @@ from model.training.self_test import LARGEST_EVALUATION_DIFFERENCE, LARGEST_LOSS
 from model.training.step import Step
 from tests.model.training.stand_in import Gpu, stand_in
 
+# As wide as the CPU's, to which the rates of the steps below belong.
+SMALL = dataclasses.replace(ON_CPU, network=ModelConfig(n_layer=1, n_head=2, head_dim=32, context=16), vocab_size=64)
 CALL, PREPARE = Step.__call__, Step.prepare
 
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gpu]:
     """A GPU that stands in for one, with a network for CPUs."""
-    monkeypatch.setattr(module, "reference_for", lambda device: ON_CPU)
+    monkeypatch.setattr(module, "reference_for", lambda device: SMALL)
     monkeypatch.setattr(module, "RUNS", 1)
-    monkeypatch.setattr("model.evaluate.TOKENS_AT_ONCE", {"cpu": 512, "cuda": 512})
     with stand_in() as there:
         yield there
 
@@ -101,6 +104,7 @@ def test_a_warm_up_that_is_not_undone_fails(gpu: Gpu, monkeypatch: pytest.Monkey
                 step.optimizer.step()
             step.nats.zero_()
 
+    monkeypatch.setattr(module, "reference_for", lambda device: ON_CPU)  # a smaller network is moved by too little
     monkeypatch.setattr(Step, "prepare", prepare)
     assert "have losses up to" in self_test(gpu.device, False).trouble
 
