@@ -83,9 +83,11 @@ class LilmForCausalLM(PreTrainedModel, GenerationMixin):
         cache = past_key_values if cache is None else cache  # renamed in transformers 5
         if use_cache and cache is None:
             cache = DynamicCache(config=self.config)
-        states = self._states(input_ids, _real(input_ids, attention_mask), cache, logits_to_keep)
-        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) and logits_to_keep else logits_to_keep
-        states = states if isinstance(kept, int) else states[:, kept]
+        if cache is not None and type(cache) is not DynamicCache:
+            raise ValueError(f"the cache is a {type(cache).__name__}, but must be a DynamicCache, as by default")
+        last = logits_to_keep if isinstance(logits_to_keep, int) else 0  # or the places of those that are asked for
+        states = self._states(input_ids, _real(input_ids, attention_mask), cache, last)
+        states = states[:, logits_to_keep] if torch.is_tensor(logits_to_keep) else states[:, -last:]
         logits = softcap(F.linear(states, self.network.output_weight), self.network.config.logit_softcap)
         loss = None
         if labels is not None:
@@ -94,7 +96,10 @@ class LilmForCausalLM(PreTrainedModel, GenerationMixin):
         return output if return_dict in (None, True) else output.to_tuple()
 
     def _states(self, tokens, real, cache, wanted):
-        """Return the normalised last states (B T D) of these tokens, zeros for those that are hidden."""
+        """Return the normalised last states (B T D) of these tokens, zeros for those that are hidden.
+
+        The last `wanted` of them are needed; 0: all.
+        """
         length, before = tokens.shape[1], []
         if cache is not None:
             tokens, real, before = _remembered(cache, tokens, real)
@@ -121,8 +126,10 @@ class LilmForCausalLM(PreTrainedModel, GenerationMixin):
     def _read(self, text, new, state, keeps, wanted):
         """Return the states of the last `new` tokens of sequences, and what to go on from."""
         context = self.network.config.context
+        if not new:
+            return torch.zeros(len(text), 0, self.network.config.d_model, device=text.device), state
         if text.shape[1] > context:
-            if min(new, wanted if isinstance(wanted, int) and wanted else new) > 1:
+            if min(new, wanted or new) > 1:
                 raise ValueError(
                     f"a sequence has {text.shape[1]} tokens, but this network sees {context} at once: give it windows "
                     f"of {context} tokens at most, or ask for the last position's logits alone (logits_to_keep=1)"
@@ -135,7 +142,7 @@ class LilmForCausalLM(PreTrainedModel, GenerationMixin):
             kind = text.device.type
             dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
             state = self.network.initial_state(len(text), context, dtype)
-        read = self.network.read(text[:, state.length :], state) if new else state.tokens[:, :0, None].float()
+        read = self.network.read(text[:, state.length :], state)
         return read[:, read.shape[1] - new :], state
 
 
@@ -159,7 +166,5 @@ def _remembered(cache: DynamicCache, tokens: Tensor, real: Tensor):
     transformers does to a cache, reordering beams or cropping, is done to them. The network's own state is beside them,
     and good for as long as its tokens are those.
     """
-    if type(cache) is not DynamicCache:
-        raise ValueError(f"the cache is a {type(cache).__name__}, but must be a DynamicCache, as by default")
     held = cache.update(tokens[:, None, :, None], real[:, None, :, None], 0)
     return *(t[:, 0, :, 0] for t in held), getattr(cache, "lilm_states", [])

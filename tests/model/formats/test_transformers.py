@@ -156,7 +156,8 @@ def test_a_network_with_code_learns_on_and_is_saved_as_it_was_loaded(corpus: Cor
     expected = torch.nn.functional.cross_entropy(model.network(rows)[:, :-1].flatten(0, 1), rows[:, 1:].flatten())
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     loss.backward()
-    assert all(p.grad is not None for p in other.parameters() if p.requires_grad)
+    apart = {name.rpartition(".")[2] for name, p in other.named_parameters() if p.grad is None}
+    assert apart == {"bias"}  # of experts, which no gradient moves
     other.save_pretrained(tmp_path / "saved")
     again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "saved", trust_remote_code=True)
     with torch.no_grad():
