@@ -33,7 +33,6 @@ class LilmForCausalLM(PreTrainedModel, GenerationMixin):
     """
 
     config_class = LilmConfig
-    _keep_in_fp32_modules_strict = ("network",)  # norms and states are in float32, whatever products are in
     _no_split_modules = ("Transformer",)
 
     def __init__(self, config):
@@ -43,6 +42,9 @@ class LilmForCausalLM(PreTrainedModel, GenerationMixin):
         for module in self.network.modules():
             if isinstance(module, Compact):
                 module.expect_packed()
+        # Norms and states are in float32, whatever products are in; packed levels are bytes.
+        names = [name for name, tensor in self.state_dict().items() if tensor.is_floating_point()]
+        self._keep_in_fp32_modules_strict = names
         self.post_init()
 
     def _init_weights(self, module):

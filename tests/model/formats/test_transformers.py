@@ -148,6 +148,24 @@ def test_what_a_network_with_code_can_not_do_is_refused_in_a_sentence(corpus: Co
         other.generate(long[:, :3], cache_implementation="static", max_new_tokens=2)
 
 
+@pytest.mark.parametrize("options", [WITH_CODE["alibi"][1], IDEAS["ternary"], IDEAS["moving averages"]])
+@torch.no_grad()
+def test_a_network_with_code_stays_in_float32_and_autocast_narrows_its_products(
+    corpus: Corpus, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    model = lively(corpus, options)
+    theirs(model, tmp_path / "folder")
+    other = transformers.AutoModelForCausalLM.from_pretrained(
+        tmp_path / "folder", trust_remote_code=True, dtype=torch.bfloat16
+    ).eval()
+    rows = tokens_of(corpus, 2)
+    close(other(rows).logits, model.network(rows))
+    with torch.autocast("cpu", torch.bfloat16):
+        ours, whole, cached = model.network(rows), other(rows).logits, other(rows, use_cache=True).logits
+    assert torch.equal(whole, ours)
+    assert (cached - ours).abs().mean() < 0.1 * ours.float().std()
+
+
 def test_a_network_with_code_learns_on_and_is_saved_as_it_was_loaded(corpus: Corpus, tmp_path: Path) -> None:
     model = lively(corpus, IDEAS["experts"])
     other = theirs(model, tmp_path / "folder")
