@@ -9,7 +9,7 @@ from typing import Any
 from docs.generate.markdown import code, page, table
 from model.config import ModelConfig
 from model.formats import gguf_file, onnx_file
-from model.formats.transformers_layout import CLASSES, beyond_plain, model_type
+from model.formats.transformers_layout import CLASSES, model_type
 from model.options.plain import PlainConfig
 from search.study import study_file
 
@@ -22,8 +22,8 @@ HEAD = ("in transformers", "in llama.cpp", "in a browser")
 INTRO = (
     "What `export --huggingface`, `--gguf` and `--web` make of each option of the network. An architecture's name "
     "means that it computes the network to the last operation, from the files alone; *with code*, that the folder has "
-    "`modeling_lilm.py`, which `trust_remote_code=True` runs; *for lilm-search alone*, that transformers has no "
-    "architecture for it, and `export` says so. What llama.cpp or the page can't run is refused, with the "
+    "`modeling_lilm.py`, the network's own code in one file, which `trust_remote_code=True` runs: every network "
+    "runs in transformers. What llama.cpp or the page can't run is refused, with the "
     "reason that stands here. How far logits are apart, measured: [measurements](../measurements.md)."
 )
 ALONE = (
@@ -81,11 +81,8 @@ def places(options: Mapping[str, Any]) -> tuple[str, str, str]:
     """Return what runs such a network, in transformers, in llama.cpp and in a browser."""
     config = ModelConfig(**{**PLAIN, **options})
     kind, reason, in_page = model_type(config), gguf_file.refusal(config), onnx_file.refusal(config)
-    if kind is None:
-        there = f"for lilm-search alone: {', '.join(map(code, beyond_plain(config)))}"
-    else:
-        there = "with code" if kind == "lilm" else CLASSES[kind].removesuffix("ForCausalLM")
-    return there, f"refused: {reason}" if reason else str(kind), f"refused: {in_page}" if in_page else "yes"
+    there = "with code" if kind == "lilm" else CLASSES[kind].removesuffix("ForCausalLM")
+    return there, f"refused: {reason}" if reason else kind, f"refused: {in_page}" if in_page else "yes"
 
 
 def written(options: Mapping[str, Any]) -> str:

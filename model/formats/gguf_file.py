@@ -18,7 +18,7 @@ from model.data.tokenizer import Piece, Tokenizer
 from model.errors import CheckpointError
 from model.formats.checkpoint import Checkpoint
 from model.formats.tokenizer_json import is_bpe
-from model.formats.transformers_layout import FURTHER, model_type, only_ours, renamed, windowed
+from model.formats.transformers_layout import FURTHER, model_type, no_architecture, renamed, windowed
 
 QUANTIZATIONS = ("f32", "f16", "q8_0")
 ARCHITECTURES = ("llama", "qwen3", "arcee")
@@ -49,7 +49,7 @@ TOKEN_TYPES = {"normal": 1, "unknown": 2, "control": 3, "byte": 6}
 def refusal(config: ModelConfig) -> str | None:
     """Return why llama.cpp can't run such a network, or None if it can."""
     reasons = {
-        only_ours(config): model_type(config) is None,
+        no_architecture(config): bool(no_architecture(config)),
         'attention = "latent" has no architecture there': config.attention == "latent",
         'positions = "alibi" has none with RMSNorm': config.positions == "alibi",
         f"logit_softcap = {config.logit_softcap:g} has none with these blocks": config.logit_softcap > 0,

@@ -6,7 +6,6 @@ project's own settings in `config.json`, `settings`, and executes nothing in the
 
 import json
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,17 @@ from model.data.tokenizer_cache import FILE as TOKENIZER
 from model.errors import CheckpointError, ModelError
 from model.formats.checkpoint import Checkpoint, assemble
 from model.formats.tokenizer_json import tokenizer_json
-from model.formats.transformers_layout import CLASSES, FURTHER, config_table, model_type, original, own_names, renamed
+from model.formats.transformers_layout import (
+    CLASSES,
+    CODE,
+    FURTHER,
+    OWN,
+    config_table,
+    model_type,
+    modelling_code,
+    named,
+    original,
+)
 from model.network.transformer import Transformer
 
 WEIGHTS, CONFIG, INFO = "model.safetensors", "config.json", "provenance.json"
@@ -26,11 +35,12 @@ FURTHER_WEIGHTS = "further_heads.safetensors"
 """File of the weights that only training needs, which transformers would complain of in the other."""
 NEEDED = (WEIGHTS, CONFIG, TOKENIZER)
 OPTIONAL = (FURTHER_WEIGHTS, INFO)
-CODE = "modeling_lilm.py"
 FORMAT = "lilm-search model 2"
-"""Format of the folder."""
+"""Format of a folder with weights by Llama's names."""
+OWN_FORMAT = "lilm-search model 3"
+"""Format of one with weights by the network's own names, as our class has them."""
 FIRST = ("LilmTransformer", "lilm-search model 1")
-"""Architecture and format of earlier folders, and of networks that transformers can't compute: weights by own names."""
+"""Architecture and format of earlier folders that transformers couldn't load."""
 
 
 def files_of(checkpoint: Checkpoint) -> dict[str, bytes]:
@@ -39,9 +49,8 @@ def files_of(checkpoint: Checkpoint) -> dict[str, bytes]:
 
     network, tokenizer = checkpoint.network, checkpoint.tokenizer
     # Tied embeddings are one parameter of the network, so that no two of these tensors share memory.
-    kind = model_type(network.config)
-    weights = renamed(network) if kind else own_names(network)
-    further = {name: weights.pop(name) for name in list(weights) if kind and name.startswith(FURTHER)}
+    weights = named(network)
+    further = {name: weights.pop(name) for name in list(weights) if name.startswith(FURTHER)}
     files = {
         WEIGHTS: safetensors.torch.save(weights, metadata={"format": "pt"}),
         CONFIG: _json(_config(network, tokenizer)),
@@ -53,8 +62,8 @@ def files_of(checkpoint: Checkpoint) -> dict[str, bytes]:
     }
     if further:
         files[FURTHER_WEIGHTS] = safetensors.torch.save(further, metadata={"format": "pt"})
-    if kind == "lilm":
-        files[CODE] = resources.files(__package__).joinpath(CODE).read_bytes()
+    if model_type(network.config) == "lilm":
+        files[CODE] = modelling_code(network.config).encode()
     return files
 
 
@@ -65,14 +74,17 @@ def checkpoint_of(files: Mapping[str, bytes], origin: Path, device: torch.device
             raise CheckpointError(f"{origin}: not a model of lilm-search: it has no {name}")
     config = _table(files[CONFIG], f"{origin}: {CONFIG}")
     written_by = (config.get("architectures"), config.get("format"))
-    if written_by != ([FIRST[0]], FIRST[1]) and written_by not in [([name], FORMAT) for name in CLASSES.values()]:
+    classes = [*CLASSES.values()]  # in earlier folders our class had weights by Llama's names, too
+    if written_by not in [*(([n], FORMAT) for n in classes), ([classes[-1]], OWN_FORMAT), ([FIRST[0]], FIRST[1])]:
         raise CheckpointError(
-            f"{origin}: {CONFIG} is of {written_by[0]}, format {written_by[1]!r}, but must be of {FORMAT!r} (or "
-            f"{FIRST[1]!r}): only models of lilm-search can be loaded"
+            f"{origin}: {CONFIG} is of {written_by[0]}, format {written_by[1]!r}, but must be of {OWN_FORMAT!r} ("
+            f"or {FORMAT!r}, {FIRST[1]!r}): only models of lilm-search can be loaded"
         )
     settings = config.get("settings", {})
     weights = _weights(files, origin)
-    if written_by[1] == FORMAT:
+    if written_by[1] == OWN_FORMAT:
+        weights = {name.removeprefix(OWN): w for name, w in weights.items()}
+    elif written_by[1] == FORMAT:
         try:
             weights = original(weights, ModelConfig.parse(settings))
         except KeyError as error:
@@ -97,11 +109,8 @@ def _weights(files: Mapping[str, bytes], origin: Path) -> dict[str, torch.Tensor
 
 
 def _config(network: Transformer, tokenizer: Tokenizer) -> dict[str, Any]:
-    kind, settings = model_type(network.config), {"settings": network.config.table()}
-    if kind is None:  # for this project alone
-        names: dict[str, Any] = {"architectures": [FIRST[0]], "model_type": "lilm-search", "format": FIRST[1]}
-        return names | {"vocab_size": network.vocab_size} | settings
-    return config_table(network, kind, tokenizer.separator) | {"format": FORMAT} | settings
+    form = OWN_FORMAT if model_type(network.config) == "lilm" else FORMAT
+    return config_table(network, tokenizer.separator) | {"format": form, "settings": network.config.table()}
 
 
 def _tokenizer_config(network: Transformer, tokenizer: Tokenizer) -> dict[str, Any]:

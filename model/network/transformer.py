@@ -81,6 +81,10 @@ class Transformer(nn.Module):
 
         As `forward` gives them for all tokens so far, which must be no more than the configuration's context.
         """
+        return self.next_logits(self.read(tokens, state))
+
+    def read(self, tokens: Int[Tensor, "B T"], state: "ReadState") -> Float[Tensor, "B T D"]:
+        """Return the normalised last states of tokens that follow those in `state`, and add them to it."""
         start = state.tokens.shape[1]
         state.tokens = torch.cat((state.tokens, tokens), dim=1)
         where = self.positions(state.tokens, start)
@@ -88,7 +92,7 @@ class Transformer(nn.Module):
         shared = self.handed_on_first(x)
         for block, layer, block_state in zip(self.blocks, self.layers, state.blocks, strict=True):
             x, shared = cast(Part, block).step(x, block_state, where[layer.window], shared)
-        return self.next_logits(normalised(self.norm, x))
+        return normalised(self.norm, x)
 
     def handed_on_first(self, x: Float[Tensor, "B T D"]) -> Shared:
         """Return what is handed to the first block beside the embedding."""

@@ -18,7 +18,6 @@ from model.formats import checkpoint, gguf_file, onnx_file, zip_bundle
 from model.formats.checkpoint import Checkpoint
 from model.formats.load import load, write_folder
 from model.formats.safetensors_folder import files_of
-from model.formats.transformers_layout import only_ours
 from model.sample import samples
 from search.analysis.snapshot import Snapshot
 from search.common import out_file, paths
@@ -77,8 +76,6 @@ def write_release(snapshot: Snapshot, weights: Path | None, places: Places, say:
     if written := [str(place) for place in (places.bundle, places.huggingface) if place]:
         size, where = sum(map(len, files.values())) / MEGABYTE, " and ".join(written)
         say(f"written: {where}, {size:.1f} MB in {len(files) + 1} files; README.md wants a licence from you")
-        if reason := only_ours(trained.network.config):
-            say(f"note: transformers can't run it ({reason}): the files are for lilm-search alone")
         say(f"`lilm-search evaluate --checkpoint {written[0]}` measures its BPB again, here or anywhere")
     if places.web:
         size = page.write_page(places.web, files, trained, runtime) / MEGABYTE

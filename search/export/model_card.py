@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from model.formats.transformers_layout import CLASSES, model_type, only_ours
+from model.formats.transformers_layout import CLASSES, model_type
 from model.network.flops import count_active_parameters, count_parameters
 from model.network.transformer import Transformer
 from search.common.durations import format_duration
@@ -79,10 +79,9 @@ def _network(network: Transformer) -> dict[str, Any]:
     """Return what cards say of a network."""
     kind = model_type(network.config)
     return {
-        "architecture": CLASSES[kind] if kind else "of lilm-search",
+        "architecture": CLASSES[kind],
         "kind": kind,
         "trust": ", trust_remote_code=True" if kind == "lilm" else "",
-        "only_ours": only_ours(network.config),
         "config": network.config,
         "vocab_size": network.vocab_size,
         "n_params": parameters_text(*_sizes(network)),

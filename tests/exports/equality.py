@@ -49,7 +49,7 @@ def main() -> None:
             for kind in ("bpe", "unigram")
         }
         show(NETWORKS, ["---"] * len(NETWORKS))
-        for number, (name, options) in enumerate(runnable().items()):
+        for number, (name, options) in enumerate(networks().items()):
             show(row(name, options, corpora["bpe"], place / str(number)))
         print()
         show(TOKENIZERS, ["---"] * len(TOKENIZERS))
@@ -63,12 +63,12 @@ def show(*rows: Sequence[str]) -> None:
         print(f"| {' | '.join(cells)} |", flush=True)
 
 
-def runnable() -> dict[str, dict[str, Any]]:
-    """Return the networks that transformers runs, each once, by what a study file says of them."""
+def networks() -> dict[str, dict[str, Any]]:
+    """Return the networks of the page, each once, by what a study file says of them."""
     once: dict[Any, dict[str, Any]] = {}
     for options in (*plain_options(), *combinations(), *idea_options().values()):
         once.setdefault(tuple(sorted({**PLAIN, **options}.items())), options)
-    return {written(o): o for o in once.values() if not places(o)[0].startswith("for lilm-search alone")}
+    return {written(o): o for o in once.values()}
 
 
 def row(name: str, options: dict[str, Any], corpus: Corpus, place: Path) -> Sequence[str]:

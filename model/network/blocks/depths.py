@@ -52,7 +52,8 @@ class DepthsBlock(Block):
         """Draw the router and the predictor, which begins with the share that is wanted."""
         for weights in (self.router, self.predictor):
             nn.init.normal_(weights, std=INITIAL_STD, generator=generator)
-        nn.init.constant_(self.predictor_bias, float(torch.logit(torch.tensor(self.capacity))))
+        with torch.no_grad():
+            self.predictor_bias.fill_(self.capacity).logit_()
 
     def forward(self, x: Float[Tensor, "B T D"], where: Where, shared: Shared) -> tuple[Float[Tensor, "B T D"], Shared]:
         """Return the stream after this block."""

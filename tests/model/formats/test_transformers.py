@@ -27,7 +27,7 @@ from model.formats.transformers_layout import model_type
 from model.sample import sample
 from tests.conftest import BUILTIN
 from tests.model.formats.lively import CONTEXT, lively
-from tests.model.formats.test_transformers_layout import MENU
+from tests.model.formats.test_transformers_layout import IDEAS, MENU, WITH_CODE
 
 transformers = pytest.importorskip("transformers", reason="transformers isn't installed; `make test-exports` does it")
 pytestmark = pytest.mark.filterwarnings("default")
@@ -64,6 +64,7 @@ def test_logits_padding_cache_and_greedy_text_are_ours(
         close(other(rows).logits, model.network(rows))
     _check_padding(model, other, random)
     _check_cache(model, other, random)
+    _check_padded_cache(model, other, random)
     for prompt in ("the ", "A list of", "x = [1, 2]\n"):
         ids = torch.tensor([[model.tokenizer.separator, *model.tokenizer.encode([prompt])[0].tolist()]])
         written = other.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=30)[0]
@@ -97,6 +98,88 @@ def _check_cache(model: Checkpoint, other: Any, rows: Tensor) -> None:
         step = other(rows[:, t : t + 1], **{name: cache}, use_cache=True)
         close(step.logits[:, 0], whole[:, t])
         cache = step[name]
+
+
+def _check_padded_cache(model: Checkpoint, other: Any, rows: Tensor) -> None:
+    """In pieces of 13 and 1 tokens, after padding of another length in each row."""
+    lengths = (13, 9, 4)
+    start, mask = torch.full((3, 13), model.tokenizer.separator), torch.zeros(3, 20, dtype=torch.long)
+    for i, n in enumerate(lengths):
+        start[i, 13 - n :], mask[i, 13 - n :] = rows[i, :n], 1
+    output = other(start, attention_mask=mask[:, :13], use_cache=True)
+    name = "cache" if "cache" in output else "past_key_values"
+    for t in range(7):
+        following = torch.stack([rows[i, n + t : n + t + 1] for i, n in enumerate(lengths)])
+        output = other(following, attention_mask=mask[:, : 14 + t], **{name: output[name]}, use_cache=True)
+        for i, n in enumerate(lengths):
+            close(output.logits[i, 0], model.network(rows[i : i + 1, : n + t + 1])[0, -1])
+
+
+BEYOND = {"alibi": WITH_CODE["alibi"][1], **{name: IDEAS[name] for name in ("state space", "segments", "tracks")}}
+
+
+@pytest.mark.parametrize("options", BEYOND.values(), ids=BEYOND)
+@torch.no_grad()
+def test_beams_are_those_without_a_cache_and_text_goes_on_beyond_the_context(
+    corpus: Corpus, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    model = lively(corpus, options)
+    other = theirs(model, tmp_path / "folder")
+    ids = torch.tensor([[model.tokenizer.separator, *model.tokenizer.encode(["the "])[0].tolist()]])
+    asked = {"attention_mask": torch.ones_like(ids), "do_sample": False}
+    beams = [other.generate(ids, num_beams=3, max_new_tokens=12, use_cache=c, **asked) for c in (True, False)]
+    assert torch.equal(*beams)
+    written = other.generate(ids, max_new_tokens=CONTEXT + 8, **asked)[0]
+    text = model.tokenizer.decode(written[1:].numpy())[len("the ") :]
+    assert text == sample(model, "the ", max_tokens=CONTEXT + 8, temperature=0)
+
+
+@torch.no_grad()
+def test_what_a_network_with_code_can_not_do_is_refused_in_a_sentence(corpus: Corpus, tmp_path: Path) -> None:
+    model = lively(corpus, WITH_CODE["alibi"][1])
+    other = theirs(model, tmp_path / "folder")
+    long = torch.zeros(1, CONTEXT + 2, dtype=torch.long)
+    with pytest.raises(ValueError, match=f"has {CONTEXT + 2} tokens, but this network sees {CONTEXT} at once"):
+        other(long)
+    close(other(long, logits_to_keep=1).logits[:, 0], model.network(long[:, 2:])[:, -1])
+    with pytest.raises(ValueError, match="inputs_embeds: a network of lilm-search takes token ids"):
+        other(inputs_embeds=torch.zeros(1, 3, 32))
+    with pytest.raises(ValueError, match="StaticCache, but must be a DynamicCache"):
+        other.generate(long[:, :3], cache_implementation="static", max_new_tokens=2)
+
+
+@pytest.mark.parametrize("options", [WITH_CODE["alibi"][1], IDEAS["ternary"], IDEAS["moving averages"]])
+@torch.no_grad()
+def test_a_network_with_code_stays_in_float32_and_autocast_narrows_its_products(
+    corpus: Corpus, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    model = lively(corpus, options)
+    theirs(model, tmp_path / "folder")
+    other = transformers.AutoModelForCausalLM.from_pretrained(
+        tmp_path / "folder", trust_remote_code=True, dtype=torch.bfloat16
+    ).eval()
+    rows = tokens_of(corpus, 2)
+    close(other(rows).logits, model.network(rows))
+    with torch.autocast("cpu", torch.bfloat16):
+        ours, whole, cached = model.network(rows), other(rows).logits, other(rows, use_cache=True).logits
+    assert torch.equal(whole, ours)
+    assert (cached - ours).abs().mean() < 0.1 * ours.float().std()
+
+
+def test_a_network_with_code_learns_on_and_is_saved_as_it_was_loaded(corpus: Corpus, tmp_path: Path) -> None:
+    model = lively(corpus, IDEAS["experts"])
+    other = theirs(model, tmp_path / "folder")
+    rows = tokens_of(corpus, 2)
+    loss = other(rows, labels=rows).loss
+    expected = torch.nn.functional.cross_entropy(model.network(rows)[:, :-1].flatten(0, 1), rows[:, 1:].flatten())
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    loss.backward()
+    apart = {name.rpartition(".")[2] for name, p in other.named_parameters() if p.grad is None}
+    assert apart == {"bias"}  # of experts, which no gradient moves
+    other.save_pretrained(tmp_path / "saved")
+    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "saved", trust_remote_code=True)
+    with torch.no_grad():
+        assert torch.equal(again.eval()(rows).logits, other(rows).logits)
 
 
 @torch.no_grad()

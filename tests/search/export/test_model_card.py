@@ -41,8 +41,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "llama": {"mlp": "swiglu"},
     "arcee": {"mlp": "relu2", "mtp_heads": 1},
     "lilm": {"attention": "latent", "projection_dim": 12, "positions": "alibi"},
+    "lilm, ideas": {"mlp": "swiglu", "kv_blocks": 2, "linear": "ternary"},
 }
-OURS: dict[str, Any] = {"mlp": "swiglu", "kv_blocks": 2, "linear": "ternary"}
 
 
 def card(model: Checkpoint, table: dict[str, Any] = TABLE) -> str:
@@ -63,7 +63,7 @@ def test_the_cards_lines_run_with_transformers_and_the_folder_alone(
     model = lively(corpus, options, context=64)  # the prompt and all that is written: beyond it, programs differ
     with torch.no_grad():  # nor do they agree on bytes that are no UTF-8, which random weights like to write
         model.network.output_weight[[piece.kind == "byte" for piece in corpus.tokenizer.pieces()]] = 0
-    assert model_type(model.network.config) == kind
+    assert model_type(model.network.config) == kind.split(",")[0]
     write_folder(tmp_path / "THIS", {**files_of(model), "README.md": card(model).encode()})
     lines = python_lines((tmp_path / "THIS" / "README.md").read_text())
     assert lines is not None
@@ -89,10 +89,8 @@ def test_a_card_says_whose_code_runs(corpus: Corpus) -> None:
         "llama": 0,
         "arcee": 0,
         "lilm": 2,  # without it AutoTokenizer asks, too
+        "lilm, ideas": 2,
     }
-    ours = card(lively(corpus, OURS))
-    assert python_lines(ours) is None
-    assert """can't run this network: linear = "ternary", kv_blocks = 2 have no architecture there.""" in ours
 
 
 def test_a_card_without_scores_says_nothing_of_minimal_pairs(corpus: Corpus) -> None:
