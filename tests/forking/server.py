@@ -47,7 +47,8 @@ class Server:
         """Serve for good; returns in each process that is forked, and there alone."""
         while True:
             for key, _ in self._selector.select():
-                if request := key.data():
+                request: Request | None = key.data()
+                if request:
                     return request
             if not self._clients:
                 self._path.unlink()
@@ -73,7 +74,8 @@ class Server:
         number = os.fork()
         if number == 0:
             self._close()
-            return json.loads(message), descriptors
+            what: dict[str, Any] = json.loads(message)
+            return what, descriptors
         for descriptor in descriptors:
             os.close(descriptor)
         child = os.pidfd_open(number)

@@ -37,8 +37,8 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, st
     path = tmp_path_factory.mktemp("plan") / "tiny.toml"
     path.write_text(PLAN, encoding="utf-8")
     command, env = [*OURS, "start", "--study", str(path)], {**os.environ, "LILM_SEARCH_HOME": str(home)}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    done = finish(subprocess.Popen(command, **pipes, text=True, env=env, cwd="/"))  # started, not forked as elsewhere
+    pipe = subprocess.PIPE
+    done = finish(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=env, cwd="/"))  # not forked
     assert done.returncode == 0, done.stdout + done.stderr
     with embedded(home / "postgres"):
         yield home, done.stdout
