@@ -70,8 +70,9 @@ def test_captured_steps_are_eager_ones(
         assert step.mode == "eager + CUDA graphs"
     assert gpu.events["captures"] == 3
     assert gpu.events["replays"] == STEPS * (BATCH // 2 + 1)
-    # Muon makes a gradient's small singular values as large as the others, and their rounding with them.
-    atol = 3e-5 if optimizer == "muon" else 1e-6
+    # Muon makes a gradient's small singular values as large as the others, and their rounding with them: here it may be
+    # a hundredth of what the steps move a weight by.
+    atol = 1e-4 if optimizer == "muon" else 1e-6
     for a, b in zip(eager, captured, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=atol)
 
