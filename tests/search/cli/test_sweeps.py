@@ -52,7 +52,7 @@ def test_a_sweep_runs_its_grid_and_shows_it(
     text = BRIEF[: BRIEF.index("[proxy]")].replace("max_lr = { low = 1e-3, high = 3e-2, log = true }\n", "")
     text = text.replace("head_dim = { low = 8, high = 16, step = 8 }\n", "").replace("[4, 8]", "[2, 4, 8]")
     path = tmp_path / "batches.toml"
-    path.write_text(text + '[proxy]\nsampler = "grid"\nrepeats = 2\nbudget = "0.5s"\n', encoding="utf-8")
+    path.write_text(text + '[proxy]\nsampler = "grid"\nrepeats = 2\nbudget = "0.5s"\nreport_bytes = 3000\n', encoding="utf-8")
     monkeypatch.setenv("COLUMNS", "160")
     for _ in range(2):
         done = run_cli("start", "--study", str(path))
@@ -88,7 +88,7 @@ holdout_period = 50
 holdout_rows = 1
 [tokenizer]
 vocab_size = 512
-sample_bytes = 100_000
+sample_bytes = 300_000
 [model]
 context = 32
 n_layer = 2
@@ -98,7 +98,9 @@ head_dim = 16
 batch_size = 4
 [proxy]
 sampler = "grid"
-budget = "1s"
+budget = "0.5s"
+report_every = 20
+report_bytes = 3000
 [ideas]
 shared-keys = { kv_blocks = 2 }
 wider = { mlp_ratio = 8.0, mlp = "relu2" }
@@ -147,6 +149,8 @@ vocab_size = {{ choices = [1024, 512] }}
 sampler = "grid"
 repeats = {repeats}
 budget = "0.5s"
+report_every = 20
+report_bytes = 3000
 [confirm]
 budget = "0.5s"
 top = 1
