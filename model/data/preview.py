@@ -48,7 +48,7 @@ class FirstRows:
 def first_rows(source: str, most: int = ROWS) -> FirstRows:
     """Return the first rows of a source; raises `DataError` if it can't be read or has none."""
     if source == "builtin":
-        texts = list(builtin_prose())
+        texts = builtin_prose()
         preview = FirstRows(rows=[{"": t} for t in texts[:most]], count=len(texts), exact=True)
     elif source.startswith(HUB):
         preview = _of_hub(hub_name(source), most)

@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import functools
 import glob
 import hashlib
 import json
@@ -144,22 +145,24 @@ def _cut(rows: Iterator[str], most: int | None) -> Iterator[str]:
 
 def _source_rows(config: DataConfig) -> Iterator[str]:
     if config.source == "builtin":
-        return builtin_prose()
+        return iter(builtin_prose())
     if config.source.startswith(HUB):
         return _hub_rows(config, config.split)
     return local_rows(config)
 
 
-def builtin_prose() -> Iterator[str]:
-    """Yield the English prose that comes with Python: help topics and the standard library's docstrings.
+@functools.cache
+def builtin_prose() -> tuple[str, ...]:
+    """Return the English prose that comes with Python: help topics and the standard library's docstrings.
 
-    Each text comes once, in a fixed order that mixes both and all lengths; modules are parsed, never imported.
+    Each text comes once, in a fixed order that mixes both and all lengths; modules are parsed, never imported, which
+    takes seconds: the texts are kept.
     """
     from pydoc_data.topics import topics
 
     texts = {str(t).strip() for t in topics.values()}
     texts.update(text for path in _standard_library() for text in docstrings(path.read_bytes()))
-    yield from sorted((t for t in texts if len(t) > 40), key=lambda t: hashlib.sha256(t.encode()).digest())
+    return tuple(sorted((t for t in texts if len(t) > 40), key=lambda t: hashlib.sha256(t.encode()).digest()))
 
 
 def docstrings(source: bytes) -> Iterator[str]:

@@ -11,8 +11,10 @@ import search.cli.main
 import search.worker.pool
 import search.worker.worker
 import tests.chaos.worker
+from model.data.sources import builtin_prose
 from search.machine.provenance import source_version
 
 source_version()  # which asks git, and is remembered
+builtin_prose()  # which parses the standard library, and is remembered
 loaded = (alembic.command, scipy.stats, sqlalchemy.dialects.postgresql.psycopg2, torch._dynamo, search, tests)
 gc.freeze()  # so that collections in its children leave its pages shared

@@ -37,7 +37,7 @@ MIXED = st.lists(
 @functools.cache
 def lines() -> list[str]:
     """Lines of prose; read when a test asks for them, since each process that collects tests imports this file."""
-    return [line for text in list(builtin_prose())[:400] for line in text.splitlines(keepends=True)]
+    return [line for text in builtin_prose()[:400] for line in text.splitlines(keepends=True)]
 
 
 def as_before(sample: Sequence[str], kind: str, vocab_size: int) -> bytes:

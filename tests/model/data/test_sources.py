@@ -96,9 +96,9 @@ def test_a_hugging_face_repository_by_its_own_loader(tmp_path: Path, named_split
 
 
 def test_builtin_prose_is_english_fixed_and_about_two_megabytes() -> None:
-    texts = list(builtin_prose())
+    texts = builtin_prose()
     split = list(documents(BUILTIN))
-    assert texts == [text for _, text in split]
+    assert list(texts) == [text for _, text in split]
     assert len(set(texts)) == len(texts)
     assert 1.5e6 < sum(len(t.encode()) for t in texts) < 3e6
     words = Counter(" ".join(texts).lower().split())

@@ -52,7 +52,9 @@ def test_a_sweep_runs_its_grid_and_shows_it(
     text = BRIEF[: BRIEF.index("[proxy]")].replace("max_lr = { low = 1e-3, high = 3e-2, log = true }\n", "")
     text = text.replace("head_dim = { low = 8, high = 16, step = 8 }\n", "").replace("[4, 8]", "[2, 4, 8]")
     path = tmp_path / "batches.toml"
-    path.write_text(text + '[proxy]\nsampler = "grid"\nrepeats = 2\nbudget = "0.5s"\nreport_bytes = 3000\n', encoding="utf-8")
+    path.write_text(
+        text + '[proxy]\nsampler = "grid"\nrepeats = 2\nbudget = "0.5s"\nreport_bytes = 3000\n', encoding="utf-8"
+    )
     monkeypatch.setenv("COLUMNS", "160")
     for _ in range(2):
         done = run_cli("start", "--study", str(path))
