@@ -46,7 +46,7 @@ def one_file(entry: str, kinds: Collection[str]) -> str:
     """
     modules = _in_order(entry)
     used = _used(modules[-1], kinds)
-    imports, parts = _imports(modules, used), []
+    parts = [f'"""{modules[-1].docstring}\n"""', _imports(modules, used)]
     owners: dict[str, str] = {}
     for module in modules:
         statements = [s for s in _kept(module, used) if not isinstance(s, ast.Import | ast.ImportFrom)]
@@ -61,7 +61,7 @@ def one_file(entry: str, kinds: Collection[str]) -> str:
                 parts[-1] += "\n" + _source(module, statement, used)
             else:
                 parts.append(_source(module, statement, used))
-    return "\n\n\n".join([f'"""{modules[-1].docstring}\n"""', imports, *parts]) + "\n"
+    return "\n\n\n".join(parts) + "\n"
 
 
 def _in_order(entry: str) -> list[Module]:
