@@ -54,7 +54,7 @@ VARIANTS: dict[str, tuple[str, str]] = {
     "joint": ("joint", "qmc"),
 }
 """Each with its kind and with what draws until it learns; "tpe, plain" is TPE as Optuna has it by default."""
-OWN = {
+OWN: dict[str, dict[str, Any]] = {
     "as in the study file": {},
     "as in the study file, startup 10": {"startup": STARTUP},
     "as in the study file, joint": {"kind": "joint"},
