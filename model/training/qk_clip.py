@@ -6,7 +6,7 @@ the limit τ has its queries and keys scaled by √(τ / S) each, so that its sc
 
 import torch
 
-from model.errors import SettingsError
+from model.effects import require_clippable
 from model.network.mixers.scores import ScoredAttention
 from model.network.transformer import Transformer
 
@@ -18,12 +18,7 @@ class QKClip:
     """
 
     def __init__(self, network: Transformer, limit: float) -> None:
-        kinds = {network.config.linear_kind(f"attention.{name}") for name in ("qkv", "q", "kv_up")} - {"dense"}
-        if kinds:
-            raise SettingsError(
-                f'`qk_clip` is {limit}, but must be 0 where linear = "{kinds.pop()}" in attention: no part of '
-                'the weights is one head\'s alone; set linear_in = "mlp", or qk_norm = true instead'
-            )
+        require_clippable(network.config, limit)
         self._limit = limit
         self._attentions = [m for m in network.modules() if isinstance(m, ScoredAttention)]
         for attention in self._attentions:

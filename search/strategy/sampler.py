@@ -20,6 +20,7 @@ from search.strategy.hand_made import coordinates_near
 from search.strategy.joint import JointModel, can_learn, full_budget_runs
 from search.strategy.quasi_random import PointSuggester, seed_from, sobol
 from search.strategy.sampler_history import sampler_history
+from search.study.plan import Plan
 from search.study.space import MAX_GRID_POINTS, Params, Space, params_key
 from search.study.study import LinkedStudy
 from search.study.trials import SAMPLER, attributes_of, trial_params
@@ -238,14 +239,14 @@ def ensure_parameters(study: LinkedStudy, trial_id: int) -> None:
         return
     with study.database.lock(f"lilm-search/draw/{plan.name}"):
         trials = study.proxy_queue.with_attributes()
-        drawn = plan_sampler(study).draw(trials, trial.number, given, partial(full_budget_runs, study))
+        drawn = sampler_of(plan).draw(trials, trial.number, given, partial(full_budget_runs, study))
         storage.set_trial_user_attr(trial_id, SAMPLER, {"kind": drawn.kind, "seed": drawn.seed})
         storage.set_trial_system_attr(trial_id, "fixed_params", drawn.params)
 
 
-def plan_sampler(study: LinkedStudy) -> Sampler:
-    """Return the sampler of a study, by its plan."""
-    plan, proxy = study.plan, study.plan.proxy
+def sampler_of(plan: Plan) -> Sampler:
+    """Return the sampler that a study's plan asks for."""
+    proxy = plan.proxy
     return Sampler(
         space=plan.space,
         fixed=plan.fixed(),

@@ -10,6 +10,7 @@ from typing import Any, Self
 import tomli_w
 
 from model.config import DataConfig, ModelConfig, TokenizerConfig, TrainConfig
+from model.effects import require_effects
 from model.errors import SettingsError
 from model.settings import Settings, deeper, is_finite, nearest, shown
 from search.common.errors import StudyFileError
@@ -193,7 +194,8 @@ class Plan:
         given = {key: typed(key, value) for key, value in params.items()}
         self._check_searched(where, given)
         try:
-            self.configuration(given)
+            configuration = self.configuration(given)
+            require_effects(configuration.model, configuration.train)
         except SettingsError as error:
             raise SettingsError(f"{where} {error}") from None
         return given

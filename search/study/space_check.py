@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from model.effects import require_effects
 from model.errors import SettingsError
 from model.settings import shown
 from search.study.parameter import Value
@@ -20,6 +21,9 @@ SAMPLED_VALUES = 16
 MAX_COMBINATIONS = 512
 """Most combinations that are all tried; of more, so many at random."""
 
+TOGETHER = ("model", "train")
+"""Sections whose settings are also checked together: one may do nothing beside another."""
+
 Tables = Mapping[str, Mapping[str, Any]]
 """The settings in the sections for tokenizer, model and training, by section."""
 
@@ -29,15 +33,15 @@ def check_space(space: Space, tables: Tables) -> None:
     fixed = {k: v for table in tables.values() for k, v in table.items() if k not in space.parameters}
     for name, parameter in space.parameters.items():
         _check_condition(name, parameter, space, fixed)
-    tried: set[tuple[str, frozenset[Any]]] = set()
+    tried: set[tuple[tuple[str, ...], frozenset[Any]]] = set()
     for params in _draws(space, fixed):
-        for section in RECORDS:
-            part = {k: v for k, v in params.items() if SECTION_OF[k] == section}
-            if (section, frozenset(part.items())) in tried:
+        for sections in (*((section,) for section in RECORDS), TOGETHER):
+            part = {k: v for k, v in params.items() if SECTION_OF[k] in sections}
+            if (sections, frozenset(part.items())) in tried:
                 continue
-            tried.add((section, frozenset(part.items())))
-            if error := _error(section, tables, part):
-                raise SettingsError(_explained(space, tables, section, part, error))
+            tried.add((sections, frozenset(part.items())))
+            if error := _error(sections, tables, part):
+                raise SettingsError(_explained(space, tables, sections, part, error))
 
 
 def _check_condition(name: str, parameter: Parameter, space: Space, fixed: Mapping[str, Any]) -> None:
@@ -45,7 +49,7 @@ def _check_condition(name: str, parameter: Parameter, space: Space, fixed: Mappi
         where = f"[space.{name}] `when` asks for `{key}` = {' or '.join(map(shown, wanted)) or 'none of all values'}"
         parent = space.parameters.get(key)
         for value in wanted:
-            if parent is None and (error := _error(SECTION_OF[key], {SECTION_OF[key]: {}}, {key: value})):
+            if parent is None and (error := _error((SECTION_OF[key],), {SECTION_OF[key]: {}}, {key: value})):
                 raise SettingsError(f"[space.{name}] `when`: {error}")
             if parent is not None and not parent.holds(value):
                 raise SettingsError(f"[space.{name}] `when` asks for `{key}` = {shown(value)}, but it is {parent}")
@@ -145,30 +149,36 @@ def _combinations(values: Mapping[str, list[Value]], rng: random.Random) -> Iter
         yield {name: rng.choice(some) for name, some in values.items()}
 
 
-def _error(section: str, tables: Tables, params: Mapping[str, Any]) -> str:
-    """Return the error of a section's record with these values beside the fixed ones; empty if it accepts them."""
+def _error(sections: tuple[str, ...], tables: Tables, params: Mapping[str, Any]) -> str:
+    """Return the error of these sections with these values beside the fixed ones; empty if they accept them."""
+    own = {section: {k: v for k, v in params.items() if SECTION_OF[k] == section} for section in sections}
     try:
-        RECORDS[section](**{**tables[section], **params})
+        records = [RECORDS[section](**{**tables[section], **own[section]}) for section in sections]
+        if sections == TOGETHER:
+            require_effects(*records)  # type: ignore[arg-type]
     except SettingsError as error:
         return str(error)
     return ""
 
 
-def _explained(space: Space, tables: Tables, section: str, params: Params, error: str) -> str:
+def _explained(space: Space, tables: Tables, sections: tuple[str, ...], params: Params, error: str) -> str:
     """Return a message that names the settings whose values a record refuses, the values, and what to write instead."""
     corners = _corners(space)
     involved = [
         name
         for name in params
-        if any(not _error(section, tables, {**params, name: v}) for v in _alternatives(space, name, corners))
+        if any(not _error(sections, tables, {**params, name: v}) for v in _alternatives(space, name, corners))
     ]
-    involved = involved or [name for name in params if f"`{name}`" in error] or list(params)
+    involved = involved or [name for name in params if f"`{name}`" in error]
+    if not involved and sections == TOGETHER:
+        return f"[model] and [train]: {error}"
+    involved = involved or list(params)
     if len(involved) > 1:
         drawn = " and ".join(f"`{name}` = {shown(params[name])}" for name in involved)
         return f"[space] can draw {drawn} together: {error}; narrow one of them"
     name = involved[0]
     parameter = space.parameters[name]
-    valid = [v for v in _alternatives(space, name, corners) if not _error(section, tables, {**params, name: v})]
+    valid = [v for v in _alternatives(space, name, corners) if not _error(sections, tables, {**params, name: v})]
     return f"[space.{name}] can draw {shown(params[name])}: {error}{_remedy(parameter, valid)}"
 
 

@@ -12,7 +12,7 @@ import multiprocessing
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -26,7 +26,7 @@ from scipy.stats import t as student
 
 from search.strategy import sampler as ours
 from search.strategy import sampler_history
-from search.strategy.sampler import Sampler
+from search.strategy.sampler import Sampler, sampler_of
 from tests.benchmarks.problems import CURVES, SETS, Problem, closed_forms, surrogate
 
 CHECKS = (25, 50, 100)
@@ -51,8 +51,15 @@ VARIANTS: dict[str, tuple[str, str]] = {
     "tpe, both, qmc start": ("tpe-both", "qmc"),
     "gp, qmc start": ("gp", "qmc"),
     "gp, told disasters": ("gp", "qmc"),
+    "joint": ("joint", "qmc"),
 }
-"""Each with its kind and with what draws until it learns."""
+"""Each with its kind and with what draws until it learns; "tpe, plain" is TPE as Optuna has it by default."""
+OWN: dict[str, dict[str, Any]] = {
+    "as in the study file": {},
+    "as in the study file, startup 10": {"startup": STARTUP},
+    "as in the study file, joint": {"kind": "joint"},
+}
+"""Samplers of the problem's own study, after its baselines, each with what is changed of it."""
 TOLD_DISASTERS = "gp, told disasters"
 """Variant that is told every loss as it came out, however far behind."""
 
@@ -89,8 +96,7 @@ def problem(name: str) -> Problem:
 
 def simulate(problem: Problem, variant: str, workers: int, seed: int, most: int = TRIALS) -> Run:
     """Run one study with so many trials at any time, each taking a random while; what is picked is the best seen."""
-    kind, start = VARIANTS[variant]
-    sampler = Sampler(space=problem.space, fixed=problem.fixed, kind=kind, seed=seed, startup=STARTUP, start=start)
+    sampler, first = _sampler(problem, variant, seed)
     rng = np.random.default_rng([seed, 1])  # of the noise and the durations: alike for all samplers
     noise, durations = rng.normal(0, problem.noise, TRIALS), rng.lognormal(0, 0.3, TRIALS)
     trials: list[FrozenTrial] = []
@@ -101,7 +107,8 @@ def simulate(problem: Problem, variant: str, workers: int, seed: int, most: int 
     while ended < checks[-1]:
         while len(running) < workers and len(trials) < checks[-1]:
             started = time.process_time()
-            params = sampler.draw(trials, len(trials), {}).params
+            given = first[len(trials)] if len(trials) < len(first) else None
+            params = given or sampler.draw(trials, len(trials), {}).params
             asked.append(time.process_time() - started)
             trials.append(_trial(problem, params, len(trials), TrialState.RUNNING))
             heapq.heappush(running, (now + durations[len(trials) - 1], len(trials) - 1))
@@ -118,6 +125,17 @@ def simulate(problem: Problem, variant: str, workers: int, seed: int, most: int 
         if ended in checks:
             regrets.append(problem.regret(picked))
     return Run(problem.name, variant, workers, seed, tuple(regrets), float(np.mean(asked[-10:])))
+
+
+def _sampler(problem: Problem, variant: str, seed: int) -> tuple[Sampler, list[dict[str, Any]]]:
+    """Return a variant's sampler, and the configurations that are run before any is drawn."""
+    if variant not in OWN:
+        kind, start = VARIANTS[variant]
+        own = Sampler(space=problem.space, fixed=problem.fixed, kind=kind, seed=seed, startup=STARTUP, start=start)
+        return own, []
+    assert problem.plan is not None, f"{problem.name} is no study's space"
+    baselines = [{k: v for k, v in b.items() if k in problem.space.parameters} for b in problem.plan.baselines.values()]
+    return replace(sampler_of(problem.plan), seed=seed, **OWN[variant]), baselines
 
 
 def _trial(
@@ -159,7 +177,7 @@ def table(runs: list[Run]) -> str:
         "|---|---:|---|---:|---:|---:|---:|",
     ]
     names = sorted({r.problem for r in runs}, key=[r.problem for r in runs].index)
-    for name, workers, variant in itertools.product([*names, "all"], (1, 16), VARIANTS):
+    for name, workers, variant in itertools.product([*names, "all"], (1, 16), [*VARIANTS, *OWN]):
         some = [r for r in runs if name in (r.problem, "all") and (r.workers, r.variant) == (workers, variant)]
         if not some or (name == "all" and {r.problem for r in some} != set(names)):
             continue
@@ -184,7 +202,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=TRIALS, choices=CHECKS, help="of each study")
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 16], help="trials at once")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--samplers", nargs="*", default=list(VARIANTS), choices=list(VARIANTS), metavar="NAME")
+    parser.add_argument("--samplers", nargs="*", default=list(VARIANTS), choices=[*VARIANTS, *OWN], metavar="NAME")
     parser.add_argument("--problems", nargs="*", metavar="NAME")
     parser.add_argument("--out", type=Path, help="keep each study's figures there; what is there isn't run again")
     options = parser.parse_args()

@@ -1,5 +1,6 @@
 """The table of the race: its candidates' standing, and why each long run was started or no more will be."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from optuna.trial import TrialState
@@ -60,18 +61,25 @@ def waits_for(snapshot: Snapshot) -> str:
 
 
 def decisions(snapshot: Snapshot) -> list[str]:
-    """Return a line for each run, in the order of starting: why it was started, and how it ended."""
-    return [_decision(snapshot.plan, run) for run in snapshot.runs if RETRIES not in run.user_attrs]
+    """Return a line for each run, in the order of starting: why it was started, and how it and its retries ended."""
+    retries = {attributes_of(run).retries: run for run in snapshot.runs if RETRIES in run.user_attrs}
+    return [_decision(snapshot.plan, run, retries) for run in snapshot.runs if RETRIES not in run.user_attrs]
 
 
-def _decision(plan: Plan, run: Any) -> str:
-    attrs = attributes_of(run)
+def _decision(plan: Plan, run: Any, retries: Mapping[int | None, Any]) -> str:
+    first, ends = attributes_of(run), [_end(run)]
+    budget, key = budget_of(run, plan), entrant_of(run).key
+    while (run := retries.get(run.number)) is not None:
+        ends.append(f"again: {_end(run)}")
+    return f"{key}, seed {first.seed}, {budget}: {first.why} → {', '.join(ends)}"
+
+
+def _end(run: Any) -> str:
     ends = {
         TrialState.COMPLETE: f"{run.value:.4f} BPB" if run.state == TrialState.COMPLETE else "",
         TrialState.PRUNED: f"pruned at {run.last_step}%",
-        TrialState.FAIL: attrs.failure or "failed",
+        TrialState.FAIL: attributes_of(run).failure or "failed",
         TrialState.RUNNING: "running",
         TrialState.WAITING: "waits for a worker",
     }
-    budget = budget_of(run, plan)
-    return f"{entrant_of(run).key}, seed {attrs.seed}, {budget}: {attrs.why} → {ends[run.state]}"
+    return ends[run.state]

@@ -1,5 +1,10 @@
 """Sweeps, conditional spaces and the recipe through the real commands."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 import tomllib
 from collections import Counter
 from pathlib import Path
@@ -11,7 +16,7 @@ from search.study.study import load_study
 from storage.server.database import Database
 from tests.conftest import run_cli
 from tests.search.conftest import Typed
-from tests.search.tiny import BRIEF, PLAN, TRIALS, proxies
+from tests.search.tiny import BRIEF, PLAN, TRIALS, proxies, wait_for
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # as the commands do
 
@@ -19,29 +24,64 @@ CONDITIONAL = """
 attention = { choices = ["full", "grouped", "latent"] }
 projection_dim = { choices = [4, 8], when = { attention = "latent" } }
 n_kv_head = { low = 1, high = 2, when = { attention = "grouped" } }
+mixer = { choices = ["attention", "mamba2"], when = { attention = "full" } }
+ssm_state = { choices = [4, 8], when = { mixer = "mamba2" } }
+window = { choices = [0, 8], when = { mixer = "attention" } }
+global_every = { choices = [0, 2], when = { window = 8 } }
+optimizer = { choices = ["adamw", "muon"] }
+momentum = { low = 0.8, high = 0.95, when = { optimizer = "muon" } }
 """
+OWN = """
+attention = "latent"
+projection_dim = 8
+optimizer = "adamw"
+"""
+"""Settings of the baseline that the space asks for."""
 
 
-def test_a_conditional_space_from_a_study_file_alone(stored: Database, tmp_path: Path) -> None:
-    """Kinds of attention, each with the settings that it alone has."""
+def test_a_conditional_space_from_a_study_file_alone_killed_and_gone_on_with(
+    stored: Database, database_url: str, tmp_path: Path
+) -> None:
+    """Ideas each with the settings that it alone has; `start` and its worker are killed in the middle of a trial."""
     path = tmp_path / "kinds.toml"
     path.write_text(
         BRIEF.replace("[space]", "[space]" + CONDITIONAL)
         .replace("n_head = 1", "n_head = 2")
-        .replace("batch_size = 4\n", 'batch_size = 4\nattention = "latent"\nprojection_dim = 8\n')
+        .replace("n_layer = 1", "n_layer = 2")
+        .replace("batch_size = 4\n", "batch_size = 4\n" + OWN)
         .replace(f"trials = {TRIALS}", "trials = 9")
-        .replace("grace_seconds = 3.0", "grace_seconds = 60.0"),  # whom a busy machine holds up isn't lost
+        .replace("grace_seconds = 3.0", "grace_seconds = 20.0"),  # whom a busy machine holds up isn't lost
         encoding="utf-8",
     )
+    command = [sys.executable, "-m", "search", "start", "--study", str(path), "--workers", "1"]
+    env = {**os.environ, "LILM_SEARCH_STORAGE": database_url, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env) as first:
+        wait_for(first, "BPB")
+        while not (running := [t for t in proxies(load_study(stored, "kinds")) if t.state == TrialState.RUNNING]):
+            time.sleep(0.05)
+        first.kill()
+        os.kill(int(running[0].user_attrs["worker"].split("/")[1].split("-")[0]), signal.SIGKILL)
+    before = [t for t in proxies(load_study(stored, "kinds")) if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     done = run_cli("start", "--study", str(path))
     assert done.returncode == 0, done.stdout + done.stderr
     trials = proxies(load_study(stored, "kinds"))
-    assert all(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in trials)
-    assert len(trials) == 9
+    assert [(t.params, t.value) for t in before] == [(trials[t.number].params, trials[t.number].value) for t in before]
+    lost = [t for t in trials if t.state == TrialState.FAIL]
+    for trial in lost:  # none if it had just ended
+        (successor,) = (t for t in trials if t.user_attrs.get("retries") == trial.number)
+        assert successor.params.items() >= trial.params.items()
+    ended = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    assert len(ended) == 9 == len(trials) - len(lost)
     assert len({t.params["attention"] for t in trials}) > 1
-    for trial in trials:
-        assert ("projection_dim" in trial.params) == (trial.params["attention"] == "latent")
-        assert ("n_kv_head" in trial.params) == (trial.params["attention"] == "grouped")
+    for trial in ended:
+        params = trial.params
+        assert ("projection_dim" in params) == (params["attention"] == "latent")
+        assert ("n_kv_head" in params) == (params["attention"] == "grouped")
+        assert ("mixer" in params) == (params["attention"] == "full")
+        assert ("ssm_state" in params) == (params.get("mixer") == "mamba2")
+        assert ("window" in params) == (params.get("mixer") == "attention")
+        assert ("global_every" in params) == (params.get("window") == 8)
+        assert ("momentum" in params) == (params["optimizer"] == "muon")
         assert {"mfu", "mode", "compile_seconds"} <= trial.user_attrs.keys()
 
 

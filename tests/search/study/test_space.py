@@ -177,6 +177,42 @@ def test_a_space_that_can_draw_what_cannot_be_trained_is_refused(space: str, mor
 
 
 @pytest.mark.parametrize(
+    ("space", "more", "parts"),
+    [
+        (
+            'mixer = { choices = ["attention", "mamba2"] }\nqk_clip = { choices = [0.0, 30.0] }',
+            "",
+            ["[space] can draw `mixer` = 'mamba2' and `qk_clip` = 30.0 together", "no block has attention"],
+        ),
+        (
+            'mixer = { choices = ["attention", "mamba2"] }',
+            "[train]\nqk_clip = 30.0",
+            ["[space.mixer] can draw 'mamba2': `qk_clip` is 30.0, but must be 0", 'write choices = ["attention"]'],
+        ),
+        (
+            "max_lr = { choices = [1e-3, 2e-3] }",
+            '[model]\nmixer = "megalodon"\n[train]\nqk_clip = 30.0',
+            ['[model] and [train]: `qk_clip` is 30.0, but must be 0 where mixer = "megalodon"'],
+        ),
+        (
+            "qk_norm = { choices = [false, true] }",
+            "[train]\nqk_clip = 30.0",
+            ["[space.qk_norm] can draw True", "`qk_clip` is 30.0, but must be 0 where qk_norm = true"],
+        ),
+    ],
+)
+def test_a_space_that_can_draw_what_does_nothing_is_refused(space: str, more: str, parts: list[str]) -> None:
+    message = refused(space, more)
+    for part in parts:
+        assert part in message
+
+
+def test_a_stored_space_that_can_draw_what_does_nothing_goes_on() -> None:
+    plan = parse('mixer = { choices = ["attention", "mamba2"] }', "[train]\nqk_clip = 30.0", stored=True)
+    assert plan.configuration({"mixer": "mamba2"}).train.qk_clip == 30
+
+
+@pytest.mark.parametrize(
     ("space", "more"),
     [
         ("head_dim = { low = 16, high = 144, step = 2 }", ""),
