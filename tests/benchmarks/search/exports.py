@@ -23,6 +23,7 @@ from tests.benchmarks.search.answers import Answers, Scale
 from tests.benchmarks.search.figures import Replay, mean_text
 from tests.benchmarks.search.ours import FEW_LONG_RUNS
 from tests.benchmarks.search.replays import kept
+from tests.benchmarks.search.trainer import PREFIX_REPEAT
 from tests.benchmarks.table.rows import TABLE, Row, Table, read
 
 MARGINS: Mapping[str, Sequence[float]] = {
@@ -35,6 +36,7 @@ TENTH = 1
 """Place in a curve of the report at a tenth of a long run, where proxies end."""
 
 Draws = Float[ndarray, " draws"]
+PerRow = Float[ndarray, "rows draws"]
 
 
 @dataclass(frozen=True)
@@ -55,26 +57,50 @@ class Decisions:
 
 
 def decided(search: Replay, table: Table, draws: int) -> Decisions:
-    """Return a recorded search's decisions, with the noise of its candidates' runs drawn anew.
+    """Return a recorded search's decisions, with the noise of its candidates' runs drawn anew."""
+    random = np.random.default_rng(search.replay)
+    answers = _answers(search, table)
+    rows = _candidates(search, table)
+    ends, tenths = zip(*(_drawn(row, answers.noise(row), draws, random) for row in rows), strict=True)
+    proxies = [_drawn(row, answers.noise(row), draws, random)[1] for row in rows]
+    return _decisions(search.replay, rows, np.array(ends), np.array(tenths) - np.array(proxies))
+
+
+def as_recorded(search: Replay, table: Table) -> Decisions:
+    """Return the one decision that a recorded search had to make, by its own runs."""
+    answers = _answers(search, table)
+    rows = _candidates(search, table)
+    runs, proxies = ([answers.long(row, repeat) for row in rows] for repeat in (0, PREFIX_REPEAT))
+    ends = np.array([[run.final] for run in runs])
+    differences = np.array([[a.bpb[TENTH] - b.bpb[TENTH]] for a, b in zip(runs, proxies, strict=True)])
+    return _decisions(search.replay, rows, ends, differences)
+
+
+def _answers(search: Replay, table: Table) -> Answers:
+    return Answers(table, Scale(tomllib.loads(table.study)["space"]), search.replay)
+
+
+def _candidates(search: Replay, table: Table) -> list[Row]:
+    """Return the baseline and the configurations whose long runs came to their end."""
+    others = (table.rows[entrant["row"]] for entrant in search.ranking if entrant["row"])
+    return [table.rows[0], *(row for row in others if math.isfinite(row.mean))]
+
+
+def _decisions(replay: int, rows: Sequence[Row], bpb: PerRow, differences: PerRow) -> Decisions:
+    """Return the decisions by what runs ended with, and by how far each row's proxy and run were apart at a tenth.
 
     The noise at a tenth is known without a second long run: a candidate's proxy and its long run are two seeds of the
     same training so far. It is √(mean squared difference / 2) over the candidates.
     """
-    random = np.random.default_rng(search.replay)
-    answers = Answers(table, Scale(tomllib.loads(table.study)["space"]), search.replay)
-    others = [table.rows[entrant["row"]] for entrant in search.ranking if entrant["row"]]
-    candidates = [table.rows[0], *(row for row in others if math.isfinite(row.mean))]
-    ends, tenths = zip(*(_drawn(row, answers.noise(row), draws, random) for row in candidates), strict=True)
-    proxies = [_drawn(row, answers.noise(row), draws, random)[1] for row in candidates]
-    bpb, differences = np.array(ends), np.array(tenths) - np.array(proxies)
+    draws = bpb.shape[1]
     best = 1 + bpb[1:].argmin(axis=0)
-    truth = np.array([row.mean for row in candidates])
+    truth = np.array([row.mean for row in rows])
     units = {
         "BPB": np.ones(draws),
         "deviations of the runs' means": bpb.std(axis=0, ddof=1),
         "noise at a tenth": np.sqrt((differences**2).mean(axis=0) / 2),
     }
-    return Decisions(search.replay, bpb[0] - bpb[best, np.arange(draws)], truth[best] - truth[0], units)
+    return Decisions(replay, bpb[0] - bpb[best, np.arange(draws)], truth[best] - truth[0], units)
 
 
 def _drawn(row: Row, noise: Sequence[float], draws: int, random: np.random.Generator) -> tuple[Draws, Draws]:
@@ -85,21 +111,22 @@ def _drawn(row: Row, noise: Sequence[float], draws: int, random: np.random.Gener
     return ends, ends + tenth - final
 
 
-def report(searches: Sequence[Decisions]) -> str:
-    """Return a table with a line for each rule."""
+def report(searches: Sequence[Decisions], recorded: Sequence[Decisions]) -> str:
+    """Return a table with a line for each rule, of searches decided many times and as they were recorded."""
     today = [search.change("BPB", 0.0) for search in searches]
     odd = np.array([search.replay % 2 == 1 for search in searches])
     groups = (np.ones_like(odd), ~odd, odd)
     lines = [
-        "| ahead of the baseline by more than | worse than it | even replays | odd | added regret |",
-        "|---|--:|--:|--:|--:|",
+        "| ahead of the baseline by more than | worse | even replays | odd | added regret | worse as recorded |",
+        "|---|--:|--:|--:|--:|--:|",
     ]
     for unit, margin in ((unit, margin) for unit, margins in MARGINS.items() for margin in margins):
         changes = [search.change(unit, margin) for search in searches]
         worse = np.array([float((change > 0).mean()) for change in changes])
         added = [float((change - before).mean()) for change, before in zip(changes, today, strict=True)]
         shares = " | ".join(f"{_mean(worse, which):.1%}" for which in groups)
-        lines.append(f"| {margin:g} {unit} | {shares} | {mean_text(added)} |")
+        once = sum(bool((search.change(unit, margin) > 0).any()) for search in recorded)
+        lines.append(f"| {margin:g} {unit} | {shares} | {mean_text(added)} | {once} of {len(recorded)} |")
     return "\n".join(lines)
 
 
@@ -119,7 +146,8 @@ def main() -> None:
     for workers, budget in sorted({(r.workers, r.budget) for r in few}):
         here = [r for r in few if (r.workers, r.budget) == (workers, budget)]
         print(f"{workers} workers, money for {budget:g} long runs, {len(here)} searches\n")
-        print(report([decided(search, table, options.draws) for search in here]) + "\n")
+        drawn = [decided(search, table, options.draws) for search in here]
+        print(report(drawn, [as_recorded(search, table) for search in here]) + "\n")
 
 
 if __name__ == "__main__":
