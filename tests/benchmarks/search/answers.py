@@ -72,13 +72,13 @@ class Answers:
         by: what is unstable, such as a high learning rate, is so nearby. The curve is one of the row's own, moved.
         """
         random = np.random.default_rng([self.replay, row.number, repeat])
-        curve, noise = row.long[int(random.integers(len(row.long)))], self._noise(row)
+        curve, noise = row.long[int(random.integers(len(row.long)))], self.noise(row)
         if curve.failed or not math.isfinite(row.mean) or not noise:
             return curve
         moved = row.mean + noise[int(random.integers(len(noise)))] - curve.final
         return Curve(repeat, tuple(b + moved for b in curve.bpb), curve.train_bpb, curve.steps, failed=False)
 
-    def _noise(self, row: Row) -> list[float]:
+    def noise(self, row: Row) -> list[float]:
         """Return the residuals that a row's runs may have."""
         there = [other for other in self.table.rows if other.residuals]
         distances = [self._distance(row, other) for other in there]

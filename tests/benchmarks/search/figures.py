@@ -35,6 +35,8 @@ class Replay:
     """Money, in long runs."""
     short: int
     long: int
+    ranking: Sequence[Mapping[str, Any]] = ()
+    """Fields of each `Entrant` that the export was chosen among, if it is ours."""
 
     @classmethod
     def of(cls, table: Table, search: tuple[str, float, int, int], found: Found, long_seconds: float) -> "Replay":
@@ -50,6 +52,7 @@ class Replay:
             spent=round(found.seconds / long_seconds, 3),
             short=found.short,
             long=found.long,
+            ranking=tuple(asdict(entrant) for entrant in found.ranking),
         )
 
     def line(self) -> Mapping[str, Any]:

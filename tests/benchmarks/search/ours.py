@@ -71,6 +71,20 @@ class Stop:
 
 
 @dataclass(frozen=True)
+class Entrant:
+    """A configuration with what its runs in a search measured."""
+
+    row: int
+    """Number of the configuration."""
+    bpb: tuple[float, ...]
+    """BPB of its long runs that came to their end."""
+    failed: int = 0
+    """Long runs that diverged."""
+    proxy: float | None = None
+    """BPB of its proxy."""
+
+
+@dataclass(frozen=True)
 class Found:
     """What a search ended with."""
 
@@ -81,6 +95,8 @@ class Found:
     """Short runs begun."""
     long: int
     """Long runs begun."""
+    ranking: tuple[Entrant, ...] = ()
+    """What the export was chosen among, in the project's order, if it is ours."""
 
 
 def search(answers: Answers, long_runs: float, workers: int, storage: TableStorage | None = None) -> Found:
@@ -94,8 +110,13 @@ def search(answers: Answers, long_runs: float, workers: int, storage: TableStora
         study = part("search.study.study", "open_study")(MemoryDatabase(storage or TableStorage(answers)), plan)
         seconds = work(study, answers, workers)
     confirmed = part("search.study.results", "confirmed")(study)
-    export = answers.row({name: confirmed[0].params[name] for name in plan.space.parameters}) if confirmed else None
-    return Found(export, seconds, len(study.proxy_trials()), len(study.confirm_trials()))
+    rows = [answers.row({name: c.params[name] for name in plan.space.parameters}) for c in confirmed]
+    ranking = tuple(
+        Entrant(row.number, tuple(c.bpb_by_seed.values()), c.failed, c.proxy_bpb)
+        for row, c in zip(rows, confirmed, strict=True)
+    )
+    export = rows[0] if rows else None
+    return Found(export, seconds, len(study.proxy_trials()), len(study.confirm_trials()), ranking)
 
 
 def work(study: Any, answers: Answers, workers: int) -> float:

@@ -6,20 +6,17 @@ The method is one of `neps.algorithms` that takes a fidelity; the baseline by ha
 steps, are told as places in their lists, so that each setting is of one type.
 """
 
-import json
 import random
-import sys
 from typing import Any
 
 import neps  # type: ignore[import-not-found]
 import numpy as np
 import torch
 from neps.space import HPOCategorical, HPOFloat, HPOInteger, SearchSpace  # type: ignore[import-not-found]
+from peer_loop import WORST, serve  # type: ignore[import-not-found]
 
 FIDELITY, TWENTIETHS = "until", 20
 """Of a long run: every twentieth has a report."""
-WORST = 100.0
-"""BPB of a run that diverged."""
 
 
 class Setting:
@@ -76,27 +73,12 @@ class Search:
             "previous": trial.metadata.previous_trial_id,
         }
 
-    def tell(self, number: str, params: dict[str, Any], bpb: float | None) -> None:
+    def tell(self, identity: str, params: dict[str, Any], bpb: float | None) -> None:
         """Tell a run's end, as that of the configuration that was trained."""
-        config = self.neps.trials[number].config
+        config = self.neps.trials[identity].config
         config.update({name: self.settings[name].inside(value) for name, value in params.items()})
-        self.neps.tell(number, WORST if bpb is None else bpb)
-
-
-def main() -> None:
-    """Answer lines until there are no more."""
-    search: Search | None = None
-    for line in sys.stdin:
-        wanted = json.loads(line)
-        if "start" in wanted:
-            search = Search(sys.argv[1], **wanted["start"])
-            continue
-        assert search is not None
-        if "ask" in wanted:
-            print(json.dumps(search.ask()), flush=True)
-        else:
-            search.tell(wanted["tell"], wanted["params"], wanted["bpb"])
+        self.neps.tell(identity, WORST if bpb is None else bpb)
 
 
 if __name__ == "__main__":
-    main()
+    serve(Search)

@@ -9,7 +9,6 @@ goes on with a run until it stops it. The baseline by hand isn't told: `peers.py
 
 import contextlib
 import datetime
-import json
 import logging
 import math
 import random
@@ -17,6 +16,7 @@ import sys
 from typing import Any
 
 import numpy as np
+from peer_loop import WORST, serve  # type: ignore[import-not-found]
 
 with contextlib.redirect_stdout(sys.stderr):  # 0.13 says there what else could be installed
     import syne_tune.config_space as spaces  # type: ignore[import-not-found]
@@ -25,8 +25,6 @@ with contextlib.redirect_stdout(sys.stderr):  # 0.13 says there what else could 
 
 STEP = 5
 """Percent of a long run between reports."""
-WORST = 100.0
-"""BPB of a run that diverged."""
 
 
 def domain(entry: dict[str, Any]) -> Any:
@@ -97,21 +95,6 @@ class Search:
             self.scheduler.on_trial_remove(trial)
 
 
-def main() -> None:
-    """Answer lines until there are no more."""
-    logging.disable(logging.WARNING)
-    search: Search | None = None
-    for line in sys.stdin:
-        wanted = json.loads(line)
-        if "start" in wanted:
-            search = Search(sys.argv[1], **wanted["start"])
-            continue
-        assert search is not None
-        if "ask" in wanted:
-            print(json.dumps(search.ask()), flush=True)
-        else:
-            search.tell(wanted["tell"], wanted["params"], wanted["bpb"])
-
-
 if __name__ == "__main__":
-    main()
+    logging.disable(logging.WARNING)
+    serve(Search)

@@ -99,7 +99,10 @@ def test_the_export_is_the_best_of_the_long_runs(replay: int) -> None:
     study = in_memory(told)
     runs = [told.row(t.params) for t in study.confirm_trials() if t.value is not None]
     assert told.table.rows[0] in runs  # the baseline
-    assert ours.search(answers(replay, noise=0.0), 8, WORKERS).export == min(runs, key=lambda r: r.mean)
+    found = ours.search(answers(replay, noise=0.0), 8, WORKERS)
+    assert found.export == min(runs, key=lambda r: r.mean)
+    assert [e.row for e in found.ranking] == [number for _, number in sorted({(r.mean, r.number) for r in runs})]
+    assert all(bpb == pytest.approx(told.table.rows[e.row].mean) for e in found.ranking for bpb in e.bpb)
 
 
 @pytest.mark.parametrize(

@@ -4,27 +4,34 @@ from pathlib import Path
 
 import pytest
 
+from tests.benchmarks.search import peer_loop
 from tests.benchmarks.search.answers import Answers
 from tests.benchmarks.search.made_up import SCALE, table
 from tests.benchmarks.search.peers import Peer
 
 # Draws two configurations, trains each to 20%, goes on with the better one to 100%, then begins anew.
 HALVING = """
-import json, random, sys
-for line in sys.stdin:
-    said = json.loads(line)
-    if "start" in said:
-        random.seed(said["start"]["seed"])
-        base, told, count = said["start"]["baseline"], [], 0
-    elif "ask" in said:
-        count += 1
-        params = {**base, "n_layer": random.randint(1, 6)}
-        answer = {"id": str(count), "params": params, "percent": 20, "previous": None}
-        if count % 3 == 0:
-            answer |= {"percent": 100, "previous": min(told[-2:])[1]}
-        print(json.dumps(answer), flush=True)
-    else:
-        told.append((said["bpb"], said["tell"]))
+import random, sys
+sys.path.insert(0, sys.argv[1])
+from peer_loop import serve
+
+class Search:
+    def __init__(self, method, space, baseline, seed):
+        random.seed(seed)
+        self.baseline, self.told, self.count = baseline, [], 0
+
+    def ask(self):
+        self.count += 1
+        params = {**self.baseline, "n_layer": random.randint(1, 6)}
+        answer = {"id": str(self.count), "params": params, "percent": 20, "previous": None}
+        if self.count % 3 == 0:
+            answer |= {"percent": 100, "previous": min(self.told[-2:])[1]}
+        return answer
+
+    def tell(self, identity, params, bpb):
+        self.told.append((bpb, identity))
+
+serve(Search)
 """
 
 
@@ -36,7 +43,7 @@ def close(peer: Peer) -> None:
 @pytest.fixture
 def peer(tmp_path: Path) -> Iterator[Peer]:
     (tmp_path / "halving.py").write_text(HALVING)
-    made = Peer((sys.executable, str(tmp_path / "halving.py")))
+    made = Peer((sys.executable, str(tmp_path / "halving.py"), str(Path(peer_loop.__file__).parent)))
     yield made
     close(made)
 
