@@ -18,6 +18,8 @@ OURS = [sys.executable, "-m", "search"]
 """How a command of ours begins."""
 IN_NETWORK = ["ip", "netns", "exec"]
 """What may be before it, with the name of the network's namespace."""
+AT_START = ("LC_ALL", "LANG", "PYTHONUTF8", "PYTHONCOERCECLOCALE", "PYTHONIOENCODING", "PYTHONPATH")
+"""Variables that Python reads when it starts: a process in which they are others is started, not forked."""
 
 
 class Forked(subprocess.Popen[AnyStr]):
@@ -31,19 +33,20 @@ class Forked(subprocess.Popen[AnyStr]):
     def _execute_child(self, args: Any, executable: Any, preexec_fn: Any, *rest: Any) -> None:
         within = args[:3] == IN_NETWORK
         command = args[4:] if within else args
-        if command[:3] != OURS:
+        folder, environment = rest[2:4]
+        environment = dict(os.environ if environment is None else environment)
+        if command[:3] != OURS or any(environment.get(name) != os.environ.get(name) for name in AT_START):
             super()._execute_child(args, executable, preexec_fn, *rest)  # type: ignore[misc]
             return
         if preexec_fn is not None:
             raise ValueError("a forked process runs nothing before the command")
-        folder, environment = rest[2:4]
         pipes = rest[7:13]
         input_, _, _, output, _, errors = pipes
         what = {
             "arguments": command[3:],
             "network": args[3] if within else None,
             "folder": os.fspath(folder or Path.cwd()),
-            "environment": dict(os.environ if environment is None else environment),
+            "environment": environment,
             "processors": list(os.sched_getaffinity(0)),
             "session": rest[-2],
         }
