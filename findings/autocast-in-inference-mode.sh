@@ -3,14 +3,19 @@
 # works in torch.no_grad(), stays empty. A model that writes token by token in bfloat16 then copies all of its weights for
 # each token, silently. The documentation recommends inference_mode as the faster of the two.
 #
-# Needs a python3 with torch.
+# Needs a python3 with venv; installs torch 2.13.0 in a temporary folder.
 # Expected output (the first line names the version):
 #   torch 2.13.0
 #   no_grad: 1 copies of the weight in 5 uses
 #   inference_mode: 5 copies of the weight in 5 uses
 # Exits with 0 while it behaves so, with 1 when it no longer does.
 set -eu
-python3 - <<'PYTHON'
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+python3 -m venv venv
+venv/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
+venv/bin/python - <<'PYTHON'
 import sys
 
 import torch
