@@ -4,7 +4,7 @@
 # cache by, without a word, and traces, partitions and looks up both passes again in each new process. Only Inductor's own
 # kernels are found again. A switch, off by default, lets it keep such graphs too.
 #
-# Needs a python3 with torch, and a C++ compiler.
+# Needs a python3 with venv, its headers, and a C++ compiler; installs torch 2.13.0 in a temporary folder.
 # Expected output (the first line names the version):
 #   torch 2.13.0
 #   plain, by default: not kept, then found
@@ -13,8 +13,11 @@
 # Exits with 0 while it behaves so, with 1 when it no longer does.
 set -eu
 folder=$(mktemp -d)
-trap 'rm -r "$folder"' EXIT
-cat > "$folder/once.py" <<'PYTHON'
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+python3 -m venv venv
+venv/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
+cat > once.py <<'PYTHON'
 import sys
 
 import torch
@@ -43,11 +46,11 @@ print(*(word for name, word in words.items() if counters["aot_autograd"][name]))
 PYTHON
 twice() {  # NAME KIND ALLOWED
     export TORCHINDUCTOR_CACHE_DIR="$folder/$2$3" TORCHINDUCTOR_AUTOGRAD_CACHE_ALLOW_CUSTOM_AUTOGRAD="$3"
-    first=$(python3 "$folder/once.py" "$2")
-    echo "$1: $first, then $(python3 "$folder/once.py" "$2")"
+    first=$(venv/bin/python once.py "$2")
+    echo "$1: $first, then $(venv/bin/python once.py "$2")"
 }
 found=$(
-    python3 "$folder/once.py" version
+    venv/bin/python once.py version
     twice "plain, by default" plain 0
     twice "own autograd function, by default" own 0
     twice "own autograd function, allowed" own 1

@@ -4,7 +4,7 @@
 # same: the archive has graphs and their C++ source, but none of the libraries that the C++ compiler made of it, and that
 # compiler runs again for each. A copy of the cache's folder does save it.
 #
-# Needs a python3 with torch, and a C++ compiler.
+# Needs a python3 with venv, its headers, and a C++ compiler; installs torch 2.13.0 in a temporary folder.
 # Expected output (the first line names the version):
 #   torch 2.13.0
 #   first machine: graphs compiled 2, found 0; libraries built 2
@@ -13,8 +13,11 @@
 # Exits with 0 while it behaves so, with 1 when it no longer does.
 set -eu
 folder=$(mktemp -d)
-trap 'rm -r "$folder"' EXIT
-cat > "$folder/once.py" <<'PYTHON'
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+python3 -m venv venv
+venv/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
+cat > once.py <<'PYTHON'
 import os
 import sys
 from pathlib import Path
@@ -39,13 +42,13 @@ print(f"graphs compiled {compiled}, found {found}; libraries built {len(set(cach
 PYTHON
 machine() {  # NAME FOLDER ACT
     export TORCHINDUCTOR_CACHE_DIR="$folder/$2"
-    echo "$1: $(python3 "$folder/once.py" "$folder/archive" "$3")"
+    echo "$1: $(venv/bin/python once.py archive "$3")"
 }
 found=$(
-    TORCHINDUCTOR_CACHE_DIR="$folder/none" python3 "$folder/once.py" "$folder/archive" version
+    TORCHINDUCTOR_CACHE_DIR="$folder/none" venv/bin/python once.py archive version
     machine "first machine" one save
     machine "second machine, by the archive" two load
-    cp -r "$folder/one" "$folder/three"
+    cp -r one three
     machine "second machine, by the folder" three plain
 )
 echo "$found"
