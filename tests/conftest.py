@@ -1,6 +1,7 @@
 """What many tests share: real PostgreSQL servers, a database of its own for each test, prepared text."""
 
 import functools
+import gc
 import os
 import shutil
 import subprocess
@@ -58,6 +59,11 @@ SLOW = (
     ),
 )
 """Folders and files, chosen by hand, whose tests start programs or train for seconds."""
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported, a million objects, out of all later collections of garbage."""
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

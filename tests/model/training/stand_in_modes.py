@@ -1,16 +1,17 @@
 """What torch is made to believe of tensors and operations on the GPU that stands in for one."""
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 if TYPE_CHECKING:
     from tests.model.training.stand_in import Gpu
 
 CPU = torch.device("cpu")
+DEVICE = torch.Tensor.device.__get__
 LOOKS_AT_A_VALUE = {"aten::_local_scalar_dense", "aten::nonzero", "aten::equal", "aten::is_nonzero"}
 LEAVES_THE_GPU = {torch.Tensor.cpu, torch.Tensor.numpy, torch.Tensor.tolist}
 
@@ -23,8 +24,7 @@ class OnGpu(TorchFunctionMode):
         self.gpu = gpu
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = dict(kwargs or {})
-        if func == torch.Tensor.device.__get__:
+        if func == DEVICE:
             return self.gpu.device
         if func is torch.Tensor.pin_memory:
             return args[0].clone()
@@ -32,15 +32,27 @@ class OnGpu(TorchFunctionMode):
             self.gpu.refuse_while_capturing()
         if func is torch.Tensor.to:  # a copy, as between host and device
             args = (args[0].clone(), *args[1:])
-        if kwargs.get("device") is not None:
-            kwargs["device"] = CPU
-        return func(*(CPU if isinstance(a, torch.device) else a for a in args), **kwargs)
+        if any(isinstance(a, torch.device) for a in args):
+            args = tuple(CPU if isinstance(a, torch.device) else a for a in args)
+        if not kwargs:
+            return func(*args)
+        return func(*args, **(kwargs if kwargs.get("device") is None else {**kwargs, "device": CPU}))
+
+
+def tensors(tree: Any) -> list[torch.Tensor]:
+    """Return the tensors in a tree of arguments or results, in order."""
+    if isinstance(tree, torch.Tensor):
+        return [tree]
+    if isinstance(tree, dict):
+        tree = tree.values()
+    elif not isinstance(tree, list | tuple):
+        return []
+    return [tensor for branch in tree for tensor in tensors(branch)]
 
 
 def storages(tree: Any) -> dict[int, torch.UntypedStorage]:
     """Return the memory of the tensors in a tree of arguments or results, by address."""
-    found = (t.untyped_storage() for t in tree_leaves(tree) if isinstance(t, torch.Tensor))
-    return {s.data_ptr(): s for s in found}
+    return {(s := t.untyped_storage()).data_ptr(): s for t in tensors(tree)}
 
 
 class Allocator(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -98,12 +110,16 @@ class Capture(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def replay(self) -> None:
         for func, args, kwargs, result in self.calls:
             again = func(*args, **kwargs)
-            for old, new in zip(tree_leaves(result), tree_leaves(again), strict=True):
-                if isinstance(old, torch.Tensor) and storages(old).keys() != storages(new).keys():
+            for old, new in zip(tensors(result), tensors(again), strict=True):
+                if old is not new and old.untyped_storage().data_ptr() != new.untyped_storage().data_ptr():
                     old.copy_(new)  # where the operations after it look for it
 
 
 def _written(func: Any, args: Any, kwargs: Any) -> dict[int, torch.UntypedStorage]:
+    return storages([args[i] if i < len(args) else kwargs.get(name) for i, name in _arguments_written(func)])
+
+
+@functools.cache
+def _arguments_written(func: Any) -> list[tuple[int, str]]:
     declared = enumerate(func._schema.arguments)
-    names = [(i, a.name) for i, a in declared if a.alias_info is not None and a.alias_info.is_write]
-    return storages([args[i] if i < len(args) else kwargs.get(name) for i, name in names])
+    return [(i, a.name) for i, a in declared if a.alias_info is not None and a.alias_info.is_write]

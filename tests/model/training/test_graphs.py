@@ -20,7 +20,7 @@ from tests.model.network.case import Case
 from tests.model.network.menu import costly_cases
 from tests.model.training.stand_in import FORBIDDEN, stand_in
 
-VOCAB, CONTEXT, BATCH, STEPS = 61, 16, 8, 4
+VOCAB, CONTEXT, BATCH, STEPS = 61, 16, 8, 3
 MENU: dict[str, dict[str, Any]] = {
     "plain": {},
     "alibi": {"positions": "alibi"},
@@ -60,7 +60,7 @@ def agree(ours: list[Tensor], theirs: list[Tensor]) -> bool:
 def test_captured_steps_are_eager_ones(
     options: dict[str, Any], logits: int, optimizer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Four steps of four micro-batches at four rates."""
+    """Three steps of four micro-batches at three rates."""
     for kind in ("cpu", "cuda"):
         monkeypatch.setitem(model.network.loss.LOGITS_AT_ONCE, kind, logits)
     eager = outcome(prepared(options, optimizer=optimizer))
@@ -79,7 +79,7 @@ def test_captured_steps_are_eager_ones(
 
 @costly_cases
 def test_every_idea_is_captured(case: Case) -> None:
-    """The same four steps, through the options of files of their own."""
+    """The same three steps, through the options of files of their own."""
     options = {"n_layer": 2, "n_head": 4, **case.options}
     eager = outcome(prepared(options))
     with stand_in():
