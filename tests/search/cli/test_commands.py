@@ -27,6 +27,9 @@ from tests.search.tiny import PLAN, assert_exact, proxies, wait_for
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # as the commands do
 
+PATIENT = PLAN.replace("grace_seconds = 3.0", "grace_seconds = 60.0")
+"""Whom a busy machine holds up isn't lost."""
+
 
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
@@ -35,7 +38,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, st
 
     home = _open_folder()
     path = tmp_path_factory.mktemp("plan") / "tiny.toml"
-    path.write_text(PLAN, encoding="utf-8")
+    path.write_text(PATIENT, encoding="utf-8")
     command, env = [*OURS, "start", "--study", str(path)], {**os.environ, "LILM_SEARCH_HOME": str(home)}
     pipe = subprocess.PIPE
     done = finish(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=env, cwd="/"))  # not forked
@@ -160,8 +163,8 @@ def test_a_users_mistake_is_one_clear_error(
     monkeypatch.setenv("LILM_SEARCH_HOME", str(home))
     (home / "empty.txt").write_text("")
     (home / "rows.jsonl").write_text('{"story": "once"}\n')
-    (home / "misspelt.toml").write_text(PLAN.replace("trials =", "trails ="))
-    (home / "impossible.toml").write_text(PLAN.replace("low = 1e-3", "low = 9"))
+    (home / "misspelt.toml").write_text(PATIENT.replace("trials =", "trails ="))
+    (home / "impossible.toml").write_text(PATIENT.replace("low = 1e-3", "low = 9"))
     code, out, err = typed(*(a.format(home=home) for a in arguments))
     assert code != 0
     assert says in err
@@ -173,7 +176,7 @@ def test_a_users_mistake_is_one_clear_error(
 def test_a_changed_space_is_refused_and_nothing_is_lost(started: tuple[Path, str], tmp_path: Path) -> None:
     home, _ = started
     changed = tmp_path / "tiny.toml"
-    changed.write_text(PLAN.replace("low = 1e-3, high", "low = 1e-4, high"), encoding="utf-8")
+    changed.write_text(PATIENT.replace("low = 1e-3, high", "low = 1e-4, high"), encoding="utf-8")
     done = run_cli("start", "--study", str(changed), LILM_SEARCH_HOME=str(home))
     assert done.returncode == 1
     assert "space.max_lr" in done.stderr
