@@ -48,8 +48,9 @@ TOKEN_TYPES = {"normal": 1, "unknown": 2, "control": 3, "byte": 6}
 
 def refusal(config: ModelConfig) -> str | None:
     """Return why llama.cpp can't run such a network, or None if it can."""
+    if reason := no_architecture(config):
+        return reason
     reasons = {
-        no_architecture(config): bool(no_architecture(config)),
         'attention = "latent" has no architecture there': config.attention == "latent",
         'positions = "alibi" has none with RMSNorm': config.positions == "alibi",
         f"logit_softcap = {config.logit_softcap:g} has none with these blocks": config.logit_softcap > 0,

@@ -74,8 +74,8 @@ def checkpoint_of(files: Mapping[str, bytes], origin: Path, device: torch.device
             raise CheckpointError(f"{origin}: not a model of lilm-search: it has no {name}")
     config = _table(files[CONFIG], f"{origin}: {CONFIG}")
     written_by = (config.get("architectures"), config.get("format"))
-    classes = [*CLASSES.values()]  # in earlier folders our class had weights by Llama's names, too
-    if written_by not in [*(([n], FORMAT) for n in classes), ([classes[-1]], OWN_FORMAT), ([FIRST[0]], FIRST[1])]:
+    by_llamas_names = [([name], FORMAT) for name in CLASSES.values()]  # of our class in earlier folders alone
+    if written_by not in [*by_llamas_names, ([CLASSES["lilm"]], OWN_FORMAT), ([FIRST[0]], FIRST[1])]:
         raise CheckpointError(
             f"{origin}: {CONFIG} is of {written_by[0]}, format {written_by[1]!r}, but must be of {OWN_FORMAT!r} ("
             f"or {FORMAT!r}, {FIRST[1]!r}): only models of lilm-search can be loaded"

@@ -122,7 +122,7 @@ def _compiled(study: LinkedStudy, device: Callable[[], "torch.device"]) -> Itera
         yield bad("compiled", str(error))
         return
     try:
-        files = study_artifacts(study).named(compiled_prefix(study.folder, machine_kind(device())))
+        files = study_artifacts(study).sizes(compiled_prefix(study.folder, machine_kind(device())))
     except StorageError as error:
         yield note("compiled", f"graphs of other workers can't be looked for: {error}")
         return

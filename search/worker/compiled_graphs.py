@@ -89,7 +89,7 @@ class CompiledGraphs(BackgroundThread):
             self._say_once(f"note: compiled graphs can't be fetched: {first_line(error)}")
 
     def _fetch(self) -> None:
-        new = {name: size for name, size in self._store.named(self._prefix).items() if name not in self._seen}
+        new = {name: size for name, size in self._store.sizes(self._prefix).items() if name not in self._seen}
         fetched, size, refused = 0, 0, 0
         for name in sorted(new):
             if self._bytes_read + min(new[name], MOST_BYTES) > MOST_BYTES_OF_KIND:
@@ -145,7 +145,7 @@ class CompiledGraphs(BackgroundThread):
             return
         archive = pack(new)
         name = self._prefix + sha256(archive).hexdigest()[:32]
-        file, there = signed(self._key, self._label, archive), self._store.named(self._prefix)
+        file, there = signed(self._key, self._label, archive), self._store.sizes(self._prefix)
         size = len(file) / MEGABYTE
         if name in there:
             self._known_files |= new

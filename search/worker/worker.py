@@ -181,8 +181,10 @@ class Worker:
 
     def _share_graphs(self) -> None:
         """Store what a run compiled, once it is over: its clock would be disturbed. Of a run that failed, nothing."""
-        if self._graphs:
-            (self._graphs.pass_over if self._errors else self._graphs.share)()
+        if self._graphs and self._errors:
+            self._graphs.pass_over()
+        elif self._graphs:
+            self._graphs.share()
 
     def _agree_on_hardware(self) -> None:
         """Test this device, time the reference step on it, and have its hardware compared with the study's."""

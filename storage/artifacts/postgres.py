@@ -26,10 +26,6 @@ DELETE = sa.text("DELETE FROM lilm_artifacts WHERE artifact_id = :artifact_id")
 
 # The bytes of each file that is deleted with a study.
 SIZES = sa.text(
-    "SELECT artifact_id, sum(octet_length(content)) FROM lilm_artifacts WHERE study_id = :study_id GROUP BY artifact_id"
-)
-
-NAMED = sa.text(
     "SELECT artifact_id, sum(octet_length(content)) FROM lilm_artifacts "
     "WHERE study_id = :study_id AND starts_with(artifact_id, :prefix) GROUP BY artifact_id"
 )
@@ -88,15 +84,10 @@ class PostgresArtifactStore:
             if not _is_denied(error):
                 raise
 
-    def sizes(self) -> dict[str, int]:
-        """Return the size in bytes of each file of the study, by its id."""
-        with self._engine.connect() as connection:
-            return {name: int(size) for name, size in connection.execute(SIZES, {"study_id": self._study_id})}
-
-    def named(self, prefix: str) -> dict[str, int]:
+    def sizes(self, prefix: str = "") -> dict[str, int]:
         """Return the size in bytes of each file of the study whose id begins so, by its id."""
         with self._engine.connect() as connection:
-            found = connection.execute(NAMED, {"study_id": self._study_id, "prefix": prefix})
+            found = connection.execute(SIZES, {"study_id": self._study_id, "prefix": prefix})
             return {name: int(size) for name, size in found}
 
     def _delete_earlier(self, connection: sa.Connection, artifact_id: str) -> None:

@@ -40,7 +40,7 @@ class S3ArtifactStore:
         with self._explained():
             self._store.remove(self._prefix + artifact_id)
 
-    def named(self, prefix: str) -> dict[str, int]:
+    def sizes(self, prefix: str = "") -> dict[str, int]:
         """Return the size in bytes of each file whose id begins so, by its id; needs the right to list the bucket."""
         with self._explained():
             pages = self._store.client.get_paginator("list_objects_v2").paginate(

@@ -17,9 +17,7 @@ from model.training.step import Step
 from tests.model.network.case import Case
 from tests.model.training.stand_in import stand_in
 from tests.model.training.test_graphs import agree, outcome, prepared
-from tests.model.training.test_menu import text, trained
-
-__all__ = ["text"]  # the fixture
+from tests.model.training.test_menu import trained
 
 
 def in_float8(network: Transformer) -> set[str]:
@@ -103,10 +101,10 @@ def test_captured_steps_are_those_launched_one_by_one() -> None:
     torch.testing.assert_close(captured[-1], sixteen[-1], rtol=1e-3, atol=0)
 
 
-def test_it_learns(text: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_learns(brief_corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a CPU's products, on built-in text: below the unigram bound."""
     monkeypatch.setattr("model.training.step.require_float8", lambda device: None)
-    result = trained(text, monkeypatch, {}, {"precision": "float8"})
+    result = trained(brief_corpus, monkeypatch, {}, {"precision": "float8"})
     assert result.val_bpb is not None
-    assert result.val_bpb < 0.98 * text.unigram_bpb
+    assert result.val_bpb < 0.98 * brief_corpus.unigram_bpb
     assert result.precision == "float8"

@@ -1,14 +1,12 @@
 """Every option that a study may search learns more from real text than counting can."""
 
-import dataclasses
 import itertools
 from typing import Any
 
-import numpy as np
 import pytest
 
 from model.config import ModelConfig, TrainConfig
-from model.data.corpus import Corpus, bounds
+from model.data.corpus import Corpus
 from model.schedule import SCHEDULES
 from model.training.result import Result
 from model.training.train import train
@@ -29,17 +27,8 @@ CASES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def text(corpus: Corpus) -> Corpus:
-    """Little text to measure on, with the bounds of this text itself."""
-    validation = corpus.validation.subset(8000)
-    counts = np.bincount(corpus.train.ids, minlength=corpus.tokenizer.vocab_size)
-    uniform, unigram = bounds(counts, validation)
-    return dataclasses.replace(corpus, validation=validation, uniform_bpb=uniform, unigram_bpb=unigram)
-
-
 def trained(
-    text: Corpus, monkeypatch: pytest.MonkeyPatch, model_options: dict[str, Any], train_options: dict[str, Any]
+    brief_corpus: Corpus, monkeypatch: pytest.MonkeyPatch, model_options: dict[str, Any], train_options: dict[str, Any]
 ) -> Result:
     """Train on 512 tokens a step, with Muon, which needs a quarter of AdamW's steps; coarse weights need more."""
     config = ModelConfig(**{"n_layer": 2, "n_head": 4, "head_dim": 8, "context": 64, **model_options})
@@ -47,14 +36,14 @@ def trained(
     steps = 150 if options["optimizer"] == "adamw" else 70 if config.linear != "dense" else 40
     world = World(monkeypatch, itertools.repeat(1.0))
     training = TrainConfig(**options)
-    return train(config, training, text, budget_seconds=steps, seed=0, clock=world, report_points=(100,))
+    return train(config, training, brief_corpus, budget_seconds=steps, seed=0, clock=world, report_points=(100,))
 
 
 @pytest.mark.parametrize(("model_options", "train_options"), [c for c, _ in CASES], ids=[name for _, name in CASES])
 def test_it_learns(
-    text: Corpus, monkeypatch: pytest.MonkeyPatch, model_options: dict[str, Any], train_options: dict[str, Any]
+    brief_corpus: Corpus, monkeypatch: pytest.MonkeyPatch, model_options: dict[str, Any], train_options: dict[str, Any]
 ) -> None:
     """Built-in text: below the unigram bound, which no model that ignores order beats."""
-    result = trained(text, monkeypatch, model_options, train_options)
+    result = trained(brief_corpus, monkeypatch, model_options, train_options)
     assert result.val_bpb is not None
-    assert result.val_bpb < 0.98 * text.unigram_bpb < text.uniform_bpb
+    assert result.val_bpb < 0.98 * brief_corpus.unigram_bpb < brief_corpus.uniform_bpb

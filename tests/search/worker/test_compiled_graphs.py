@@ -74,7 +74,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 
 
 def archives(study: LinkedStudy) -> dict[str, int]:
-    return study_artifacts(study).named(f"{study.folder}-compiled-")
+    return study_artifacts(study).sizes(f"{study.folder}-compiled-")
 
 
 COMPILES = """
@@ -278,7 +278,7 @@ def test_a_signed_archive_under_the_name_of_another_kind_is_refused(
 class Away(PostgresArtifactStore):
     """A store that doesn't answer."""
 
-    def named(self, prefix: str) -> dict[str, int]:
+    def sizes(self, prefix: str = "") -> dict[str, int]:
         raise OSError("no route to host")
 
 

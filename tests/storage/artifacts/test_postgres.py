@@ -98,8 +98,8 @@ def test_files_are_listed_by_how_their_names_begin(store: PostgresArtifactStore 
     """Signs that mean something in patterns stand for themselves."""
     for name, size in {"a_%-1": 5, "a_%-2": PART_BYTES + 7, "ab%-3": 1, "b": 1, "a_%": 0}.items():
         store.write(name, io.BytesIO(content(size)))
-    assert store.named("a_%-") == {"a_%-1": 5, "a_%-2": PART_BYTES + 7}
-    assert store.named("nothing") == {}
+    assert store.sizes("a_%-") == {"a_%-1": 5, "a_%-2": PART_BYTES + 7}
+    assert store.sizes("nothing") == {}
 
 
 def test_optunas_own_functions_work_on_it(store: ArtifactStore, database: Database, tmp_path: Path) -> None:
