@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Any, Protocol
 
 from optuna.distributions import (
@@ -78,13 +79,13 @@ class Parameter(Settings):
         assert self.high is not None
         return self.low, self.high
 
-    @property
+    @cached_property
     def whole(self) -> bool:
         """Whether the range holds whole numbers only: an integer setting's, or a real one's with whole `step`."""
         given = self.step is not None or (type(self.low) is int and type(self.high) is int)
         return given and all(value == int(value) for value in (*self._ends, self.step or 1))
 
-    @property
+    @cached_property
     def size(self) -> int | None:
         """Number of values; None for a real range without steps."""
         if self.choices is not None:
