@@ -43,6 +43,14 @@ def promote(study: LinkedStudy) -> int:
         return added
 
 
+def nothing_left(study: LinkedStudy) -> bool:
+    """Return whether every trial has ended and none may begin; runs that are due are queued first."""
+    promote(study)
+    proxies = study.proxy_trials()
+    ended = all(t.state.is_finished() for t in [*proxies, *study.confirm_trials()])
+    return ended and not proxies_left(study, proxies)
+
+
 def _queue_due_runs(study: LinkedStudy) -> int:
     plan = study.plan
     proxies = study.proxy_trials()

@@ -16,6 +16,7 @@ from search.common.errors import SearchError
 from search.common.exit_codes import AFRESH
 from search.common.signals import StopRequest
 from search.machine.slots import Slot
+from search.strategy.promotion import nothing_left
 from search.study.study import LinkedStudy
 from storage.outbox.messages import deliver_leftovers
 
@@ -99,12 +100,13 @@ def run_workers(
 ) -> None:
     """Start a worker for each slot and watch them until they end or stopping is asked for.
 
-    If a signal ends a worker, its trial is handed on at once and another worker takes its place. Raises
-    `SearchError` if every worker failed.
+    None is started if nothing is left to do. If a signal ends a worker, its trial is handed on at once and another
+    worker takes its place. Raises `SearchError` if every worker failed.
     """
     pool = _Pool(study, display, storage_url)
     pool.deliver_leftovers()
-    pool.start(slots)
+    over = study.database.retrying(lambda: nothing_left(study))
+    pool.start([] if over else slots)
     while True:
         if stop():
             pool.stop()

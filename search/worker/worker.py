@@ -105,9 +105,9 @@ class Worker:
     hardware: Hardware | None = field(default=None, init=False)
     """Class of the device and throughput of the reference step; None until the worker runs."""
     budget_scale: float = field(default=1.0, init=False)
+    """Factor on every budget, with which this machine does as much work as the study's first."""
     report_bytes: int = field(default=MOST_BYTES, init=False)
     """Bytes of validation text of a report, the same for all workers of the study."""
-    """Factor on every budget, with which this machine does as much work as the study's first."""
     outbox: Outbox = field(init=False)
     _training: tuple[TrialQueue, Claim] | None = field(default=None, init=False)
     """The trial that is being trained, with its queue."""
