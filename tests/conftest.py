@@ -25,6 +25,7 @@ from storage import redaction
 from storage.server.database import Database, connect, parse_url
 from storage.server.embedded import USER, _Server, _unprivileged
 from tests.forking.client import OURS, Forked
+from tests.forking.commands import remember_commands
 from tests.places import ROOT, SHARED
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ SLOW = (
 def pytest_collection() -> None:
     """Look for no garbage among ever more modules: that takes a sixth of the time in which tests are imported."""
     gc.disable()
+    remember_commands()
 
 
 def pytest_collection_finish() -> None:

@@ -7,6 +7,7 @@ import hypothesis
 import scipy.stats
 import sqlalchemy.dialects.postgresql.psycopg2
 import torch._dynamo  # which optimizers import
+import typer.main
 
 import search.cli.main
 import search.worker.pool
@@ -15,7 +16,10 @@ import tests.chaos.worker
 import tests.conftest
 from model.data.sources import builtin_prose
 from search.machine.provenance import source_version
+from tests.forking.commands import remember_commands
 
+remember_commands()
+typer.main.get_command(search.cli.main.app)
 source_version()  # which asks git, and is remembered
 builtin_prose()  # which parses the standard library, and is remembered
 loaded = (
