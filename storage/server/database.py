@@ -65,13 +65,15 @@ def connect(url: str, *, application_name: str = "lilm-search") -> "Database":
     address = resolve(url)
     server = address.set(drivername="postgresql", query={}).render_as_string()
     options = _engine_options(application_name)
-    first = sa.create_engine(address, poolclass=sa.NullPool, connect_args=options["connect_args"])
+    once = {key: options[key] for key in ("connect_args", "use_native_hstore")}
+    first = sa.create_engine(address, poolclass=sa.NullPool, **once)
     try:
-        _check_server(first, server)
-        with _advisory_lock(first, "lilm-search/schema", LOCK_IDLE_SECONDS) as connection:
+        with first.begin() as connection:
+            _check_server(connection, server)
+            _take_lock(connection, "lilm-search/schema", LOCK_IDLE_SECONDS)
             url = address.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
             storage = open_storage(url, options, connection)
-            schema.create(storage.engine)
+            schema.create(connection)
     except exc.DBAPIError as error:
         raise _explain(error, server) from None
     except optuna.exceptions.StorageInternalError as error:
@@ -88,6 +90,7 @@ def _engine_options(application_name: str) -> dict[str, Any]:
         "pool_use_lifo": True,
         "pool_timeout": 30,
         "pool_pre_ping": True,
+        "use_native_hstore": False,  # or SQLAlchemy asks the server for a type that no table has
         "connect_args": {
             "connect_timeout": 10,
             "tcp_user_timeout": 15_000,
@@ -98,9 +101,8 @@ def _engine_options(application_name: str) -> dict[str, Any]:
     }
 
 
-def _check_server(engine: sa.Engine, server: str) -> None:
-    with engine.connect() as connection:
-        number = int(connection.execute(sa.text("SHOW server_version_num")).scalar_one())
+def _check_server(connection: sa.Connection, server: str) -> None:
+    number = int(connection.execute(sa.text("SHOW server_version_num")).scalar_one())
     if number < OLDEST_SERVER * 10_000:
         raise StorageError(f"{server} is PostgreSQL {number // 10_000}, but {OLDEST_SERVER} or later is needed")
 
@@ -164,16 +166,21 @@ def _reason(error: exc.DBAPIError) -> str:
 def _advisory_lock(engine: sa.Engine, name: str, idle_seconds: float) -> Iterator[sa.Connection]:
     """Hold a lock that every process on this database respects; it ends with its transaction in any case."""
     with engine.begin() as connection:
-        try:
-            connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name})
-        except exc.OperationalError as error:
-            if isinstance(error.orig, psycopg2.errors.LockNotAvailable):
-                raise BusyError(
-                    f'waited {LOCK_SECONDS} s for the lock "{name}"; another process holds it: see `lilm-search doctor`'
-                ) from None
-            raise
-        limit(connection, idle_seconds=idle_seconds, whole_seconds=LOCK_MOST_SECONDS)
+        _take_lock(connection, name, idle_seconds)
         yield connection
+
+
+def _take_lock(connection: sa.Connection, name: str, idle_seconds: float) -> None:
+    """Take the lock in the connection's transaction, which from now on may be idle for so long only."""
+    try:
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name})
+    except exc.OperationalError as error:
+        if isinstance(error.orig, psycopg2.errors.LockNotAvailable):
+            raise BusyError(
+                f'waited {LOCK_SECONDS} s for the lock "{name}"; another process holds it: see `lilm-search doctor`'
+            ) from None
+        raise
+    limit(connection, idle_seconds=idle_seconds, whole_seconds=LOCK_MOST_SECONDS)
 
 
 def is_transient(error: BaseException) -> bool:

@@ -58,6 +58,6 @@ credentials = sa.Table(
 """Database roles with the Optuna study that each may work on, and until when; one row per credential and study."""
 
 
-def create(engine: sa.Engine) -> None:
+def create(connection: sa.Connection) -> None:
     """Create the tables that are missing; needs no rights if none is."""
-    _metadata.create_all(engine)
+    _metadata.create_all(connection)

@@ -51,9 +51,7 @@ class Forked(subprocess.Popen[AnyStr]):
             "session": rest[-2],
         }
         descriptors = [place if given == -1 else given for place, given in enumerate((input_, output, errors))]
-        self._connection = _connected(self.server or _server())
-        socket.send_fds(self._connection, [json.dumps(what).encode()], descriptors)
-        self.pid = int(self._connection.recv(100))
+        self._connection, self.pid = fork(what, descriptors, self.server)
         self._child_created = True
         self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
 
@@ -79,6 +77,13 @@ class Forked(subprocess.Popen[AnyStr]):
             return None
         self._connection.close()
         return int(message)
+
+
+def fork(what: dict[str, Any], descriptors: list[int], server: Path | None = None) -> tuple[socket.socket, int]:
+    """Have a process forked, and return the connection that tells how it has ended, and the process's number."""
+    connection = _connected(server or _server())
+    socket.send_fds(connection, [json.dumps(what).encode()], descriptors)
+    return connection, int(connection.recv(100))
 
 
 def _connected(path: Path) -> socket.socket:

@@ -6,6 +6,7 @@ environment, processors, input and outputs that were asked for, and runs `search
 
 import atexit
 import ctypes
+import gc
 import io
 import json
 import os
@@ -19,14 +20,15 @@ import time
 import traceback
 from collections.abc import Callable
 from functools import partial
+from multiprocessing import forkserver, resource_tracker, spawn
 from pathlib import Path
 from typing import Any, NoReturn
 
-MOST_BYTES = 2**20
+MOST_BYTES, MOST_DESCRIPTORS = 2**20, 32
 """Largest request: the environment is most of it."""
 
 Request = tuple[dict[str, Any], list[int]]
-"""What a process shall be, and its input, output and output of errors."""
+"""What a process shall be, and its input, output and output of errors; then what one of multiprocessing's inherits."""
 
 
 class Server:
@@ -65,7 +67,7 @@ class Server:
 
     def _answer(self, client: socket.socket) -> Request | None:
         """Fork a process as the client asks for, and tell it the number; a client that has gone is forgotten."""
-        message, descriptors, _, _ = socket.recv_fds(client, MOST_BYTES, 3)
+        message, descriptors, _, _ = socket.recv_fds(client, MOST_BYTES, MOST_DESCRIPTORS)
         if not message:
             self._selector.unregister(client)
             self._clients.remove(client)
@@ -103,7 +105,7 @@ class Server:
 
 def become(what: dict[str, Any], descriptors: list[int]) -> None:
     """Give this process what was asked for."""
-    for place, descriptor in enumerate(descriptors):
+    for place, descriptor in enumerate(descriptors[:3]):
         os.dup2(descriptor, place)
         os.close(descriptor)
     os.environ.clear()
@@ -122,7 +124,7 @@ def become(what: dict[str, Any], descriptors: list[int]) -> None:
         errors=sys.stdout.errors,
         write_through=unbuffered,
     )
-    sys.argv = ["search", *what["arguments"]]
+    sys.argv = ["search", *what.get("arguments", [])]
 
 
 def enter_network(name: str) -> None:
@@ -144,6 +146,13 @@ def ended() -> int:
     return 0
 
 
+def child_of_multiprocessing(request: int, tracker: int, *inherited: int) -> int:
+    """Run the process that comes through the pipe, as multiprocessing's own server would; returns its exit code."""
+    resource_tracker._resource_tracker._fd = tracker  # type: ignore[attr-defined]
+    forkserver._forkserver._inherited_fds = list(inherited)  # type: ignore[attr-defined]
+    return int(spawn._main(request, os.dup(request)))  # type: ignore[attr-defined]
+
+
 def leave(code: int) -> NoReturn:
     """End the process as the interpreter does, but without freeing all memory, which takes longer than a fork."""
     threading._shutdown()  # type: ignore[attr-defined]
@@ -153,6 +162,7 @@ def leave(code: int) -> NoReturn:
 
 
 if __name__ == "__main__":
+    gc.disable()  # until all is imported
     import tests.forking.preloaded  # noqa: F401
     from tests.forking.client import Forked
 
@@ -164,6 +174,7 @@ if __name__ == "__main__":
     os.setsid()
     for place in range(3):
         os.dup2(nowhere, place)
-    become(*server.serve())
+    what, descriptors = server.serve()
+    become(what, descriptors)
     subprocess.Popen = Forked  # type: ignore[misc]  # for the workers that it starts
-    leave(ended())
+    leave(ended() if "arguments" in what else child_of_multiprocessing(*descriptors[3:]))

@@ -176,6 +176,8 @@ def make_yard(server_url: str) -> Iterator[Yard]:
     }
     neighbour = connect(login(url, made["neighbour"]))
     worker = connect(login(url, made["one"]))
+    for database in (owner, neighbour):
+        database.engine.connect().close()  # the pool keeps it: a session that a worker may try to end
     yield Yard(owner, worker, login(url, made["one"]), names)
     for database in (owner, worker, neighbour):
         database.close()

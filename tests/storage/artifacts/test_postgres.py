@@ -1,7 +1,6 @@
 """What every store of files owes, ours and Optuna's own; then what ours alone promises."""
 
 import io
-import multiprocessing
 import os
 import random
 import signal
@@ -21,8 +20,7 @@ from storage.artifacts.postgres import PART_BYTES, PostgresArtifactStore
 from storage.artifacts.s3 import S3ArtifactStore, parse_s3
 from storage.errors import ArtifactSizeError, StorageError
 from storage.server.database import Database, connect, parse_url
-
-spawn = multiprocessing.get_context("spawn")
+from tests.forking.context import forked
 
 
 def content(size: int, seed: int = 0) -> bytes:
@@ -147,8 +145,8 @@ def _write_for_ever(url: str, study: int, half_way: Any) -> None:
 def test_a_writer_that_is_killed_leaves_nothing(
     ours: PostgresArtifactStore, database: Database, database_url: str
 ) -> None:
-    half_way = spawn.Event()
-    writer = spawn.Process(target=_write_for_ever, args=(database_url, study_id(database), half_way))
+    half_way = forked.Event()
+    writer = forked.Process(target=_write_for_ever, args=(database_url, study_id(database), half_way))
     writer.start()
     assert half_way.wait(60)
     assert writer.pid is not None

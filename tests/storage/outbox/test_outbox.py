@@ -20,13 +20,12 @@ from storage.outbox.messages import deliver, deliver_leftovers
 from storage.outbox.outbox import Outbox
 from storage.queue.trial_queue import Claim, TrialQueue
 from storage.server.database import Database, connect
+from tests.forking.context import forked
 from tests.outages import Proxy
 
 STUDY = "queue"
 SECONDS = 30.0
 """For anything to come to pass that takes a moment."""
-
-spawn = multiprocessing.get_context("spawn")
 
 
 @pytest.fixture
@@ -220,8 +219,8 @@ def test_what_a_killed_worker_had_written_in_an_outage_is_delivered_by_the_next(
     port = sa.make_url(database_url).port
     assert port is not None
     proxy = Proxy(port)
-    here, there = spawn.Pipe()
-    worker = spawn.Process(target=_report_and_die, args=(proxy.url(database_url), str(tmp_path), there))
+    here, there = forked.Pipe()
+    worker = forked.Process(target=_report_and_die, args=(proxy.url(database_url), str(tmp_path), there))
     worker.start()
     trial_id = here.recv()
     proxy.cut()

@@ -1,4 +1,3 @@
-import multiprocessing
 import os
 import signal
 import time
@@ -10,8 +9,7 @@ import sqlalchemy as sa
 from storage.queue import lease as leases
 from storage.queue.lease import lease
 from storage.server.database import Database, parse_url
-
-spawn = multiprocessing.get_context("spawn")
+from tests.forking.context import forked
 
 
 def test_one_holds_it_the_other_is_told_at_once(database: Database) -> None:
@@ -40,8 +38,8 @@ def _free_at_last(database: Database) -> bool:
 
 
 def test_it_ends_with_its_process(database: Database, database_url: str) -> None:
-    held = spawn.Queue()
-    holder = spawn.Process(target=_hold, args=(database_url, held))
+    held = forked.Queue()
+    holder = forked.Process(target=_hold, args=(database_url, held))
     holder.start()
     assert held.get(timeout=60)
     with lease(database.engine, "a") as mine:

@@ -1,8 +1,6 @@
-import multiprocessing
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from multiprocessing.context import SpawnProcess
 from typing import Any
 
 import optuna
@@ -15,13 +13,15 @@ from storage.queue.liveness_sql import NOTICED
 from storage.queue.trial_queue import Claim, NoClaim, TrialQueue
 from storage.server.database import MOST_CONNECTIONS, Database, connect, is_transient
 from tests.conftest import database_with_tables
+from tests.forking.context import ForkedProcess, forked
 
 GRACE_SECONDS = 60.0
 STUDY = "queue"
+ASKED = 12
+"""Trials for which workers race."""
 SERVER_STARTED = """
     CREATE OR REPLACE FUNCTION aged.pg_postmaster_start_time() RETURNS timestamptz AS $${}$$ LANGUAGE sql
 """
-spawn = multiprocessing.get_context("spawn")
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def suggest(database: Database, taken: Claim) -> float:
 def _claim_all(url: str, results: Any) -> None:
     database = connect(url)
     queue = TrialQueue(database, STUDY, grace_seconds=GRACE_SECONDS)
-    while isinstance(taken := queue.claim(f"w{os.getpid()}", 25), Claim):
+    while isinstance(taken := queue.claim(f"w{os.getpid()}", ASKED), Claim):
         queue.finish(taken.trial_id, TrialState.COMPLETE, float(taken.number))
         results.put(taken.number)
     database.close()
@@ -109,7 +109,7 @@ def _claim_and_hang(url: str, ready: Any) -> None:
     signal.pause()
 
 
-def run_all(processes: list[SpawnProcess]) -> None:
+def run_all(processes: list[ForkedProcess]) -> None:
     for process in processes:
         process.start()
     for process in processes:
@@ -118,24 +118,24 @@ def run_all(processes: list[SpawnProcess]) -> None:
 
 
 def test_racing_workers_train_exactly_what_was_asked(database: Database, url: str) -> None:
-    results = spawn.Queue()
-    run_all([spawn.Process(target=_claim_all, args=(url, results)) for _ in range(5)])
-    numbers = sorted(results.get(timeout=5) for _ in range(25))
-    assert numbers == list(range(25))
+    results = forked.Queue()
+    run_all([forked.Process(target=_claim_all, args=(url, results)) for _ in range(4)])
+    numbers = sorted(results.get(timeout=5) for _ in range(ASKED))
+    assert numbers == list(range(ASKED))
     assert results.empty()
-    assert len(trials(database)) == 25
+    assert len(trials(database)) == ASKED
 
 
 def test_a_killed_workers_trial_gets_one_successor_with_its_parameters(database: Database, url: str) -> None:
-    ready = spawn.Queue()
-    doomed = spawn.Process(target=_claim_and_hang, args=(url, ready))
+    ready = forked.Queue()
+    doomed = forked.Process(target=_claim_and_hang, args=(url, ready))
     doomed.start()
     trial_id, x = ready.get(timeout=30)
     assert doomed.pid is not None
     os.kill(doomed.pid, signal.SIGKILL)
     doomed.join(10)
     silence(database, trial_id)
-    run_all([spawn.Process(target=_reconcile, args=(url,)) for _ in range(4)])
+    run_all([forked.Process(target=_reconcile, args=(url,)) for _ in range(4)])
     lost, successor = trials(database)
     assert (lost.state, lost.user_attrs["failure"]) == (TrialState.FAIL, "lost")
     assert successor.state == TrialState.WAITING

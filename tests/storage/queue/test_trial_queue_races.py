@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 from storage.queue.liveness_sql import NOTICED
 from storage.queue.trial_queue import Claim, NoClaim, TrialQueue
 from storage.server.database import Database, connect
+from tests.forking.context import forked
 from tests.storage.queue.test_trial_queue import (
     GRACE_SECONDS,
     STUDY,
@@ -21,7 +22,6 @@ from tests.storage.queue.test_trial_queue import (
     let_server_be_old,
     run_all,
     silence,
-    spawn,
     states,
     suggest,
     trials,
@@ -195,7 +195,7 @@ def _take_part(url: str) -> None:
 def test_whatever_is_lost_in_a_race_each_has_one_successor_and_all_are_trained(
     database: Database, database_url: str
 ) -> None:
-    run_all([spawn.Process(target=_take_part, args=(database_url,)) for _ in range(3)])
+    run_all([forked.Process(target=_take_part, args=(database_url,)) for _ in range(3)])
     ended = trials(database)
     lost = [t.number for t in ended if t.state == TrialState.FAIL]
     assert sum(t.state == TrialState.COMPLETE for t in ended) == 20

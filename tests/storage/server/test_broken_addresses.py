@@ -20,6 +20,8 @@ from storage import redaction
 from storage.errors import StorageError
 from storage.redaction import hide_given, redact, shown_address
 from storage.server.address import ENCODING, parse_url, resolve
+from tests.conftest import CLI_SECONDS
+from tests.forking.client import Forked
 from tests.places import ROOT
 
 SIGNS = "@:/?#%&=+ [](){}!$'\",;\\|<>~^*é"
@@ -169,8 +171,9 @@ def test_nor_what_stands_in_the_environment(name: str, tmp_path: Path) -> None:
     password = ISSUE[0]
     env = {**os.environ, name: f"postgresql://me:{password}@localhost:1/x", "LILM_SEARCH_HOME": str(tmp_path)}
     for line in ("-m search status --study x", "-m search", "-m storage.server.ping"):
-        done = subprocess.run([sys.executable, *line.split()], capture_output=True, text=True, env=env, cwd=ROOT)
-        said = done.stdout + done.stderr
+        command = [sys.executable, *line.split()]
+        with Forked(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, cwd=ROOT) as process:
+            said, _ = process.communicate(timeout=CLI_SECONDS)
         assert said
         assert not pieces(password, said), said
 

@@ -1,4 +1,3 @@
-import multiprocessing
 from contextlib import AbstractContextManager
 
 import psycopg2
@@ -12,9 +11,9 @@ from storage.redaction import redact
 from storage.server import database as module
 from storage.server.database import Database, connect, parse_url
 from tests.conftest import fresh_database
+from tests.forking.context import forked
 
 SECRET = "s3cr3t-Pa55"
-spawn = multiprocessing.get_context("spawn")
 
 
 def changed(url: str, **parts: str) -> str:
@@ -68,7 +67,7 @@ def _open(url: str) -> None:
 
 def test_many_may_open_an_empty_database_at_once(embedded_url: str) -> None:
     url = fresh_database(embedded_url)
-    processes = [spawn.Process(target=_open, args=(url,)) for _ in range(4)]
+    processes = [forked.Process(target=_open, args=(url,)) for _ in range(4)]
     for process in processes:
         process.start()
     for process in processes:

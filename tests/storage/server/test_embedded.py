@@ -1,4 +1,3 @@
-import multiprocessing
 import os
 import shutil
 import signal
@@ -14,8 +13,7 @@ from storage.errors import EmbeddedError
 from storage.server.database import parse_url
 from storage.server.embedded import _Server, _unprivileged, embedded
 from tests.conftest import _open_folder
-
-spawn = multiprocessing.get_context("spawn")
+from tests.forking.context import forked
 
 
 @pytest.fixture
@@ -36,8 +34,8 @@ def _hold(folder: Path, ready: Any, leave: Any) -> None:
 
 
 def test_processes_share_one_server_and_the_last_stops_it(folder: Path) -> None:
-    ready, leave = spawn.Queue(), spawn.Queue()
-    both = [spawn.Process(target=_hold, args=(folder, ready, leave)) for _ in range(2)]
+    ready, leave = forked.Queue(), forked.Queue()
+    both = [forked.Process(target=_hold, args=(folder, ready, leave)) for _ in range(2)]
     for process in both:
         process.start()
     assert ready.get(timeout=60) == ready.get(timeout=60)
@@ -54,8 +52,8 @@ def test_processes_share_one_server_and_the_last_stops_it(folder: Path) -> None:
 
 
 def test_data_outlives_the_server_and_a_killed_client_does_it_no_harm(folder: Path) -> None:
-    ready, never = spawn.Queue(), spawn.Queue()
-    client = spawn.Process(target=_hold, args=(folder, ready, never))
+    ready, never = forked.Queue(), forked.Queue()
+    client = forked.Process(target=_hold, args=(folder, ready, never))
     client.start()
     url = ready.get(timeout=60)
     with sa.create_engine(parse_url(url), poolclass=sa.NullPool).begin() as connection:

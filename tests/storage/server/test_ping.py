@@ -1,11 +1,14 @@
 """What the container's health check tells, and to whom."""
 
+import io
 import os
+import runpy
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -57,12 +60,33 @@ def test_the_password_is_told_to_nobody_in_the_middle(tls: str, between: Between
     assert SECRET.encode() not in between.heard
 
 
-def ping(**settings: str) -> "subprocess.CompletedProcess[str]":
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("LILM_SEARCH", "PG"))} | settings
+@pytest.fixture
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [k for k in os.environ if k.startswith(("LILM_SEARCH", "PG"))]:
+        monkeypatch.delenv(name)
+
+
+def ping(**settings: str) -> tuple[int, str]:
+    """Return the exit code of the command, run in this process, and its errors."""
+    errors = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()), redirect_stderr(errors):
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        patch.delitem(sys.modules, "storage.server.ping")
+        with pytest.raises(SystemExit) as end:
+            runpy.run_module("storage.server.ping", run_name="__main__")
+    return int(end.value.code or 0), errors.getvalue()
+
+
+def ping_process(**settings: str) -> tuple[int, str]:
+    """The same, in a process of its own."""
     command = [sys.executable, "-m", "storage.server.ping"]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    env = {**os.environ, **settings}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stderr
 
 
+@pytest.mark.usefixtures("bare_environment")
 def test_it_finds_the_server_as_a_worker_does(database_url: str, tmp_path: Path) -> None:
     file, gone, password = tmp_path / "url", tmp_path / "gone", tmp_path / "password"
     for path, text in (
@@ -75,18 +99,20 @@ def test_it_finds_the_server_as_a_worker_does(database_url: str, tmp_path: Path)
     bare = (
         parse_url(database_url)._replace(drivername="postgresql", password=None).render_as_string(hide_password=False)
     )
-    assert ping().returncode == 0
-    assert ping(LILM_SEARCH_STORAGE=f"file:{file}").returncode == 0
-    assert ping(LILM_SEARCH_STORAGE_FILE=str(file)).returncode == 0
-    assert ping(LILM_SEARCH_STORAGE=bare, LILM_SEARCH_PASSWORD_FILE=str(password)).returncode == 0
-    assert ping(LILM_SEARCH_STORAGE=bare).returncode == 1
-    away = ping(LILM_SEARCH_STORAGE_FILE=str(gone))
-    assert away.returncode == 1
-    assert "refused" in away.stderr
-    assert away.stderr.count("\n") == 1
-    assert SECRET not in away.stderr
+    assert ping() == (0, "")
+    for run in (ping, ping_process):
+        assert run(LILM_SEARCH_STORAGE=f"file:{file}") == (0, "")
+    assert ping(LILM_SEARCH_STORAGE_FILE=str(file)) == (0, "")
+    assert ping(LILM_SEARCH_STORAGE=bare, LILM_SEARCH_PASSWORD_FILE=str(password)) == (0, "")
+    assert ping(LILM_SEARCH_STORAGE=bare)[0] == 1
+    for run in (ping, ping_process):
+        code, errors = run(LILM_SEARCH_STORAGE_FILE=str(gone))
+        assert code == 1
+        assert "refused" in errors
+        assert errors.count("\n") == 1
+        assert SECRET not in errors
     gone.chmod(0o644)
-    assert "others can read it" in ping(LILM_SEARCH_STORAGE_FILE=str(gone)).stderr
+    assert "others can read it" in ping(LILM_SEARCH_STORAGE_FILE=str(gone))[1]
 
 
 def test_it_leaves_what_trains_alone() -> None:
