@@ -51,7 +51,7 @@ class Forked(subprocess.Popen[AnyStr]):
             "session": rest[-2],
         }
         descriptors = [place if given == -1 else given for place, given in enumerate((input_, output, errors))]
-        self._connection = _connected(self.server or _server())
+        self._connection = _connected(self.server or server())
         socket.send_fds(self._connection, [json.dumps(what).encode()], descriptors)
         self.pid = int(self._connection.recv(100))
         self._child_created = True
@@ -92,7 +92,7 @@ def _connected(path: Path) -> socket.socket:
 
 
 @functools.cache
-def _server() -> Path:
+def server() -> Path:
     """Return the server's socket; processes of one run of the tests share it, and each holds it until it ends."""
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
     path = Path(tempfile.gettempdir()) / f"lilm-forks-{run}"
