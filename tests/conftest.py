@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 os.environ["OMP_NUM_THREADS"] = "1"
 """Tiny networks train on one thread: many threads on a busy machine wait for one another longer than they work."""
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+"""Workers that take two threads wait without turning a core, which on a busy machine costs several times the work."""
 
 BUILTIN = DataConfig(source="builtin", holdout_period=16, holdout_rows=1)
 NAMESPACE_ADDRESS = f"10.231.{os.getpid() % 250}.1"  # of its own for each run of the tests on a machine

@@ -79,9 +79,9 @@ class Forked(subprocess.Popen[AnyStr]):
         return int(message)
 
 
-def fork(what: dict[str, Any], descriptors: list[int], server: Path | None = None) -> tuple[socket.socket, int]:
+def fork(what: dict[str, Any], descriptors: list[int], path: Path | None = None) -> tuple[socket.socket, int]:
     """Have a process forked, and return the connection that tells how it has ended, and the process's number."""
-    connection = _connected(server or _server())
+    connection = _connected(path or server())
     socket.send_fds(connection, [json.dumps(what).encode()], descriptors)
     return connection, int(connection.recv(100))
 
@@ -97,7 +97,7 @@ def _connected(path: Path) -> socket.socket:
 
 
 @functools.cache
-def _server() -> Path:
+def server() -> Path:
     """Return the server's socket; processes of one run of the tests share it, and each holds it until it ends."""
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
     path = Path(tempfile.gettempdir()) / f"lilm-forks-{run}"

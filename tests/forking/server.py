@@ -19,6 +19,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from multiprocessing import forkserver, resource_tracker, spawn
 from pathlib import Path
@@ -92,7 +93,8 @@ class Server:
         os.close(child)
         _, status = os.waitpid(self._children.pop(child), 0)
         if client in self._clients:
-            client.send(str(status).encode())
+            with suppress(BrokenPipeError):  # killed together with its process, which may be seen first
+                client.send(str(status).encode())
 
     def _close(self) -> None:
         """Leave nothing of the server's open in a process that it has forked."""

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 import tomllib
 from collections import Counter
@@ -15,6 +14,7 @@ from optuna.trial import TrialState
 from search.study.study import load_study
 from storage.server.database import Database
 from tests.conftest import run_cli
+from tests.forking.client import OURS, Forked
 from tests.search.conftest import Typed
 from tests.search.tiny import BRIEF, PLAN, TRIALS, proxies, wait_for
 
@@ -53,16 +53,16 @@ def test_a_conditional_space_from_a_study_file_alone_killed_and_gone_on_with(
         .replace("grace_seconds = 3.0", "grace_seconds = 20.0"),  # whom a busy machine holds up isn't lost
         encoding="utf-8",
     )
-    command = [sys.executable, "-m", "search", "start", "--study", str(path), "--workers", "1"]
+    command = [*OURS, "start", "--study", str(path), "--workers", "1"]
     env = {**os.environ, "LILM_SEARCH_STORAGE": database_url, "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env) as first:
+    with Forked(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env) as first:
         wait_for(first, "BPB")
         while not (running := [t for t in proxies(load_study(stored, "kinds")) if t.state == TrialState.RUNNING]):
             time.sleep(0.05)
         first.kill()
         os.kill(int(running[0].user_attrs["worker"].split("/")[1].split("-")[0]), signal.SIGKILL)
     before = [t for t in proxies(load_study(stored, "kinds")) if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
-    done = run_cli("start", "--study", str(path))
+    done = run_cli("start", "--study", str(path), "--workers", "1")
     assert done.returncode == 0, done.stdout + done.stderr
     trials = proxies(load_study(stored, "kinds"))
     assert [(t.params, t.value) for t in before] == [(trials[t.number].params, trials[t.number].value) for t in before]
@@ -97,7 +97,7 @@ def test_a_sweep_runs_its_grid_and_shows_it(
     )
     monkeypatch.setenv("COLUMNS", "160")
     for _ in range(2):
-        done = run_cli("start", "--study", str(path))
+        done = run_cli("start", "--study", str(path), "--workers", "1")
         assert done.returncode == 0, done.stdout + done.stderr
         assert "BPB above the best" in done.stdout
     study = load_study(stored, "batches")
@@ -205,7 +205,7 @@ def test_a_sweep_over_vocabularies_is_confirmed_and_grows(stored: Database, tmp_
     path = tmp_path / "vocabs.toml"
     for repeats in (1, 2):
         path.write_text(VOCABULARIES.format(repeats=repeats), encoding="utf-8")
-        done = run_cli("start", "--study", str(path), COLUMNS="160")
+        done = run_cli("start", "--study", str(path), "--workers", "1", COLUMNS="160")
         assert done.returncode == 0, done.stdout + done.stderr
         assert "vocabs: confirmed at 0.5s" in done.stdout
         assert "lilm-search export --study vocabs" in done.stdout

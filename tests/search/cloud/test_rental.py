@@ -23,6 +23,7 @@ from search.study.requested import capped
 from search.study.study import load_study, open_study
 from search.study.study_file import read
 from storage.server.database import Database
+from tests.forking.client import server
 from tests.places import ROOT
 from tests.search.tiny import PLAN
 
@@ -266,7 +267,10 @@ def test_bare_line_and_slurm_script_run_as_written(database: Database, database_
     text = PLAN.replace("trials = 7", "trials = 1").replace("top = 1", "top = 0").split("[baselines")[0]
     plan = Plan.parse(text + "[cost]\nusd_per_gpu_hour = 0.1\nmax_usd = 1\n", name="tiny", origin="a test")
     open_study(database, plan)
-    folder = machine(home / "machine", f'PYTHONPATH={ROOT} exec {sys.executable} -m search "$@" --threads 1')
+    folder = machine(
+        home / "machine",
+        f'PYTHONPATH={ROOT} exec {sys.executable} -m tests.forking.command {server()} "$@" --threads 1',
+    )
     (folder / "worker.url").write_text(f"# a credential\n{database_url}\n")
     (folder / "home").symlink_to(home)
     cpu = rental(plan, token="3f2a", gpu="cpu", workers_asked=2, dollars_left=1.0)

@@ -26,6 +26,7 @@ from search.worker.worker import Worker
 from storage.server.database import Database
 from tests.search.made import PLAN as MADE
 from tests.search.made import proxy
+from tests.search.processor import ONCE
 from tests.search.tiny import PLAN
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -110,6 +111,7 @@ def worker(
         StopRequest(),
         say,
         trainer,
+        self_test=ONCE["self_test"],
         detect_hardware=lambda device, compiled: machine,
     )
 
