@@ -6,6 +6,7 @@ existing key for an unknown one. Reference documentation is generated from the s
 """
 
 import difflib
+import functools
 import math
 import operator
 import types
@@ -87,12 +88,14 @@ class Settings:
     """Base of every record; raises `SettingsError` when a value has the wrong type or is out of range."""
 
     def __post_init__(self) -> None:
-        hints = types_of(type(self))
-        for f in fields(self):
+        for f, hint, default in _fields_to_check(type(self)):
+            given = getattr(self, f.name)
+            if given is default:
+                continue
             # TOML and JSON may write 1.0 as 1, and have lists for tuples.
-            value = _fit(getattr(self, f.name), hints[f.name])
+            value = _fit(given, hint)
             object.__setattr__(self, f.name, value)
-            _check(f, value, hints[f.name])
+            _check(f, value, hint)
 
     @classmethod
     def parse(cls: type[S], table: Any, where: str = "") -> S:
@@ -116,6 +119,26 @@ class Settings:
         """Return the record as a plain table, without fields that are None, which TOML can't hold."""
         pairs = ((f.name, getattr(self, f.name)) for f in fields(self))
         return {k: _as_written(v) for k, v in pairs if v is not None}
+
+
+@functools.cache
+def _fields_to_check(record: type[Any]) -> tuple[tuple["Field[Any]", Any, Any], ...]:
+    """Return a record's fields, each with its type and its default if that is valid as it stands, else MISSING.
+
+    Checking a study's space builds hundreds of records, most of whose dozens of fields have their defaults.
+    """
+    hints = types_of(record)
+    return tuple((f, hints[f.name], _valid_default(f, hints[f.name])) for f in fields(record))
+
+
+def _valid_default(f: "Field[Any]", hint: Any) -> Any:
+    if f.default is MISSING or _fit(f.default, hint) is not f.default:
+        return MISSING
+    try:
+        _check(f, f.default, hint)
+    except SettingsError:
+        return MISSING
+    return f.default
 
 
 def _required(f: "Field[Any]") -> bool:

@@ -210,12 +210,12 @@ def any_server_url(request: pytest.FixtureRequest) -> str:
 
 def fresh_database(server_url: str) -> str:
     """Create an empty database on the server and return its URL."""
-    return _created(server_url, template="template1")
+    return created(server_url, template="template1")
 
 
 def database_with_tables(server_url: str) -> str:
     """Create a database that `connect` has opened once, a copy of the server's first such, and return its URL."""
-    return _created(server_url, template=_opened_once(server_url))
+    return created(server_url, template=_opened_once(server_url))
 
 
 @functools.cache
@@ -225,7 +225,8 @@ def _opened_once(server_url: str) -> str:
     return str(parse_url(url).database)
 
 
-def _created(server_url: str, template: str) -> str:
+def created(server_url: str, template: str) -> str:
+    """Create a database that is a copy of this one, which nobody may be connected to, and return its URL."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     statement = f'CREATE DATABASE "{name}" TEMPLATE "{template}"'
     try:

@@ -26,10 +26,10 @@ from search.strategy import current_race
 from search.strategy.pruner import CorrelationPruner
 from search.strategy.study_pruner import make_pruner
 from search.study import cost, results
-from search.study.study import LinkedStudy
+from search.study.study import LinkedStudy, load_study
 from storage.registry.workers import Registry
 from storage.server.database import Database, connect
-from tests.conftest import database_with_tables
+from tests.search.copies import database_holding
 from tests.search.show.studied import plan, stored
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # as the commands do
@@ -87,11 +87,21 @@ SHOWN: dict[str, Callable[[LinkedStudy], object]] = {
 }
 
 
+def filled(database: Database) -> LinkedStudy:
+    return stored(database, plan(trials=18))
+
+
+@contextmanager
+def copied(server_url: str) -> Iterator[LinkedStudy]:
+    opened = connect(database_holding(filled, server_url))
+    yield load_study(opened, "made")
+    opened.close()
+
+
 @pytest.fixture(scope="module")
 def study(embedded_url: str) -> Iterator[LinkedStudy]:
-    opened = connect(database_with_tables(embedded_url))
-    yield stored(opened, plan(trials=18))
-    opened.close()
+    with copied(embedded_url) as opened:
+        yield opened
 
 
 @pytest.mark.parametrize("name", SHOWN)
@@ -103,8 +113,12 @@ def test_a_study_is_read_and_weighed_once(study: LinkedStudy, name: str) -> None
     assert set(calls.values()) == {1}, calls
 
 
-def test_what_is_shown_stays_of_the_moment_that_was_read(database: Database) -> None:
-    study = stored(database, plan(trials=18))
+def test_what_is_shown_stays_of_the_moment_that_was_read(embedded_url: str) -> None:
+    with copied(embedded_url) as study:
+        assert_of_its_moment(study)
+
+
+def assert_of_its_moment(study: LinkedStudy) -> None:
     snapshot = read(study)
     study.confirmations.set_user_attr("race", "over since")
     study.confirmations.add_trial(snapshot.runs[-1])

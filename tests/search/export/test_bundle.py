@@ -23,6 +23,7 @@ from typer.testing import CliRunner, Result
 from model.formats import checkpoint, zip_bundle
 from model.formats.load import load
 from model.minimal_pairs import choose, read_pairs
+from model.sample import samples
 from model.training.train import train
 from search.analysis.snapshot import read
 from search.cli.main import app
@@ -37,6 +38,7 @@ from search.retrain.verify import Verification
 from search.study.plan import Plan
 from search.study.results import confirmed
 from search.study.study import LinkedStudy, open_study
+from search.worker import trial_files
 from search.worker.worker import Worker
 from storage.server.database import connect
 from tests.conftest import database_with_tables, run_cli
@@ -92,6 +94,7 @@ def study(text: Path, task: Path, embedded_url: str, tmp_path_factory: pytest.Te
     """Two proxies, the baseline among them, and two seeds of each confirmed; a step takes 50 ms."""
     with pytest.MonkeyPatch.context() as patch:
         world = World(patch, itertools.repeat(0.05))
+        patch.setattr(trial_files, "samples", partial(samples, max_tokens=20))  # a hundred take longer than training
         patch.setenv("LILM_SEARCH_HOME", str(tmp_path_factory.mktemp("home")))
         database = connect(database_with_tables(embedded_url))
         settled = PLAN.replace("trials = 7", "trials = 2").replace('"builtin"', json.dumps(str(text)))

@@ -1,6 +1,7 @@
 """The caveats where people see them: status, the export, the note in optuna-dashboard."""
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,15 +16,17 @@ from search.show.dashboard.sync import sync_notes
 from search.show.status.summary import summary
 from search.study.results import confirmed
 from search.study.study import LinkedStudy, open_study
-from storage.server.database import Database
+from storage.server.database import Database, connect
+from tests.conftest import database_with_tables
 from tests.search.made import PLAN, proxy
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # as the commands do
 
 
-@pytest.fixture
-def warned(database: Database) -> LinkedStudy:
+@pytest.fixture(scope="module")
+def warned(embedded_url: str) -> Iterator[LinkedStudy]:
     """A study whose best proxies crowd at the lowest rates, half of whose proxies diverged, on two kinds of GPU."""
+    database = connect(database_with_tables(embedded_url))
     study = open_study(database, PLAN)
     gpus = [{"device": f"NVIDIA RTX {n}", "torch": "2.11.0", "precision": "bfloat16"} for n in ("3090", "4090")]
     for i in range(20):
@@ -37,7 +40,8 @@ def warned(database: Database) -> LinkedStudy:
     for i, seed in ((3, 100), (3, 101), (8, 100), (8, 101)):
         trial = study.proxy_trials()[i]
         study.confirmations.add_trial(proxy(i, 1.3 + (seed - 100) / 100 + i / 200, trial.params, confirms=i, seed=seed))
-    return study
+    yield study
+    database.close()
 
 
 def test_status_shows_them_in_80_columns(warned: LinkedStudy) -> None:

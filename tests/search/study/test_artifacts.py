@@ -81,10 +81,11 @@ def get(app: Any, path: str) -> tuple[str, bytes]:
 
 
 def test_a_worker_stores_weights_and_samples_and_the_dashboard_offers_them(database: Database, home: Path) -> None:
-    """A real study: one proxy, the baseline, and its confirmation, each trained for a second."""
-    study = made(database, ('budget = "2s"', 'budget = "1s"'), ("top = 1", "top = 0"), ("seeds = 2", "seeds = 1"))
+    """A real study: one proxy, the baseline, and its confirmation, each trained for half a second."""
+    brief = [(f'budget = "{n}s"', 'budget = "0.5s"') for n in (1, 2)]
+    study = made(database, *brief, ("top = 1", "top = 0"), ("seeds = 2", "seeds = 1"))
     lines: list[str] = []
-    Worker(study, "one", CPU, StopRequest(), lines.append).run()
+    Worker(study, "one", CPU, StopRequest(), lines.append, **ONCE).run()
     (run,) = study.confirm_trials()
     assert run.state == TrialState.COMPLETE, lines
     names = {"confirm-0.pt", "record-0.txt", "samples-0.txt"}

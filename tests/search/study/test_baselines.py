@@ -31,7 +31,7 @@ from tests.search import raced
 from tests.search.made import MIDDLE, PLAN, proxy
 from tests.search.processor import ONCE
 from tests.search.strategy.test_race_study import falling, rising
-from tests.search.tiny import PLAN as TINY
+from tests.search.tiny import BRIEF
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 SEARCHED = {"max_lr": 0.1, "batch_size": 8}
@@ -131,7 +131,7 @@ def test_it_is_trained_exported_and_retried_as_it_was_made(database: Database, h
     """Real training: both budgets get all its settings, and so does who trains its export again."""
     prose = tmp_path / "prose.txt"
     prose.write_text("".join(f"Number {i} of many, {i * i} squared.\n" for i in range(20_000)), encoding="utf-8")
-    text = TINY.replace('"builtin"', f'"{prose}"').replace("trials = 7", "trials = 2").replace("top = 1", "top = 0")
+    text = BRIEF.replace('"builtin"', f'"{prose}"').replace("trials = 7", "trials = 2").replace("top = 1", "top = 0")
     text += 'weight_decay = 0.02\nmlp = "relu2"\n'
     study = open_study(database, Plan.parse(text + "vocab_size = 600\n", name="tiny", origin="test"))
     seen: list[tuple[float, str, int, float]] = []
@@ -143,9 +143,9 @@ def test_it_is_trained_exported_and_retried_as_it_was_made(database: Database, h
     first = study.proxy_queue.claim("lost", 2)
     assert study.proxy_queue.fail(first.trial_id, "lost")  # type: ignore[union-attr]
     Worker(study, "one", torch.device("cpu"), StopRequest(), lambda line: None, noted, **ONCE).run()
-    assert seen.count((0.02, "relu2", 600, 1.0)) == 1
-    assert (0.1, "gelu", 512, 1.0) in seen
-    assert seen.count((0.02, "relu2", 600, 2.0)) == 2
+    assert seen.count((0.02, "relu2", 600, 0.5)) == 1
+    assert (0.1, "gelu", 512, 0.5) in seen
+    assert seen.count((0.02, "relu2", 600, 1.0)) == 2
     facts = read(study)
     (number,) = [t.number for t in facts.finished if "baseline" in t.user_attrs]
     for name, table in {

@@ -13,8 +13,10 @@ from search.show.dashboard.server import Address, serve
 from search.show.dashboard.sync import save_figures, sync_notes
 from search.show.figures.gallery import PICTURES
 from search.study.artifacts import attach
-from storage.server.database import Database
+from search.study.study import load_study
+from storage.server.database import connect
 from tests.browser import WIDTHS, open_page
+from tests.search.copies import database_holding
 from tests.search.shown import full_study
 
 pytestmark = [
@@ -26,13 +28,15 @@ PATIENCE = 60_000.0
 """Milliseconds for a page, on a busy machine."""
 
 
-@pytest.fixture
-def pages(database: Database, tmp_path: Path) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def pages(embedded_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The dashboard, on a study with everything: the URL of its studies' pages, but for their number."""
-    study = full_study(database)
+    database = connect(database_holding(full_study, embedded_url))
+    study = load_study(database, "shown")
     save_figures(study, sync_notes(study))
-    (tmp_path / "record-3.txt").write_text(RECORD, encoding="utf-8")
-    attach(study, study.confirmations, study.confirm_trials()[3]._trial_id, tmp_path / "record-3.txt")
+    record = tmp_path_factory.mktemp("record") / "record-3.txt"
+    record.write_text(RECORD, encoding="utf-8")
+    attach(study, study.confirmations, study.confirm_trials()[3]._trial_id, record)
     stop, listening, urls = StopRequest(), threading.Event(), list[str]()
 
     def shown_at(url: str) -> None:
@@ -46,6 +50,7 @@ def pages(database: Database, tmp_path: Path) -> Iterator[str]:
     yield urls[0].removesuffix(str(study.proxies._study_id))
     stop.ask()
     server.join(30)
+    database.close()
 
 
 def drawn(page: Page, name: str) -> None:

@@ -26,10 +26,24 @@ from search.study.study import LinkedStudy, load_study, open_study
 from storage.access import roles
 from storage.server.database import Database, connect, parse_url
 from tests.conftest import database_with_tables
+from tests.search.copies import database_holding
 from tests.search.made import PLAN
 from tests.search.shown import NASTY, by_number, full_study
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # as the commands do
+
+
+@pytest.fixture
+def full_url(embedded_url: str) -> str:
+    """A database with a study that has something of everything."""
+    return database_holding(full_study, embedded_url)
+
+
+@pytest.fixture
+def full(full_url: str) -> Iterator[Database]:
+    opened = connect(full_url)
+    yield opened
+    opened.close()
 
 
 @contextmanager
@@ -61,8 +75,8 @@ def straight(call: Any) -> Any:
     return call()
 
 
-def test_each_proxy_that_is_worth_a_word_has_a_note(database: Database) -> None:
-    study = full_study(database)
+def test_each_proxy_that_is_worth_a_word_has_a_note(full: Database) -> None:
+    study = load_study(full, "shown")
     sync_notes(study)
     stored_notes = notes(study)
     assert {n for n, note in stored_notes.items() if not note} == {3, 5, 6, 8}  # trained to the end, and that is all
@@ -91,8 +105,8 @@ def test_each_proxy_that_is_worth_a_word_has_a_note(database: Database) -> None:
     assert "**trial 2**, seed 101, 30m: 1.2200 BPB" in runs[4]
 
 
-def test_the_studys_note_has_the_answer_first(database: Database) -> None:
-    study = full_study(database)
+def test_the_studys_note_has_the_answer_first(full: Database) -> None:
+    study = load_study(full, "shown")
     sync_notes(study)
     first, *rest = get_note(study.proxies).split("\n\n")
     assert first.startswith("### trial 2 is the best confirmed: 1.21")
@@ -111,11 +125,11 @@ def test_before_anything_is_confirmed_it_says_how_far_the_search_is(database: Da
     )
 
 
-def test_nothing_is_written_again_while_nothing_has_changed(database: Database) -> None:
-    study = full_study(database)
+def test_nothing_is_written_again_while_nothing_has_changed(full: Database) -> None:
+    study = load_study(full, "shown")
     save_figures(study, sync_notes(study))
     before = notes(study), get_note(study.proxies), figures(study)
-    with statements(database) as sent:
+    with statements(full) as sent:
         save_figures(study, sync_notes(study))
     assert writes(sent) == []
     assert (notes(study), get_note(study.proxies), figures(study)) == before
@@ -143,8 +157,8 @@ def test_two_thousand_notes_are_one_statement_and_none_the_next_time(database: D
     assert len(second) < 60  # however many trials there are
 
 
-def test_what_people_write_stays(database: Database) -> None:
-    study = full_study(database)
+def test_what_people_write_stays(full: Database) -> None:
+    study = load_study(full, "shown")
     trials = by_number(study)
     save_note(Trial(study.proxies, trials[10]._trial_id), "Look at this one!")
     save_note(Trial(study.proxies, trials[3]._trial_id), "mine alone")
@@ -162,11 +176,11 @@ def test_what_people_write_stays(database: Database) -> None:
     assert get_note(study.proxies).count("Told Ada.") == 1
 
 
-def test_the_figures_are_small_and_drawn_of_what_is_there(database: Database) -> None:
+def test_the_figures_are_small_and_drawn_of_what_is_there(database: Database, full: Database) -> None:
     study = open_study(database, PLAN)
     save_figures(study, sync_notes(study))
     assert figures(study) == {}  # nothing to draw yet
-    study = full_study(database)
+    study = load_study(full, "shown")
     snapshot = sync_notes(study)
     save_figures(study, snapshot)
     there = figures(study)
@@ -175,8 +189,8 @@ def test_the_figures_are_small_and_drawn_of_what_is_there(database: Database) ->
     assert all(len(text) < 20_000 for text in there.values())
 
 
-def test_a_figure_that_shrinks_leaves_nothing_of_the_longer_one(database: Database) -> None:
-    study = full_study(database)
+def test_a_figure_that_shrinks_leaves_nothing_of_the_longer_one(full: Database) -> None:
+    study = load_study(full, "shown")
     snapshot = sync_notes(study)
     long = saved_figures(snapshot)["transfer"].update_layout(meta="x" * 9000)
     save_plotly_graph_object(study.proxies, long, graph_object_id="transfer")
@@ -184,17 +198,17 @@ def test_a_figure_that_shrinks_leaves_nothing_of_the_longer_one(database: Databa
     assert figures(study)["transfer"] == saved_figures(snapshot)["transfer"].to_json()
 
 
-def test_while_proxies_run_it_is_done_by_one_of_them_now_and_then(database: Database) -> None:
-    study, output = full_study(database), list[str]()
+def test_while_proxies_run_it_is_done_by_one_of_them_now_and_then(full: Database) -> None:
+    study, output = load_study(full, "shown"), list[str]()
     update_dashboard_if_due(study, output.append)
     version = get_note(study.proxies)
     assert version
     study.proxies.add_trial(by_number(study)[10])
-    with statements(database) as sent:
+    with statements(full) as sent:
         update_dashboard_if_due(study, output.append)
     assert len(sent) == 1  # which asks whose turn it is
     assert get_note(study.proxies) == version
-    with database.engine.begin() as connection:
+    with full.engine.begin() as connection:
         connection.execute(
             sa.text("UPDATE study_system_attributes SET value_json = (value_json::int - :ago)::text WHERE key = :key"),
             {"ago": UPDATE_SECONDS + 5, "key": LAST_UPDATE},
@@ -204,11 +218,11 @@ def test_while_proxies_run_it_is_done_by_one_of_them_now_and_then(database: Data
     assert output == []
 
 
-def test_what_cannot_be_shown_is_said_and_costs_nothing(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_shown_is_said_and_costs_nothing(full: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*args: Any, **options: Any) -> NoReturn:
         raise RuntimeError("no such thing\nat all")
 
-    study, output = full_study(database), list[str]()
+    study, output = load_study(full, "shown"), list[str]()
     with monkeypatch.context() as patch:
         patch.setattr(sync, "split_plot_data", broken)
         update_dashboard(study, output.append, straight)
@@ -219,24 +233,24 @@ def test_what_cannot_be_shown_is_said_and_costs_nothing(database: Database, monk
     assert figures(study).keys() == set(NAMES)
 
 
-def test_what_a_stolen_login_has_written_there_stops_nothing(database: Database) -> None:
+def test_what_a_stolen_login_has_written_there_stops_nothing(full: Database) -> None:
     """It may write any text that is JSON under the dashboard's keys."""
-    study, output = full_study(database), list[str]()
+    study, output = load_study(full, "shown"), list[str]()
     noted = by_number(study)[10]._trial_id
     for key in (f"dashboard:{noted}:note_ver", "dashboard:note_ver", "dashboard:plot_data:transfer:0"):
-        database.storage.set_study_system_attr(study.proxies._study_id, key, ["no", "text"])
-    database.storage.set_study_system_attr(study.proxies._study_id, "dashboard:plot_data:mine:zz", 1)
+        full.storage.set_study_system_attr(study.proxies._study_id, key, ["no", "text"])
+    full.storage.set_study_system_attr(study.proxies._study_id, "dashboard:plot_data:mine:zz", 1)
     update_dashboard(study, output.append, straight)
     assert output == []
     assert notes(study)[10].startswith("**Pruned at 30%**")
-    stored = database.storage.get_study_system_attrs(study.proxies._study_id)
+    stored = full.storage.get_study_system_attrs(study.proxies._study_id)
     assert stored["dashboard:plot_data:transfer:0"].startswith("{")
 
 
-def test_all_figures_are_one_statement(database: Database) -> None:
-    study = full_study(database)
+def test_all_figures_are_one_statement(full: Database) -> None:
+    study = load_study(full, "shown")
     snapshot = sync_notes(study)
-    with statements(database) as sent:
+    with statements(full) as sent:
         save_figures(study, snapshot)
     assert len(writes(sent)) == 1
 
@@ -277,12 +291,12 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_at_the_end_one_worker_draws_and_the_others_leave(
-    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+    full: Database, full_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All of them come at once; the first to have the lock does all there is to do."""
-    study, counts = full_study(database), drawn(monkeypatch)
+    study, counts = load_study(full, "shown"), drawn(monkeypatch)
     output: list[str] = []
-    opened = [connect(database_url) for _ in range(4)]
+    opened = [connect(full_url) for _ in range(4)]
     workers = [
         threading.Thread(target=update_dashboard, args=(load_study(d, "shown"), output.append, d.retrying))
         for d in opened
@@ -298,13 +312,13 @@ def test_at_the_end_one_worker_draws_and_the_others_leave(
     assert get_note(study.proxies)
 
 
-def test_what_is_new_is_drawn_once_more(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    study, counts = full_study(database), drawn(monkeypatch)
+def test_what_is_new_is_drawn_once_more(full: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, counts = load_study(full, "shown"), drawn(monkeypatch)
     trials = len(study.proxy_trials())
     for _ in range(2):
         update_dashboard(study, print, straight)
     assert counts == [trials]
-    with statements(database) as sent:
+    with statements(full) as sent:
         update_dashboard(study, print, straight)
     assert writes(sent) == []
     study.proxies.add_trial(by_number(study)[10])
@@ -318,8 +332,8 @@ def test_what_is_new_is_drawn_once_more(database: Database, monkeypatch: pytest.
     assert get_note(study.proxies).startswith("### trial 2 is the best confirmed")
 
 
-def test_who_is_lost_while_drawing_leaves_it_to_the_next(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    study, counts = full_study(database), drawn(monkeypatch)
+def test_who_is_lost_while_drawing_leaves_it_to_the_next(full: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, counts = load_study(full, "shown"), drawn(monkeypatch)
 
     def lost(*arguments: Any) -> NoReturn:
         raise RuntimeError("gone")

@@ -1,6 +1,7 @@
 """A study at a glance: by hand, against its schema, and as it fits a terminal."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import product
@@ -22,7 +23,8 @@ from search.show.status.screen import advanced, screen
 from search.show.status.study_overview import study_overview, worked_seconds
 from search.strategy.pruner import Relation
 from search.study.study import LinkedStudy, open_study
-from storage.server.database import Database
+from storage.server.database import Database, connect
+from tests.conftest import database_with_tables
 from tests.places import ROOT
 from tests.search import raced
 from tests.search.show.given import plan, run, snapshot, worker
@@ -32,15 +34,17 @@ SCHEMA = ROOT / "docs" / "status.schema.json"
 BASELINE = "[baselines.by-hand]\nmax_lr = 1e-2\n"
 
 
-@pytest.fixture
-def half_raced(database: Database) -> LinkedStudy:
-    """A study in the midst of its race, with a worker at a long run."""
+@pytest.fixture(scope="module")
+def half_raced(embedded_url: str) -> Iterator[LinkedStudy]:
+    """A study in the midst of its race, with a worker at a long run; tests only read it."""
+    database = connect(database_with_tables(embedded_url))
     study = open_study(database, raced.plan("top = 3\nseeds = 3", baseline=0.1))
     trainer = raced.Trainer(study, lambda at: 1.3 + 0.2 * at, lambda at: 1.5 - 0.2 * at)
     for _ in range(21):
         trainer.step()
     assert trainer.claim()
-    return study
+    yield study
+    database.close()
 
 
 def lines_of(lines: Lines) -> str:
@@ -58,7 +62,8 @@ def spoilt(table: dict[str, Any]) -> list[dict[str, Any]]:
     return [without, {**table, "more": 1}, {**table, "eta_seconds": "soon"}, {**table, "workers": [{"name": "a"}]}]
 
 
-def test_what_status_prints_for_machines_keeps_to_its_schema(half_raced: LinkedStudy, database_url: str) -> None:
+def test_what_status_prints_for_machines_keeps_to_its_schema(half_raced: LinkedStudy) -> None:
+    database_url = half_raced.database.engine.url.render_as_string(hide_password=False)
     checker = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
     done = CliRunner().invoke(app, ["status", "--study", "made", "--json", "--storage", database_url])
     assert done.exit_code == 0, done.output
