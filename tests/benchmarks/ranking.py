@@ -56,14 +56,21 @@ def bootstrap(
     drawn twice makes a tie on both sides, which τ-b leaves out.
     """
     truth, sides = signs(confirmed), {name: signs(values) for name, values in proxies.items()}
-    random = np.random.default_rng(0)
-    found = []
-    for _ in range(resamples):
-        chosen = random.integers(0, len(truth), len(truth))
-        square = np.ix_(chosen, chosen)
-        found.append(figure({name: tau_b(side[square], truth[square]) for name, side in sides.items()}))
+    chosen = np.random.default_rng(0).integers(0, len(truth), (resamples, len(truth)))
+    times = np.zeros(chosen.shape)
+    np.add.at(times, (np.arange(resamples)[:, None], chosen), 1)
+    drawn = {name: _resampled(side, truth, times) for name, side in sides.items()}
+    found = [figure(dict(zip(drawn, taus, strict=True))) for taus in zip(*drawn.values(), strict=True)]
     low, high = np.percentile(found, (2.5, 97.5))
     return Estimate(figure({name: tau_b(side, truth) for name, side in sides.items()}), float(low), float(high))
+
+
+def _resampled(x: Float[ndarray, "n n"], y: Float[ndarray, "n n"], times: Float[ndarray, "resamples n"]) -> list[float]:
+    """Return each resample's `tau_b`, from how many times it holds each configuration: a pair counts times times."""
+    both, in_x, in_y = (np.asarray(((times @ signs) * times).sum(axis=1)) for signs in (x * y, x * x, y * y))
+    pairs = np.sqrt(in_x * in_y)
+    taus: list[float] = np.divide(both, pairs, out=np.zeros_like(pairs), where=pairs > 0).tolist()
+    return taus
 
 
 def best(values: Numbers, count: int) -> list[int]:

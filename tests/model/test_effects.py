@@ -125,8 +125,14 @@ def acts(name: str, beside: str) -> bool:
     before = together(other.needs, other.change, option.needs)
     if before is None or option.change.keys() & before.keys():
         return True
-    one, two = outcome(frozenset(before.items())), outcome(frozenset({**before, **option.change}.items()))
-    return one is None or two is None or float((one - two).abs().max()) > 1e-4
+    one, two = accepted(frozenset(before.items())), accepted(frozenset({**before, **option.change}.items()))
+    if one is None or two is None:
+        return True
+    return differ(first_loss(*computed(*one)), first_loss(*computed(*two))) or differ(outcome(*one), outcome(*two))
+
+
+def differ(one: Tensor, two: Tensor) -> bool:
+    return float((one - two).abs().max()) > 1e-4
 
 
 def together(*settings: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -139,8 +145,8 @@ def together(*settings: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 @functools.cache
-def outcome(settings: frozenset[tuple[str, Any]]) -> Tensor | None:
-    """Return the losses of two steps and the logits after them, or None where the settings are refused."""
+def accepted(settings: frozenset[tuple[str, Any]]) -> tuple[ModelConfig, TrainConfig] | None:
+    """Return the settings as records, or None where they are refused."""
     try:
         given = {k: v for k, v in settings if k in MODEL}
         model = ModelConfig(**{"n_layer": 2, "n_head": 4, "head_dim": 4, "context": CONTEXT, **given})
@@ -148,11 +154,34 @@ def outcome(settings: frozenset[tuple[str, Any]]) -> Tensor | None:
         require_effects(model, train)
     except SettingsError:
         return None
+    return model, train
+
+
+def computed(model: ModelConfig, train: TrainConfig) -> tuple[ModelConfig, float, float]:
+    """Return what a loss hangs on before any step."""
+    return model, train.mtp_weight, train.z_loss
+
+
+def far_from_linear(model: ModelConfig) -> Transformer:
+    """Return a network whose weights are large enough for every nonlinearity."""
     network = Transformer(model, VOCAB, torch.Generator().manual_seed(0))
     with torch.no_grad():
         for parameter in network.parameters():
             if parameter.ndim >= 2:
-                parameter.mul_(3)  # far enough from linear for every nonlinearity
+                parameter.mul_(3)
+    return network
+
+
+@functools.cache
+def first_loss(model: ModelConfig, mtp_weight: float, z_loss: float) -> Tensor:
+    """Return the loss before any step, the first of `outcome`: it shows most options, and costs the least."""
+    return batch_loss(far_from_linear(model), tokens(2, CONTEXT + 1), mtp_weight, False, z_loss)[0].detach()
+
+
+@functools.cache
+def outcome(model: ModelConfig, train: TrainConfig) -> Tensor:
+    """Return the losses of two steps and the logits after them."""
+    network = far_from_linear(model)
     optimizer, rows = Optimizer(network, train), tokens(2, CONTEXT + 1)
     losses = []
     for _ in range(2):

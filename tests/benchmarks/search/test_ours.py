@@ -35,6 +35,12 @@ def in_memory(told: Answers) -> LinkedStudy:
     return study
 
 
+@pytest.fixture(scope="module")
+def replayed() -> LinkedStudy:
+    """The study of `answers()` in memory, for tests that only read it."""
+    return in_memory(answers())
+
+
 def in_postgres(told: Answers, database: Database, monkeypatch: pytest.MonkeyPatch) -> LinkedStudy:
     storage: BaseStorage = database.storage
     keep = storage.set_trial_system_attr
@@ -57,18 +63,18 @@ def told_of(trials: list[FrozenTrial]) -> list[tuple[object, ...]]:
     ]
 
 
-def test_a_study_in_memory_is_the_one_that_postgres_gives(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    memory, real = in_memory(answers()), in_postgres(answers(), database, monkeypatch)
+def test_a_study_in_memory_is_the_one_that_postgres_gives(
+    replayed: LinkedStudy, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory, real = replayed, in_postgres(answers(), database, monkeypatch)
     assert told_of(memory.proxy_trials()) == told_of(real.proxy_trials())
     assert told_of(memory.confirm_trials()) == told_of(real.confirm_trials())
     assert len(memory.proxy_trials()) > 20  # whole ones that the hours would have bought: what pruning saves buys more
     assert len(memory.confirm_trials()) >= 3
 
 
-def test_money_is_what_runs_took(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = answers()
-    study = in_memory(told)
-    last = [t.last_step or 0 for t in study.proxy_trials()], [t.last_step or 0 for t in study.confirm_trials()]
+def test_money_is_what_runs_took(replayed: LinkedStudy) -> None:
+    last = [t.last_step or 0 for t in replayed.proxy_trials()], [t.last_step or 0 for t in replayed.confirm_trials()]
     seconds = 180 * sum(last[0]) / 100 + 1800 * sum(last[1]) / 100  # proxies of a tenth, as the money is little
     found = ours.search(answers(), 8, WORKERS)
     assert found.seconds == pytest.approx(seconds)
@@ -76,16 +82,16 @@ def test_money_is_what_runs_took(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.short, found.long) == (len(last[0]), len(last[1]))
 
 
-def test_configurations_are_rows_and_none_is_tried_twice() -> None:
+def test_configurations_are_rows_and_none_is_tried_twice(replayed: LinkedStudy) -> None:
     told = answers()
-    rows = [told.row(t.params).number for t in in_memory(told).proxy_trials()]
+    rows = [told.row(t.params).number for t in replayed.proxy_trials()]
     assert len(set(rows)) == len(rows) > 20
 
 
-def test_a_proxy_is_the_first_part_of_a_long_run_that_no_confirmation_has() -> None:
+def test_a_proxy_is_the_first_part_of_a_long_run_that_no_confirmation_has(replayed: LinkedStudy) -> None:
     """A table's curve falls by 0.1 a twentieth: a tenth's end lies 1.8 above the end of the run that it begins."""
     told = answers()
-    proxies = [t for t in in_memory(told).proxy_trials() if t.value is not None]
+    proxies = [t for t in replayed.proxy_trials() if t.value is not None]
     assert len({100 * t.value for t in proxies if t.value}) > 20
     for trial in proxies:
         row = told.row(trial.params)

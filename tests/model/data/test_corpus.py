@@ -1,8 +1,9 @@
 import multiprocessing
 import os
+import shutil
 import signal
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -16,16 +17,44 @@ from model.data.tokenizer import Tokenizer
 from model.data.tokens import Tokens, evenly
 from model.errors import DataError
 from tests.conftest import BUILTIN, SHARED_TEXT
+from tests.model.data.preparing import SMALL, prepare_and_tell, prepare_until
 
-SMALL = TokenizerConfig(vocab_size=400)
+OTHER = TokenizerConfig(vocab_size=410)
 spawn = multiprocessing.get_context("spawn")
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> DataConfig:
-    path = tmp_path / "text.txt"
+class Prepared(NamedTuple):
+    """A corpus with the cache that holds it."""
+
+    corpus: Corpus
+    cache: Path
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> DataConfig:
+    """A text that no test changes."""
+    path = tmp_path_factory.mktemp("text") / "text.txt"
     path.write_text("".join(f"Number {i} of many, {i * i} squared.\n" for i in range(2000)), encoding="utf-8")
     return DataConfig(source=str(path), holdout_period=100, holdout_rows=5, rows_per_document=5)
+
+
+@pytest.fixture(scope="module")
+def prepared(data: DataConfig, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """What a preparation in an empty cache gives."""
+    cache = tmp_path_factory.mktemp("cache")
+    return Prepared(prepare(data, SMALL, cache), cache)
+
+
+@pytest.fixture(scope="module")
+def in_other_tokens(data: DataConfig, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """The same text with another tokenizer, from an empty cache too."""
+    return prepare(data, OTHER, tmp_path_factory.mktemp("other"))
+
+
+@pytest.fixture
+def filled(prepared: Prepared, tmp_path: Path) -> Path:
+    """A copy of the filled cache, for tests that damage or add to it."""
+    return Path(shutil.copytree(prepared.cache, tmp_path / "cache"))
 
 
 def equal(a: Corpus, b: Corpus) -> bool:
@@ -34,67 +63,57 @@ def equal(a: Corpus, b: Corpus) -> bool:
 
 
 def test_the_second_time_nothing_is_read_or_trained(
-    data: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: DataConfig, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = prepare(data, SMALL, tmp_path / "cache")
     monkeypatch.setattr(corpora, "train_tokenizer", None)
     monkeypatch.setattr("model.data.sources.documents", None)
-    assert equal(first, prepare(data, SMALL, tmp_path / "cache"))
+    assert equal(prepared.corpus, prepare(data, SMALL, prepared.cache))
 
 
 def test_the_same_text_from_elsewhere_shares_tokens(
-    data: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: DataConfig, prepared: Prepared, filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = prepare(data, SMALL, tmp_path / "cache")
     copy = tmp_path / "copy.txt"
     copy.write_bytes(Path(data.source).read_bytes())
     monkeypatch.setattr(corpora, "train_tokenizer", None)
-    again = prepare(DataConfig(**{**data.table(), "source": str(copy)}), SMALL, tmp_path / "cache")
-    assert again.text_sha256 == first.text_sha256
+    again = prepare(DataConfig(**{**data.table(), "source": str(copy)}), SMALL, filled)
+    assert again.text_sha256 == prepared.corpus.text_sha256
 
 
-def test_changed_text_is_prepared_anew(data: DataConfig, tmp_path: Path) -> None:
-    first = prepare(data, SMALL, tmp_path / "cache")
-    with Path(data.source).open("a", encoding="utf-8") as file:
+def test_changed_text_is_prepared_anew(data: DataConfig, filled: Path, tmp_path: Path) -> None:
+    own = DataConfig(**{**data.table(), "source": str(shutil.copy(data.source, tmp_path / "own.txt"))})
+    first = prepare(own, SMALL, filled)
+    with Path(own.source).open("a", encoding="utf-8") as file:
         file.write("One more line.\n")
-    assert prepare(data, SMALL, tmp_path / "cache").text_sha256 != first.text_sha256
+    assert prepare(own, SMALL, filled).text_sha256 != first.text_sha256
 
 
 @pytest.mark.parametrize("name", ["train.u16", "validation.starts.npy", "tokenizer.model", "meta.json"])
-def test_a_damaged_cache_is_rebuilt(data: DataConfig, tmp_path: Path, name: str) -> None:
-    first = prepare(data, SMALL, tmp_path / "cache")
-    expected = np.array(first.train.ids)
-    (damaged,) = (tmp_path / "cache" / "tokens").glob(f"*/{name}")
+def test_a_damaged_cache_is_rebuilt(data: DataConfig, prepared: Prepared, filled: Path, name: str) -> None:
+    (damaged,) = (filled / "tokens").glob(f"*/{name}")
     damaged.write_bytes(damaged.read_bytes()[:-2])
-    assert np.array_equal(prepare(data, SMALL, tmp_path / "cache").train.ids, expected)
+    assert np.array_equal(prepare(data, SMALL, filled).train.ids, prepared.corpus.train.ids)
 
 
 @pytest.mark.parametrize("name", ["train.utf8", "validation.lengths.npy", "meta.json"])
-def test_damaged_text_is_read_again(data: DataConfig, tmp_path: Path, name: str) -> None:
-    first = prepare(data, SMALL, tmp_path / "cache")
-    (damaged,) = (tmp_path / "cache" / "text").glob(f"*/{name}")
+def test_damaged_text_is_read_again(
+    data: DataConfig, prepared: Prepared, in_other_tokens: Corpus, filled: Path, name: str
+) -> None:
+    (damaged,) = (filled / "text").glob(f"*/{name}")
     damaged.write_bytes(damaged.read_bytes()[:-2])
-    other = TokenizerConfig(vocab_size=410)
-    assert prepare(data, other, tmp_path / "cache").text_sha256 == first.text_sha256
-    assert equal(prepare(data, other, tmp_path / "cache"), prepare(data, other, tmp_path / "elsewhere"))
+    assert prepare(data, OTHER, filled).text_sha256 == prepared.corpus.text_sha256
+    assert equal(prepare(data, OTHER, filled), in_other_tokens)
 
 
-def test_an_index_cut_off_by_a_crash_is_written_again(data: DataConfig, tmp_path: Path) -> None:
-    first = prepare(data, SMALL, tmp_path / "cache")
-    (index,) = (tmp_path / "cache" / "sources").iterdir()
+def test_an_index_cut_off_by_a_crash_is_written_again(data: DataConfig, prepared: Prepared, filled: Path) -> None:
+    (index,) = (filled / "sources").iterdir()
     index.write_text("")
-    assert prepare(data, SMALL, tmp_path / "cache").text_sha256 == first.text_sha256 == index.read_text()
-
-
-def _prepare_and_tell(data: DataConfig, cache: Path, told: Any) -> None:
-    stages: list[str] = []
-    corpus = prepare(data, SMALL, cache, lambda stage, done, total: stages.append(stage))
-    told.put((corpus.tokenizer.sha256, "reading text" in stages, any(s.startswith("training") for s in stages)))
+    assert prepare(data, SMALL, filled).text_sha256 == prepared.corpus.text_sha256 == index.read_text()
 
 
 def test_workers_that_start_at_once_share_one_preparation(data: DataConfig, tmp_path: Path) -> None:
     told = spawn.Queue()
-    workers = [spawn.Process(target=_prepare_and_tell, args=(data, tmp_path / "cache", told)) for _ in range(3)]
+    workers = [spawn.Process(target=prepare_and_tell, args=(data, tmp_path / "cache", told)) for _ in range(3)]
     for worker in workers:
         worker.start()
     found = [told.get(timeout=60) for _ in workers]
@@ -106,42 +125,33 @@ def test_workers_that_start_at_once_share_one_preparation(data: DataConfig, tmp_
 
 
 def test_a_tokenizer_that_loses_text_is_refused(
-    data: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: DataConfig, filled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    shutil.rmtree(filled / "tokens")
     monkeypatch.setattr(Tokenizer, "decode", lambda self, ids: "something else")
     with pytest.raises(DataError, match="loses text"):
-        prepare(data, SMALL, tmp_path / "cache")
-    assert not list((tmp_path / "cache" / "tokens").glob("*/meta.json"))
-
-
-def _prepare_until(at: str, data: DataConfig, cache: Path, ready: Any) -> None:
-    def hang(stage: str, done: int, total: int | None) -> None:
-        if stage.startswith(at):
-            ready.put(stage)
-            signal.pause()
-
-    prepare(data, SMALL, cache, hang)
+        prepare(data, SMALL, filled)
+    assert not list((filled / "tokens").glob("*/meta.json"))
 
 
 @pytest.mark.parametrize("stage", ["reading", "training", "encoding train", "encoding validation"])
 def test_a_preparation_that_was_killed_leaves_nothing_that_is_used(
-    data: DataConfig, tmp_path: Path, stage: str
+    data: DataConfig, prepared: Prepared, tmp_path: Path, stage: str
 ) -> None:
     ready = spawn.Queue()
-    doomed = spawn.Process(target=_prepare_until, args=(stage, data, tmp_path / "cache", ready))
+    doomed = spawn.Process(target=prepare_until, args=(stage, data, tmp_path / "cache", ready))
     doomed.start()
     ready.get(timeout=60)
     assert doomed.pid is not None
     os.kill(doomed.pid, signal.SIGKILL)
     doomed.join(10)
     assert list((tmp_path / "cache").glob("*/*.unfinished"))
-    whole = prepare(data, SMALL, tmp_path / "cache")
-    assert equal(whole, prepare(data, SMALL, tmp_path / "elsewhere"))
+    assert equal(prepare(data, SMALL, tmp_path / "cache"), prepared.corpus)
     assert not list((tmp_path / "cache").glob("*/*.unfinished"))
 
 
-def test_documents_end_with_the_separator_and_bytes_are_theirs(data: DataConfig, tmp_path: Path) -> None:
-    corpus = prepare(data, SMALL, tmp_path / "cache")
+def test_documents_end_with_the_separator_and_bytes_are_theirs(data: DataConfig, prepared: Prepared) -> None:
+    corpus = prepared.corpus
     for part in (corpus.train, corpus.validation):
         assert set(part.ids[part.starts[1:] - 1].tolist()) == {corpus.tokenizer.separator}
         assert part.starts[-1] == len(part.ids)
@@ -206,8 +216,8 @@ def test_the_tokenizers_sample_comes_from_all_over_the_text(tmp_path: Path) -> N
     assert len(second) < 8
 
 
-def test_tokenizers_are_the_same_bytes_for_all(data: DataConfig, tmp_path: Path) -> None:
-    corpora_ = [prepare(data, SMALL, tmp_path / name) for name in ("one", "two")]
+def test_tokenizers_are_the_same_bytes_for_all(data: DataConfig, prepared: Prepared, tmp_path: Path) -> None:
+    corpora_ = [prepared.corpus, prepare(data, SMALL, tmp_path / "two")]
     assert corpora_[0].tokenizer.proto == corpora_[1].tokenizer.proto
     assert isinstance(corpora_[0].tokenizer, Tokenizer)
 
