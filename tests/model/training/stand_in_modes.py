@@ -81,12 +81,16 @@ class Capture(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, gpu: "Gpu") -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.gpu, self.broken = gpu, False
-        self.calls: list[tuple[Any, Any, Any, Any]] = []
+        self.calls: list[tuple[Any, Any, Any, list[tuple[int, torch.Tensor]]]] = []
+        """Each operation, its arguments, and the tensors that it made, with their places in its result."""
         self._own: set[int] = set()
         self._before: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+        with torch._C.DisableTorchFunction():  # down here nothing asks for the device, and each look at a tensor counts
+            return self._written_down(func, args, kwargs or {})
+
+    def _written_down(self, func: Any, args: Any, kwargs: Any) -> Any:
         elsewhere = self.gpu.stream.index != self.gpu.device.index
         if func._schema.name in LOOKS_AT_A_VALUE or elsewhere:
             self.gpu.refuse_while_capturing()
@@ -97,8 +101,10 @@ class Capture(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._before[address] = content, content.clone()
         result = func(*args, **kwargs)
         if written or not func.is_view:
-            self.calls.append((func, args, kwargs, result))
-            self._own |= storages(result).keys() - storages((args, kwargs)).keys()
+            given = storages((args, kwargs))
+            made = [(i, t) for i, t in enumerate(tensors(result)) if t.untyped_storage().data_ptr() not in given]
+            self.calls.append((func, args, kwargs, made))
+            self._own |= {t.untyped_storage().data_ptr() for _, t in made}
         return result
 
     def undo(self) -> None:
@@ -108,11 +114,11 @@ class Capture(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
     def replay(self) -> None:
-        for func, args, kwargs, result in self.calls:
-            again = func(*args, **kwargs)
-            for old, new in zip(tensors(result), tensors(again), strict=True):
-                if old is not new and old.untyped_storage().data_ptr() != new.untyped_storage().data_ptr():
-                    old.copy_(new)  # where the operations after it look for it
+        with torch._C.DisableTorchFunction():
+            for func, args, kwargs, made in self.calls:
+                again = tensors(func(*args, **kwargs))
+                for place, old in made:
+                    old.copy_(again[place])  # where the operations after it look for it
 
 
 def _written(func: Any, args: Any, kwargs: Any) -> dict[int, torch.UntypedStorage]:
