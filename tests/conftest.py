@@ -234,7 +234,7 @@ def created(server_url: str, template: str) -> str:
     except psycopg2.OperationalError:  # the server was restarted
         _creator.cache_clear()
         _creator(server_url).execute(statement)
-    return _of_server(server_url, database=name)
+    return _of_server(server_url, name)
 
 
 @functools.cache
@@ -245,8 +245,9 @@ def _creator(server_url: str) -> "psycopg2.extensions.cursor":
     return connection.cursor()
 
 
-def _of_server(server_url: str, **parts: str) -> str:
-    return parse_url(server_url).set(drivername="postgresql", **parts).render_as_string(hide_password=False)
+def _of_server(server_url: str, database: str | None = None) -> str:
+    url = parse_url(server_url)
+    return url.set(drivername="postgresql", database=database or url.database).render_as_string(hide_password=False)
 
 
 @pytest.fixture

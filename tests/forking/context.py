@@ -7,7 +7,7 @@ imports Optuna, SQLAlchemy and the tests anew, which takes longer than what they
 import io
 import os
 import socket
-from multiprocessing import context, popen_forkserver, resource_tracker, spawn, util
+from multiprocessing import context, popen_forkserver, reduction, resource_tracker, spawn, util
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -18,6 +18,9 @@ from tests.forking.client import fork
 
 class _Popen(popen_forkserver.Popen):
     """Asks our server, rather than one of multiprocessing's own for each process of pytest's."""
+
+    _fds: list[int]
+    """What the process inherits, as multiprocessing's own class gathers it."""
 
     def _launch(self, process: BaseProcess) -> None:
         what = {
@@ -30,6 +33,7 @@ class _Popen(popen_forkserver.Popen):
         pickled = self._pickled(process)
         read, write = os.pipe()
         tracker = resource_tracker.getfd()
+        assert tracker is not None
         self._connection, self.pid = fork(what, [0, 1, 2, read, tracker, *self._fds])
         os.close(read)
         self.sentinel = self._connection.fileno()
@@ -42,8 +46,8 @@ class _Popen(popen_forkserver.Popen):
         buffer = io.BytesIO()
         context.set_spawning_popen(self)
         try:
-            context.reduction.dump(spawn.get_preparation_data(process.name), buffer)
-            context.reduction.dump(process, buffer)
+            reduction.dump(spawn.get_preparation_data(process.name), buffer)
+            reduction.dump(process, buffer)
         finally:
             context.set_spawning_popen(None)
         return buffer.getvalue()
