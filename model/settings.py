@@ -6,7 +6,6 @@ existing key for an unknown one. Reference documentation is generated from the s
 """
 
 import difflib
-import functools
 import math
 import operator
 import types
@@ -121,14 +120,18 @@ class Settings:
         return {k: _as_written(v) for k, v in pairs if v is not None}
 
 
-@functools.cache
-def _fields_to_check(record: type[Any]) -> tuple[tuple["Field[Any]", Any, Any], ...]:
+_checks: dict[type[Any], list[tuple["Field[Any]", Any, Any]]] = {}
+
+
+def _fields_to_check(record: type[Any]) -> list[tuple["Field[Any]", Any, Any]]:
     """Return a record's fields, each with its type and its default if that is valid as it stands, else MISSING.
 
     Checking a study's space builds hundreds of records, most of whose dozens of fields have their defaults.
     """
-    hints = types_of(record)
-    return tuple((f, hints[f.name], _valid_default(f, hints[f.name])) for f in fields(record))
+    if record not in _checks:
+        hints = types_of(record)
+        _checks[record] = [(f, hints[f.name], _valid_default(f, hints[f.name])) for f in fields(record)]
+    return _checks[record]
 
 
 def _valid_default(f: "Field[Any]", hint: Any) -> Any:

@@ -79,7 +79,7 @@ def command_of(arguments: list[str]) -> tuple[Any, list[str]]:
     """The command that arguments call, and what is left of them; an unknown one is none."""
     command, left = application(), list(arguments)
     while left and left[0] in getattr(command, "commands", {}):
-        command = command.commands[left.pop(0)]  # type: ignore[attr-defined]
+        command = command.commands[left.pop(0)]
     return command, left
 
 

@@ -103,7 +103,7 @@ def test_captured_steps_are_those_launched_one_by_one() -> None:
     torch.testing.assert_close(captured[-1], sixteen[-1], rtol=1e-3, atol=0)
 
 
-def without_onednn(*factors: torch.Tensor, **options: Any) -> torch.Tensor:
+def without_onednn(*factors: Any, **options: Any) -> torch.Tensor:
     """Return the product as torch itself makes it on a CPU: oneDNN's is forty times slower."""
     onednn = torch._C._get_mkldnn_enabled()
     torch._C._set_mkldnn_enabled(False)
