@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import jaxtyping
 import optuna
 import psycopg2
 import pytest
@@ -182,6 +183,14 @@ def system_url() -> Iterator[str]:
         pytest.skip("this machine has no PostgreSQL of its own")
     with _running(_SystemServer) as url:
         yield url
+
+
+@pytest.fixture
+def shapes_unchecked() -> Iterator[None]:
+    """No check of shapes and types at each call, for tests that make thousands: the network's own tests check them."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(autouse=True)

@@ -20,12 +20,13 @@ from tests.benchmarks.steps import shapes
 PROXY_SECONDS = 360.0
 
 
-def corpus(text: str, vocab_size: int) -> Corpus:
+def corpus(text: str, vocab_size: int, sample_bytes: int = TokenizerConfig.sample_bytes) -> Corpus:
     """Return the text prepared for a vocabulary, kept from one run of the benchmark to the next."""
     data = DataConfig(source=text, rows_per_document=50)
     if text == "builtin":
         data = DataConfig(source=text, holdout_period=50, holdout_rows=1)
-    return prepare(data, TokenizerConfig(vocab_size=vocab_size), Path(tempfile.gettempdir()) / "lilm-benchmarks")
+    tokenizer = TokenizerConfig(vocab_size=vocab_size, sample_bytes=sample_bytes)
+    return prepare(data, tokenizer, Path(tempfile.gettempdir()) / "lilm-benchmarks")
 
 
 def one(shape: Shape, device: torch.device, budget_seconds: float, text: str) -> dict[str, Any]:

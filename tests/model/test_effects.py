@@ -18,6 +18,8 @@ from model.network.transformer import Transformer
 from model.training.optimizer import Optimizer
 from tests.model.network.case import CONTEXT, VOCAB, tokens
 
+pytestmark = pytest.mark.usefixtures("shapes_unchecked")
+
 MEGALODON: dict[str, Any] = {"mixer": "megalodon", "attention_chunk": 5, "norm_groups": 4}
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from model.config import ModelConfig
+from model.config import ModelConfig, TokenizerConfig
 from model.data.corpus import Corpus
 from tests.benchmarks.plain import Shape
 from tests.benchmarks.trials import corpus
@@ -32,6 +32,8 @@ class Scale:
     """Budget of each of the ten trials whose memory is watched."""
     logits: tuple[int, ...]
     """Logits held at once, to choose among."""
+    sample_bytes: int = TokenizerConfig.sample_bytes
+    """Text that tokenizers are trained on."""
     validation_bytes: int | None = None
     """Validation text that trials are measured on at the end; None: all of it."""
 
@@ -42,7 +44,7 @@ class Scale:
 
     def text(self, vocab_size: int) -> Corpus:
         """Return the text that trials are trained on."""
-        text = corpus("builtin", vocab_size)
+        text = corpus("builtin", vocab_size, self.sample_bytes)
         return (
             replace(text, validation=text.validation.subset(self.validation_bytes)) if self.validation_bytes else text
         )
@@ -100,5 +102,6 @@ def tiny(device: torch.device, compile: str = "off") -> Scale:
         proxy_seconds=1.0,
         trial_seconds=0.1,
         logits=(2**13, 2**14),
+        sample_bytes=300_000,
         validation_bytes=5_000,
     )

@@ -1,5 +1,6 @@
 """Reading a text token by token, with what attention keeps of it, against reading all of it at once."""
 
+import functools
 from typing import Any
 
 import pytest
@@ -12,7 +13,12 @@ from model.network.transformer import Transformer
 from tests.model.network.case import CONTEXT, VOCAB
 from tests.model.network.menu import MENU
 
-NETWORKS = {name: case.far_from_linear() for name, case in MENU.items()}
+
+@functools.cache
+def made(name: str) -> Transformer:
+    """Return a network that no test changes; made when a test asks for it, not in each process that collects tests."""
+    return MENU[name].far_from_linear()
+
 
 texts = st.integers(1, 3).flatmap(
     lambda rows: st.lists(
@@ -33,7 +39,7 @@ def read(network: Transformer, tokens: Tensor, cuts: list[int]) -> dict[int, Ten
 def test_in_pieces_of_any_length_the_logits_are_those_of_the_whole(
     name: str, rows: list[list[int]], cuts: set[int]
 ) -> None:
-    network, tokens = NETWORKS[name], torch.tensor(rows)
+    network, tokens = made(name), torch.tensor(rows)
     whole = network(tokens)
     for end, logits in read(network, tokens, sorted(cuts)).items():
         torch.testing.assert_close(logits, whole[:, end - 1], rtol=MENU[name].tolerance, atol=MENU[name].tolerance)
@@ -42,7 +48,7 @@ def test_in_pieces_of_any_length_the_logits_are_those_of_the_whole(
 @pytest.mark.parametrize("name", MENU)
 @torch.no_grad()
 def test_token_by_token_it_is_the_network_written_out(name: str) -> None:
-    network, tokens = NETWORKS[name], torch.randint(0, VOCAB, (1, CONTEXT), generator=torch.Generator().manual_seed(4))
+    network, tokens = made(name), torch.randint(0, VOCAB, (1, CONTEXT), generator=torch.Generator().manual_seed(4))
     expected = MENU[name].reference(network).logits(tokens[0])[0]
     for end, logits in read(network, tokens, list(range(1, CONTEXT + 1))).items():
         tolerance = MENU[name].tolerance
@@ -52,7 +58,7 @@ def test_token_by_token_it_is_the_network_written_out(name: str) -> None:
 @pytest.mark.parametrize("name", MENU)
 @torch.no_grad()
 def test_in_bfloat16_it_differs_by_rounding_alone(name: str) -> None:
-    network, tokens = NETWORKS[name], torch.randint(0, VOCAB, (2, CONTEXT), generator=torch.Generator().manual_seed(5))
+    network, tokens = made(name), torch.randint(0, VOCAB, (2, CONTEXT), generator=torch.Generator().manual_seed(5))
     exact = network(tokens)
     with torch.autocast("cpu", torch.bfloat16):
         whole, state = network(tokens).float(), network.initial_state(2, CONTEXT, torch.bfloat16)
@@ -61,7 +67,7 @@ def test_in_bfloat16_it_differs_by_rounding_alone(name: str) -> None:
 
 
 def test_no_token_is_read_twice(monkeypatch: Any) -> None:
-    network, lengths = NETWORKS["grouped"], []
+    network, lengths = MENU["grouped"].far_from_linear(), []
     network.embedding.register_forward_hook(lambda _, inputs, __: lengths.append(inputs[0].shape[1]))
     read(network, torch.zeros(1, CONTEXT, dtype=torch.long), [5, 6, 9, 16])
     assert lengths == [5, 1, 3, 7]

@@ -15,3 +15,8 @@ def brief_corpus(corpus: Corpus) -> Corpus:
     counts = np.bincount(corpus.train.ids, minlength=corpus.tokenizer.vocab_size)
     uniform, unigram = bounds(counts, validation)
     return dataclasses.replace(corpus, validation=validation, uniform_bpb=uniform, unigram_bpb=unigram)
+
+
+@pytest.fixture(autouse=True)
+def _unchecked(shapes_unchecked: None) -> None:
+    """Thousands of steps would check the same shapes again."""
