@@ -23,6 +23,7 @@ from tests.chaos.run import Chaos, Options, Outcome
 from tests.chaos.server import server
 from tests.chaos.study import BUDGET_SECONDS, plan
 from tests.chaos.worker import shift_clock
+from tests.conftest import CLI_SECONDS
 
 SIZES = Sizes(workers=3, trials=12, kills=3, stops=1, restarts=1, cuts=1)
 LARGE = Sizes(workers=32, trials=400, kills=60, stops=10, restarts=3, cuts=2)
@@ -118,9 +119,9 @@ def test_a_wrong_clock_is_wrong_for_all_that_ask_python() -> None:
     told = context.Queue()
     process = context.Process(target=_shifted, args=(told,))
     process.start()
-    by_time, by_datetime = told.get(timeout=60)
-    by_optuna, is_datetime = told.get(timeout=60)
-    process.join(10)
+    by_time, by_datetime = told.get(timeout=CLI_SECONDS)
+    by_optuna, is_datetime = told.get(timeout=CLI_SECONDS)
+    process.join(CLI_SECONDS)
     for shown in (by_time, by_datetime, by_optuna):
         assert 3600 <= shown < 3700
     assert is_datetime

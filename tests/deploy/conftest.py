@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from storage.server.embedded import _unprivileged
-from tests.conftest import _open_folder, _system_programs
+from tests.conftest import CLI_SECONDS, _open_folder, _system_programs
 from tests.deploy import machine
 
 
@@ -34,7 +34,7 @@ def new_server() -> Iterator[machine.Server]:
             yield server
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(60)
+            process.wait(CLI_SECONDS)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from storage.access import roles
 from storage.server.database import connect
 from storage.server.tables import artifacts
+from tests.conftest import CLI_SECONDS
 from tests.deploy import machine
 
 SCRIPT = str(machine.ROOT / "deploy" / "backup.sh")
@@ -202,7 +203,7 @@ def test_a_backup_that_is_killed_leaves_no_dump(server: machine.Server, dumps: P
         while server.sql(waiting) != "1":
             assert process.poll() is None
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait(30)
+        process.wait(CLI_SECONDS)
     assert [p.suffix for p in dumps.iterdir()] in ([], [".part"])
     refused = machine.run(["bash", SCRIPT, "check"], backup(server, dumps), **machine.as_postgres())
     assert refused.returncode == 1
@@ -230,5 +231,5 @@ def test_the_service_dumps_at_once_when_the_newest_is_old_and_ends_when_asked(
         assert process.stdout is not None
         assert "bytes" in process.stdout.readline()
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(CLI_SECONDS) == 0
     assert len(list(dumps.iterdir())) == 2

@@ -18,6 +18,7 @@ import pytest
 
 from storage.server.database import connect
 from storage.server.embedded import _free_port
+from tests.conftest import CLI_SECONDS
 from tests.deploy import machine
 
 RIGHT = "Basic " + b64encode(f"lilm:{machine.GATEWAY_PASSWORD}".encode()).decode()
@@ -113,7 +114,7 @@ def gateway(server: machine.Server) -> Iterator[Gateway]:
     finally:
         for process in processes:
             process.terminate()
-            process.wait(30)
+            process.wait(CLI_SECONDS)
 
 
 def test_the_page_and_the_study_come_with_the_right_password(gateway: Gateway) -> None:

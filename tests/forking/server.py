@@ -150,9 +150,9 @@ def ended() -> int:
 
 def child_of_multiprocessing(request: int, tracker: int, *inherited: int) -> int:
     """Run the process that comes through the pipe, as multiprocessing's own server would; returns its exit code."""
-    resource_tracker._resource_tracker._fd = tracker
+    resource_tracker._resource_tracker._fd = tracker  # type: ignore[attr-defined]
     forkserver._forkserver._inherited_fds = list(inherited)  # type: ignore[attr-defined]
-    return int(spawn._main(request, os.dup(request)))  # type: ignore[attr-defined]
+    return int(spawn._main(request, os.dup(request)))
 
 
 def leave(code: int) -> NoReturn:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import CLI_SECONDS
 from tests.forking.client import OURS, Forked
 from tests.forking.context import forked
 
@@ -42,7 +43,7 @@ def test_a_forked_command_is_killed_like_any_other(fresh_home: Path) -> None:
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(timeout=0.01)
         process.kill()
-        assert process.wait(timeout=60) == -signal.SIGKILL
+        assert process.wait(timeout=CLI_SECONDS) == -signal.SIGKILL
     with pytest.raises(ProcessLookupError):
         os.kill(process.pid, 0)
 
@@ -64,10 +65,10 @@ def test_a_forked_process_of_multiprocessing_is_one_like_any_other(monkeypatch: 
             process = context.Process(target=_double, args=(numbers, doubled))
             process.start()
             numbers.put(4)
-            assert doubled.get(timeout=60) == (8, "now", process.pid)
+            assert doubled.get(timeout=CLI_SECONDS) == (8, "now", process.pid)
             assert process.is_alive()
             process.kill() if killed else numbers.put(None)
-            process.join(60)
+            process.join(CLI_SECONDS)
             codes.append(process.exitcode)
         ends.append(codes)
     assert ends[0] == ends[1] == [-signal.SIGKILL, 3]

@@ -16,7 +16,7 @@ from model.data.corpus import Corpus, prepare
 from model.data.tokenizer import Tokenizer
 from model.data.tokens import Tokens, evenly
 from model.errors import DataError
-from tests.conftest import BUILTIN, SHARED_TEXT
+from tests.conftest import BUILTIN, CLI_SECONDS, SHARED_TEXT
 from tests.model.data.preparing import SMALL, prepare_and_tell, prepare_until
 
 OTHER = TokenizerConfig(vocab_size=410)
@@ -116,9 +116,9 @@ def test_workers_that_start_at_once_share_one_preparation(data: DataConfig, tmp_
     workers = [spawn.Process(target=prepare_and_tell, args=(data, tmp_path / "cache", told)) for _ in range(3)]
     for worker in workers:
         worker.start()
-    found = [told.get(timeout=60) for _ in workers]
+    found = [told.get(timeout=CLI_SECONDS) for _ in workers]
     for worker in workers:
-        worker.join(10)
+        worker.join(CLI_SECONDS)
     assert len({sha for sha, _, _ in found}) == 1
     assert sum(read for _, read, _ in found) == 1
     assert sum(trained for _, _, trained in found) == 1
@@ -141,10 +141,10 @@ def test_a_preparation_that_was_killed_leaves_nothing_that_is_used(
     ready = spawn.Queue()
     doomed = spawn.Process(target=prepare_until, args=(stage, data, tmp_path / "cache", ready))
     doomed.start()
-    ready.get(timeout=60)
+    ready.get(timeout=CLI_SECONDS)
     assert doomed.pid is not None
     os.kill(doomed.pid, signal.SIGKILL)
-    doomed.join(10)
+    doomed.join(CLI_SECONDS)
     assert list((tmp_path / "cache").glob("*/*.unfinished"))
     assert equal(prepare(data, SMALL, tmp_path / "cache"), prepared.corpus)
     assert not list((tmp_path / "cache").glob("*/*.unfinished"))

@@ -20,7 +20,7 @@ from search.study.identity import confirm_name
 from search.study.study import load_study
 from storage.server.database import connect, parse_url
 from storage.server.embedded import embedded
-from tests.conftest import finish, run_cli
+from tests.conftest import CLI_SECONDS, finish, run_cli
 from tests.forking.client import OURS, Forked
 from tests.search.conftest import Typed
 from tests.search.tiny import PLAN, assert_exact, proxies, wait_for
@@ -213,7 +213,7 @@ def test_the_dashboard_serves_both_studies(started: tuple[Path, str]) -> None:
                 names = {s["study_name"] for s in json.load(answer)["study_summaries"]}
             assert names == {"tiny", "tiny-confirm"}
             server.send_signal(signal.SIGINT)
-            server.communicate(timeout=60)
+            server.communicate(timeout=CLI_SECONDS)
         finally:
             server.kill()
     assert server.returncode == 0

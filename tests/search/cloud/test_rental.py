@@ -23,6 +23,7 @@ from search.study.requested import capped
 from search.study.study import load_study, open_study
 from search.study.study_file import read
 from storage.server.database import Database
+from tests.conftest import CLI_SECONDS
 from tests.forking.client import server
 from tests.places import ROOT
 from tests.search.tiny import PLAN
@@ -223,7 +224,7 @@ def test_a_machines_notice_reaches_its_workers(tmp_path: Path) -> None:
         assert shell.stdout is not None
         assert shell.stdout.readline() == "up\n"
         shell.send_signal(signal.SIGTERM)
-        shell.wait(timeout=60)
+        shell.wait(timeout=CLI_SECONDS)
     assert (tmp_path / "starts").read_text().splitlines() == ["up", "told"]
 
 

@@ -16,6 +16,7 @@ from search.common.errors import AwayError, SearchError
 from search.grade.judge import Answer, Judge, chat_address, checked_key, checked_options, in_clear, retry_after
 from search.grade.rubric import messages, read_grades
 from search.grade.spending import CapReachedError, Prices, Spending
+from tests.conftest import CLI_SECONDS
 from tests.search.grade.server import GRADES, JudgeServer, Reply, graded, in_turn, refused, serving
 
 KEY = "sk-test-0123456789abcdefghij"
@@ -123,7 +124,7 @@ def test_a_slow_judge_is_given_up_after_its_time() -> None:
 
     def slow(handler: Any) -> None:
         if handler.number == 1:
-            done.wait(30)
+            done.wait(CLI_SECONDS)
             return
         handler.send_response(200)
         handler.send_header("Content-Length", "100000")

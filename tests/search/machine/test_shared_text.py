@@ -28,6 +28,7 @@ from search.study.study import LinkedStudy, load_study, open_study
 from storage.access import roles
 from storage.queue.lease import lease
 from storage.server.database import Database, connect
+from tests.conftest import CLI_SECONDS
 from tests.storage.access.test_roles import login
 
 spawn = multiprocessing.get_context("spawn")
@@ -192,13 +193,13 @@ def test_two_at_the_same_time_train_one(
 
     def slow(*args: Any) -> bytes:
         second.start()
-        assert waiting.wait(60)
+        assert waiting.wait(CLI_SECONDS)
         return counted(*args)
 
     monkeypatch.setattr(corpora, "train_tokenizer", slow)
     first = shared_corpus(study, CONFIG, never)
-    assert told.get(timeout=60) == first.tokenizer.proto
-    second.join(10)
+    assert told.get(timeout=CLI_SECONDS) == first.tokenizer.proto
+    second.join(CLI_SECONDS)
     assert machines.trained == 1
 
 
@@ -221,7 +222,7 @@ def test_who_is_killed_while_training_is_replaced_by_who_waits(
     training = spawn.Event()
     doomed = spawn.Process(target=_doomed_machine, args=(tmp_path / "homes" / "two", database_url, training))
     doomed.start()
-    assert training.wait(60)
+    assert training.wait(CLI_SECONDS)
     asked = threading.Event()  # the third time that the one who waits asks whether to stop, the other is killed
     times = iter(range(10**6))
 
@@ -232,7 +233,7 @@ def test_who_is_killed_while_training_is_replaced_by_who_waits(
         return False
 
     found = shared_corpus(study, CONFIG, stop)
-    doomed.join(10)
+    doomed.join(CLI_SECONDS)
     assert asked.is_set()
     assert machines.trained == 1
     assert Tokenizer(found.tokenizer.proto).vocab_size == 400

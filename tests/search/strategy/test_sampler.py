@@ -15,6 +15,7 @@ from search.study.study import LinkedStudy, load_study, open_study
 from search.study.trials import trial_params
 from storage.queue.trial_queue import Claim, NoClaim
 from storage.server.database import Database, connect
+from tests.conftest import CLI_SECONDS
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # of metric names
 
@@ -211,7 +212,7 @@ def test_sixteen_workers_at_once_draw_no_configuration_twice(database: Database,
         own = connect(database_url)
         try:
             study = load_study(own, "drawn")
-            start.wait(60)
+            start.wait(CLI_SECONDS)
             while (claim := study.proxy_queue.claim("w", study.plan.proxy.trials)) is not NoClaim.DONE:
                 if isinstance(claim, Claim):
                     train(study, claim)

@@ -126,7 +126,8 @@ def test_graphs_compiled_on_one_machine_are_not_compiled_on_another(
     assert second["fetched"] == first["new"] > 0
     assert (second["loss"], second["gradient"]) == (first["loss"], first["gradient"])
     assert re.fullmatch(r"compiled graphs: \d+ files \(0\.\d MB\) stored for other workers", first["lines"][0])
-    assert second["lines"] == ["compiled graphs: 1 archive of other workers (0.1 MB) from the study's files"]
+    (fetched,) = second["lines"]  # compiled for other instructions, the same graphs have other sizes
+    assert re.fullmatch(r"compiled graphs: 1 archive of other workers \(0\.\d MB\) from the study's files", fetched)
     assert len(archives(study)) == 1
 
 

@@ -13,6 +13,7 @@ from search.study.study import LinkedStudy
 from search.worker import pool
 from search.worker.pool import TOKEN, LocalWorker, spawn, worker_name
 from storage.server.database import Database
+from tests.conftest import CLI_SECONDS
 from tests.search.worker.test_outages import opened
 
 
@@ -26,7 +27,7 @@ def test_who_starts_a_worker_knows_its_name(fresh_home: Path, monkeypatch: pytes
     start = pool._popen
     monkeypatch.setattr(pool, "_popen", lambda command, *rest: start(["sh", "-c", says], *rest))
     worker = spawn("tiny", Slot("cpu", 1), 0, None)
-    assert worker.process.wait(60) == 0
+    assert worker.process.wait(CLI_SECONDS) == 0
     assert worker.tail() == worker.name
 
 
@@ -43,7 +44,7 @@ class KillingDisplay:
     def update(self, study: LinkedStudy, workers: Iterable[LocalWorker]) -> None:
         for worker in () if self._killed else workers:
             worker.process.kill()
-            assert worker.process.wait(60) == -signal.SIGKILL
+            assert worker.process.wait(CLI_SECONDS) == -signal.SIGKILL
         self._killed = True
 
 

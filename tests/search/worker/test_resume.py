@@ -26,6 +26,7 @@ from search.worker.resume import SavedStates, tries
 from search.worker.worker import Worker
 from storage.queue.trial_queue import Claim
 from storage.server.database import Database
+from tests.conftest import CLI_SECONDS
 from tests.search.processor import ONCE
 from tests.search.tiny import PLAN, spawn_worker
 
@@ -102,7 +103,7 @@ def test_what_sigterm_stops_goes_on_on_another_machine(
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.1)
     os.kill(process.pid, signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=CLI_SECONDS)
     (tmp_path / "cache").symlink_to(cache)
     monkeypatch.setenv("LILM_SEARCH_HOME", str(tmp_path))
     reported = work(study, "two")

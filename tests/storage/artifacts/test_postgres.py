@@ -20,6 +20,7 @@ from storage.artifacts.postgres import PART_BYTES, PostgresArtifactStore
 from storage.artifacts.s3 import S3ArtifactStore, parse_s3
 from storage.errors import ArtifactSizeError, StorageError
 from storage.server.database import Database, connect, parse_url
+from tests.conftest import CLI_SECONDS
 from tests.forking.context import forked
 
 
@@ -148,10 +149,10 @@ def test_a_writer_that_is_killed_leaves_nothing(
     half_way = forked.Event()
     writer = forked.Process(target=_write_for_ever, args=(database_url, study_id(database), half_way))
     writer.start()
-    assert half_way.wait(60)
+    assert half_way.wait(CLI_SECONDS)
     assert writer.pid is not None
     os.kill(writer.pid, signal.SIGKILL)
-    writer.join(10)
+    writer.join(CLI_SECONDS)
     ours.write("one", io.BytesIO(b"written by another"))  # which waits until the server has noticed
     assert read(ours, "one") == b"written by another"
 

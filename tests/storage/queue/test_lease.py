@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from storage.queue import lease as leases
 from storage.queue.lease import lease
 from storage.server.database import Database, parse_url
+from tests.conftest import CLI_SECONDS
 from tests.forking.context import forked
 
 
@@ -41,12 +42,12 @@ def test_it_ends_with_its_process(database: Database, database_url: str) -> None
     held = forked.Queue()
     holder = forked.Process(target=_hold, args=(database_url, held))
     holder.start()
-    assert held.get(timeout=60)
+    assert held.get(timeout=CLI_SECONDS)
     with lease(database.engine, "a") as mine:
         assert not mine
     assert holder.pid is not None
     os.kill(holder.pid, signal.SIGKILL)
-    holder.join(10)
+    holder.join(CLI_SECONDS)
     assert _free_at_last(database)
 
 

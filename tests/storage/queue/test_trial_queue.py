@@ -12,7 +12,7 @@ from storage.queue.heartbeat import Heartbeat
 from storage.queue.liveness_sql import NOTICED
 from storage.queue.trial_queue import Claim, NoClaim, TrialQueue
 from storage.server.database import MOST_CONNECTIONS, Database, connect, is_transient
-from tests.conftest import database_with_tables
+from tests.conftest import CLI_SECONDS, database_with_tables
 from tests.forking.context import ForkedProcess, forked
 
 GRACE_SECONDS = 60.0
@@ -113,14 +113,14 @@ def run_all(processes: list[ForkedProcess]) -> None:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(CLI_SECONDS)
         assert process.exitcode == 0
 
 
 def test_racing_workers_train_exactly_what_was_asked(database: Database, url: str) -> None:
     results = forked.Queue()
     run_all([forked.Process(target=_claim_all, args=(url, results)) for _ in range(4)])
-    numbers = sorted(results.get(timeout=5) for _ in range(ASKED))
+    numbers = sorted(results.get(timeout=CLI_SECONDS) for _ in range(ASKED))
     assert numbers == list(range(ASKED))
     assert results.empty()
     assert len(trials(database)) == ASKED
@@ -133,7 +133,7 @@ def test_a_killed_workers_trial_gets_one_successor_with_its_parameters(database:
     trial_id, x = ready.get(timeout=30)
     assert doomed.pid is not None
     os.kill(doomed.pid, signal.SIGKILL)
-    doomed.join(10)
+    doomed.join(CLI_SECONDS)
     silence(database, trial_id)
     run_all([forked.Process(target=_reconcile, args=(url,)) for _ in range(4)])
     lost, successor = trials(database)
@@ -183,7 +183,7 @@ def test_the_heartbeat_says_when_the_trial_was_taken_away(database: Database, qu
     taken = claim(queue)
     with Heartbeat(queue, taken.trial_id, interval_seconds=0.01) as heart:
         queue.fail(taken.trial_id, "error")
-        heart._thread.join(10)
+        heart._thread.join(CLI_SECONDS)
         assert heart.lost
 
 

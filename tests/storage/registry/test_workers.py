@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from storage.registry.workers import Registry, WorkerHeartbeat
 from storage.server.database import Database, connect
-from tests.conftest import database_with_tables
+from tests.conftest import CLI_SECONDS, database_with_tables
 from tests.server_clock import ServerClock
 
 STUDY = "fleet"
@@ -112,7 +112,7 @@ def test_signs_of_life_survive_an_outage_and_the_end_is_recorded(registry: Regis
     name = enter(registry, "w")
     flaky = _Flaky(registry, failures=3)
     with WorkerHeartbeat(flaky, name, interval_seconds=0.01):
-        assert flaky.came_through.wait(30)
+        assert flaky.came_through.wait(CLI_SECONDS)
         assert flaky.calls > 3
     assert [e.state for e in registry.workers()] == ["ended"]
 

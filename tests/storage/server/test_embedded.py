@@ -12,7 +12,7 @@ import storage.server.embedded as embedded_module
 from storage.errors import EmbeddedError
 from storage.server.database import parse_url
 from storage.server.embedded import _Server, _unprivileged, embedded
-from tests.conftest import _open_folder
+from tests.conftest import CLI_SECONDS, _open_folder
 from tests.forking.context import forked
 
 
@@ -38,7 +38,7 @@ def test_processes_share_one_server_and_the_last_stops_it(folder: Path) -> None:
     both = [forked.Process(target=_hold, args=(folder, ready, leave)) for _ in range(2)]
     for process in both:
         process.start()
-    assert ready.get(timeout=60) == ready.get(timeout=60)
+    assert ready.get(timeout=CLI_SECONDS) == ready.get(timeout=CLI_SECONDS)
     assert runs(folder)
     leave.put(None)
     while all(p.is_alive() for p in both):
@@ -47,7 +47,7 @@ def test_processes_share_one_server_and_the_last_stops_it(folder: Path) -> None:
     assert runs(folder)
     leave.put(None)
     for process in both:
-        process.join(60)
+        process.join(CLI_SECONDS)
     assert not runs(folder)
 
 
@@ -55,12 +55,12 @@ def test_data_outlives_the_server_and_a_killed_client_does_it_no_harm(folder: Pa
     ready, never = forked.Queue(), forked.Queue()
     client = forked.Process(target=_hold, args=(folder, ready, never))
     client.start()
-    url = ready.get(timeout=60)
+    url = ready.get(timeout=CLI_SECONDS)
     with sa.create_engine(parse_url(url), poolclass=sa.NullPool).begin() as connection:
         connection.execute(sa.text("CREATE TABLE kept (x int)"))
     assert client.pid is not None
     os.kill(client.pid, signal.SIGKILL)
-    client.join(10)
+    client.join(CLI_SECONDS)
     assert runs(folder)
     for _ in range(2):  # joins the orphaned server, then starts it anew
         with (

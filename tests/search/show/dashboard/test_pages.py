@@ -16,6 +16,7 @@ from search.study.artifacts import attach
 from search.study.study import load_study
 from storage.server.database import connect
 from tests.browser import WIDTHS, open_page
+from tests.conftest import CLI_SECONDS
 from tests.search.copies import database_holding
 from tests.search.shown import full_study
 
@@ -45,11 +46,11 @@ def pages(embedded_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
     server = threading.Thread(target=serve, args=(database, "shown", Address(), stop, lambda line: None, shown_at))
     server.start()
-    assert listening.wait(30)
+    assert listening.wait(CLI_SECONDS)
     assert urls[0].endswith(f"/dashboard/studies/{study.proxies._study_id}")
     yield urls[0].removesuffix(str(study.proxies._study_id))
     stop.ask()
-    server.join(30)
+    server.join(CLI_SECONDS)
     database.close()
 
 

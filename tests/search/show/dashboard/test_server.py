@@ -22,6 +22,7 @@ from search.common.signals import StopRequest
 from search.show.dashboard import server as dashboard
 from search.show.dashboard.server import Address, has_desktop, serve
 from storage.server.database import Database, parse_url
+from tests.conftest import CLI_SECONDS
 from tests.forking.client import OURS, Forked
 from tests.search.shown import full_study
 
@@ -177,7 +178,7 @@ def test_open_opens_the_studys_page_and_no_password_is_in_it(database: Database,
             with urlopen(page, timeout=30) as answer:
                 assert b"Optuna Dashboard" in answer.read()
             server.send_signal(signal.SIGINT)
-            output, _ = server.communicate(timeout=60)
+            output, _ = server.communicate(timeout=CLI_SECONDS)
         finally:
             server.kill()
     assert server.returncode == 0
