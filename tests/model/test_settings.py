@@ -12,7 +12,7 @@ from model.settings import Settings, setting
 class Valid(Settings):
     """Defaults that are values as they stand."""
 
-    layers: int = setting(2, "layers", at_least=1)
+    layers: int = setting(1, "layers", at_least=1)
     rate: float = setting(0.5, "rate", above=0)
     kind: str = setting("a", "kind", choices=("a", "b"))
     sizes: tuple[int, ...] | None = setting(None, "sizes")
@@ -34,8 +34,8 @@ class Refused(Settings):
 
 def test_defaults_stand_and_values_are_fitted() -> None:
     record = Valid()
-    assert (record.layers, record.rate, record.kind, record.sizes) == (2, 0.5, "a", None)
-    assert Valid(layers=2, rate=1, sizes=[3, 4]) == Valid(rate=1.0, sizes=(3, 4))  # type: ignore[arg-type]
+    assert (record.layers, record.rate, record.kind, record.sizes) == (1, 0.5, "a", None)
+    assert Valid(layers=1, rate=1, sizes=[3, 4]) == Valid(rate=1.0, sizes=(3, 4))  # type: ignore[arg-type]
     assert [type(getattr(Valid(rate=1), f.name)) for f in fields(Valid)] == [int, float, str, type(None)]
 
 
