@@ -68,7 +68,10 @@ class Server:
 
     def _answer(self, client: socket.socket) -> Request | None:
         """Fork a process as the client asks for, and tell it the number; a client that has gone is forgotten."""
-        message, descriptors, _, _ = socket.recv_fds(client, MOST_BYTES, MOST_DESCRIPTORS)
+        try:
+            message, descriptors, _, _ = socket.recv_fds(client, MOST_BYTES, MOST_DESCRIPTORS)
+        except ConnectionError:  # it was killed before it had read how its process ended
+            message = b""
         if not message:
             self._selector.unregister(client)
             self._clients.remove(client)
@@ -84,7 +87,8 @@ class Server:
         child = os.pidfd_open(number)
         self._children[child] = number
         self._watch(child, partial(self._ended, child, client))
-        client.send(str(number).encode())
+        with suppress(ConnectionError):  # killed while it waited for the answer
+            client.send(str(number).encode())
         return None
 
     def _ended(self, child: int, client: socket.socket) -> None:
@@ -93,7 +97,7 @@ class Server:
         os.close(child)
         _, status = os.waitpid(self._children.pop(child), 0)
         if client in self._clients:
-            with suppress(BrokenPipeError):  # killed together with its process, which may be seen first
+            with suppress(ConnectionError):  # killed together with its process, which may be seen first
                 client.send(str(status).encode())
 
     def _close(self) -> None:

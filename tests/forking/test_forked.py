@@ -1,8 +1,11 @@
 """A forked command is a process like one that is started, which other tests of processes rely on."""
 
+import json
 import multiprocessing
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import CLI_SECONDS
-from tests.forking.client import OURS, Forked
+from tests.forking.client import OURS, Forked, fork, server
 from tests.forking.context import forked
 
 
@@ -46,6 +49,23 @@ def test_a_forked_command_is_killed_like_any_other(fresh_home: Path) -> None:
         assert process.wait(timeout=CLI_SECONDS) == -signal.SIGKILL
     with pytest.raises(ProcessLookupError):
         os.kill(process.pid, 0)
+
+
+def test_the_server_outlives_clients_that_are_killed(fresh_home: Path) -> None:
+    """One that has not read how its process ended, and one that waits for the process's number."""
+    what: dict[str, object] = {"arguments": ["--help"], "network": None, "folder": "/", "environment": dict(os.environ)}
+    what |= {"processors": list(os.sched_getaffinity(0)), "session": False}
+    with Path(os.devnull).open("r+b") as nowhere:
+        descriptors = [nowhere.fileno()] * 3
+        connection, _ = fork(what, descriptors)
+        select.select([connection], [], [], CLI_SECONDS)
+        connection.close()
+        hurried = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        hurried.connect(str(server()))
+        socket.send_fds(hurried, [json.dumps(what).encode()], descriptors)
+        hurried.close()
+    with Forked([*OURS, "--help"], stdout=subprocess.DEVNULL) as process:
+        assert process.wait(timeout=CLI_SECONDS) == 0
 
 
 def _double(numbers: Any, doubled: Any) -> None:
