@@ -5,22 +5,22 @@ BIN := $(VENV)/bin
 EXPORTS ?= .exports
 READY := $(VENV)/.ready
 
-.PHONY: quickstart test pytest test-fast lint chaos nullgpu test-exports docs reference setup clean
+.PHONY: quickstart test test-fast lint chaos nullgpu test-exports docs reference setup clean
 
 quickstart: $(READY)
 	$(BIN)/lilm-search start --study quickstart
 
 # Python keeps what it has compiled, asserts rewritten by pytest too: each program that a test starts, and each run, would
 # otherwise begin with compiling all of the sources.
-pytest test-fast: export PYTHONDONTWRITEBYTECODE =
-
-# Both at once: of the first minute, which checking types takes, the other core would be idle.
-test: $(READY)
-	@$(MAKE) --no-print-directory --jobs=2 lint pytest
+test test-fast: export PYTHONDONTWRITEBYTECODE =
 
 # Three at a time: many tests wait for programs that they start. In the order of files, the longest of which have few tests.
-pytest: $(READY)
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+# Styles and types are checked meanwhile, and shown at the end: for the minute that takes, the other core would be idle.
+test: $(READY)
+	@checks=$$(mktemp); $(MAKE) --no-print-directory lint >$$checks 2>&1 & lint=$$!; \
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder; tests=$$?; \
+	wait $$lint; lint=$$?; cat $$checks; rm $$checks; \
+	exit $$((tests ? tests : lint))
 
 # The inner loop: what needs no server, no training, no process and no browser.
 test-fast: $(READY)
