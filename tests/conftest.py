@@ -58,6 +58,7 @@ KINDS = {
 SLOW = (
     *("tests/deploy", "tests/chaos", "tests/benchmarks", "tests/docs/test_site.py", "tests/model/data/test_corpus.py"),
     "tests/model/network/test_compiled.py",
+    *("tests/model/data/test_reserved_signs.py", "tests/search/cli/test_other_encodings.py"),
     *("tests/search/cli/test_commands.py", "tests/search/cli/test_workers.py", "tests/search/cli/test_sweeps.py"),
     *("tests/model/training", "tests/search/init/test_make.py", "tests/storage/server/test_embedded.py"),
     *(
