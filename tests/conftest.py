@@ -1,10 +1,7 @@
 """What many tests share: real PostgreSQL servers, a database of its own for each test, prepared text."""
 
-import base64
 import functools
 import gc
-import hashlib
-import hmac
 import os
 import shutil
 import subprocess
@@ -20,13 +17,13 @@ import optuna
 import psycopg2
 import pytest
 import sqlalchemy as sa
+import typer.main
 
 from model.config import DataConfig, TokenizerConfig
 from storage import redaction
 from storage.server.database import Database, connect, parse_url
 from storage.server.embedded import USER, _Server, _unprivileged
 from tests.forking.client import OURS, Forked
-from tests.forking.commands import remember_commands
 from tests.places import ROOT, SHARED
 
 if TYPE_CHECKING:
@@ -42,7 +39,7 @@ BUILTIN = DataConfig(source="builtin", holdout_period=16, holdout_rows=1)
 NAMESPACE_ADDRESS = f"10.231.{os.getpid() % 250}.1"  # of its own for each run of the tests on a machine
 SHARED_TEXT = SHARED / "data" / "text"
 CLI_SECONDS, END_SECONDS = 240, 40
-"""Seconds that a command may take, and those in which it may then end by itself: within pytest's own limit."""
+"""Seconds that a command, or what else comes anyway, may take, and a command's to end by itself; pytest allows more."""
 
 
 KINDS = {
@@ -68,6 +65,12 @@ SLOW = (
     ),
 )
 """Folders and files, chosen by hand, whose tests start programs or train for seconds."""
+
+
+def remember_commands() -> None:
+    """Have typer remember the commands that it has made of an application, which takes longer than most calls."""
+    if not hasattr(typer.main.get_command, "cache_info"):
+        typer.main.get_command = functools.cache(typer.main.get_command)
 
 
 def pytest_collection() -> None:
@@ -138,16 +141,9 @@ class UnsyncedServer(_Server):
     def _create_database(self, port: int) -> None:
         super()._create_database(port)
         with sa.create_engine(parse_url(self._url(port)), poolclass=sa.NullPool).begin() as connection:
-            connection.exec_driver_sql(f"ALTER USER {USER} PASSWORD '{_verifier(self._password())}'")
-
-
-def _verifier(password: str) -> str:
-    """What a server keeps of a password for SCRAM, hashed once: each login hashes as often."""
-    salt = os.urandom(16)
-    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, 1)
-    client, server = (hmac.digest(salted, name, "sha256") for name in (b"Client Key", b"Server Key"))
-    texts = [base64.b64encode(part).decode() for part in (salt, hashlib.sha256(client).digest(), server)]
-    return "SCRAM-SHA-256$1:{}${}:{}".format(*texts)
+            if (connection.dialect.server_version_info or ()) >= (16,):  # earlier ones know no other number
+                connection.exec_driver_sql("SET scram_iterations = 1")
+                connection.exec_driver_sql(f"ALTER USER {USER} PASSWORD '{self._password()}'")
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """The workers' processes: forked from one that has imported everything, replaced when they die, as a fleet's are."""
 
 import contextlib
-import multiprocessing
 import os
 import random
 import signal
@@ -13,6 +12,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from tests.chaos.worker import DONE, UNREACHABLE, Post, work
+from tests.forking.context import forked
 
 RESPAWN_SECONDS = 0.5
 
@@ -46,8 +46,6 @@ class Crew:
         self.members = [None] * self.size
         os.environ["OMP_NUM_THREADS"] = "1"
         os.environ["PYTHONPATH"] = os.pathsep.join(["", *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
-        self._forks = multiprocessing.get_context("forkserver")
-        self._forks.set_forkserver_preload(["__main__", "tests.forking.preloaded"])
 
     def keep(self) -> None:
         """Bury the dead and fill their places, unless there is nothing left to do."""
@@ -71,7 +69,7 @@ class Crew:
             url=self.ways[place % len(self.ways)],
             clock_off_seconds=self.clock_off_seconds if place == 0 else 0.0,
         )
-        process = self._forks.Process(target=work, args=(post,), daemon=True)
+        process = forked.Process(target=work, args=(post,), daemon=True)
         process.start()
         return Member(process, post)
 

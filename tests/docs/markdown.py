@@ -1,6 +1,5 @@
 """Markdown pages taken apart: links, headings' anchors, code; and command lines tried on the real application."""
 
-import functools
 import re
 import shlex
 from collections.abc import Iterator
@@ -69,17 +68,11 @@ def words(line: str) -> list[str]:
     return found
 
 
-@functools.cache
-def application() -> Any:
-    """The application's commands, made once: each is asked for thousands of times."""
-    return typer.main.get_command(app)
-
-
 def command_of(arguments: list[str]) -> tuple[Any, list[str]]:
     """The command that arguments call, and what is left of them; an unknown one is none."""
-    command, left = application(), list(arguments)
+    command, left = typer.main.get_command(app), list(arguments)
     while left and left[0] in getattr(command, "commands", {}):
-        command = command.commands[left.pop(0)]
+        command = command.commands[left.pop(0)]  # type: ignore[attr-defined]
     return command, left
 
 

@@ -21,15 +21,14 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from multiprocessing import forkserver, resource_tracker, spawn
 from pathlib import Path
 from typing import Any, NoReturn
 
-MOST_BYTES, MOST_DESCRIPTORS = 2**20, 32
+MOST_BYTES = 2**20
 """Largest request: the environment is most of it."""
 
 Request = tuple[dict[str, Any], list[int]]
-"""What a process shall be, and its input, output and output of errors; then what one of multiprocessing's inherits."""
+"""What a process shall be, and its input, output and output of errors."""
 
 
 class Server:
@@ -69,7 +68,7 @@ class Server:
     def _answer(self, client: socket.socket) -> Request | None:
         """Fork a process as the client asks for, and tell it the number; a client that has gone is forgotten."""
         try:
-            message, descriptors, _, _ = socket.recv_fds(client, MOST_BYTES, MOST_DESCRIPTORS)
+            message, descriptors, _, _ = socket.recv_fds(client, MOST_BYTES, 3)
         except ConnectionError:  # it was killed before it had read how its process ended
             message = b""
         if not message:
@@ -111,7 +110,7 @@ class Server:
 
 def become(what: dict[str, Any], descriptors: list[int]) -> None:
     """Give this process what was asked for."""
-    for place, descriptor in enumerate(descriptors[:3]):
+    for place, descriptor in enumerate(descriptors):
         os.dup2(descriptor, place)
         os.close(descriptor)
     os.environ.clear()
@@ -130,7 +129,7 @@ def become(what: dict[str, Any], descriptors: list[int]) -> None:
         errors=sys.stdout.errors,
         write_through=unbuffered,
     )
-    sys.argv = ["search", *what.get("arguments", [])]
+    sys.argv = ["search", *what["arguments"]]
 
 
 def enter_network(name: str) -> None:
@@ -150,13 +149,6 @@ def ended() -> int:
         traceback.print_exc()
         return 1
     return 0
-
-
-def child_of_multiprocessing(request: int, tracker: int, *inherited: int) -> int:
-    """Run the process that comes through the pipe, as multiprocessing's own server would; returns its exit code."""
-    resource_tracker._resource_tracker._fd = tracker  # type: ignore[attr-defined]
-    forkserver._forkserver._inherited_fds = list(inherited)  # type: ignore[attr-defined]
-    return int(spawn._main(request, os.dup(request)))
 
 
 def leave(code: int) -> NoReturn:
@@ -180,7 +172,6 @@ if __name__ == "__main__":
     os.setsid()
     for place in range(3):
         os.dup2(nowhere, place)
-    what, descriptors = server.serve()
-    become(what, descriptors)
+    become(*server.serve())
     subprocess.Popen = Forked  # type: ignore[misc]  # for the workers that it starts
-    leave(ended() if "arguments" in what else child_of_multiprocessing(*descriptors[3:]))
+    leave(ended())

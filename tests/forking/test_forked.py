@@ -1,21 +1,17 @@
 """A forked command is a process like one that is started, which other tests of processes rely on."""
 
 import json
-import multiprocessing
 import os
 import select
 import signal
 import socket
 import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.conftest import CLI_SECONDS
 from tests.forking.client import OURS, Forked, fork, server
-from tests.forking.context import forked
 
 
 @pytest.mark.parametrize("arguments", [["studies"], ["nonsense"], ["studies", "show", "mine.toml"]])
@@ -66,29 +62,3 @@ def test_the_server_outlives_clients_that_are_killed(fresh_home: Path) -> None:
         hurried.close()
     with Forked([*OURS, "--help"], stdout=subprocess.DEVNULL) as process:
         assert process.wait(timeout=CLI_SECONDS) == 0
-
-
-def _double(numbers: Any, doubled: Any) -> None:
-    while (number := numbers.get()) is not None:
-        doubled.put((2 * number, os.environ["GIVEN"], os.getpid()))
-    sys.exit(3)
-
-
-def test_a_forked_process_of_multiprocessing_is_one_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has its arguments, the environment of now, an exit code and an end by a signal."""
-    monkeypatch.setenv("GIVEN", "now")
-    ends = []
-    for context in (multiprocessing.get_context("spawn"), forked):
-        codes = []
-        for killed in (True, False):
-            numbers, doubled = context.Queue(), context.Queue()
-            process = context.Process(target=_double, args=(numbers, doubled))
-            process.start()
-            numbers.put(4)
-            assert doubled.get(timeout=CLI_SECONDS) == (8, "now", process.pid)
-            assert process.is_alive()
-            process.kill() if killed else numbers.put(None)
-            process.join(CLI_SECONDS)
-            codes.append(process.exitcode)
-        ends.append(codes)
-    assert ends[0] == ends[1] == [-signal.SIGKILL, 3]

@@ -12,12 +12,7 @@ from search.study.study import LinkedStudy
 from tests.forking.client import OURS, Forked
 
 TRIALS = 7
-PLAN = f"""
-description = "a study of seconds"
-[data]
-source = "builtin"
-holdout_period = 50
-holdout_rows = 1
+NETWORK = """
 [tokenizer]
 vocab_size = 512
 sample_bytes = 300_000
@@ -25,7 +20,14 @@ sample_bytes = 300_000
 context = 32
 n_layer = 1
 n_head = 1
-[space]
+"""
+"""Tokenizer and network, made in a second."""
+PLAN = f"""
+description = "a study of seconds"
+[data]
+source = "builtin"
+holdout_period = 50
+holdout_rows = 1{NETWORK}[space]
 max_lr = {{ low = 1e-3, high = 3e-2, log = true }}
 head_dim = {{ low = 8, high = 16, step = 8 }}
 batch_size = {{ choices = [4, 8] }}

@@ -32,16 +32,9 @@ def gradients(loss_of: Callable[..., Any], net: Transformer, seed: int) -> list[
     return [loss.detach(), *torch.autograd.grad(loss, [p for p in net.parameters() if p.requires_grad])]
 
 
-def needs_two_blocks(case: Case) -> bool:
-    """Return whether a second block adds what the first doesn't show: another kind, or a penalty to be summed."""
-    two, one = case.config(), case.config(n_layer=1)
-    return two.penalised or set(two.layers) != set(one.layers)
-
-
 def whole_pass(case: Case, float8: bool) -> dict[str, float]:
     torch.compiler.reset()
-    counter, apart = CompileCounterWithBackend("aot_eager"), 0.0
-    net = case.network(**({} if needs_two_blocks(case) else {"n_layer": 1})).train()
+    counter, net, apart = CompileCounterWithBackend("aot_eager"), case.network().train(), 0.0
     if float8:
         use_float8(net)
     compiled = torch.compile(batch_loss, backend=counter, fullgraph=True, dynamic=False)

@@ -104,6 +104,13 @@ def study(embedded_url: str) -> Iterator[LinkedStudy]:
         yield opened
 
 
+@pytest.fixture
+def own_study(embedded_url: str) -> Iterator[LinkedStudy]:
+    """A copy for a test that changes it."""
+    with copied(embedded_url) as opened:
+        yield opened
+
+
 @pytest.mark.parametrize("name", SHOWN)
 def test_a_study_is_read_and_weighed_once(study: LinkedStudy, name: str) -> None:
     with counted(*ONCE, CorrelationPruner.relation) as calls:
@@ -113,13 +120,8 @@ def test_a_study_is_read_and_weighed_once(study: LinkedStudy, name: str) -> None
     assert set(calls.values()) == {1}, calls
 
 
-def test_what_is_shown_stays_of_the_moment_that_was_read(embedded_url: str) -> None:
-    with copied(embedded_url) as study:
-        assert_of_its_moment(study)
-
-
-def assert_of_its_moment(study: LinkedStudy) -> None:
-    snapshot = read(study)
+def test_what_is_shown_stays_of_the_moment_that_was_read(own_study: LinkedStudy) -> None:
+    study, snapshot = own_study, read(own_study)
     study.confirmations.set_user_attr("race", "over since")
     study.confirmations.add_trial(snapshot.runs[-1])
     assert snapshot.race_line == ""

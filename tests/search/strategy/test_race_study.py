@@ -261,7 +261,7 @@ def test_many_workers_queue_nothing_twice_and_no_more_than_the_count(database: D
         own = connect(database_url)
         try:
             opened = open_study(own, study.plan)
-            for _ in range(10):  # of all together more than there are runs
+            for _ in range(10):  # fifty steps of all workers, more than there are runs
                 promote(opened)
                 Trainer(opened, rising, falling, name=f"worker {number}").step()
         except BaseException as error:

@@ -32,20 +32,11 @@ from storage.server.database import Database, connect
 from tests.search import raced
 from tests.search.processor import ONCE
 from tests.search.raced import in_threads
+from tests.search.tiny import NETWORK
 from tests.server_clock import ServerClock
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 PRICE = 0.5
-TINY = """
-[tokenizer]
-vocab_size = 512
-sample_bytes = 300_000
-[model]
-context = 32
-n_layer = 1
-n_head = 1
-"""
-"""Text and network of which a worker makes all in a second that it needs before its first claim."""
 
 
 def capped(max_usd: float, *, trials: int = 400, confirm: str = "") -> Plan:
@@ -54,7 +45,7 @@ def capped(max_usd: float, *, trials: int = 400, confirm: str = "") -> Plan:
     text = text.replace("trials = 12", f"trials = {trials}")
     text = text.replace('"builtin"', '"builtin"\nholdout_period = 16\nholdout_rows = 1')
     text = text.replace("usd_per_gpu_hour = 0.5", f"usd_per_gpu_hour = {PRICE}\nmax_usd = {max_usd}")
-    return Plan.parse(text + "[workers]\ngrace_seconds = 100_000\n" + TINY, name="capped", origin="a test")
+    return Plan.parse(text + "[workers]\ngrace_seconds = 100_000\n" + NETWORK, name="capped", origin="a test")
 
 
 def enter(registry: Registry, name: str, price: float = PRICE) -> str:

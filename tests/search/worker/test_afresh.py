@@ -1,6 +1,4 @@
-"""A worker whose GPU can't go on in its process: the trial is handed back, the process ends, another one is started.
-
-None is started for a finished study."""
+"""A worker whose GPU can't go on in its process: the trial is handed back, the process ends, another one is started."""
 
 import sys
 from collections.abc import Iterable
@@ -67,28 +65,3 @@ def test_start_begins_afresh_a_few_times(database: Database, home: Path, monkeyp
         pool.run_workers(opened(database), [Slot("cuda:0", 1)], None, display, StopRequest())
     assert len(starts) == 1 + pool.MOST_RESTARTS
     assert "its trial goes to another" in display.lines[0]
-
-
-def test_a_finished_study_needs_no_worker(database: Database, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that has as little as a trial to try again does."""
-    started: list[str] = []
-    start = pool._popen
-
-    def popen(command: list[str], *rest: object) -> object:
-        started.append(command[-1])
-        return start(["true"], *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(pool, "_popen", popen)
-    study = opened(database)
-
-    def run() -> None:
-        pool.run_workers(study, [Slot("cpu", 1)], None, Lines(), StopRequest())
-
-    run()
-    assert len(started) == 1
-    worker(study, Simulated()).run()
-    run()
-    assert len(started) == 1
-    study.proxies.enqueue_trial({})
-    run()
-    assert len(started) == 2

@@ -1,4 +1,4 @@
-"""A worker's name is its own, and known to who started it; the last one that a signal ends is replaced too."""
+"""Who is started: none for nothing, and another for the last one that a signal ends; a worker's name is its own."""
 
 import os
 import signal
@@ -14,7 +14,8 @@ from search.worker import pool
 from search.worker.pool import TOKEN, LocalWorker, spawn, worker_name
 from storage.server.database import Database
 from tests.conftest import CLI_SECONDS
-from tests.search.worker.test_outages import opened
+from tests.search.worker import test_outages
+from tests.search.worker.test_afresh import Lines
 
 
 def test_a_process_number_that_comes_again_is_another_worker() -> None:
@@ -56,7 +57,33 @@ def test_the_only_worker_is_replaced_whenever_it_is_killed(
     programs, start = iter((["sleep", "1000"], ["true"])), pool._popen
     monkeypatch.setattr(pool, "_popen", lambda command, *rest: start(next(programs), *rest))
     display = KillingDisplay()
-    pool.run_workers(opened(database), [Slot("cpu", 1)], None, display, StopRequest())
+    pool.run_workers(test_outages.opened(database), [Slot("cpu", 1)], None, display, StopRequest())
     assert list(programs) == []
     (line,) = display.lines
     assert "was ended by SIGKILL; its trial goes to another" in line
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_finished_study_needs_no_worker(database: Database, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that has as little as a trial to try again does."""
+    started: list[str] = []
+    start = pool._popen
+
+    def popen(command: list[str], *rest: object) -> object:
+        started.append(command[-1])
+        return start(["true"], *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pool, "_popen", popen)
+    study = test_outages.opened(database)
+
+    def run() -> None:
+        pool.run_workers(study, [Slot("cpu", 1)], None, Lines(), StopRequest())
+
+    run()
+    assert len(started) == 1
+    test_outages.worker(study, test_outages.Simulated()).run()
+    run()
+    assert len(started) == 1
+    study.proxies.enqueue_trial({})
+    run()
+    assert len(started) == 2

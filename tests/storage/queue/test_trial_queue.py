@@ -1,6 +1,7 @@
 import os
 import signal
 from collections.abc import Iterator, Sequence
+from multiprocessing.context import ForkServerProcess
 from typing import Any
 
 import optuna
@@ -13,7 +14,7 @@ from storage.queue.liveness_sql import NOTICED
 from storage.queue.trial_queue import Claim, NoClaim, TrialQueue
 from storage.server.database import MOST_CONNECTIONS, Database, connect, is_transient
 from tests.conftest import CLI_SECONDS, database_with_tables
-from tests.forking.context import ForkedProcess, forked
+from tests.forking.context import forked
 
 GRACE_SECONDS = 60.0
 STUDY = "queue"
@@ -109,7 +110,7 @@ def _claim_and_hang(url: str, ready: Any) -> None:
     signal.pause()
 
 
-def run_all(processes: list[ForkedProcess]) -> None:
+def run_all(processes: list[ForkServerProcess]) -> None:
     for process in processes:
         process.start()
     for process in processes:
@@ -130,7 +131,7 @@ def test_a_killed_workers_trial_gets_one_successor_with_its_parameters(database:
     ready = forked.Queue()
     doomed = forked.Process(target=_claim_and_hang, args=(url, ready))
     doomed.start()
-    trial_id, x = ready.get(timeout=30)
+    trial_id, x = ready.get(timeout=CLI_SECONDS)
     assert doomed.pid is not None
     os.kill(doomed.pid, signal.SIGKILL)
     doomed.join(CLI_SECONDS)

@@ -15,6 +15,7 @@ import pytest
 
 from storage.server.database import parse_url
 from storage.server.ping import answers
+from tests.conftest import CLI_SECONDS
 
 SECRET = "s3cr3t-Pa55-w0rd"
 ASK_CLEARTEXT = b"R\0\0\0\x08\0\0\0\x03"
@@ -82,7 +83,7 @@ def ping_process(**settings: str) -> tuple[int, str]:
     """The same, in a process of its own."""
     command = [sys.executable, "-m", "storage.server.ping"]
     env = {**os.environ, **settings}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=CLI_SECONDS, check=False)
     return done.returncode, done.stderr
 
 
@@ -117,4 +118,4 @@ def test_it_finds_the_server_as_a_worker_does(database_url: str, tmp_path: Path)
 
 def test_it_leaves_what_trains_alone() -> None:
     code = "import sys, storage.server.ping; sys.exit(bool({'torch', 'optuna'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], timeout=CLI_SECONDS, check=False).returncode == 0
