@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from optuna.trial import FrozenTrial, TrialState
 
 from search.common.durations import format_duration
-from search.strategy.pruner import RISK, CorrelationPruner, Relation
+from search.strategy.pruner import HALVING, RISK, CorrelationPruner, Relation
 from search.study.cost import budget_seconds
 from search.study.plan import Plan
 from search.study.settings import Fidelity
@@ -50,6 +50,8 @@ def open_from(relations: Sequence[Relation], needed: int) -> int | None:
 
 
 def _why_none(relations: Sequence[Relation], pruner: CorrelationPruner) -> str:
+    if pruner.rule == HALVING:
+        return f"each was in the best quarter of those that had come to {pruner.look}%"
     n = max(r.n for r in relations)
     if n < pruner.needed:
         return f"{n} finished trials, {pruner.needed} are needed first"

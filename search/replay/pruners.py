@@ -12,8 +12,8 @@ from optuna.pruners import BasePruner, HyperbandPruner
 
 from search.common.errors import SearchError
 
-OURS, OURS_BY_RISK = "correlation (ours)", "correlation by risk (ours)"
-"""Names of `CorrelationPruner` in a replay, by its two rules."""
+OURS, OURS_BY_RISK, OURS_BY_HALVING = "correlation (ours)", "correlation by risk (ours)", "halving (ours)"
+"""Names of `CorrelationPruner` in a replay, by its three rules."""
 EXAMPLE = "mine=optuna.pruners:MedianPruner(n_startup_trials=8)"
 
 
@@ -55,6 +55,7 @@ def default_pruners(last_step: int) -> dict[str, PrunerSpec]:
         "hyperband (eta 3)": from_optuna("HyperbandPruner", min_resource=1, max_resource=last_step, reduction_factor=3),
         OURS: PrunerSpec("search", "CorrelationPruner"),
         OURS_BY_RISK: PrunerSpec("search", "CorrelationPruner", options={"rule": "risk"}),
+        OURS_BY_HALVING: PrunerSpec("search", "CorrelationPruner", options={"rule": "halving", "look": at(0.25)}),
     }
 
 

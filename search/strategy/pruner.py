@@ -23,8 +23,14 @@ So a single lucky report prunes nothing.
 """
 
 
-WORTH, RISK = RULES = ("worth", "risk")
-"""What a trial is pruned by: its worth beside new trials at equal cost, or the risk of losing one of the best."""
+WORTH, RISK, HALVING = RULES = ("worth", "risk", "halving")
+"""What a trial is pruned by.
+
+Its worth beside new trials at equal cost, the risk of losing one of the best, or its place among those as far as it is.
+"""
+
+KEPT = 4
+"""By the rule "halving" one of so many trials goes on."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +42,9 @@ class PruningDecision:
     reason: str
     """One word: silent (no report), diverged, control, few (finished trials), late, promising; and by rule:
 
-    outbid, pruned because new trials promise more for the same cost; or hopeless, pruned because hardly any of the
-    best runs looked as bad, and unproven, spared because that isn't shown.
+    outbid, pruned because new trials promise more for the same cost; hopeless, pruned because hardly any of the best
+    runs looked as bad, and unproven, spared because that isn't shown; or behind, pruned because too many that came as
+    far were ahead.
     A worker adds: baseline, unreachable (the database: other trials' losses aren't known) and unjudged.
     """
     proof: float | None = None
@@ -48,6 +55,10 @@ class PruningDecision:
     """By the rule "worth": chance that the trial takes a place among the best finished ones."""
     new_trials_places: float | None = None
     """By the rule "worth": expected number of such places for new trials that cost as much as the rest of this one."""
+    place: int | None = None
+    """By the rule "halving": the trial's place among all trials that came as far, the best being 1."""
+    came_as_far: int | None = None
+    """By the rule "halving": number of trials that came as far, this one included."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +95,15 @@ class CorrelationPruner(BasePruner):
     share of the best runs that look as bad, at this report and a little ahead, must be below `risk`. It suits a study
     that ends with a number of trials, of which the best is to be kept.
 
+    By the rule "halving" (asynchronous successive halving with one look: Li et al., MLSys 2020) a trial goes on after a
+    quarter of its budget only if it is in the best quarter of all trials that came as far. It needs no finished trial.
+    It suits trials that are the first part of a longer run, and money for few: a report near their end says as much as
+    their end, so that there is no relation to learn.
+
     For studies with one objective, in either direction; trials must report at the same steps.
 
     Args:
-        rule: "worth" or "risk".
+        rule: "worth", "risk" or "halving".
         caution: for the rule "worth", factor by which new trials must promise more than a trial that is pruned.
         places: for the rule "worth", number of trials that something will be made of: 1 if the best is all that counts.
         risk: for the rule "risk", largest share of the best runs that may look as bad as a trial that is pruned. It
@@ -100,6 +116,7 @@ class CorrelationPruner(BasePruner):
             `control`, if it is true or false, decides instead.
         earlier: for the rule "risk", results of an earlier study with the same trainer, schedule and report points, by
             `earlier_sums`.
+        look: for the rule "halving", step at which trials are compared; where they report at others, the first after.
 
     """
 
@@ -115,6 +132,7 @@ class CorrelationPruner(BasePruner):
         odds: float = 10.0,
         controls: float = 0.03,
         earlier: Mapping[int, Sums] | None = None,
+        look: int = 25,
     ) -> None:
         if rule not in RULES:
             raise ValueError(f'`rule` is "{rule}", but must be one of: {", ".join(RULES)}')
@@ -126,18 +144,25 @@ class CorrelationPruner(BasePruner):
             ("min_trials", min_trials, 2, math.inf),
             ("odds", odds, 0, math.inf),
             ("controls", controls, 0, 1),
+            ("look", look, 1, math.inf),
         ):
             if not low <= value <= high:
                 raise ValueError(f"`{name}` is {value}, but must be between {low} and {high}")
         self.rule, self.caution, self.places = rule, caution, places
         self.risk, self.best, self.min_trials = risk, best, min_trials
         self.odds, self.controls, self.earlier = max(odds, 1e-300), controls, dict(earlier or {})
+        self.look = look
 
     @property
     def needed(self) -> int:
-        """Number of trials that must have finished before any is pruned."""
+        """Number of trials that must have finished before any is pruned.
+
+        By the rule "halving" none must; it is then the number from which relations of losses say something.
+        """
         if self.rule == WORTH:
             return max(self.min_trials, self.places + 1)
+        if self.rule == HALVING:
+            return KEPT
         return 2 if self.earlier else self.min_trials
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
@@ -167,9 +192,29 @@ class CorrelationPruner(BasePruner):
     ) -> PruningDecision:
         """Return the decision on a trial at a step, judged by these trials, which may include it."""
         runs = ReportedLosses.from_trials([t for t in trials if t.number != trial.number], maximise=maximise)
+        if self.rule == HALVING:
+            return self._by_halving(runs, trial, step)
         if runs.finished < self.needed:
             return PruningDecision(False, "few")
         return self._decide(runs, step, runs.sign * trial.intermediate_values[step])
+
+    def _by_halving(self, runs: ReportedLosses, trial: FrozenTrial, step: int) -> PruningDecision:
+        """Return the decision on a trial at its first report from `look` on; at all others it goes on."""
+        if step < self.look or any(self.look <= earlier < step for earlier in trial.intermediate_values):
+            return PruningDecision(False, "promising")
+        losses = runs.at(step)
+        losses = losses[~np.isnan(losses)]
+        place = 1 + int((losses < runs.sign * trial.intermediate_values[step]).sum())
+        came = 1 + len(losses)
+        behind = place > max(1, came // KEPT)
+        prediction = self.predict(runs, step) if runs.finished else None
+        return PruningDecision(
+            prune=behind,
+            reason="behind" if behind else "promising",
+            proof=prediction.proof if prediction else None,
+            place=place,
+            came_as_far=came,
+        )
 
     def _decide(self, runs: ReportedLosses, step: int, loss: float) -> PruningDecision:
         steps = _steps_to_check(runs.steps, step)

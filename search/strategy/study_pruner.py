@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from search.strategy.pruner import RISK, WORTH, CorrelationPruner
+from search.strategy.pruner import HALVING, RISK, WORTH, CorrelationPruner
 from search.strategy.pruner_model import Sums
 from search.study.plan import Plan
 from search.study.study import LinkedStudy
@@ -32,13 +32,15 @@ def rule_of(plan: Plan) -> str:
     """Return the rule by which a study's proxies are pruned.
 
     A primed pruner judges by risk: that is what the earlier study taught. Where a number of trials ends the proxies,
-    what a pruned one saves buys no new one.
+    what a pruned one saves buys no new one. Proxies that are the first part of a long run end nowhere in particular.
     """
     if plan.pruner.primed_by:
         return RISK
     if plan.pruner.rule != "auto":
         return plan.pruner.rule
-    return WORTH if plan.proxy.limited else RISK
+    if not plan.proxy.limited:
+        return RISK
+    return HALVING if plan.proxy.schedule == "prefix" else WORTH
 
 
 def _sums_by_step(stored: Any) -> dict[int, Sums]:

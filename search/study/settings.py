@@ -159,15 +159,16 @@ class PrunerConfig(Settings):
     rule: str = setting(
         "auto",
         "worth prunes a trial when new ones promise more for the same cost, risk when hardly any of the best looked as "
-        "bad; auto is worth if hours or dollars limit the proxies, so that what is saved buys new ones, else risk",
-        choices=("auto", "worth", "risk"),
+        "bad, halving at a quarter of its budget when it isn't in the best quarter there; auto is risk unless hours or "
+        "dollars limit the proxies, so that what is saved buys new ones, then halving for a prefix, else worth",
+        choices=("auto", "worth", "risk", "halving"),
     )
     caution: float = setting(
         1.0,
         "for rule worth: factor by which new trials must promise more than a pruned one; higher prunes less",
         above=0,
     )
-    min_trials: int = setting(5, "finished proxies before anything is pruned", at_least=2)
+    min_trials: int = setting(5, "finished proxies before anything is pruned, but by halving", at_least=2)
     risk: float = setting(
         0.06,
         "for rule risk: largest share of the best runs that may have looked as bad as a pruned trial",

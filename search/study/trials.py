@@ -30,6 +30,7 @@ WORKER, FAILURE, FAILURE_DETAIL, RETRIES = "worker", "failure", "failure_detail"
 CLAIMED_AT, BUDGET_SCALE, RESUMED_AT, RAN_BEFORE = "claimed_at", "budget_scale", "resumed_at_percent", "ran_before"
 PRUNER, BEST_AS_BAD, PROOF = "pruner", "best_as_bad", "proof"
 PLACE_CHANCE, NEW_TRIALS_PLACES = "place_chance", "new_trials_places"
+PLACE, CAME_AS_FAR = "place", "came_as_far"
 
 # Measurements.
 N_PARAMS, STEPS, TOKENS, MICRO_BATCH = "n_params", "steps", "tokens", "micro_batch"
@@ -88,7 +89,7 @@ def _scores(value: Any) -> bool:
 
 VALIDATORS: Mapping[str, Callable[[Any], bool]] = {
     **dict.fromkeys((BASELINE, WORKER, FAILURE, FAILURE_DETAIL, KIND, WHY, PRUNER), _text),
-    **dict.fromkeys((CONFIRMS, SEED, RETRIES, GRID), _count),
+    **dict.fromkeys((CONFIRMS, SEED, RETRIES, GRID, PLACE, CAME_AS_FAR), _count),
     **dict.fromkeys((TOKENS, N_PARAMS, N_ACTIVE_PARAMS), _whole),
     **dict.fromkeys((CONTROL, BY_HAND), _flag),
     **dict.fromkeys((TOTAL_SECONDS, TRAIN_SECONDS, STARTUP_SECONDS, COMPILE_SECONDS, EVALUATE_SECONDS), _number),
@@ -160,6 +161,10 @@ class Attributes:
     """Chance of a place among the best so far, by the pruner's rule "worth" at the last report."""
     new_trials_places = _Typed[float](NEW_TRIALS_PLACES)
     """Expected number of such places for new trials that cost as much as its rest."""
+    place = _Typed[int](PLACE)
+    """Place among the trials that came as far, by the pruner's rule "halving" at its look."""
+    came_as_far = _Typed[int](CAME_AS_FAR)
+    """Number of these trials."""
     predicted = _Typed[float](PREDICTED)
     """Long BPB that was predicted when the run was queued."""
     predicted_half_width = _Typed[float](PREDICTED_HALF_WIDTH)

@@ -10,6 +10,7 @@ from search.study.trials import (
     BEST_AS_BAD,
     BUDGET_SCALE,
     BYTES_PER_TOKEN,
+    CAME_AS_FAR,
     COMPILE_SECONDS,
     DROPPED,
     EVALUATE_SECONDS,
@@ -19,6 +20,7 @@ from search.study.trials import (
     N_ACTIVE_PARAMS,
     N_PARAMS,
     NEW_TRIALS_PLACES,
+    PLACE,
     PLACE_CHANCE,
     PROOF,
     PROVENANCE,
@@ -91,5 +93,7 @@ def _decision_attributes(decision: PruningDecision | None) -> dict[str, Any]:
         BEST_AS_BAD: decision.chance,
         PLACE_CHANCE: decision.place_chance,
         NEW_TRIALS_PLACES: decision.new_trials_places,
+        PLACE: decision.place,
+        CAME_AS_FAR: decision.came_as_far,
     }
     return {PRUNER: decision.reason, **{key: value for key, value in figures.items() if value is not None}}

@@ -7,7 +7,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.analysis.snapshot import Snapshot
 from search.common.durations import format_duration
 from search.common.safe_text import plain
-from search.show.wording import describe
+from search.show.wording import describe, ordinal
 from search.strategy.entrants import entrant_of
 from search.study.cost import budget_seconds
 from search.study.results import Confirmed, Significance, lead
@@ -74,6 +74,9 @@ def _pruned(snapshot: Snapshot, trial: FrozenTrial) -> str:
             f": its chance of a place among the best {snapshot.plan.confirm.top} was {_percent(best)}; "
             f"new trials for the rest of its cost take {new:.2f} on average"
         )
+    elif attrs.place is not None and attrs.came_as_far is not None:
+        came = f"the {attrs.came_as_far} proxies that came as far"
+        text += f": it was {ordinal(attrs.place)} of {came}, whose best quarter goes on"
     elif attrs.best_as_bad is not None:
         best_as_bad, risk = attrs.best_as_bad, snapshot.plan.pruner.risk
         text += (

@@ -26,7 +26,7 @@ from tests.benchmarks.table.rows import Row
 SPARE_ROWS = 5
 """Rows of the table that proxies leave untouched."""
 FEW_LONG_RUNS = 10
-"""Money, in long runs, up to which proxies are the first tenth of a long run instead of a whole run of a fifth."""
+"""Money, in long runs, up to which proxies are the first fifth of a long run instead of a whole run of a fifth."""
 
 
 def study_file(study: str, long_runs: float, seed: int, most: int) -> str:
@@ -34,23 +34,25 @@ def study_file(study: str, long_runs: float, seed: int, most: int) -> str:
 
     In babylm.toml's proportions: half of it for whole proxies of a fifth of a long run, and a race of 8 + 1 + 1
     candidates, and 3 more, at 40 long runs' money. Where hours can't end the proxies, they are 5 for each long run's
-    worth. With money for few long runs, as docs/howto/cost.md advises: two fifths for proxies that are the first tenth
-    of a long run, and twice as many candidates.
+    worth. With money for few long runs, as docs/howto/cost.md advises: proxies that are the first fifth of a long run,
+    and long runs of two candidates at 5, of three at 10.
     """
     table, share, hours = tomllib.loads(study), long_runs / 40, long_runs * LONG_SECONDS / 3600
-    few = layout().proxy_hours and long_runs <= FEW_LONG_RUNS
     table["proxy"] |= {"trials": round(100 * share), "budget": "6m", "seed": seed}
     if layout().proxy_hours:
-        table["proxy"] |= {"trials": most, "max_hours": (0.4 if few else 0.5) * hours}
-    if few:
-        table["proxy"] |= {"budget": "3m", "schedule": "prefix"}
+        table["proxy"] |= {"trials": most, "max_hours": 0.5 * hours}
     table["confirm"] |= {
         "budget": "30m",
-        "top": max(2, round(16 * share)) if few else max(1, round(8 * share)),
+        "top": max(1, round(8 * share)),
         "random": round(share),
         "widen": round(3 * share),
-        "max_hours": (0.6 if few else 0.5) * hours,
+        "max_hours": 0.5 * hours,
     }
+    if layout().proxy_hours and long_runs <= FEW_LONG_RUNS:
+        candidates = 1 + round(long_runs / 5)
+        for_long_runs = (1 + candidates) * LONG_SECONDS / 3600
+        table["proxy"] |= {"schedule": "prefix", "max_hours": hours - for_long_runs}
+        table["confirm"] |= {"top": candidates, "random": 0, "widen": 0, "max_hours": for_long_runs}
     return tomli_w.dumps(table)
 
 

@@ -3,7 +3,7 @@
 import optuna
 import pytest
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from search.study.plan import Plan
 from search.study.study import LinkedStudy, open_study
@@ -75,7 +75,7 @@ def test_a_study_in_memory_is_the_one_that_postgres_gives(
 
 def test_money_is_what_runs_took(replayed: LinkedStudy) -> None:
     last = [t.last_step or 0 for t in replayed.proxy_trials()], [t.last_step or 0 for t in replayed.confirm_trials()]
-    seconds = 180 * sum(last[0]) / 100 + 1800 * sum(last[1]) / 100  # proxies of a tenth, as the money is little
+    seconds = 360 * sum(last[0]) / 100 + 1800 * sum(last[1]) / 100
     found = ours.search(answers(), 8, WORKERS)
     assert found.seconds == pytest.approx(seconds)
     assert found.seconds <= 8 * 1800
@@ -89,14 +89,14 @@ def test_configurations_are_rows_and_none_is_tried_twice(replayed: LinkedStudy) 
 
 
 def test_a_proxy_is_the_first_part_of_a_long_run_that_no_confirmation_has(replayed: LinkedStudy) -> None:
-    """A table's curve falls by 0.1 a twentieth: a tenth's end lies 1.8 above the end of the run that it begins."""
+    """A table's curve falls by 0.1 a twentieth: a fifth's end lies 1.6 above the end of the run that it begins."""
     told = answers()
-    proxies = [t for t in replayed.proxy_trials() if t.value is not None]
-    assert len({100 * t.value for t in proxies if t.value}) > 20
+    proxies = [t for t in replayed.proxy_trials() if t.state == TrialState.COMPLETE]
+    assert len({100 * t.value for t in proxies if t.value}) > 5
     for trial in proxies:
         row = told.row(trial.params)
-        assert trial.value == pytest.approx(told.long(row, PREFIX_REPEAT).final + 1.8)
-        assert list(trial.intermediate_values) == [50, 100]
+        assert trial.value == pytest.approx(told.long(row, PREFIX_REPEAT).final + 1.6)
+        assert list(trial.intermediate_values) == [25, 50, 75, 100]
 
 
 @pytest.mark.parametrize("replay", range(3))
@@ -117,7 +117,7 @@ def test_the_export_is_the_best_of_the_long_runs(replay: int) -> None:
 )
 def test_budgets_that_the_table_has_not_are_refused(budget: str, schedule: str, message: str) -> None:
     told = answers()
-    text = ours.study_file(told.table.study, 8, 0, 60).replace('budget = "3m"', f'budget = "{budget}"')
+    text = ours.study_file(told.table.study, 8, 0, 60).replace('budget = "6m"', f'budget = "{budget}"')
     text = text.replace('schedule = "prefix"', f'schedule = "{schedule}"')
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with ours.without_servers(memory_queue()):

@@ -5,7 +5,7 @@ import numpy as np
 import optuna
 import pytest
 
-from search.strategy.pruner import RISK, WORTH, CorrelationPruner, earlier_sums
+from search.strategy.pruner import HALVING, RISK, WORTH, CorrelationPruner, earlier_sums
 from search.strategy.study_pruner import make_pruner, may_be_pruned, race_pruner
 from search.study.study import LinkedStudy
 from tests.search.curves_made import complete, predictive
@@ -31,22 +31,27 @@ def test_by_worth_more_trials_must_finish_than_will_be_confirmed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "primed_by", "hours", "usd", "expected"),
+    ("rule", "primed_by", "hours", "usd", "schedule", "expected"),
     [
-        ("auto", "", 0.0, 0.0, RISK),  # a number of trials ends the study: what is saved buys nothing
-        ("auto", "", 2.0, 0.0, WORTH),
-        ("auto", "", 0.0, 5.0, WORTH),
-        ("auto", "earlier", 2.0, 0.0, RISK),
-        ("worth", "", 0.0, 0.0, WORTH),
-        ("worth", "earlier", 0.0, 0.0, RISK),
-        ("risk", "", 2.0, 0.0, RISK),
+        ("auto", "", 0.0, 0.0, "whole", RISK),  # a number of trials ends the study: what is saved buys nothing
+        ("auto", "", 0.0, 0.0, "prefix", RISK),
+        ("auto", "", 2.0, 0.0, "whole", WORTH),
+        ("auto", "", 0.0, 5.0, "whole", WORTH),
+        ("auto", "", 2.0, 0.0, "prefix", HALVING),
+        ("auto", "", 0.0, 5.0, "prefix", HALVING),
+        ("auto", "earlier", 2.0, 0.0, "prefix", RISK),
+        ("worth", "", 0.0, 0.0, "prefix", WORTH),
+        ("worth", "earlier", 0.0, 0.0, "whole", RISK),
+        ("risk", "", 2.0, 0.0, "prefix", RISK),
+        ("halving", "", 0.0, 0.0, "whole", HALVING),
+        ("halving", "earlier", 0.0, 0.0, "whole", RISK),
     ],
 )
-def test_the_rule_follows_from_what_ends_the_proxies(
-    rule: str, primed_by: str, hours: float, usd: float, expected: str
+def test_the_rule_follows_from_what_ends_the_proxies_and_what_they_are(
+    rule: str, primed_by: str, hours: float, usd: float, schedule: str, expected: str
 ) -> None:
     pruner = replace(PLAN.pruner, rule=rule, primed_by=primed_by)
-    plan = replace(PLAN, pruner=pruner, proxy=replace(PLAN.proxy, max_hours=hours, max_usd=usd))
+    plan = replace(PLAN, pruner=pruner, proxy=replace(PLAN.proxy, max_hours=hours, max_usd=usd, schedule=schedule))
     assert make_pruner(replace(linked(optuna.create_study()), plan=plan)).rule == expected
 
 
