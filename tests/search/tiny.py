@@ -74,7 +74,8 @@ def assert_exact(study: LinkedStudy, lost: int) -> None:
     runs = [t for t in study.confirm_trials() if t.state == TrialState.COMPLETE]
     (promoted,) = {r.user_attrs["confirms"] for r in runs if "confirms" in r.user_attrs}
     wanted = Counter({("by-hand", None): 2, (None, promoted): 2})
-    assert Counter((t.user_attrs.get("baseline"), t.user_attrs.get("confirms")) for t in runs) == wanted
+    every = [(t.number, t.state.name, t.value, t.user_attrs) for t in study.confirm_trials()]
+    assert Counter((t.user_attrs.get("baseline"), t.user_attrs.get("confirms")) for t in runs) == wanted, every
 
 
 def spawn_worker(url: str, home: Path) -> "subprocess.Popen[str]":

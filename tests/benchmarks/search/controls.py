@@ -1,11 +1,12 @@
 """Tables by formula, on which no method may lose: what is true, and what a proxy says of it, is set by hand."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from tests.benchmarks.search.made_up import BASELINE, SCALE, SPACE, STUDY, drawn, row
-from tests.benchmarks.table.rows import Params, Row, Table
+from tests.benchmarks.table.rows import Curve, Params, Row, Table
 
 ROWS = 400
 NOISE = 0.01
@@ -29,7 +30,10 @@ def _distance(params: Params, optimum: Params) -> float:
 
 
 def _table(optimum: Params, proxy: Callable[[float], float]) -> Table:
-    """Return the baseline, the optimum and random rows; `proxy` gives a proxy's BPB for that of a long run."""
+    """Return the baseline, the optimum and random rows; `proxy` gives a proxy's BPB for that of a long run.
+
+    Long runs lie as their proxies do until their end.
+    """
     random, made = np.random.default_rng(16), [BASELINE] + [optimum] * (optimum != BASELINE)
     made += [{name: drawn(entry, random) for name, entry in SPACE.items()} for _ in range(ROWS - len(made))]
     return Table(tuple(_row(i, p, optimum, proxy) for i, p in enumerate(made)), STUDY.read_text(), 5.0, {})
@@ -37,7 +41,13 @@ def _table(optimum: Params, proxy: Callable[[float], float]) -> Table:
 
 def _row(number: int, params: Params, optimum: Params, proxy: Callable[[float], float]) -> Row:
     bpb = BEST + _distance(params, optimum)
-    return row(number, params, bpb, noise=NOISE, proxy=proxy(bpb))
+    made = row(number, params, bpb, noise=NOISE, proxy=proxy(bpb))
+    return replace(made, long=tuple(_begun(curve, proxy(bpb) - 0.5 - bpb) for curve in made.long))
+
+
+def _begun(curve: Curve, moved: float) -> Curve:
+    """Return a long run that is so much higher before its end: its beginning says what a proxy does."""
+    return replace(curve, bpb=(*(bpb + moved for bpb in curve.bpb[:-1]), curve.bpb[-1]))
 
 
 CONTROLS: dict[str, Callable[[], Table]] = {

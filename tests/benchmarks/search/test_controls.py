@@ -21,6 +21,8 @@ def test_a_control_is_what_its_name_says(name: str, best: object, rho: float) ->
     assert table.rows[0].params == BASELINE
     ranks = spearmanr([row.mean for row in table.rows], [row.proxy.final for row in table.rows])
     assert ranks.statistic == pytest.approx(rho)
+    beginnings = spearmanr([row.mean for row in table.rows], [row.long[0].bpb[0] for row in table.rows])
+    assert beginnings.statistic == pytest.approx(rho)
     assert [c.final - table.rows[0].mean for c in table.rows[0].long] == pytest.approx([-NOISE, NOISE])
 
 
