@@ -96,7 +96,7 @@ _FOUND = ("found", "found", "found")
 _LEGEND = """\
 found: final loss of the pick, which is the best run that ended. cost: training spent per trial, of a full run. \
 regret: found, above the best one's, in units of the loss. ÷ span: the same, of what the median run's is above the \
-best one's. rank: share of runs better than the pick. Regret and rank are against the runs plot where trials are \
+best one's. rank: share of runs better than the pick. Regret and rank are against the runs drawn where trials are \
 fixed, against the whole set where the budget is. P(best pruned): share of studies whose best run was stopped. top \
 5% pruned: share that was stopped of the best 5% tried. tried: runs that the budget was enough for. Means over \
 studies, which draw from the same runs in different order, with 95% intervals (± Student's t; Wilson's for P(best \

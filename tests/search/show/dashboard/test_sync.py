@@ -3,11 +3,12 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import pytest
 import sqlalchemy as sa
-from optuna.trial import Trial
+from optuna.trial import Trial, TrialState, create_trial
 from optuna_dashboard import get_note, save_note, save_plotly_graph_object
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 
@@ -22,6 +23,7 @@ from search.show.dashboard.sync import (
     update_dashboard,
     update_dashboard_if_due,
 )
+from search.show.dashboard.trial_notes import trial_notes
 from search.study.study import LinkedStudy, load_study, open_study
 from storage.access import roles
 from storage.server.database import Database, connect, parse_url
@@ -103,6 +105,16 @@ def test_each_proxy_that_is_worth_a_word_has_a_note(full: Database) -> None:
     assert all(NASTY not in note and "![" not in note for note in stored_notes.values())
     runs = [get_note(Trial(study.confirmations, t._trial_id)) for t in study.confirm_trials()]
     assert "**trial 2**, seed 101, 30m: 1.2200 BPB" in runs[4]
+
+
+@pytest.mark.parametrize(("place", "words"), [(1, "it was the best of"), (5, "it was the 5th best of")])
+def test_the_note_of_a_proxy_behind_names_its_place_where_it_was_compared(place: int, words: str) -> None:
+    behind = {"pruner": "behind", "place": place, "came_as_far": 12}
+    trial = create_trial(state=TrialState.PRUNED, user_attrs=behind, intermediate_values={25: 1.9})
+    snapshot = SimpleNamespace(plan=PLAN, proxies=[trial], confirmed=[], finished=[])
+    (note,) = trial_notes(snapshot).values()  # type: ignore[arg-type]
+    assert f"**Pruned at 25%** of 6m: {words} the 12 proxies that came as far, whose best quarter goes on." in note
+    assert "Saved 4.5 min of training." in note
 
 
 def test_the_studys_note_has_the_answer_first(full: Database) -> None:
