@@ -50,8 +50,8 @@ class RunPruner:
     def goes_on(self, percent: int, attributes: Mapping[str, Any], reports: Mapping[int, float]) -> bool:
         """Return whether the run goes on after the report at this percent, the last of these.
 
-        Waits a short while for the database. A decision that comes later counts at the next report that gets none
-        in time; until then training goes on.
+        Waits a short while for the database; until a decision comes training goes on. One to prune that comes later
+        counts at the next report, as if it had come in time; another does if the next report gets none in time.
         """
         judge = None if percent == 100 or self._plan.is_grid else self._judge()
         answer = None
@@ -60,7 +60,7 @@ class RunPruner:
         self._context.outbox.wait_patiently(self._context.patience_seconds)
         if answer is not None:
             in_time, late = self._result(answer), self._result(self._late) if self._late else None
-            self.decision = in_time or late or UNREACHABLE
+            self.decision = late if late and late.prune else in_time or late or UNREACHABLE
             self._late = None if in_time else answer
         return self.decision is None or not self.decision.prune
 

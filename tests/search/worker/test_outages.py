@@ -184,15 +184,18 @@ def test_a_verdict_that_is_not_to_be_had_lets_the_run_go_on(
     assert (trial.state, trial.user_attrs["pruner"]) == (TrialState.COMPLETE, "unreachable")
 
 
-def test_a_verdict_that_comes_late_counts_at_the_next_report_without_one(
-    database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("next_verdict", [None, PruningDecision(False, "promising")])
+def test_a_verdict_to_prune_that_comes_late_counts_at_the_next_report(
+    next_verdict: PruningDecision | None, database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That of 20% comes once the run has gone on; at 40% there is none, so that of 20% prunes."""
+    """That of 20% comes once the run has gone on, and prunes at 40%, where there is none or one that lets it go on."""
     gone_on = threading.Event()
 
     def judge(self: RunPruner, trial: FrozenTrial, percent: int) -> PruningDecision:
         if percent > 20:
-            raise unreachable()
+            if next_verdict is None:
+                raise unreachable()
+            return next_verdict
         assert gone_on.wait(SECONDS)
         return PruningDecision(True, "hopeless")
 
