@@ -103,7 +103,7 @@ PICTURES: Mapping[str, Picture] = {
         needs="4 finished proxies",
         describe=describe_correlation,
         how_to_read="At each report of the proxies: ρ is 1 where the order so far is the final one, 0 where it says "
-        "nothing. Bad runs make ρ high; the green line looks at good ones alone: how sure it is that the loss tells the "
+        "nothing. Bad runs make ρ high; the green line looks at good ones alone: how sure it is that losses tell the "
         "best of them apart, by which the pruner's rule risk decides. Where the ground is shaded that is proven (95%). "
         "The bars below count the proxies that were pruned.",
         answers="predicts",
