@@ -51,7 +51,7 @@ def open_from(relations: Sequence[Relation], needed: int) -> int | None:
 
 def _why_none(relations: Sequence[Relation], pruner: CorrelationPruner) -> str:
     if pruner.rule == HALVING:
-        return f"each was in the best quarter of those that had come to {pruner.look}%"
+        return f"none was behind the best quarter of those that had come to {pruner.look}%"
     n = max(r.n for r in relations)
     if n < pruner.needed:
         return f"{n} finished trials, {pruner.needed} are needed first"

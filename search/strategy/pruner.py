@@ -1,4 +1,4 @@
-"""An Optuna pruner that stops a trial once new ones promise more for the same cost, by what the study has shown."""
+"""An Optuna pruner that stops trials whose time is better spent on new ones, by one of three rules."""
 
 import hashlib
 import math
@@ -26,10 +26,11 @@ So a single lucky report prunes nothing.
 WORTH, RISK, HALVING = RULES = ("worth", "risk", "halving")
 """What a trial is pruned by.
 
-Its worth beside new trials at equal cost, the risk of losing one of the best, or its place among those as far as it is.
+Its worth beside new trials at equal cost, the risk of losing one of the best, or its place among the trials that came
+as far.
 """
 
-KEPT = 4
+REDUCTION_FACTOR = 4
 """By the rule "halving" one of so many trials goes on."""
 
 
@@ -83,7 +84,7 @@ def drawn_as_control(study_name: str, number: int, fraction: float) -> bool:
 
 
 class CorrelationPruner(BasePruner):
-    """Prune a trial when, by what the finished trials show, its time is better spent on new ones.
+    """Prune a trial when, by what the other trials show, its time is better spent on new ones.
 
     By the rule "worth" a trial is pruned when new trials, for the rest of its cost, may be expected to take more places
     among the best than the trial itself (`search.strategy.pruner_worth`). It suits a study that ends when its time or
@@ -110,7 +111,7 @@ class CorrelationPruner(BasePruner):
             holds for each report; over all reports of a run, which are strongly correlated, the best run is pruned
             more often: in 0 to 12% of replayed real searches at 0.06.
         best: for the rule "risk", share of all trials that count as the best.
-        min_trials: finished trials before anything is pruned; 2 if `earlier` is given.
+        min_trials: finished trials before anything is pruned, but by the rule "halving"; 2 if `earlier` is given.
         odds: prior odds that losses at a report are related to final ones.
         controls: fraction of trials that are never pruned, which keep the estimate honest. A trial's user attribute
             `control`, if it is true or false, decides instead.
@@ -155,14 +156,12 @@ class CorrelationPruner(BasePruner):
 
     @property
     def needed(self) -> int:
-        """Number of trials that must have finished before any is pruned.
+        """Number of trials that must have finished before losses say something of final ones.
 
-        By the rule "halving" none must; it is then the number from which relations of losses say something.
+        None is pruned before, but by the rule "halving", which asks for nothing of the kind.
         """
         if self.rule == WORTH:
             return max(self.min_trials, self.places + 1)
-        if self.rule == HALVING:
-            return KEPT
         return 2 if self.earlier else self.min_trials
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
@@ -206,7 +205,7 @@ class CorrelationPruner(BasePruner):
         losses = losses[~np.isnan(losses)]
         place = 1 + int((losses < runs.sign * trial.intermediate_values[step]).sum())
         came = 1 + len(losses)
-        behind = place > max(1, came // KEPT)
+        behind = place > max(1, came // REDUCTION_FACTOR)
         prediction = self.predict(runs, step) if runs.finished else None
         return PruningDecision(
             prune=behind,

@@ -177,7 +177,7 @@ def correlation(overview: Overview, width: int) -> Lines:
     if overview.kind == "grid" or not correlation.steps:
         return []
     if correlation.finished < correlation.needed:
-        figures = f"shut: {correlation.finished} of {correlation.needed} proxies that must finish first"
+        figures = f"not known yet: {correlation.finished} of the {correlation.needed} proxies that must finish first"
         return hanging(figures, width, f"{'pruning gate':<{LABEL_WIDTH}}", "")
     sparks = "".join(SPARKS[min(7, int(max(0.0, s.rho) * 8))] for s in correlation.steps)
     gate = "".join(OPEN if s.open else CLOSED for s in correlation.steps)

@@ -42,12 +42,12 @@ def _table(optimum: Params, proxy: Callable[[float], float]) -> Table:
 def _row(number: int, params: Params, optimum: Params, proxy: Callable[[float], float]) -> Row:
     bpb = BEST + _distance(params, optimum)
     made = row(number, params, bpb, noise=NOISE, proxy=proxy(bpb))
-    return replace(made, long=tuple(_begun(curve, proxy(bpb) - 0.5 - bpb) for curve in made.long))
+    return replace(made, long=tuple(_higher_until_its_end(curve, proxy(bpb) - 0.5 - bpb) for curve in made.long))
 
 
-def _begun(curve: Curve, moved: float) -> Curve:
-    """Return a long run that is so much higher before its end: its beginning says what a proxy does."""
-    return replace(curve, bpb=(*(bpb + moved for bpb in curve.bpb[:-1]), curve.bpb[-1]))
+def _higher_until_its_end(curve: Curve, difference: float) -> Curve:
+    """Return a long run that lies so much higher until its end: its beginning says what a proxy does."""
+    return replace(curve, bpb=(*(bpb + difference for bpb in curve.bpb[:-1]), curve.bpb[-1]))
 
 
 CONTROLS: dict[str, Callable[[], Table]] = {

@@ -50,9 +50,9 @@ def study_file(study: str, long_runs: float, seed: int, most: int) -> str:
     }
     if layout().proxy_hours and long_runs <= FEW_LONG_RUNS:
         candidates = 1 + round(long_runs / 5)
-        for_long_runs = (1 + candidates) * LONG_SECONDS / 3600
-        table["proxy"] |= {"schedule": "prefix", "max_hours": hours - for_long_runs}
-        table["confirm"] |= {"top": candidates, "random": 0, "widen": 0, "max_hours": for_long_runs}
+        confirm_hours = (1 + candidates) * LONG_SECONDS / 3600
+        table["proxy"] |= {"schedule": "prefix", "max_hours": hours - confirm_hours}
+        table["confirm"] |= {"top": candidates, "random": 0, "widen": 0, "max_hours": confirm_hours}
     return tomli_w.dumps(table)
 
 
